@@ -1,0 +1,35 @@
+# Every target sets up what it needs; the only requirements are make and Python 3.9 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+VENV26 ?= .venv-paddle26
+PIP_FLAGS := -q --disable-pip-version-check
+JOBS ?= 2
+
+.PHONY: quickstart test test-paddle26 lint clean
+
+quickstart: $(VENV)/.ready
+	$(VENV)/bin/python tools/quickstart.py
+
+test: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal
+
+# The public index's newest paddlepaddle-gpu is 2.6.2, so the code must run there, too.
+test-paddle26: $(VENV26)/.ready
+	$(VENV26)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+lint: $(VENV)/.ready
+	$(VENV)/bin/python -m ruff check .
+	$(VENV)/bin/python -m ruff format --check .
+
+$(VENV)/.ready: setup.py requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) -e ".[cpu,dev]"
+	touch $@
+
+$(VENV26)/.ready: setup.py requirements.txt
+	$(PYTHON) -m venv $(VENV26)
+	$(VENV26)/bin/python -m pip install $(PIP_FLAGS) -e ".[dev]" "paddlepaddle==2.6.2" "numpy<2.3" setuptools
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(VENV26) build *.egg-info .pytest_cache .ruff_cache output

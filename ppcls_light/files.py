@@ -1,0 +1,47 @@
+"""Files that appear whole or not at all."""
+
+import contextlib
+import os
+import tempfile
+
+from .errors import UserError
+
+
+@contextlib.contextmanager
+def atomic_path(path, error=UserError):
+    """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
+
+    A reader sees the old file or the new one, never a part; what is written is on disk before the rename.
+    Missing folders are made. Raises `error` (a UserError class) when the file cannot be written.
+    """
+    path = os.path.abspath(path)
+    folder, name = os.path.split(path)
+    temporary = None
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
+        os.close(handle)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as problem:
+        raise error(f"cannot write {path}: {problem.strerror or problem}") from None
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def write_text(path, text, error=UserError):
+    """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically."""
+    with atomic_path(path, error) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,74 @@
+"""The one registry: a duplicate name raises, an unknown name is answered with the nearest ones."""
+
+import difflib
+import importlib
+
+from .errors import ConfigError
+
+
+def nearest(name, candidates):
+    """Return `"; did you mean 'X'?"` for the candidate closest to `name`, or "" when none is close."""
+    by_lower = {candidate.lower(): candidate for candidate in candidates}
+    matches = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower[matches[0]]}'?" if matches else ""
+
+
+class Registry:
+    """Case-insensitive names of one kind of thing.
+
+    Args:
+        kind: what the entries are, as a message names it ("transform", "model").
+        modules: modules whose import fills the registry. They are imported at the first look-up, so
+            that asking for one kind does not import the rest of the package.
+    """
+
+    def __init__(self, kind, modules=()):
+        self.kind = kind
+        self._modules = tuple(modules)
+        self._entries = {}
+        self._aliases = {}
+
+    def register(self, name=None, aliases=()):
+        """Return a decorator that registers a class or function under `name` (default: its own name)."""
+
+        def decorate(entry):
+            own = name or entry.__name__
+            for key in (own, *aliases):
+                if key.lower() in self._aliases:
+                    raise ValueError(f"{self.kind} '{key}' is registered twice")
+                self._aliases[key.lower()] = own
+            self._entries[own] = entry
+            return entry
+
+        return decorate
+
+    def canonical(self, name):
+        """Return the registered spelling of `name`. Raises ConfigError naming the nearest entries."""
+        self._load()
+        try:
+            return self._aliases[str(name).lower()]
+        except KeyError:
+            known = self.names()
+            hint = (
+                nearest(name, known) or f"; known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
+            )
+            raise ConfigError(f"unknown {self.kind} {str(name)!r}{hint}") from None
+
+    def get(self, name):
+        """Return the entry called `name` in any case. Raises ConfigError naming the nearest entries."""
+        return self._entries[self.canonical(name)]
+
+    def names(self):
+        """Return the registered names in order of registration, without aliases."""
+        self._load()
+        return list(self._entries)
+
+    def _load(self):
+        for module in self._modules:
+            importlib.import_module(module)
+        self._modules = ()
+
+
+MODELS = Registry("model", ["ppcls_light.models"])
+TRANSFORMS = Registry("transform", ["ppcls_light.data.transforms", "ppcls_light.data.auto_augment"])
+BATCH_TRANSFORMS = Registry("batch transform", ["ppcls_light.data.mix"])

@@ -1,0 +1,133 @@
+"""Fixtures for all tests."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_found():
+    """Undo what a tool run in this process does to the package's logger."""
+    logger = logging.getLogger("ppcls_light")
+    yield
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+    logger.propagate = True
+    logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of real photos and weights beside the checkout; tests that need it skip without it."""
+    folder = ROOT.parent / "shared"
+    if not (folder / "data").is_dir():
+        pytest.skip("needs the real photos and weights in ../shared, which are not there")
+    return folder
+
+
+CLASSES = ("dark", "bright", "striped")
+
+
+def picture(label, rng):
+    """Return a uint8 (40, 40, 3) image that shows what its class is called."""
+    noise = rng.integers(0, 60, (40, 40, 3))
+    if label == 0:
+        image = noise
+    elif label == 1:
+        image = 255 - noise
+    else:
+        image = noise + 190 * (np.arange(40)[:, None, None] // 5 % 2)
+    return image.astype("uint8")
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder with 26 training and 11 evaluation images of 3 classes, their lists and the label map."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    for split, count in (("train", 26), ("val", 11)):
+        lines = []
+        for index in range(count):
+            label = index % 3
+            name = f"{split}/{index:02d}.png"
+            (folder / split).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture(label, rng)).save(folder / name)
+            lines.append(f"{name} {label}\n")
+        (folder / f"{split}_list.txt").write_text("".join(lines))
+    (folder / "labels.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(CLASSES)))
+    return folder
+
+
+@pytest.fixture
+def config_file(tmp_path, photos):
+    """A YAML that trains PPLCNet_x0_25 on `photos` for 4 epochs of 6 steps on CPU, with all randomness on."""
+    normalize = {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}}
+    reader = {"num_workers": 0}
+    content = {
+        "Global": {
+            "output_dir": str(tmp_path / "output"),
+            "save_inference_dir": str(tmp_path / "inference"),
+            "device": "cpu",
+            "epochs": 4,
+            "print_batch_step": 3,
+            "image_shape": [3, 32, 32],
+        },
+        "Arch": {"name": "PPLCNet_x0_25", "class_num": 3, "stride_list": [1, 2, 2, 2, 2]},
+        "Loss": {
+            "Train": [{"CELoss": {"weight": 1.0, "epsilon": 0.1}}],
+            "Eval": [{"CELoss": {"weight": 1.0}}],
+        },
+        "Optimizer": {
+            "name": "Momentum",
+            "momentum": 0.9,
+            "lr": {"name": "Cosine", "learning_rate": 0.05, "warmup_epoch": 1},
+            "regularizer": {"name": "L2", "coeff": 0.00003},
+        },
+        "DataLoader": {
+            "Train": {
+                "dataset": {
+                    "image_root": str(photos),
+                    "cls_label_path": str(photos / "train_list.txt"),
+                    "transform_ops": [
+                        {"DecodeImage": None},
+                        {"RandCropImage": {"size": 32}},
+                        {"RandFlipImage": {"flip_code": 1}},
+                        normalize,
+                    ],
+                },
+                "sampler": {"batch_size": 4, "drop_last": True, "shuffle": True},
+                "loader": reader,
+            },
+            "Eval": {
+                "dataset": {
+                    "image_root": str(photos),
+                    "cls_label_path": str(photos / "val_list.txt"),
+                    "transform_ops": [{"DecodeImage": None}, {"ResizeImage": {"size": 32}}, normalize],
+                },
+                "sampler": {"batch_size": 4},
+                "loader": reader,
+            },
+        },
+        "Infer": {
+            "infer_imgs": str(photos / "val"),
+            "batch_size": 4,
+            "PostProcess": {"name": "Topk", "topk": 2, "class_id_map_file": str(photos / "labels.txt")},
+        },
+        "Metric": {"Train": [{"TopkAcc": {"topk": [1, 2]}}], "Eval": [{"TopkAcc": {"topk": [1, 2]}}]},
+    }
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
