@@ -1,0 +1,350 @@
+"""Binding of a tree of nodes to typed signatures: dataclasses, and the constructors of registered entries.
+
+One mechanism serves both: the parameters of `__init__` are the keys, their annotations the types, their
+defaults the defaults. An unknown key, a wrong type or a value out of range is one line that says where it
+was written, its dotted path, what was expected and an example.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import math
+import re
+import typing
+from typing import Annotated, Any, Literal, Union
+
+from ..errors import ConfigError, UserError
+from ..registry import nearest
+from .tree import Node
+from .types import FromRegistry, Keyed, Op, Range, WithParams
+
+_SINGULAR = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
+_PLURAL = {bool: "true/false values", int: "whole numbers", float: "numbers", str: "texts"}
+_EXAMPLES = {bool: "true", int: "10", float: "0.1", str: "some_text"}
+
+_NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_LARGEST_INT = 2**63 - 1  # what Paddle and numpy take
+
+
+def bind(cls, node, path=""):
+    """Build `cls` (a dataclass) from the mapping in `node`; None stands for an empty mapping.
+
+    Raises:
+        ConfigError: with "file:line: dotted.path: problem" for the first thing wrong.
+    """
+    arguments = check_arguments(cls, node, path)
+    with located(node.where, path):
+        return cls(**arguments)
+
+
+def bind_plain(cls, values, where):
+    """Build `cls` from plain Python values; `where` names their origin in messages."""
+    return bind(cls, _wrap(values, where))
+
+
+@contextlib.contextmanager
+def located(where, path):
+    """Put `where: path:` in front of a UserError raised inside, for checks a signature cannot express."""
+    try:
+        yield
+    except UserError as error:
+        raise type(error)(": ".join(filter(None, (where, path, str(error))))) from None
+
+
+def check_arguments(target, node, path, skip=()):
+    """Return the keyword arguments for `target` that `node` gives, checked and converted.
+
+    Args:
+        target: a class or function, or a `functools.partial` of one, whose keywords count as defaults.
+        skip: parameters that this mapping does not set: they are unknown keys here.
+    """
+    parameters, hints, open_ended = _signature(target)
+    parameters = {name: default for name, default in parameters.items() if name not in skip}
+    arguments = {}
+    for key, child in _mapping(node, path, parameters).items():
+        if key in parameters:
+            arguments[key] = _convert(hints[key], child, _join(path, key))
+        elif open_ended is not None and key not in skip:
+            arguments[key] = _convert(open_ended, child, _join(path, key))
+        else:
+            raise unknown_key(child.where, path, key, parameters)
+    for name, default in parameters.items():
+        if default is inspect.Parameter.empty and name not in arguments:
+            raise ConfigError(
+                f"{node.where}: {_join(path, name)} is missing; add it, for example {name}: {_example(hints[name])}"
+            )
+    return arguments
+
+
+def unknown_key(where, path, key, known):
+    """Return the ConfigError for a key that `path` does not have."""
+    hint = nearest(key, known) or f"; known keys: {', '.join(known) or 'none'}"
+    return ConfigError(f"{where}: unknown key {_join(path, key)}{hint}")
+
+
+def _signature(target):
+    """Return {name: default}, {name: annotation} and the annotation of `**further` keywords.
+
+    Without an annotation (None) further keywords are not the user's: `object.__init__` claims to take any.
+    """
+    given = {}
+    if isinstance(target, functools.partial):
+        target, given = target.func, target.keywords
+    init = target.__init__ if inspect.isclass(target) else target
+    hints = typing.get_type_hints(init, include_extras=True)
+    parameters, open_ended = {}, None
+    for name, parameter in inspect.signature(init).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            open_ended = hints.get(name)
+        elif name != "self" and parameter.kind is not parameter.VAR_POSITIONAL:
+            parameters[name] = given.get(name, parameter.default)
+    return parameters, hints, open_ended
+
+
+def _mapping(node, path, keys):
+    fields = {} if node.value is None else node.value
+    if not isinstance(fields, dict):
+        raise _wrong(node, path, "a mapping of keys", f"{{{next(iter(keys), 'key')}: ...}}")
+    return fields
+
+
+def _convert(annotation, node, path):
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _convert_annotated(annotation, node, path)
+    if annotation is Any:
+        return node.plain()
+    if dataclasses.is_dataclass(annotation):
+        return bind(annotation, node, path)
+    if origin is Union:
+        return _convert_union(annotation, node, path)
+    if origin is Literal:
+        for choice in arguments:
+            if type(choice) is type(node.value) and choice == node.value:
+                return choice
+        hint = nearest(node.value, map(str, arguments)) if isinstance(node.value, str) else ""
+        raise _wrong(node, path, _describe(annotation), arguments[0], hint)
+    if origin in (list, tuple):
+        return _convert_items(annotation, node, path)
+    if origin is dict:
+        if not isinstance(node.value, dict):
+            raise _wrong(node, path, "a mapping", "{}")
+        return {key: _convert(arguments[1], child, _join(path, key)) for key, child in node.value.items()}
+    return _convert_scalar(annotation, node, path)
+
+
+def _convert_items(annotation, node, path):
+    as_type, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if not isinstance(node.value, list) or (as_type is tuple and len(node.value) != len(members)):
+        raise _wrong(node, path, _describe(annotation), _example(annotation))
+    members = members if as_type is tuple else members * len(node.value)
+    return as_type(
+        _convert(member, item, _join(path, index))
+        for index, (member, item) in enumerate(zip(members, node.value))
+    )
+
+
+def _convert_annotated(annotation, node, path):
+    plain, mark = typing.get_args(annotation)
+    if isinstance(mark, FromRegistry):
+        return _convert_op(mark.registry, node, path)
+    if isinstance(mark, Keyed):
+        return _convert_keyed(plain, node, path)
+    if isinstance(mark, WithParams):
+        return _convert_with_params(plain, mark, node, path)
+    value = _convert(plain, node, path)
+    if value not in mark:
+        raise _wrong(node, path, _describe(annotation), _example(annotation))
+    return value
+
+
+def _convert_op(registry, node, path):
+    if isinstance(node.value, str):
+        node = Node({node.value: Node(None, node.where)}, node.where)
+    name, params = _one_key(node, path, "{CropImage: {size: 224}}")
+    with located(params.where, path):
+        name, entry = registry.canonical(name), registry.get(name)
+    arguments = check_arguments(entry, params, _join(path, name))
+    with located(params.where, _join(path, name)):
+        entry(**arguments)
+    return Op(name, arguments)
+
+
+def _convert_keyed(annotation, node, path):
+    choices = {cls.__name__: cls for cls in typing.get_args(annotation) or (annotation,)}
+    name, params = _one_key(node, path, f"{{{next(iter(choices))}: {{key: value}}}}")
+    if name not in choices:
+        raise unknown_key(params.where, path, name, choices)
+    return bind(choices[name], params, _join(path, name))
+
+
+def _one_key(node, path, example):
+    if not isinstance(node.value, dict) or len(node.value) != 1:
+        raise _wrong(node, path, "one name with its parameters (check the indentation)", example)
+    return next(iter(node.value.items()))
+
+
+def _convert_with_params(cls, mark, node, path):
+    own = [field.name for field in dataclasses.fields(cls) if field.name != "params"]
+    children = _mapping(node, path, own)
+    named = {key: child for key, child in children.items() if key in own}
+    others = {key: child for key, child in children.items() if key not in own}
+    bound = bind(cls, Node(named, node.where), path)
+    with located(named["name"].where, _join(path, "name")):
+        bound.name, entry = mark.registry.canonical(bound.name), mark.registry.get(bound.name)
+    known = [*own, *(name for name in _signature(entry)[0] if name not in (*own, *mark.hidden))]
+    for key, child in others.items():
+        if key not in known:
+            raise unknown_key(child.where, path, key, known)
+    bound.params = check_arguments(entry, Node(others, node.where), path, skip=(*own, *mark.hidden))
+    return bound
+
+
+def _convert_union(annotation, node, path):
+    members = typing.get_args(annotation)
+    if node.value is None and type(None) in members:
+        return None
+    # Text last: it would take a number as well.
+    members = sorted((member for member in members if member is not type(None)), key=lambda m: m is str)
+    if len(members) == 1 and not _names(members[0]):
+        return _convert(members[0], node, path)
+    if all(map(_names, members)):
+        return _convert_named(members, node, path)
+    for member in members:
+        with contextlib.suppress(ConfigError):
+            return _convert(member, node, path)
+    raise _wrong(node, path, _describe(annotation), _example(annotation))
+
+
+def _names(cls):
+    """Return the values of `name` that stand for the dataclass `cls`; () for anything else."""
+    hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
+    return typing.get_args(hints.get("name"))
+
+
+def _convert_named(classes, node, path):
+    """Choose among dataclasses by the mapping's `name`."""
+    by_name = {name: cls for cls in classes for name in _names(cls)}
+    if not isinstance(node.value, dict) or "name" not in node.value:
+        raise _wrong(node, path, "a mapping with a name", f"{{name: {next(iter(by_name))}, ...}}")
+    name = node.value["name"]
+    if not isinstance(name.value, str) or name.value not in by_name:
+        hint = nearest(name.value, by_name) or f"; known: {', '.join(by_name)}"
+        raise ConfigError(f"{name.where}: {_join(path, 'name')}: unknown name {_shown(name)}{hint}")
+    return bind(by_name[name.value], node, path)
+
+
+def _convert_scalar(annotation, node, path):
+    value = node.value
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is float:
+        number = _number(value)
+        if number is not None:
+            return number
+    elif annotation is int:
+        if is_number and isinstance(value, int) and abs(value) <= _LARGEST_INT:
+            return value
+    elif annotation is str:
+        if is_number:
+            value = str(value) if node.text is None else node.text
+        if isinstance(value, str):
+            if re.search("[\n\r\0]", value):
+                raise _wrong(node, path, "text on one line", _EXAMPLES[str])
+            return value
+    elif annotation is bool:
+        if isinstance(value, bool):
+            return value
+    else:
+        raise TypeError(f"{path}: annotation {annotation!r} is not one that a config can be checked against")
+    raise _wrong(node, path, _describe(annotation), _EXAMPLES[annotation])
+
+
+def _number(value):
+    """Return `value` as a finite float: a number, its text, or a fraction "a/b"; None for anything else."""
+    if isinstance(value, str):
+        parts = [part.strip() for part in value.split("/")]
+        if len(parts) > 2 or not all(map(_NUMBER.fullmatch, parts)):
+            return None
+        divisor = float(parts[1]) if len(parts) == 2 else 1.0
+        value = float(parts[0]) / divisor if divisor else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _wrong(node, path, expected, example, hint=""):
+    shown = f"{node.where}: {path}: " if path else f"{node.where}: "
+    key = path.rsplit(".", 1)[-1]
+    example = f"{key}: {example}" if key and not key.isdigit() else f"{example}"
+    return ConfigError(f"{shown}expected {expected}, got {_shown(node)}{hint or f'; for example {example}'}")
+
+
+def _shown(node):
+    text = repr(node.plain())
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _describe(annotation):
+    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated and isinstance(members[1], Range):
+        return f"{_describe(members[0])} {members[1]}"
+    if origin is Union:
+        return " or ".join(map(_describe, members))
+    if origin is Literal:
+        shown = [repr(member) if member == "" else str(member) for member in members]
+        return f"one of {', '.join(shown)}" if len(shown) > 1 else f"'{shown[0]}'"
+    if origin is list:
+        return f"a list of {_describe_many(members[0])}"
+    if origin is tuple:
+        items = _describe_many(members[0]) if len(set(members)) == 1 else "values"
+        return f"a list of {len(members)} {items}"
+    return _SINGULAR.get(annotation, "a mapping")
+
+
+def _describe_many(annotation):
+    if typing.get_origin(annotation) is Annotated and isinstance(typing.get_args(annotation)[1], Range):
+        plain, bounds = typing.get_args(annotation)
+        return f"{_PLURAL[plain]} {bounds}"
+    return _PLURAL.get(annotation, "entries")
+
+
+def _example(annotation):
+    origin, members = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        mark = members[1]
+        if isinstance(mark, (Keyed, FromRegistry)):
+            return "{Name: {key: value}}"
+        return mark.example(_EXAMPLES[members[0]]) if isinstance(mark, Range) else _example(members[0])
+    if origin is Union:
+        return _example(members[0])
+    if origin is Literal:
+        return str(members[0])
+    if origin in (list, tuple):
+        items = members if origin is tuple else members[:1]
+        return f"[{', '.join(map(_example, items))}]"
+    if dataclasses.is_dataclass(annotation):
+        return _example_mapping(annotation)
+    return _EXAMPLES.get(annotation, "{}")
+
+
+def _example_mapping(cls):
+    parameters, hints, _ = _signature(cls)
+    required = [name for name, default in parameters.items() if default is inspect.Parameter.empty]
+    return f"{{{', '.join(f'{name}: {_example(hints[name])}' for name in required)}}}"
+
+
+def _join(path, key):
+    return f"{path}.{key}" if path else f"{key}"
+
+
+def _wrap(value, where):
+    if isinstance(value, dict):
+        return Node({str(key): _wrap(child, where) for key, child in value.items()}, where)
+    if isinstance(value, (list, tuple)):
+        return Node([_wrap(child, where) for child in value], where)
+    return Node(value, where)

@@ -1,0 +1,64 @@
+"""The deploy config of predict_cls.py, PaddleClas' keys: every key only overrides the exported folder."""
+
+from dataclasses import dataclass, field
+from typing import List, Literal, Optional
+
+from .schema import TransformOps
+from .types import PositiveInt
+
+
+@dataclass
+class DeployGlobalConfig:
+    """Paths are relative to the working directory."""
+
+    infer_imgs: Optional[str] = None
+    inference_model_dir: Optional[str] = None
+    batch_size: PositiveInt = 1
+    use_gpu: bool = False
+    gpu_mem: PositiveInt = 8000  # MiB
+    use_tensorrt: bool = False
+    use_fp16: bool = False
+    enable_mkldnn: bool = True
+    cpu_num_threads: Optional[PositiveInt] = None  # None: the physical cores
+    ir_optim: bool = True
+    enable_benchmark: bool = False  # print the speed at the end
+    enable_profile: bool = False  # print Paddle's operator profile at the end; Paddle also writes profile.log
+
+
+@dataclass
+class PreProcessConfig:
+    transform_ops: Optional[TransformOps] = None
+
+
+@dataclass
+class TopkOptions:
+    topk: Optional[PositiveInt] = None
+    class_id_map_file: Optional[str] = None
+    delimiter: Optional[str] = None
+    label_list: Optional[List[str]] = None
+
+
+@dataclass
+class PostProcessConfig(TopkOptions):
+    """Both of PaddleClas' spellings: `topk` beside `name: Topk`, or inside `Topk`, which then wins."""
+
+    name: Literal["Topk"] = "Topk"
+    main_indicator: Literal["Topk"] = "Topk"
+    Topk: TopkOptions = field(default_factory=TopkOptions)
+
+    def merged(self):
+        """Return the one `TopkOptions` that both spellings give."""
+        keys = TopkOptions.__dataclass_fields__
+        inner = {key: getattr(self.Topk, key) for key in keys}
+        return TopkOptions(
+            **{key: getattr(self, key) if value is None else value for key, value in inner.items()}
+        )
+
+
+@dataclass
+class DeployConfig:
+    """A deploy YAML, checked."""
+
+    Global: DeployGlobalConfig = field(default_factory=DeployGlobalConfig)
+    PreProcess: PreProcessConfig = field(default_factory=PreProcessConfig)
+    PostProcess: PostProcessConfig = field(default_factory=PostProcessConfig)

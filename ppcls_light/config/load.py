@@ -1,0 +1,97 @@
+"""YAML files and `-o` overrides to a checked config, and back to YAML."""
+
+import dataclasses
+
+from ..errors import ConfigError
+from . import schema
+from .check import bind
+from .tree import apply_override, dump_yaml, read_tree
+from .types import Op
+
+
+def load_config(path, overrides=()):
+    """Read a training config.
+
+    Args:
+        path: YAML file, PaddleClas' own or one of this project.
+        overrides: `Section.key=value` texts, applied in order after the file and its bases.
+
+    Returns:
+        schema.Config; `config.where("Global.epochs")` says where a value was written.
+
+    Raises:
+        ConfigError: one line with file:line, the dotted path, what was expected and an example.
+    """
+    return load_yaml_as(schema.Config, path, overrides)
+
+
+def load_yaml_as(cls, path, overrides=()):
+    """Like `load_config`, for any dataclass `cls` of sections; the result has a `where` method too."""
+    tree = read_tree(path)
+    for override in overrides:
+        apply_override(tree, override)
+    if cls is schema.Config:
+        _move_class_num(tree)
+    config = bind(cls, tree)
+    config.where = _Locator(tree)
+    return config
+
+
+def dump_config(config):
+    """Return the fully resolved config as YAML; loading it again gives the same config."""
+    plain = _plain(config)
+    arch = plain.get("Arch")
+    if arch:
+        arch.update(arch.pop("params"))
+    return dump_yaml(plain)
+
+
+class _Locator:
+    """Answers where a dotted path was written, or else the nearest thing above it that was."""
+
+    def __init__(self, tree):
+        self._tree = tree
+
+    def __call__(self, path):
+        node = self._tree
+        for key in path.split("."):
+            children = node.value
+            if isinstance(children, dict) and key in children:
+                node = children[key]
+            elif isinstance(children, list) and key.isdigit() and int(key) < len(children):
+                node = children[int(key)]
+            else:
+                break
+        return node.where
+
+
+def _move_class_num(tree):
+    """Read `Global.class_num`, PaddleClas' older spelling of `Arch.class_num`."""
+    sections = [tree.value.get(name) for name in ("Global", "Arch")]
+    if not all(section is not None and isinstance(section.value, dict) for section in sections):
+        return
+    old, new = (section.value.get("class_num") for section in sections)
+    if old is None:
+        return
+    if new is not None and new.value != old.value:
+        raise ConfigError(
+            f"{old.where}: Global.class_num {old.plain()} is not Arch.class_num {new.plain()} ({new.where}); "
+            "keep Arch.class_num"
+        )
+    sections[1].value["class_num"] = sections[0].value.pop("class_num")
+
+
+def _plain(value):
+    if isinstance(value, Op):
+        return {value.name: _plain(value.params) or None}
+    if dataclasses.is_dataclass(value):
+        names = sorted((f.name for f in dataclasses.fields(value)), key=lambda name: name != "name")
+        return {name: _plain(getattr(value, name)) for name in names}
+    if isinstance(value, dict):
+        return {key: _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [
+            {type(item).__name__: _plain(item)} if dataclasses.is_dataclass(item) else _plain(item)
+            for item in value
+        ]
+    return value

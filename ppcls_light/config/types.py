@@ -1,0 +1,70 @@
+"""Annotations that carry a range, and the marks for sections whose keys depend on a name."""
+
+from typing import Annotated, NamedTuple, Optional, Tuple
+
+from ..registry import Registry
+
+
+class Range(NamedTuple):
+    """Bounds of a number; `low_open`/`high_open` exclude the bound itself."""
+
+    low: Optional[float] = None
+    high: Optional[float] = None
+    low_open: bool = False
+    high_open: bool = False
+
+    def __contains__(self, value):
+        above = self.low is None or (value > self.low if self.low_open else value >= self.low)
+        below = self.high is None or (value < self.high if self.high_open else value <= self.high)
+        return above and below
+
+    def example(self, default):
+        """Return `default`, an example as text, or a bound where `default` is out of bounds."""
+        if float(default) in self:
+            return default
+        return f"{self.low if self.low is not None else self.high:g}"
+
+    def __str__(self):
+        parts = []
+        if self.low is not None:
+            parts.append(f"{'>' if self.low_open else '>='} {self.low:g}")
+        if self.high is not None:
+            parts.append(f"{'<' if self.high_open else '<='} {self.high:g}")
+        return " and ".join(parts)
+
+
+PositiveInt = Annotated[int, Range(1)]
+NonNegativeInt = Annotated[int, Range(0)]
+PositiveFloat = Annotated[float, Range(0, low_open=True)]
+NonNegativeFloat = Annotated[float, Range(0)]
+Probability = Annotated[float, Range(0, 1)]
+
+# Every float may be written as "a/b" in YAML ("1.0/255.0"), as PaddleClas' NormalizeImage.scale is.
+Fraction = float
+
+
+class Op(NamedTuple):
+    """A named operation and its parameters, as written in YAML: `{Name: {key: value}}`."""
+
+    name: str
+    params: dict
+
+
+class FromRegistry(NamedTuple):
+    """Marks an `Op` whose name and parameters are those of an entry of `registry`."""
+
+    registry: Registry
+
+
+class Keyed(NamedTuple):
+    """Marks a dataclass, or a union of some, written as `{ClassName: {key: value}}`."""
+
+
+class WithParams(NamedTuple):
+    """Marks a dataclass with fields `name` and `params`: its other keys belong to the entry called `name`.
+
+    `params` holds them. `hidden` names the entry's parameters that are not the user's to set.
+    """
+
+    registry: Registry
+    hidden: Tuple[str, ...] = ()
