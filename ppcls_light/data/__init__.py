@@ -1,0 +1,48 @@
+"""From list files and photos to batches of arrays; numpy, Pillow and OpenCV only, never paddle.
+
+The names below are loaded on first use: reading a list needs neither Pillow nor OpenCV.
+"""
+
+import importlib
+
+_HOME = {
+    "ImageList": "image_list",
+    "find_images": "image_list",
+    "read_class_names": "image_list",
+    "read_image_list": "image_list",
+    "scan_image_folder": "image_list",
+    "write_image_lists": "split",
+    "decode_image": "decode",
+    "read_bytes": "decode",
+    "read_image": "decode",
+    "build_transforms": "transforms",
+    "build_batch_transforms": "mix",
+    "ImageDataset": "dataset",
+    "Batch": "loader",
+    "BatchLoader": "loader",
+    "BatchSampler": "loader",
+}
+
+__all__ = [
+    "Batch",
+    "BatchLoader",
+    "BatchSampler",
+    "ImageDataset",
+    "ImageList",
+    "build_batch_transforms",
+    "build_transforms",
+    "decode_image",
+    "find_images",
+    "read_bytes",
+    "read_class_names",
+    "read_image",
+    "read_image_list",
+    "scan_image_folder",
+    "write_image_lists",
+]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

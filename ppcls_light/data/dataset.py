@@ -1,0 +1,39 @@
+"""Labelled images as arrays, one at a time."""
+
+import numpy as np
+
+from ..errors import DataError
+from .decode import read_bytes
+
+
+class ImageDataset:
+    """Samples of an `ImageList`.
+
+    Args:
+        image_list: the images.
+        transforms: a `Compose` that takes the bytes of an image file.
+        seed: with the epoch and the index it seeds a sample's random ops, so that a sample does not depend
+            on workers, ranks or what was read before it.
+    """
+
+    def __init__(self, image_list, transforms, seed=0):
+        self.image_list = image_list
+        self.transforms = transforms
+        self.seed = seed
+
+    def __len__(self):
+        return len(self.image_list)
+
+    def sample(self, index, epoch=0):
+        """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`.
+
+        Raises:
+            DataError: the file cannot be read, decoded or transformed; it is named with the reason.
+        """
+        path = self.image_list.path(index)
+        data = read_bytes(path)
+        try:
+            image = self.transforms(data, np.random.default_rng([self.seed, epoch, index]))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+        return image, self.image_list.label(index)

@@ -1,0 +1,129 @@
+"""Bytes of an image file -> RGB array, by one rule for both backends.
+
+| file | becomes |
+|---|---|
+| grey, 1 bit | the same value in R, G and B |
+| RGBA, grey with alpha, transparent palette | alpha is dropped, colours stay as stored |
+| palette | its colours |
+| CMYK (JPEG, TIFF) | RGB without colour management |
+| 16 bits a channel | the high byte |
+| EXIF orientation | applied: the picture stands upright |
+| several frames (GIF, TIFF) | the first one |
+| cut short, empty, not an image | DataError with the reason |
+
+OpenCV decodes complete JPEG and PNG files (the rule above is its IMREAD_COLOR). All others are Pillow's in
+both backends: OpenCV's treatment of them changes from version to version (4.6 fills a truncated JPEG with
+grey in silence and ignores the orientation of WebP and TIFF), and Pillow says what is wrong with a file.
+"""
+
+import io
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ..errors import ConfigError, DataError
+
+try:
+    import cv2
+except ImportError:
+    cv2 = None
+
+BACKENDS = ("cv2", "pil")
+
+
+def check_backend(name):
+    """Return the backend called `name` ("cv2" or "pil", any case). Raises ConfigError if it cannot be used."""
+    backend = str(name).lower()
+    if backend not in BACKENDS:
+        raise ConfigError(f"backend '{name}' is unknown; use cv2 or pil")
+    if backend == "cv2" and cv2 is None:
+        raise ConfigError(
+            "backend cv2 needs OpenCV: pip install opencv-python-headless (or write backend: pil)"
+        )
+    return backend
+
+
+def decode_image(data, to_rgb=True, backend="cv2"):
+    """Decode the bytes of an image file.
+
+    Args:
+        data: content of the file.
+        to_rgb: RGB channel order; False gives BGR.
+        backend: "cv2" or "pil".
+
+    Returns:
+        uint8 array (H, W, 3).
+
+    Raises:
+        DataError: the reason why `data` is not a readable image, without a file name.
+    """
+    if not data:
+        raise DataError("the file is empty (0 bytes)")
+    if backend == "cv2" and _is_complete_jpeg_or_png(data):
+        image = _decode_cv2(data)
+        if image is not None:
+            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
+    image = _decode_pil(data)
+    return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
+
+
+def read_bytes(path):
+    """Return the content of a file. Raises DataError naming `path`."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def read_image(path, to_rgb=True, backend="cv2"):
+    """Read and decode one file, see `decode_image`. Raises DataError naming `path` and the reason."""
+    data = read_bytes(path)
+    try:
+        return decode_image(data, to_rgb, backend)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _is_complete_jpeg_or_png(data):
+    if data[:3] == b"\xff\xd8\xff":
+        return data[-2:] == b"\xff\xd9"
+    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
+
+
+def _decode_cv2(data):
+    """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return None
+
+
+def _decode_pil(data):
+    """Return RGB uint8 (H, W, 3). Raises DataError."""
+    try:
+        with Image.open(io.BytesIO(data)) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I"):
+                return _from_16_bit_grey(np.asarray(image))
+            if image.mode == "F":
+                raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
+            if image.mode == "P" and "transparency" in image.info:
+                image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
+            return np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError:
+        raise DataError("not an image: no known format begins like this file") from None
+    except Image.DecompressionBombError:
+        raise DataError(
+            "the image has too many pixels (Pillow's guard against decompression bombs)"
+        ) from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        # Pillow's decoders report damage by any of these; its messages say what is damaged.
+        raise DataError(f"damaged image: {error}") from None
+
+
+def _from_16_bit_grey(pixels):
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise DataError("the image holds 32-bit integers; save it with 8 or 16 bits a channel")
+    grey = (pixels >> 8).astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)

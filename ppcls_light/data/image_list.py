@@ -1,0 +1,264 @@
+"""Lists of labelled images: list files, folders of class folders, and names of classes.
+
+A list file is UTF-8 text with one `path label` a line. The last run of spaces and tabs separates the two,
+so that paths may hold both; CRLF, a byte order mark, blank lines and backslashes in paths are accepted.
+"""
+
+import os
+
+import numpy as np
+
+from ..errors import DataError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+_SHOWN = 20  # problems of one list that are listed; the rest is counted
+
+
+class ImageList:
+    """Paths and labels in one bytes buffer and two arrays: 1.28 M entries take about 60 MB, shared by copies.
+
+    Args:
+        root: folder to which the paths are relative.
+        names: iterable of paths relative to `root`, UTF-8 bytes with "/" (absolute ones are kept).
+        labels: sequence of ints as long as `names`; None for a list without labels, whose labels are -1.
+
+    Attributes:
+        root: as given.
+        labels: int64 (N,).
+    """
+
+    def __init__(self, root, names, labels=None):
+        names = list(names)
+        self.root = os.fspath(root)
+        self._buffer = b"".join(names)
+        self._ends = np.cumsum([len(name) for name in names], dtype=np.int64)
+        self.labels = np.full(len(names), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
+
+    def __len__(self):
+        return len(self._ends)
+
+    def name(self, index):
+        """Return the path of entry `index` as the list has it."""
+        start = self._ends[index - 1] if index else 0
+        return self._buffer[start : self._ends[index]].decode()
+
+    def path(self, index):
+        """Return the path of entry `index`, joined to `root`."""
+        return os.path.join(self.root, self.name(index))
+
+    def label(self, index):
+        """Return the label of entry `index`."""
+        return int(self.labels[index])
+
+
+def read_image_list(
+    list_file, image_root, class_num=None, delimiter=None, labelled=True, check_files=True
+) -> ImageList:
+    """Read a list file and check all of it.
+
+    Args:
+        list_file: path of the list.
+        image_root: folder to which its paths are relative.
+        class_num: number of classes; labels must lie in 0..class_num - 1. None: only not negative.
+        delimiter: text between path and label; None: the last run of spaces and tabs.
+        labelled: False for lines that hold a path only; their labels are -1.
+        check_files: check that every image is there.
+
+    Raises:
+        DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
+    """
+    data = _read_text(list_file)
+    if check_files and not os.path.isdir(image_root):
+        raise DataError(
+            f"image_root {image_root} is not a folder; it is where the paths of {list_file} begin"
+        )
+    separator = delimiter.encode() if delimiter and delimiter.strip(" \t") else None
+    exists = _FileCheck(image_root)
+    names, labels, problems = [], [], []
+    for number, line in enumerate(data.split(b"\n"), 1):
+        line = line.strip(b" \t\r")
+        if not line:
+            continue
+        name, label, problem = _parse(line, separator, class_num) if labelled else (line, -1, None)
+        name = name.replace(b"\\", b"/")
+        if problem is None and check_files and not exists(name):
+            problem = f"there is no image {os.path.join(os.fspath(image_root), name.decode())}"
+        if problem is None:
+            names.append(name)
+            labels.append(label)
+        else:
+            problems.append((number, problem))
+    if problems:
+        raise DataError(_report(list_file, image_root, problems, len(names) + len(problems), class_num))
+    if not names:
+        raise DataError(f"{list_file}: the list is empty; write one 'path label' a line (tools/make_list.py)")
+    return ImageList(image_root, names, labels)
+
+
+def scan_image_folder(folder, class_names=None):
+    """List a folder whose sub-folders are the classes; each is searched recursively.
+
+    Sub-folders without any image are no classes. Classes and images are in the order of their names.
+
+    Args:
+        folder: the folder.
+        class_names: the classes when they are known already (from the training split), in order of label.
+
+    Returns:
+        (ImageList, class names in order of label).
+
+    Raises:
+        DataError: no class with images, or a class that is not in `class_names`.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
+    found = {}
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if os.path.isdir(path) and not name.startswith("."):
+            images = list(_walk(path))
+            if images:
+                found[name] = images
+    if not found:
+        raise DataError(f"{folder} has no class folder with images ({' '.join(IMAGE_SUFFIXES)}) in it")
+    if class_names is None:
+        class_names = list(found)
+    label_of = {name: label for label, name in enumerate(class_names)}
+    unknown = [name for name in found if name not in label_of]
+    if unknown:
+        raise DataError(
+            f"{os.path.join(folder, unknown[0])} is not one of the {len(class_names)} training classes; "
+            f"rename the folder or add the class to the training images"
+        )
+    names, labels = [], []
+    for name, images in found.items():
+        names += [os.path.relpath(path, folder).replace(os.sep, "/").encode() for path in images]
+        labels += [label_of[name]] * len(images)
+    return ImageList(folder, names, labels), list(class_names)
+
+
+def find_images(path):
+    """Return [path] for a file, or all images below a folder in the order of their names.
+
+    Raises:
+        DataError: nothing there, or a folder without images.
+    """
+    path = os.fspath(path)
+    if os.path.isfile(path):
+        return [path]
+    if not os.path.isdir(path):
+        raise DataError(f"{path}: no such image file or folder")
+    images = list(_walk(path))
+    if not images:
+        raise DataError(f"{path}: no images in this folder; expected files {' '.join(IMAGE_SUFFIXES)}")
+    return images
+
+
+def read_class_names(path, delimiter=None):
+    """Read names of classes: lines "id name", or lines with a name alone whose id is its position from 0.
+
+    Names may hold spaces. Which of the two it is, the first line decides.
+
+    Returns:
+        {id: name}.
+
+    Raises:
+        DataError: with the line.
+    """
+    names, with_ids = {}, None
+    for number, line in enumerate(_read_text(path).decode().splitlines(), 1):
+        line = line.strip()
+        if not line:
+            continue
+        first, *rest = line.split(delimiter, 1)
+        if with_ids is None:
+            with_ids = bool(rest) and first.strip().isdecimal()
+        if not with_ids:
+            names[len(names)] = line
+        elif not rest or not first.strip().isdecimal():
+            raise DataError(f"{path}:{number}: '{line}' has no id; the lines before it are 'id name'")
+        elif int(first) in names:
+            raise DataError(f"{path}:{number}: class id {int(first)} is given twice")
+        else:
+            names[int(first)] = rest[0].strip()
+    if not names:
+        raise DataError(f"{path}: no class names in this file; write one 'id name' a line")
+    return names
+
+
+def _read_text(path):
+    """Return the content of a UTF-8 text file as bytes, without byte order mark."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: this is not UTF-8 text; save the file as UTF-8") from None
+    return data
+
+
+def _parse(line, separator, class_num):
+    """Return (path, label, problem) of one line; problem is None when the line is right."""
+    parts = line.rsplit(separator, 1)
+    if len(parts) < 2:
+        wanted = f"path{separator.decode() if separator else ' '}label"
+        return line, -1, f"'{line.decode()}' has no label; a line is '{wanted}'"
+    name, label = parts[0].strip(b" \t"), parts[1].strip(b" \t")
+    digits = label[1:] if label[:1] == b"-" else label
+    if not digits.isdigit():
+        return name, -1, f"label '{label.decode()}' is not a whole number; a line is 'path label'"
+    label = int(label)
+    if label < 0 or (class_num is not None and label >= class_num):
+        allowed = "negative" if class_num is None else f"outside 0..{class_num - 1} (class_num {class_num})"
+        return name, label, f"label {label} is {allowed}. Labels start at 0."
+    return name, label, None
+
+
+def _report(list_file, image_root, problems, lines, class_num):
+    listed = [f"{list_file}:{number}: {reason}" for number, reason in problems[:_SHOWN]]
+    if len(problems) == 1:
+        return listed[0]
+    most = "" if class_num is None else f" up to {class_num - 1}"
+    head = (
+        f"{list_file}: {len(problems)} of {lines} lines are wrong; correct or delete them: "
+        f"'path label' with the path relative to image_root {image_root} and labels from 0{most}"
+    )
+    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return "\n  ".join([head, *listed, *more])
+
+
+class _FileCheck:
+    """Whether files exist, from one directory listing a folder instead of one system call a file."""
+
+    def __init__(self, root):
+        self._root = os.fsencode(root)
+        self._listings = {}
+
+    def __call__(self, name):
+        folder, _, base = name.rpartition(b"/")
+        if folder not in self._listings:
+            path = os.path.join(self._root, folder + b"/" if name.startswith(b"/") else folder)
+            try:
+                self._listings[folder] = set(os.listdir(path))
+            except OSError:
+                self._listings[folder] = frozenset()
+        # A file system may spell a name in another way (case, Unicode form) and still open it.
+        return base in self._listings[folder] or os.path.isfile(os.path.join(self._root, name))
+
+
+def _walk(folder):
+    """Yield the images below `folder` in the order of their names, hidden files and folders left out."""
+    for name in sorted(os.listdir(folder)):
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            yield from _walk(path)
+        elif name.lower().endswith(IMAGE_SUFFIXES):
+            yield path

@@ -1,0 +1,374 @@
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ppcls_light.data import (
+    BatchLoader,
+    BatchSampler,
+    ImageDataset,
+    ImageList,
+    build_batch_transforms,
+    build_transforms,
+)
+from ppcls_light.errors import ConfigError, DataError
+
+COUNT = 26
+EVAL_OPS = [
+    ("DecodeImage", {}),
+    ("NormalizeImage", {"scale": 1.0, "mean": [0, 0, 0], "std": [1, 1, 1], "order": ""}),
+]
+TRAIN_OPS = [("DecodeImage", {}), ("RandCropImage", {"size": 12}), ("RandFlipImage", {}), *EVAL_OPS[1:]]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """COUNT images of 20 x 20; image i has red value i."""
+    rng = np.random.default_rng(0)
+    for i in range(COUNT):
+        pixels = rng.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        pixels[:, :, 0] = i
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    return tmp_path
+
+
+def dataset(folder, ops=EVAL_OPS, seed=0, count=COUNT):
+    names = [f"{i}.png".encode() for i in range(count)]
+    return ImageDataset(ImageList(folder, names, np.arange(count) % 3), build_transforms(ops), seed)
+
+
+def spoil(folder, *indices):
+    for index in indices:
+        (folder / f"{index}.png").write_bytes(b"not an image")
+
+
+# BatchSampler
+
+
+def test_every_sample_once_in_list_order():
+    batches = BatchSampler(10, 4).batches(0)
+    assert [batch.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert len(BatchSampler(10, 4)) == 3
+    assert [len(batch) for batch in BatchSampler(10, 4, drop_last=True).batches(0)] == [4, 4]
+    assert len(BatchSampler(10, 4, drop_last=True)) == 2
+
+
+def test_shuffle_depends_on_seed_and_epoch_only():
+    def order(seed, epoch):
+        return np.concatenate(BatchSampler(100, 7, shuffle=True, seed=seed).batches(epoch)).tolist()
+
+    assert sorted(order(1, 0)) == list(range(100))
+    assert order(1, 0) == order(1, 0)
+    assert len({tuple(order(*key)) for key in ((1, 0), (1, 1), (2, 0), (2, 1))}) == 4
+
+
+@pytest.mark.parametrize("length", [23, 24, 2])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_training_shards_are_equally_long_and_wrap(length, shuffle):
+    shards = [
+        BatchSampler(length, 2, shuffle, seed=3, rank=rank, world_size=4).batches(5) for rank in range(4)
+    ]
+    assert {len(shard) for shard in shards} == {len(BatchSampler(length, 2, shuffle, rank=1, world_size=4))}
+    assert len({tuple(len(batch) for batch in shard) for shard in shards}) == 1
+    # One step of all ranks sees what one process with four times the batch size would.
+    alone = np.concatenate(BatchSampler(length, 8, shuffle, seed=3).batches(5))
+    together = np.concatenate([np.stack(step, axis=1).ravel() for step in zip(*shards)])
+    assert together[:length].tolist() == alone.tolist()
+    padding = len(together) - length
+    assert padding < 4
+    assert together[length:].tolist() == (alone.tolist() * 4)[:padding]
+
+
+@pytest.mark.parametrize("length", [1, 9, 10, 11])
+def test_evaluation_shards_have_every_sample_once(length):
+    samplers = [BatchSampler(length, 3, rank=rank, world_size=4, pad=False) for rank in range(4)]
+    shards = [sampler.batches(0) for sampler in samplers]
+    assert [len(shard) for shard in shards] == [len(sampler) for sampler in samplers]
+    assert sorted(int(i) for shard in shards for batch in shard for i in batch) == list(range(length))
+
+
+def test_drop_last_that_leaves_nothing():
+    with pytest.raises(ConfigError, match=r"24 images on 1 process.* batch of 32; lower sampler\.batch_size"):
+        BatchSampler(24, 32, drop_last=True)
+
+
+# BatchLoader
+
+
+def test_batches_are_the_dataset_s_samples(folder):
+    data = dataset(folder)
+    batches = list(BatchLoader(data, BatchSampler(COUNT, 10)).epoch(0))
+    assert [batch.number for batch in batches] == [0, 1, 2]
+    assert [batch.images.shape for batch in batches] == [(10, 3, 20, 20), (10, 3, 20, 20), (6, 3, 20, 20)]
+    assert batches[0].images.dtype == np.float32
+    for batch in batches:
+        assert batch.labels.dtype == batch.indices.dtype == np.int64
+        assert np.array_equal(batch.images[:, 0, 5, 5], batch.indices)
+        assert np.array_equal(batch.labels, batch.indices % 3)
+        assert batch.failed == ()
+    image, label = data.sample(7, 0)
+    expected = np.asarray(Image.open(folder / "7.png")).transpose(2, 0, 1)
+    assert np.array_equal(image, expected)
+    assert label == 1
+
+
+def bits(loader, epoch, start=0):
+    return [
+        (b.number, b.images.tobytes(), b.labels.tobytes(), b.indices.tolist())
+        for b in loader.epoch(epoch, start)
+    ]
+
+
+def test_workers_change_no_bit_and_start_continues(folder):
+    mix = build_batch_transforms(
+        [("OpSampler", {"MixupOperator": {"alpha": 0.5, "prob": 0.5}, "CutmixOperator": {"prob": 0.5}})], 3
+    )
+
+    def loader(workers, seed=1):
+        sampler = BatchSampler(COUNT, 4, shuffle=True, seed=seed)
+        return BatchLoader(dataset(folder, TRAIN_OPS, seed), sampler, workers, mix)
+
+    here = loader(0)
+    first, second = bits(here, 0), bits(here, 1)
+    assert first != second
+    assert bits(loader(0), 0) == first
+    assert bits(loader(0, seed=2), 0) != first
+    assert bits(here, 1, start=3) == second[3:]
+    with loader(2) as workers:
+        assert bits(workers, 0) == first
+        assert bits(workers, 1, start=3) == second[3:]
+        labels = [batch.labels for batch in workers.epoch(0)]
+        assert all(soft.shape[1] == 3 and soft.dtype == np.float32 for soft in labels)
+        np.testing.assert_allclose(np.concatenate(labels).sum(1), 1, rtol=1e-5)
+
+
+def test_a_sample_does_not_depend_on_its_batch(folder):
+    def samples(batch_size, rank=0, world_size=1):
+        sampler = BatchSampler(COUNT, batch_size, True, seed=1, rank=rank, world_size=world_size, pad=False)
+        loader = BatchLoader(dataset(folder, TRAIN_OPS, 1), sampler)
+        return {int(i): image.tobytes() for b in loader.epoch(2) for i, image in zip(b.indices, b.images)}
+
+    assert samples(4) == samples(7)
+    assert samples(4) == {**samples(3, 0, 2), **samples(3, 1, 2)}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_training_leaves_bad_images_out(folder, workers, caplog):
+    spoil(folder, 3, 9)
+    os.remove(folder / "15.png")
+    sampler = BatchSampler(COUNT, 10)
+    with (
+        caplog.at_level(logging.WARNING),
+        BatchLoader(dataset(folder), sampler, workers, max_bad=0.1) as loader,
+    ):
+        for epoch in range(2):
+            batches = list(loader.epoch(epoch))
+            assert [batch.indices.tolist() for batch in batches] == [
+                [0, 1, 2, 4, 5, 6, 7, 8],
+                [10, 11, 12, 13, 14, 16, 17, 18, 19],
+                [20, 21, 22, 23, 24, 25],
+            ]
+            assert all(np.array_equal(b.images[:, 0, 0, 0], b.indices) for b in batches)
+            assert loader.bad_count == 3
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 6
+    assert str(folder / "3.png") in named[0]
+    assert "not an image" in named[0]
+    assert str(folder / "15.png") in named[2]
+    assert "No such file" in named[2]
+
+
+def test_max_bad_stops_the_epoch(folder):
+    spoil(folder, 3, 9)
+    with pytest.raises(DataError) as error:
+        list(BatchLoader(dataset(folder), BatchSampler(COUNT, 10)).epoch(0))
+    message = str(error.value)
+    assert message.startswith("2 images of this epoch cannot be read")
+    assert "max_bad 0.001 allows 1 of 26" in message
+    assert f"{folder / '9.png'}: not an image" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(("bad", "stops"), [(range(2, 22), True), ([*range(2, 12), *range(13, 24)], False)])
+def test_twenty_in_a_row_stop_the_epoch(folder, bad, stops):
+    spoil(folder, *bad)
+    loader = BatchLoader(dataset(folder), BatchSampler(COUNT, 4), max_bad=1.0)
+    if stops:
+        with pytest.raises(DataError, match="20 of them in a row"):
+            list(loader.epoch(0))
+    else:
+        assert sum(len(batch.indices) for batch in loader.epoch(0)) == COUNT - len(bad)
+
+
+def test_a_batch_without_any_image(folder):
+    spoil(folder, 4, 5)
+    batches = list(BatchLoader(dataset(folder), BatchSampler(COUNT, 2), max_bad=0.2).epoch(0))
+    assert [batch.number for batch in batches[:4]] == [0, 1, 3, 4]
+    sampler = BatchSampler(COUNT, 1, rank=1, world_size=2)
+    with pytest.raises(DataError, match="no image of a batch can be read"):
+        list(BatchLoader(dataset(folder), sampler, max_bad=0.2).epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_evaluation_raises(folder, workers):
+    spoil(folder, 12)
+    with BatchLoader(dataset(folder), BatchSampler(COUNT, 5), workers, on_bad="raise") as loader:
+        seen = []
+        with pytest.raises(DataError) as error:
+            seen.extend(loader.epoch(0))
+        assert str(error.value).startswith(f"{folder / '12.png'}: not an image")
+
+
+def test_inference_records(folder):
+    spoil(folder, 0, 1, 5)
+    batches = list(BatchLoader(dataset(folder), BatchSampler(COUNT, 2), on_bad="record").epoch(0))
+    assert len(batches) == 13
+    assert batches[0].images.shape == (0, 0, 0, 0)
+    assert [index for index, _ in batches[0].failed] == [0, 1]
+    assert batches[2].indices.tolist() == [4]
+    assert batches[2].failed[0][0] == 5
+    assert "not an image" in batches[2].failed[0][1]
+    rows = sorted(
+        [i for b in batches for i in b.indices.tolist()] + [i for b in batches for i, _ in b.failed]
+    )
+    assert rows == list(range(COUNT))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_images_of_two_sizes(folder, workers):
+    Image.new("RGB", (24, 20)).save(folder / "6.png")
+    with (
+        BatchLoader(dataset(folder), BatchSampler(COUNT, 5), workers) as loader,
+        pytest.raises(DataError, match=r"6\.png becomes \(3, 20, 24\) but .*5\.png \(3, 20, 20\)"),
+    ):
+        list(loader.epoch(0))
+
+
+def test_an_undersized_image_is_a_bad_image(folder):
+    Image.new("RGB", (10, 20)).save(folder / "6.png")
+    ops = [EVAL_OPS[0], ("CropImage", {"size": 16}), EVAL_OPS[1]]
+    with pytest.raises(DataError, match=r"6\.png: the image is 10x20 pixels"):
+        list(BatchLoader(dataset(folder, ops), BatchSampler(COUNT, 5), on_bad="raise").epoch(0))
+
+
+def test_close_ends_the_workers(folder):
+    loader = BatchLoader(dataset(folder), BatchSampler(COUNT, 2), 2)
+    batches = loader.epoch(0)
+    next(batches)
+    assert len(multiprocessing.active_children()) == 2
+    batches.close()
+    loader.close()
+    assert multiprocessing.active_children() == []
+    assert len(list(loader.epoch(0))) == 13
+    del loader
+    for _ in range(100):
+        if not multiprocessing.active_children():
+            break
+        time.sleep(0.1)
+    assert multiprocessing.active_children() == []
+
+
+def test_a_killed_worker_is_reported(folder):
+    with BatchLoader(dataset(folder), BatchSampler(COUNT, 1), 1) as loader:
+        batches = loader.epoch(0)
+        next(batches)
+        os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+        with pytest.raises(DataError, match="a data loading worker died"):
+            list(batches)
+        assert len(list(loader.epoch(0))) == COUNT
+
+
+SCRIPT = """
+import multiprocessing, sys, time
+from ppcls_light.data import *
+
+def main():
+    names = [f"{i}.png".encode() for i in range(26)]
+    data = ImageDataset(ImageList(sys.argv[1], names), build_transforms([("DecodeImage", {})]))
+    loader = BatchLoader(data, BatchSampler(26, 1), 2)
+    for batch in loader.epoch(0):
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        time.sleep(30)
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
+
+
+@pytest.fixture
+def running(folder, tmp_path):
+    """A process group that is in the middle of an epoch, and the ids of its workers."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    workers = [int(pid) for pid in process.stdout.readline().split()]
+    assert len(workers) == 2, process.stderr.read()
+    yield process, workers
+    process.kill()
+    process.communicate()
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/stat").exists(), reason="needs /proc to look for processes"
+)
+
+
+@needs_proc
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_worker_outlives_a_killed_parent(running, number):
+    process, workers = running
+    assert all(is_running(pid) for pid in workers)
+    process.send_signal(number)
+    process.wait(30)
+    for _ in range(100):
+        if not any(is_running(pid) for pid in workers):
+            return
+        time.sleep(0.1)
+    pytest.fail("workers are still there")
+
+
+@needs_proc
+def test_ctrl_c_is_quiet(running):
+    process, workers = running
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors == ""
+    assert not any(is_running(pid) for pid in workers)
+
+
+def test_imports_are_light():
+    code = """
+import sys
+from ppcls_light.data import read_image_list, find_images
+assert not {"cv2", "PIL", "paddle"} & set(sys.modules)
+from ppcls_light.data import *
+assert "cv2" in sys.modules and "paddle" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
