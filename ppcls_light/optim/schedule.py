@@ -1,0 +1,116 @@
+"""The learning rate as a pure function of the step.
+
+The values are those of Paddle's schedulers put together as PaddleClas does. Nothing is stored but the
+config, so that a resumed run needs only its step.
+"""
+
+import logging
+import math
+from dataclasses import dataclass
+
+from ..config import schema
+from ..errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`schedule(step)` is the learning rate of update number `step`, from 0.
+
+    Time is counted in ticks: steps, or epochs when `lr.by_epoch`. `warmup` ticks rise linearly from
+    `lr.warmup_start_lr` to `lr.learning_rate`; the schedule proper counts its ticks from there and has
+    `span` of them until the end of the run.
+    """
+
+    lr: schema.LearningRate
+    steps_per_tick: int
+    ticks_per_epoch: int
+    warmup: int
+    span: int
+
+    def __call__(self, step):
+        lr, tick = self.lr, step // self.steps_per_tick
+        if tick < self.warmup:
+            return (lr.learning_rate - lr.warmup_start_lr) * tick / self.warmup + lr.warmup_start_lr
+        return _KINDS[type(lr)][1](lr, tick - self.warmup, self)
+
+    @property
+    def name(self):
+        """The name that PaddleClas logs: that of Paddle's class."""
+        return "LinearWarmup" if self.warmup else _KINDS[type(self.lr)][0]
+
+
+def build_schedule(lr, epochs, steps_per_epoch):
+    """Return the Schedule of a run.
+
+    Args:
+        lr: schema.Cosine, Linear, Step, Piecewise or ConstLR. Its epochs (`warmup_epoch`, `step_size`,
+            `decay_epochs`) are whole epochs whatever `by_epoch` says; those of Step and Piecewise count
+            from the end of the warm-up.
+        epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
+        steps_per_epoch: updates in an epoch.
+
+    Raises:
+        ConfigError: the warm-up would fall instead of rise.
+    """
+    if lr.warmup_epoch and lr.warmup_start_lr > lr.learning_rate:
+        raise ConfigError(
+            f"warmup_start_lr {lr.warmup_start_lr} is above learning_rate {lr.learning_rate}; "
+            "give a smaller warmup_start_lr, for example 0.0"
+        )
+    warmup_epochs = min(lr.warmup_epoch, epochs)
+    if lr.warmup_epoch and warmup_epochs == epochs:
+        _log.warning(
+            "warmup_epoch %d takes all %d epochs of the run: the learning rate only rises; "
+            "set Optimizer.lr.warmup_epoch below Global.epochs",
+            lr.warmup_epoch,
+            epochs,
+        )
+    ticks_per_epoch = 1 if lr.by_epoch else steps_per_epoch
+    return Schedule(
+        lr=lr,
+        steps_per_tick=steps_per_epoch if lr.by_epoch else 1,
+        ticks_per_epoch=ticks_per_epoch,
+        warmup=warmup_epochs * ticks_per_epoch,
+        span=(epochs - warmup_epochs) * ticks_per_epoch,
+    )
+
+
+def _cosine(lr, tick, schedule):
+    """SGDR without restarts (Loshchilov and Hutter, arXiv 1608.03983, equation 5)."""
+    if not schedule.span:
+        return lr.learning_rate
+    return lr.eta_min + (lr.learning_rate - lr.eta_min) * (1 + math.cos(math.pi * tick / schedule.span)) / 2
+
+
+def _linear(lr, tick, schedule):
+    """Polynomial of degree `power`; with `cycle` it starts again, stretched, at each end of the span."""
+    span = schedule.span
+    if not span:
+        return lr.learning_rate
+    if lr.cycle:
+        span *= max(1, math.ceil(tick / span))
+    return (lr.learning_rate - lr.end_lr) * (1 - min(tick, span) / span) ** lr.power + lr.end_lr
+
+
+def _step(lr, tick, schedule):
+    return lr.learning_rate * lr.gamma ** (tick // (lr.step_size * schedule.ticks_per_epoch))
+
+
+def _piecewise(lr, tick, schedule):
+    passed = sum(tick >= epoch * schedule.ticks_per_epoch for epoch in lr.decay_epochs)
+    return lr.values[passed]
+
+
+def _constant(lr, tick, schedule):
+    return lr.learning_rate
+
+
+_KINDS = {
+    schema.Cosine: ("CosineAnnealingDecay", _cosine),
+    schema.Linear: ("PolynomialDecay", _linear),
+    schema.Step: ("StepDecay", _step),
+    schema.Piecewise: ("PiecewiseDecay", _piecewise),
+    schema.ConstLR: ("Constant", _constant),
+}
