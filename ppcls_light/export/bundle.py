@@ -1,0 +1,200 @@
+"""The exported folder: inference.{json|pdmodel}, inference.pdiparams and inference.yml.
+
+inference.yml has PaddleX's and PaddleClas' layout (`Global`, `PreProcess`, `PostProcess`), so that their
+tools serve the folder, and one section of our own:
+
+    ppcls_light:
+      version: 0.1.0            # of this package
+      arch: PPLCNet_x0_25
+      paddle: 3.3.1             # wrote the graph
+      format: json              # json or pdmodel
+      output: probs             # probs: softmax is in the graph; logits: it is not
+      class_num: 4
+      image_shape: [3, 224, 224]
+      decode: [{DecodeImage: {to_rgb: true}}]
+      parity: {...}             # ExportReport's comparison with the network in training code
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Literal, Optional
+
+from ..config.check import bind
+from ..config.schema import TransformOps
+from ..config.tree import Node, dump_yaml, read_tree
+from ..config.types import Op, PositiveInt
+from ..errors import ConfigError, ExportError
+from ..files import write_text
+
+CONFIG_FILE = "inference.yml"
+PARAMS_FILE = "inference.pdiparams"
+GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
+
+
+@dataclass
+class Bundle:
+    """What an exported folder holds.
+
+    Attributes:
+        folder: its path.
+        format: "json" (Paddle 3) or "pdmodel" (Paddle 2).
+        transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
+        decode: the decoding op, [] for DecodeImage's defaults.
+        topk: how many classes a result lists.
+        class_names: one name a class, or None.
+        output: "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose
+            layout this is, always ends the graph with a softmax, so "probs" is assumed then.
+        class_num, image_shape: as recorded, None when the exporter did not.
+        model_name: the recorded name, or "".
+    """
+
+    folder: str
+    format: str
+    transform_ops: Optional[List[Op]] = None
+    decode: List[Op] = field(default_factory=list)
+    topk: int = 5
+    class_names: Optional[List[str]] = None
+    output: str = "probs"
+    class_num: Optional[int] = None
+    image_shape: Optional[List[int]] = None
+    model_name: str = ""
+
+    @property
+    def graph_file(self):
+        return os.path.join(self.folder, GRAPH_FILES[self.format])
+
+    @property
+    def params_file(self):
+        return os.path.join(self.folder, PARAMS_FILE)
+
+
+@dataclass
+class _PreProcess:
+    transform_ops: TransformOps
+
+
+@dataclass
+class _Topk:
+    topk: PositiveInt = 5
+    label_list: Optional[List[str]] = None
+
+
+@dataclass
+class _PostProcess:
+    Topk: _Topk = field(default_factory=_Topk)
+
+
+@dataclass
+class _Own:
+    version: str = ""
+    arch: str = ""
+    paddle: str = ""
+    format: str = ""
+    output: Literal["probs", "logits"] = "probs"
+    class_num: Optional[PositiveInt] = None
+    image_shape: Optional[List[PositiveInt]] = None
+    decode: TransformOps = field(default_factory=list)
+    parity: Dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _InferenceYml:
+    """The sections read here; others (PaddleX's Hpi) belong to other tools and are left alone."""
+
+    PreProcess: _PreProcess
+    PostProcess: _PostProcess = field(default_factory=_PostProcess)
+    ppcls_light: _Own = field(default_factory=_Own)
+
+
+def read_bundle(folder):
+    """Read what `folder` holds; the network itself is not loaded.
+
+    Raises:
+        ConfigError: no such folder, no graph or parameters in it (the message lists what is there), or
+            inference.yml is wrong (file:line and key).
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        raise ConfigError(
+            f"{folder}: no such folder; Global.inference_model_dir is the folder that tools/export_model.py wrote"
+        )
+    present = sorted(os.listdir(folder))
+    formats = [name for name, file in GRAPH_FILES.items() if file in present]
+    if not formats or PARAMS_FILE not in present:
+        wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
+        raise ConfigError(
+            f"{folder}: no {wanted} here, only: {', '.join(present) or 'nothing'}; "
+            "export the model with tools/export_model.py, or name the folder that has the files"
+        )
+    bundle = Bundle(folder, formats[0])
+    if CONFIG_FILE in present:
+        _read_yml(os.path.join(folder, CONFIG_FILE), bundle)
+    return bundle
+
+
+def _read_yml(path, bundle):
+    tree = read_tree(path)
+    known = _InferenceYml.__dataclass_fields__
+    sections = {name: node for name, node in tree.value.items() if name in known}
+    content = bind(_InferenceYml, Node(sections, tree.where))
+    own = content.ppcls_light
+    name = tree.value["Global"].value.get("model_name") if "Global" in tree.value else None
+    bundle.transform_ops = content.PreProcess.transform_ops
+    bundle.topk = content.PostProcess.Topk.topk
+    bundle.class_names = content.PostProcess.Topk.label_list
+    bundle.decode, bundle.output = own.decode, own.output
+    bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
+    bundle.model_name = own.arch or (str(name.plain()) if name else "")
+
+
+def write_inference_yml(folder, transform_ops, topk, class_names, own):
+    """Write `folder`/inference.yml, atomically.
+
+    Args:
+        transform_ops: (name, params) pairs as of a dataset or of `Infer.transforms`. DecodeImage moves to our
+            own section and ToCHWImage is added at the end when missing, as deployment expects.
+        topk: how many classes a result lists.
+        class_names: one name a class, or None.
+        own: the `ppcls_light` section, a dict with at least "arch".
+    """
+    decode, ops = split_decode(transform_ops)
+    content = {
+        "Global": {"model_name": paddlex_name(own["arch"])},
+        "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
+        "PostProcess": {"Topk": {"topk": topk}},
+        "ppcls_light": {**own, "decode": [_plain_op(op) for op in decode]},
+    }
+    if class_names is not None:
+        content["PostProcess"]["Topk"]["label_list"] = list(class_names)
+    write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
+
+
+def split_decode(transform_ops):
+    """Return ([the DecodeImage op, if any], the other ops with ToCHWImage at the end) as lists of `Op`."""
+    ops = [Op(name, dict(params or {})) for name, params in transform_ops]
+    decode = [op for op in ops if op.name == "DecodeImage"]
+    rest = [op for op in ops if op.name != "DecodeImage"]
+    if all(op.name != "ToCHWImage" for op in rest):
+        rest.append(Op("ToCHWImage", {}))
+    return decode, rest
+
+
+def paddlex_name(arch):
+    """Return the spelling under which PaddleX knows a network; others keep their own name."""
+    if arch.startswith("PPLCNet"):
+        return "PP-LCNet" + arch[len("PPLCNet") :]
+    return arch.replace("FasterNet_", "FasterNet-", 1)
+
+
+def _plain_op(op):
+    """Return `op` as other tools want to read it: no None, lists for tuples."""
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in op.params.items()
+        if value is not None
+    }
+    if op.name == "NormalizeImage":
+        # PaddleX insists on these two; PaddleClas calls the same thing "hwc"
+        plain["order"] = "" if plain.get("order") == "hwc" else plain.get("order", "chw")
+        plain["channel_num"] = plain.get("channel_num", 3)
+    return {op.name: plain or None}

@@ -1,0 +1,170 @@
+"""The export: fold, save, describe, prove, and only then put in place."""
+
+import contextlib
+import copy
+import logging
+import os
+import shutil
+import tempfile
+import uuid
+from dataclasses import asdict, dataclass
+
+import cv2
+import numpy as np
+import paddle
+
+from .. import __version__
+from ..errors import ExportError
+from .bundle import GRAPH_FILES, write_inference_yml
+from .fold import fold
+from .static import STEM, save_static
+from .verify import verify
+
+logger = logging.getLogger(__name__)
+
+MAX_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported and how well it agrees with the network.
+
+    Attributes:
+        folder: where the files are.
+        format: "json" (Paddle 3) or "pdmodel" (Paddle 2).
+        class_num: classes.
+        images: how many images were compared.
+        source: "given" images or "generated" ones.
+        max_abs_diff: largest difference of a probability, at most 1e-5.
+        same_top1: whether all best classes agree (always True: otherwise there is no export).
+        onednn: whether Paddle Inference used oneDNN in the comparison.
+    """
+
+    folder: str
+    format: str
+    class_num: int
+    images: int
+    source: str
+    max_abs_diff: float
+    same_top1: bool
+    onednn: bool
+
+
+def export_model(
+    model, folder, image_shape, transform_ops, class_names=None, model_name=None, topk=5, images=None
+) -> ExportReport:
+    """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
+
+    A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax is added,
+    and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
+    `model` itself on image files. `model` is not changed. Files appear in `folder` only after that
+    comparison has passed: an earlier export stays whole when anything fails.
+
+    Args:
+        model: Layer, images (N, C, H, W) to logits (N, class_num).
+        folder: destination; made when missing. Other files in it are kept.
+        image_shape: (C, H, W).
+        transform_ops: (name, params) pairs that turn an image file into the network's input, as of
+            `Infer.transforms` or of the evaluation dataset; they go into inference.yml.
+        class_names: one name a class: a list, or {id: name}. None: results carry ids only.
+        model_name: name of the architecture, such as "PPLCNet_x0_25"; None: `model.model_name`.
+        topk: how many classes a result lists.
+        images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
+            ones.
+
+    Returns:
+        ExportReport.
+
+    Raises:
+        ExportError: the names do not fit the classes, or the exported model does not equal `model`.
+    """
+    folder = os.path.realpath(folder)
+    reference = copy.deepcopy(model)
+    reference.eval()
+    transform_ops = list(transform_ops)
+    with _staged(folder) as stage, _sample_images(images) as paths:
+        graph_format = save_static(fold(model), stage, image_shape)
+        own = {
+            "version": __version__,
+            "arch": model_name or getattr(model, "model_name", type(model).__name__),
+            "paddle": paddle.__version__,
+            "format": graph_format,
+            "output": "probs",
+            "image_shape": list(image_shape),
+        }
+        write_inference_yml(stage, transform_ops, topk, None, own)
+        parity = verify(stage, reference, transform_ops, image_shape, paths)
+        own["class_num"] = parity.pop("class_num")
+        own["parity"] = {"source": "generated" if images is None else "given", **parity}
+        names = _checked_names(class_names, own["class_num"])
+        write_inference_yml(stage, transform_ops, topk, names, own)
+    report = ExportReport(folder, graph_format, own["class_num"], **own["parity"])
+    logger.info("Exported and original model agree: %s", asdict(report))
+    logger.info(
+        'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
+    )
+    return report
+
+
+def _checked_names(class_names, class_num):
+    if class_names is None:
+        return None
+    if not isinstance(class_names, dict):
+        class_names = dict(enumerate(class_names))
+    if sorted(class_names) != list(range(class_num)):
+        raise ExportError(
+            f"{len(class_names)} class names (ids {min(class_names)} to {max(class_names)}) for a network of "
+            f"{class_num} classes; give one name for each id from 0 to {class_num - 1}"
+        )
+    return [class_names[index] for index in range(class_num)]
+
+
+@contextlib.contextmanager
+def _staged(folder):
+    """Yield an empty folder inside `folder`, whose files move into `folder` when the block succeeds.
+
+    Inside, because only there a rename is sure to work: `folder` may be a mount point or the working
+    directory. When the block fails, `folder` is as it was before.
+    """
+    existed = os.path.isdir(folder)
+    stage = os.path.join(folder, f".{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        os.makedirs(stage)
+    except OSError as error:
+        raise ExportError(
+            f"{folder}: cannot be written: {error.strerror}; choose another Global.save_inference_dir"
+        ) from None
+    try:
+        yield stage
+        made = os.listdir(stage)
+        for name in made:
+            os.replace(os.path.join(stage, name), os.path.join(folder, name))
+        for name in set(GRAPH_FILES.values()) - set(made):  # a graph of the other format is another network's
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(os.path.join(folder, name))
+    finally:
+        shutil.rmtree(stage)
+        if not existed and not os.listdir(folder):
+            os.rmdir(folder)
+
+
+@contextlib.contextmanager
+def _sample_images(images):
+    """Yield up to 16 paths: of `images`, evenly spaced, or of pictures drawn into a temporary folder."""
+    if images is not None:
+        paths = [os.fspath(path) for path in images]
+        if not paths:
+            raise ExportError("no images to compare on; leave `images` out to compare on generated ones")
+        yield paths[:: -(-len(paths) // MAX_IMAGES)]  # evenly spaced: a sorted list begins with one class
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        rng = np.random.default_rng(0)
+        paths = []
+        for index in range(4):
+            # few random cells enlarged: smooth colours, like a photo's, rather than noise that averages out
+            cells = rng.integers(0, 256, (3 + index, 4 + index, 3)).astype("uint8")
+            picture = cv2.resize(cells, (320, 256), interpolation=cv2.INTER_CUBIC)
+            paths.append(os.path.join(scratch, f"{index}.jpg"))
+            with open(paths[-1], "wb") as file:
+                file.write(cv2.imencode(".jpg", picture)[1].tobytes())
+        yield paths

@@ -1,0 +1,40 @@
+"""A network saved as a static graph that Paddle Inference reads."""
+
+import os
+
+import paddle
+from paddle import nn
+
+STEM = "inference"
+
+
+class WithSoftmax(nn.Layer):
+    """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num)."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return nn.functional.softmax(self.model(x), axis=-1)
+
+
+def save_static(model, folder, image_shape):
+    """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
+
+    Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json.
+
+    Args:
+        model: Layer, images (N, C, H, W) to logits (N, class_num); put into eval mode here.
+        folder: an existing folder.
+        image_shape: (C, H, W), fixed in the graph.
+
+    Returns:
+        "json" or "pdmodel", the format that this Paddle writes.
+    """
+    network = WithSoftmax(model)
+    network.eval()
+    images = paddle.static.InputSpec([None, *image_shape], "float32", "x")
+    path = os.path.join(folder, STEM)
+    paddle.jit.save(network, path, input_spec=[images])
+    return "json" if os.path.exists(f"{path}.json") else "pdmodel"

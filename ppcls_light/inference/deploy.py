@@ -1,0 +1,50 @@
+"""From a deploy YAML to a `Predictor`."""
+
+from ..config import load_yaml_as
+from ..config.deploy import DeployConfig
+from ..data.image_list import read_class_names
+from ..errors import ConfigError
+from .predictor import Predictor
+
+
+def read_deploy_config(path, overrides=()):
+    """Read a deploy YAML.
+
+    Args:
+        path: the file, PaddleClas' own or ours.
+        overrides: `Section.key=value` texts.
+
+    Raises:
+        ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
+    """
+    config = load_yaml_as(DeployConfig, path, overrides)
+    for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):
+        if getattr(config.Global, key) is None:
+            raise ConfigError(
+                f"{config.where(f'Global.{key}')}: Global.{key} is not set; add -o Global.{key}={example}"
+            )
+    return config
+
+
+def predictor_from_config(config):
+    """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
+    run, post = config.Global, config.PostProcess.merged()
+    class_names, origin = post.label_list, "PostProcess label_list"
+    if class_names is None and post.class_id_map_file is not None:
+        class_names, origin = read_class_names(post.class_id_map_file, post.delimiter), post.class_id_map_file
+    return Predictor(
+        run.inference_model_dir,
+        device="gpu" if run.use_gpu else "cpu",
+        batch_size=run.batch_size,
+        transform_ops=config.PreProcess.transform_ops,
+        topk=post.topk,
+        class_names=class_names,
+        class_names_from=origin,
+        gpu_mem=run.gpu_mem,
+        cpu_threads=run.cpu_num_threads,
+        onednn=run.enable_mkldnn,
+        precision="fp16" if run.use_fp16 else "fp32",
+        use_tensorrt=run.use_tensorrt,
+        ir_optim=run.ir_optim,
+        profile=run.enable_profile,
+    )

@@ -1,0 +1,230 @@
+"""Paddle Inference: the options checked against the installed build, then one predictor.
+
+The only module of the inference package that imports Paddle.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from typing import List, Literal, Optional
+
+import numpy as np
+import paddle
+from paddle import inference
+
+from ..errors import ConfigError, DeviceError, WeightsError
+from .cores import physical_cores
+
+logger = logging.getLogger(__name__)
+
+# Paddle 3.3.0 and 3.3.1 cannot run some operators under oneDNN (Paddle issue 77340)
+_ONEDNN_BUG = "ConvertPirAttribute2RuntimeAttribute not support"
+
+# Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
+_PADDLE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to run a network; every field is said to Paddle explicitly.
+
+    Attributes:
+        device: "cpu" or "gpu"; `gpu_id` picks one of several, `gpu_mem` MiB are reserved on it at once.
+        cpu_threads: threads of CPU operators; None: the physical cores.
+        onednn: oneDNN (formerly MKL-DNN) on the CPU. Off is 3 to 8 times slower.
+        precision: "fp32", or "fp16" on a GPU.
+        use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
+        ir_optim: Paddle's graph optimisation.
+        profile: Paddle's own operator profile, printed at the end of the process.
+        batch_size: the largest batch TensorRT plans for.
+    """
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    gpu_id: int = 0
+    gpu_mem: int = 8000
+    cpu_threads: Optional[int] = None
+    onednn: bool = True
+    precision: Literal["fp32", "fp16"] = "fp32"
+    use_tensorrt: bool = False
+    ir_optim: bool = True
+    profile: bool = False
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the installed Paddle can do."""
+
+    version: str
+    cuda: bool
+    gpus: int
+    tensorrt: bool
+    reads_json: bool
+
+    @classmethod
+    def installed(cls):
+        cuda = paddle.is_compiled_with_cuda()
+        return cls(
+            version=paddle.__version__,
+            cuda=cuda,
+            gpus=paddle.device.cuda.device_count() if cuda else 0,
+            tensorrt=any(inference.get_trt_compile_version()),
+            reads_json=hasattr(inference.Config, "enable_new_ir"),
+        )
+
+
+def check_options(options, build, graph_format):
+    """Refuse what `build` cannot do, before Paddle runs on the CPU in silence or aborts.
+
+    Raises:
+        DeviceError: names the switch and the fix.
+    """
+    if graph_format == "json" and not build.reads_json:
+        raise DeviceError(
+            f"this folder has inference.json, which Paddle {build.version} cannot read; install Paddle 3.0 or "
+            "newer, or export the model with this Paddle"
+        )
+    if options.device == "gpu":
+        if not build.cuda:
+            raise DeviceError(
+                f"Global.use_gpu=True, but Paddle {build.version} here is built for the CPU; install "
+                "paddlepaddle-gpu, or set Global.use_gpu=False"
+            )
+        if options.gpu_id >= build.gpus:
+            raise DeviceError(
+                f"Global.use_gpu=True wants GPU {options.gpu_id}, but Paddle sees {build.gpus}; check nvidia-smi "
+                "and CUDA_VISIBLE_DEVICES, or set Global.use_gpu=False"
+            )
+    if options.use_tensorrt:
+        if options.device != "gpu":
+            raise DeviceError(
+                "Global.use_tensorrt=True needs a GPU; add Global.use_gpu=True, or set Global.use_tensorrt=False"
+            )
+        if not build.tensorrt:
+            raise DeviceError(
+                f"Global.use_tensorrt=True, but Paddle {build.version} here is built without TensorRT; install a "
+                "build with it, or set Global.use_tensorrt=False"
+            )
+        if graph_format == "json":
+            raise DeviceError(
+                "Global.use_tensorrt=True takes inference.pdmodel, and this folder has inference.json; export "
+                "with Paddle 2.6, or set Global.use_tensorrt=False"
+            )
+    if options.precision == "fp16" and options.device != "gpu":
+        raise DeviceError(
+            "Global.use_fp16=True needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False"
+        )
+
+
+def plan(options, graph_format, image_shape=None):
+    """Return the calls that configure Paddle: (method of `paddle.inference.Config`, its arguments), in order.
+
+    A pure function, so that what is said to Paddle can be read and tested without the device. `image_shape`
+    is (C, H, W), which TensorRT needs for its dynamic batch.
+    """
+    calls = [("disable_glog_info", ())]
+    if options.device == "gpu":
+        half = options.precision == "fp16"
+        precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
+        calls.append(("enable_use_gpu", (options.gpu_mem, options.gpu_id, precision)))
+        if options.use_tensorrt:
+            calls += _tensorrt(options, precision, image_shape)
+    else:
+        calls.append(("disable_gpu", ()))
+        calls.append(("set_cpu_math_library_num_threads", (options.cpu_threads or physical_cores(),)))
+        # oneDNN is on by default from Paddle 3.0 on, so "off" must be said as well
+        calls.append(("enable_mkldnn" if options.onednn else "disable_mkldnn", ()))
+    if graph_format == "json":
+        # the order matters: memory optimisation of a PIR graph needs the new executor
+        calls += [("enable_new_ir", (True,)), ("enable_new_executor", ())]
+        if not options.ir_optim:  # switch_ir_optim is ignored on PIR
+            calls.append(("set_optimization_level", (0,)))
+    else:
+        calls.append(("switch_ir_optim", (options.ir_optim,)))
+    calls.append(("enable_memory_optim", ()))
+    if options.profile:
+        calls.append(("enable_profile", ()))
+    return calls
+
+
+def _tensorrt(options, precision, image_shape):
+    if image_shape is None:
+        raise DeviceError(
+            "Global.use_tensorrt=True needs the image shape, which this folder's inference.yml does not record; "
+            "export it again with tools/export_model.py, or set Global.use_tensorrt=False"
+        )
+    workspace, smallest_subgraph = 1 << 30, 3
+    shapes = [{"x": [batch, *image_shape]} for batch in (1, options.batch_size, options.batch_size)]
+    return [
+        (
+            "enable_tensorrt_engine",
+            (workspace, options.batch_size, smallest_subgraph, precision, False, False),
+        ),
+        ("set_trt_dynamic_shape_info", tuple(shapes)),
+    ]
+
+
+class PaddleEngine:
+    """One Paddle Inference predictor of an exported folder.
+
+    Not safe to share between threads (Paddle returns wrong numbers then, without an error): give each thread
+    its own `clone()`. `run` holds Python's global lock, so throughput comes from processes, not threads.
+    """
+
+    def __init__(self, bundle, options):
+        check_options(options, Build.installed(), bundle.format)
+        self.options = options
+        self._bundle = bundle
+        self._predictor = self._create(options)
+
+    def _create(self, options):
+        config = inference.Config(self._bundle.graph_file, self._bundle.params_file)
+        for method, arguments in plan(options, self._bundle.format, self._bundle.image_shape):
+            getattr(config, method)(*arguments)
+        try:
+            return inference.create_predictor(config)
+        except _PADDLE_ERRORS as error:
+            raise WeightsError(
+                f"{self._bundle.folder}: Paddle {paddle.__version__} cannot load this model, a file may be damaged or "
+                f"incomplete ({_first_line(error)}); copy or export it again"
+            ) from error
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+
+        Raises:
+            ConfigError: the network cannot take images of this shape.
+        """
+        try:
+            return self._run(images)
+        except _PADDLE_ERRORS as error:
+            if not self.options.onednn or _ONEDNN_BUG not in str(error):
+                raise ConfigError(
+                    f"{self._bundle.folder}: the network fails on an input of shape {list(images.shape)} "
+                    f"({_first_line(error)}); check PreProcess.transform_ops"
+                ) from error
+            logger.warning(
+                "oneDNN is switched off, which is slower: Paddle %s cannot run this network with it "
+                "(Paddle issue 77340)",
+                paddle.__version__,
+            )
+            self.options = replace(self.options, onednn=False)
+            self._predictor = self._create(self.options)
+            return self._run(images)
+
+    def _run(self, images):
+        predictor = self._predictor
+        names: List[str] = predictor.get_input_names()
+        predictor.get_input_handle(names[0]).copy_from_cpu(images)
+        predictor.run()
+        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+    def clone(self):
+        """Return an engine for another thread; the weights are shared."""
+        twin = object.__new__(PaddleEngine)
+        twin.options, twin._bundle = self.options, self._bundle
+        twin._predictor = self._predictor.clone()
+        return twin
+
+
+def _first_line(error):
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,148 @@
+"""An exported folder as a classifier of image files."""
+
+import os
+
+import numpy as np
+
+from ..config.types import Op
+from ..data.decode import read_bytes
+from ..data.transforms import build_transforms
+from ..errors import ConfigError, DataError
+from ..export.bundle import read_bundle, split_decode
+from ..results import Topk, softmax
+
+
+class Predictor:
+    """Classify images with a folder that `tools/export_model.py`, PaddleClas or PaddleX wrote.
+
+    Preprocessing, class names and the kind of output come from the folder's inference.yml.
+
+    Args:
+        folder: holds inference.json or inference.pdmodel, inference.pdiparams and inference.yml.
+        device: "cpu" or "gpu".
+        batch_size: images a forward pass in `predict`.
+        transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
+        topk, class_names: in place of the folder's; `class_names_from` says in messages where they were read.
+        engine: further fields of `EngineOptions` (cpu_threads, onednn, precision, gpu_mem, use_tensorrt, ...).
+
+    Raises:
+        ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
+        DeviceError: the installed Paddle cannot do what is asked.
+
+    Not safe to share between threads; give each its own `clone()`.
+    """
+
+    def __init__(
+        self,
+        folder,
+        *,
+        device="cpu",
+        batch_size=1,
+        transform_ops=None,
+        topk=None,
+        class_names=None,
+        class_names_from="class_names",
+        **engine,
+    ):
+        from .paddle_engine import EngineOptions, PaddleEngine
+
+        self.bundle = bundle = read_bundle(folder)
+        self.batch_size = batch_size
+        transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
+        if transform_ops is None:
+            raise ConfigError(
+                f"{bundle.folder}: no inference.yml here, which says how images are prepared; export the model "
+                "again with tools/export_model.py, or give PreProcess.transform_ops in the deploy YAML"
+            )
+        decode, ops = split_decode(transform_ops)
+        self._from_bytes = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
+        self._from_array = build_transforms(ops)
+        if class_names is None:
+            class_names = bundle.class_names
+            class_names_from = f"{bundle.folder}: label_list of inference.yml"
+        self._topk = Topk(bundle.topk if topk is None else topk, class_names, class_names_from)
+        if bundle.class_num is not None:
+            self._topk.check_class_num(bundle.class_num)
+        self._engine = PaddleEngine(bundle, EngineOptions(device=device, batch_size=batch_size, **engine))
+
+    def clone(self):
+        """Return a predictor for another thread; the weights are shared."""
+        twin = object.__new__(Predictor)
+        twin.__dict__.update(self.__dict__)
+        twin._engine = self._engine.clone()
+        return twin
+
+    @property
+    def engine_options(self):
+        """The options in force; `onednn` turns False when Paddle could not run the network with it."""
+        return self._engine.options
+
+    def preprocess(self, image):
+        """Return one image as the network takes it, float32 (C, H, W).
+
+        Args:
+            image: a path, the bytes of an image file, or a decoded uint8 RGB array (H, W, 3).
+
+        Raises:
+            DataError: the image cannot be read, or its shape after preprocessing is not the network's.
+        """
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise DataError(f"an array must be uint8 (H, W, 3), this is {image.dtype} {image.shape}")
+            return self._checked(self._from_array(image))
+        if isinstance(image, bytes):
+            return self._checked(self._from_bytes(image))
+        data = read_bytes(image)
+        try:
+            return self._checked(self._from_bytes(data))
+        except DataError as error:
+            raise DataError(f"{os.fspath(image)}: {error}") from None
+
+    def _checked(self, ready):
+        expected = self.bundle.image_shape
+        if expected is not None and list(ready.shape) != list(expected):
+            raise DataError(
+                f"preprocessing gives {list(ready.shape)}, the network takes {list(expected)}; "
+                "check the resize and crop of transform_ops"
+            )
+        return ready
+
+    def run(self, images):
+        """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W)."""
+        outputs = self._engine.run(np.ascontiguousarray(images, dtype=np.float32))
+        return softmax(outputs) if self.bundle.output == "logits" else outputs
+
+    def predict(self, images):
+        """Classify images; one row an image, in their order.
+
+        Args:
+            images: paths, bytes of image files, or decoded uint8 RGB arrays (H, W, 3), mixed at will.
+
+        Returns:
+            A list of dicts {class_ids, scores, file_name, label_names}; for an image that cannot be used
+            {file_name, error} in its place. `file_name` is None for an image that is not a path.
+        """
+        return list(self.iter_predict(images))
+
+    def iter_predict(self, images):
+        """Like `predict`, yielding rows as batches are done."""
+        images = list(images)
+        for start in range(0, len(images), self.batch_size):
+            yield from self._predict_batch(images[start : start + self.batch_size])
+
+    def _predict_batch(self, images):
+        names = [os.fspath(image) if isinstance(image, (str, os.PathLike)) else None for image in images]
+        rows, by_shape = [None] * len(images), {}
+        for index, image in enumerate(images):
+            try:
+                ready = self.preprocess(image)
+            except DataError as error:
+                rows[index] = {"file_name": names[index], "error": str(error)}
+            else:
+                by_shape.setdefault(ready.shape, []).append((index, ready))
+        for group in by_shape.values():
+            indices = [index for index, _ in group]
+            probs = self.run(np.stack([ready for _, ready in group]))
+            for index, row in zip(indices, self._topk(probs, [names[index] for index in indices])):
+                rows[index] = row
+        return rows

@@ -1,0 +1,68 @@
+"""From probabilities to PaddleClas' result rows."""
+
+import numpy as np
+
+from .errors import ConfigError
+
+
+class Topk:
+    """The k most probable classes of each image.
+
+    Args:
+        topk: how many; all classes when there are fewer.
+        class_names: one name a class (a list or {id: name}); None gives empty `label_names`.
+        source: where the names come from, for messages.
+    """
+
+    def __init__(self, topk=5, class_names=None, source="the class names"):
+        self.topk = topk
+        self._source = source
+        if isinstance(class_names, dict):
+            wrong = sorted(set(range(len(class_names))) ^ set(class_names))
+            if wrong:
+                raise ConfigError(
+                    f"{source}: ids must be 0..{len(class_names) - 1}, each once; see id {wrong[0]}"
+                )
+            class_names = [class_names[index] for index in range(len(class_names))]
+        self.class_names = class_names
+
+    def check_class_num(self, class_num):
+        """Raise ConfigError when there are more or fewer names than classes."""
+        if self.class_names is not None and len(self.class_names) != class_num:
+            raise ConfigError(
+                f"{self._source}: {len(self.class_names)} class names, but the network has {class_num} classes; "
+                "give the label file that the network was trained with"
+            )
+
+    def __call__(self, probs, file_names):
+        """Return one dict an image: class_ids, scores (5 decimals), file_name, label_names.
+
+        Args:
+            probs: (N, class_num). Of equal probabilities the lower class comes first.
+            file_names: N names.
+        """
+        self.check_class_num(probs.shape[1])
+        order = np.argsort(-probs, axis=1, kind="stable")[:, : self.topk]
+        return [
+            {
+                "class_ids": ids.tolist(),
+                "scores": np.around(row[ids].astype("float64"), 5).tolist(),
+                "file_name": name,
+                "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
+            }
+            for row, ids, name in zip(probs, order, file_names)
+        ]
+
+
+def format_row(name, row):
+    """Return a result as PaddleClas' predict_cls prints it, with 2 decimals; `name` is the file's base name."""
+    scores = ", ".join(f"{score:.2f}" for score in row["scores"])
+    return (
+        f"{name}:\tclass id(s): {row['class_ids']}, score(s): [{scores}], label_name(s): {row['label_names']}"
+    )
+
+
+def softmax(logits):
+    """Return the softmax of (N, K) over K."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,0 +1,193 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+
+from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.export import export_model
+from ppcls_light.inference import Predictor
+from ppcls_light.data import find_images
+from ppcls_light.inference.deploy import predictor_from_config, read_deploy_config
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "python" / "predict_cls.py"
+CONFIG = ROOT / "deploy" / "configs" / "inference_cls.yaml"
+
+# PaddleClas' own keys and value kinds; paths are filled in by the tests
+PADDLECLAS_YAML = """\
+Global:
+  infer_imgs: "{images}"
+  inference_model_dir: "{model}"
+  batch_size: 1
+  use_gpu: False
+  enable_mkldnn: False
+  cpu_num_threads: 10
+  enable_benchmark: True
+  use_fp16: False
+  ir_optim: True
+  use_tensorrt: False
+  gpu_mem: 8000
+  enable_profile: False
+PreProcess:
+  transform_ops:
+    - ResizeImage:
+        resize_short: 40
+    - CropImage:
+        size: 32
+    - NormalizeImage:
+        scale: 0.00392157
+        mean: [0.485, 0.456, 0.406]
+        std: [0.229, 0.224, 0.225]
+        order: ''
+    - ToCHWImage:
+PostProcess:
+  name: Topk
+  topk: 2
+  class_id_map_file: "{labels}"
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """An exported network of three classes."""
+    paddle.seed(0)
+    network = nn.Sequential(
+        nn.Conv2D(3, 6, 5), nn.ReLU(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(6, 3)
+    )
+    network[-1].weight.set_value(network[-1].weight * 4)
+    folder = tmp_path_factory.mktemp("model") / "inference"
+    ops = [
+        ("ResizeImage", {"resize_short": 40}),
+        ("CropImage", {"size": 32}),
+        ("NormalizeImage", {"order": ""}),
+    ]
+    export_model(network, folder, (3, 32, 32), ops, ["blobs", "rings", "dots and dashes"], topk=2)
+    return folder
+
+
+@pytest.fixture
+def images(tmp_path):
+    folder, rng = tmp_path / "my photos", np.random.default_rng(0)
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "b.JPG", "sub/c.bmp"):
+        cells = rng.integers(0, 256, (4, 4, 3)).astype("uint8")
+        data = cv2.imencode(Path(name).suffix.lower(), cv2.resize(cells, (64, 48)))[1]
+        (folder / name).write_bytes(data.tobytes())
+    return folder
+
+
+def predict_cls(*arguments, cwd):
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_rows_from_any_folder_in_paddleclas_format(model, images, tmp_path):
+    done = predict_cls(
+        "-c",
+        CONFIG,
+        "-o",
+        f"Global.inference_model_dir={os.path.relpath(model, tmp_path)}",
+        "Global.infer_imgs=my photos",
+        "-o",
+        "Global.batch_size=2",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    expected = []
+    for row in Predictor(model).predict([images / "a.jpg", images / "b.JPG", images / "sub" / "c.bmp"]):
+        scores = ", ".join(f"{score:.2f}" for score in row["scores"])
+        expected.append(
+            f"{os.path.basename(row['file_name'])}:\tclass id(s): {row['class_ids']}, score(s): [{scores}], "
+            f"label_name(s): {row['label_names']}"
+        )
+    assert done.stdout.splitlines() == expected
+    assert re.fullmatch(
+        r"a\.jpg:\tclass id\(s\): \[\d, \d\], score\(s\): \[\d\.\d\d, \d\.\d\d\], label_name\(s\): \['.*', '.*'\]",
+        expected[0],
+    )
+
+
+def test_a_bad_image_is_reported_and_costs_no_other(model, images, tmp_path):
+    (images / "aa.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    options = [f"Global.inference_model_dir={model}", "Global.batch_size=8", "-v"]
+    done = predict_cls("-c", CONFIG, "-o", f"Global.infer_imgs={images}", "-o", *options, cwd=tmp_path)
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["a.jpg", "b.JPG", "c.bmp"]
+    assert f"error: {images / 'aa.jpg'}: " in done.stderr
+    assert "1 of 4 images could not be classified" in done.stderr
+    done = predict_cls("-o", f"Global.infer_imgs={images / 'aa.jpg'}", *options[:2], cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+def user_error(model, images, tmp_path, *overrides):
+    done = predict_cls(
+        "-o", f"Global.inference_model_dir={model}", f"Global.infer_imgs={images}", *overrides, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def test_a_device_that_is_not_built_is_one_line(model, images, tmp_path):
+    if paddle.is_compiled_with_cuda():
+        pytest.skip("this Paddle is built for GPUs")
+    assert "built for the CPU" in user_error(model, images, tmp_path, "Global.use_gpu=true")
+
+
+def test_a_wrong_key_is_one_line_with_the_nearest(model, images, tmp_path):
+    message = user_error(model, images, tmp_path, "Global.enable_mkldn=true")
+    assert "unknown key Global.enable_mkldn; did you mean 'enable_mkldnn'?" in message
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ConfigError, match=r"Global.inference_model_dir is not set; add -o"):
+        read_deploy_config(CONFIG)
+    with pytest.raises(ConfigError, match=r"inference_cls.yaml:\d+: Global.infer_imgs is not set; add -o"):
+        read_deploy_config(CONFIG, ["Global.inference_model_dir=x"])
+    config = read_deploy_config(CONFIG, ["Global.inference_model_dir=x", "Global.infer_imgs=absent.jpg"])
+    with pytest.raises(DataError, match=r"absent\.jpg"):
+        find_images(config.Global.infer_imgs)
+    with pytest.raises(ConfigError, match="x: no such folder"):
+        predictor_from_config(config)
+
+
+def test_paddleclas_own_yaml(model, images, tmp_path):
+    labels, path = tmp_path / "labels.txt", tmp_path / "paddleclas.yaml"
+    labels.write_text("0 zero\n1 one\n2 two words\n")
+    path.write_text(PADDLECLAS_YAML.format(images=images, model=model, labels=labels))
+    config = read_deploy_config(path)
+    predictor = predictor_from_config(config)
+    assert not predictor.engine_options.onednn
+    assert predictor.engine_options.cpu_threads == 10
+    row = predictor.predict(find_images(config.Global.infer_imgs))[0]
+    assert row["label_names"] == [["zero", "one", "two words"][index] for index in row["class_ids"]]
+    assert len(row["class_ids"]) == 2
+    labels.write_text("0 zero\n")
+    with pytest.raises(ConfigError, match=r"labels\.txt: 1 class names, but the network has 3 classes"):
+        predictor_from_config(config)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["PostProcess.topk=1", "PostProcess.label_list=[x, y, z]"],
+        ["PostProcess.main_indicator=Topk", "PostProcess.Topk={topk: 1, label_list: [x, y, z]}"],
+        ["PostProcess.topk=3", "PostProcess.label_list=[x, y, z]", "PostProcess.Topk.topk=1"],
+    ],
+)
+def test_both_spellings_of_topk(model, images, overrides):
+    paths = [f"Global.inference_model_dir={model}", f"Global.infer_imgs={images}"]
+    predictor = predictor_from_config(read_deploy_config(CONFIG, [*paths, *overrides]))
+    row = predictor.predict([images / "a.jpg"])[0]
+    assert row["label_names"] == [["x", "y", "z"][index] for index in row["class_ids"]]
+    assert len(row["class_ids"]) == 1
