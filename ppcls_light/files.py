@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 
 from .errors import UserError
 
@@ -16,32 +15,21 @@ def atomic_path(path, error=UserError):
     """
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
-    temporary = None
+    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
         os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder)
-        os.close(handle)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        temporary = None
     except OSError as problem:
         raise error(f"cannot write {path}: {problem.strerror or problem}") from None
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
 
 
 def write_text(path, text, error=UserError):
     """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically."""
     with atomic_path(path, error) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

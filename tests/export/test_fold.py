@@ -19,7 +19,7 @@ def relative_error(folded, model, size):
     return np.linalg.norm(got - expected) / np.linalg.norm(expected)
 
 
-@pytest.mark.parametrize("name", ["PPLCNet_x0_25", "FasterNet_T0"])
+@pytest.mark.parametrize("name", ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0"])
 def test_every_batch_norm_is_folded_and_outputs_stay(name, randomise):
     model = randomise(create_model(name, class_num=10))
     model.train()

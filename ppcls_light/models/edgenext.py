@@ -1,0 +1,338 @@
+"""EdgeNeXt: Efficiently Amalgamated CNN-Transformer Architecture for Mobile Vision (arXiv 2206.10589).
+
+Code by the authors (Maaz et al., ECCV 2022 workshops): mmaaz60/EdgeNeXt, models/, MIT.
+State-dict keys are theirs. What differs: the two forms, layer norm with GELU and batch norm with
+Hardswish, are one class; sine and cosine of the positional encoding are computed once a map size and not
+once a call; a layer scale of 0 is not offered; `features_only` is new.
+"""
+
+from functools import lru_cache, partial
+from typing import Tuple
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+from paddle.nn.initializer import Constant, TruncatedNormal
+
+from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
+from ..errors import ConfigError
+from ..registry import MODELS
+from .layers import DropPath, activation
+
+FOURIER_DIM = 32  # features an axis of the positional encoding
+LAYER_NORM_EPSILON = 1e-6
+
+CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
+
+
+def normalisation(dim, bn_hs):
+    """Return batch norm over `dim` channels, or layer norm over a last axis of them."""
+    return nn.BatchNorm2D(dim) if bn_hs else nn.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON)
+
+
+def norm_to_last(norm, x):
+    """Apply a `normalisation` over the channels of `x` (N, C, H, W); returns (N, H, W, C)."""
+    if isinstance(norm, nn.LayerNorm):
+        return norm(x.transpose(CHANNELS_LAST))
+    return norm(x).transpose(CHANNELS_LAST)
+
+
+class LayerNorm2D(nn.LayerNorm):
+    """Layer norm over the channels of (N, C, H, W), at each position by itself."""
+
+    def forward(self, x):
+        # Paddle 2's translation to a static graph does not know a bare super().
+        return nn.LayerNorm.forward(self, x.transpose(CHANNELS_LAST)).transpose(CHANNELS_FIRST)
+
+
+@lru_cache(maxsize=64)
+def fourier_features(length):
+    """Return the sine and cosine features of the positions 1 to `length` on one axis, (32, length) float32.
+
+    Position p is the angle a = 2 pi p / length, and feature 2 i is sin(a / 10000^(2 i / 32)), feature
+    2 i + 1 its cosine (Vaswani et al., arXiv 1706.03762, section 3.5, on normalised positions as in DETR,
+    arXiv 2005.12872).
+    """
+    angle = 2 * np.pi * np.arange(1, length + 1) / (length + 1e-6)
+    index = np.arange(FOURIER_DIM)[:, None]
+    angle = angle / 10000.0 ** (index // 2 * 2 / FOURIER_DIM)
+    features = np.where(index % 2 == 0, np.sin(angle), np.cos(angle)).astype("float32")
+    features.flags.writeable = False  # the cache hands the same array to every caller
+    return features
+
+
+class PositionalEncodingFourier(nn.Layer):
+    """A learned 1x1 convolution of fixed Fourier features; (height, width) to (1, dim, height, width).
+
+    The features of rows come before those of columns. Paper, section 3.2; XCiT, arXiv 2106.09681.
+    """
+
+    def __init__(self, dim):
+        super().__init__()
+        self.token_projection = nn.Conv2D(2 * FOURIER_DIM, dim, 1)
+
+    def forward(self, height, width):
+        # Two small constants in an exported graph, spread over the map there, in place of one large one.
+        rows = paddle.to_tensor(fourier_features(height)).reshape([1, FOURIER_DIM, height, 1])
+        columns = paddle.to_tensor(fourier_features(width)).reshape([1, FOURIER_DIM, 1, width])
+        shape = [1, FOURIER_DIM, height, width]
+        features = paddle.concat([rows.expand(shape), columns.expand(shape)], axis=1)
+        return self.token_projection(features.astype(self.token_projection.weight.dtype))
+
+
+class CrossCovarianceAttention(nn.Layer):
+    """Attention between the channels of a head instead of between positions; (N, L, dim) to the same.
+
+    With Q, K, V (dim / heads, L) of one head, rows of Q and K at unit length, and its temperature t,
+
+        softmax(t Q K^T) V
+
+    which costs O(L dim^2 / heads). XCiT, arXiv 2106.09681, section 3.2; paper, equation 2.
+
+    Raises:
+        ConfigError: `heads` does not divide `dim`.
+    """
+
+    def __init__(self, dim, heads):
+        super().__init__()
+        if dim % heads:
+            raise ConfigError(
+                f"EdgeNeXt cannot split {dim} channels into {heads} heads; use a divisor of {dim}"
+            )
+        self.dim, self.heads = dim, heads
+        self.temperature = self.create_parameter([heads, 1, 1], default_initializer=Constant(1.0))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        qkv = self.qkv(x).reshape([0, 0, 3, self.heads, self.dim // self.heads])
+        query, key, value = qkv.transpose([2, 0, 3, 4, 1]).unbind(0)  # each (N, heads, dim / heads, L)
+        query, key = F.normalize(query, axis=-1), F.normalize(key, axis=-1)
+        attention = F.softmax(paddle.matmul(query, key, transpose_y=True) * self.temperature, axis=-1)
+        mixed = paddle.matmul(attention, value).transpose([0, 3, 1, 2])
+        return self.proj(mixed.reshape([0, 0, self.dim]))
+
+    def own_multiply_adds(self, output_shape):
+        """Return what Q K^T and the product with V cost beside the two linear layers; for `profile`."""
+        length, dim = output_shape
+        return 2 * length * dim * dim // self.heads
+
+
+class Encoder(nn.Layer):
+    """What both encoders end with: norm, inverted bottleneck, layer scale, stochastic depth.
+
+    The inverted bottleneck is two linear layers on each position, `expan_ratio` times as wide between them.
+    """
+
+    def _add_bottleneck(self, dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path):
+        """Not in the constructor: `fold` wants a convolution defined right before its batch norm."""
+        self.norm = normalisation(dim, bn_hs)
+        self.pwconv1 = nn.Linear(dim, expan_ratio * dim)
+        self.act = activation("hardswish" if bn_hs else "gelu")
+        self.pwconv2 = nn.Linear(expan_ratio * dim, dim)
+        self.gamma = self.create_parameter([dim], default_initializer=Constant(layer_scale_init_value))
+        self.drop_path = DropPath(drop_path)
+
+    def _bottleneck(self, x):
+        branch = self.gamma * self.pwconv2(self.act(self.pwconv1(norm_to_last(self.norm, x))))
+        return self.drop_path(branch.transpose(CHANNELS_FIRST))
+
+
+class ConvEncoder(Encoder):
+    """Depthwise convolution and inverted bottleneck with a shortcut; (N, dim, H, W).
+
+    Paper, equation 1: ConvNeXt's block (arXiv 2201.03545) with a kernel size of the stage's own.
+
+    Raises:
+        ConfigError: an even `kernel_size`, which does not keep H and W.
+    """
+
+    def __init__(self, dim, kernel_size, bn_hs, **bottleneck):
+        super().__init__()
+        if kernel_size % 2 == 0:
+            raise ConfigError(f"EdgeNeXt cannot use a kernel size of {kernel_size}; use an odd one")
+        self.dwconv = nn.Conv2D(
+            dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias_attr=False if bn_hs else None
+        )
+        self._add_bottleneck(dim, bn_hs, **bottleneck)
+
+    def forward(self, x):
+        return x + self._bottleneck(self.dwconv(x))
+
+
+class SDTAEncoder(Encoder):
+    """Split depthwise transpose attention and inverted bottleneck with a shortcut; (N, dim, H, W).
+
+    The channels are split into `scales` groups, of which the last may be narrower. Each group but the last
+    is convolved depthwise, the second and later ones after adding the result of the group before, so that
+    the receptive field grows from group to group; the last passes through. Cross-covariance attention over
+    all channels follows, with a shortcut of its own. Paper, section 3.2 and figure 2.
+
+    Raises:
+        ConfigError: `dim` channels do not make `scales` groups.
+    """
+
+    def __init__(self, dim, scales, heads, use_pos_embd, bn_hs, layer_scale_init_value, **bottleneck):
+        super().__init__()
+        width = -(-dim // scales)
+        untouched = dim - width * (scales - 1)
+        if scales < 2 or untouched < 1:
+            raise ConfigError(f"EdgeNeXt cannot split {dim} channels into {scales} groups; use 2, 3 or 4")
+        self.bn_hs = bn_hs
+        self.widths = [width] * (scales - 1) + [untouched]
+        self.convs = nn.LayerList(
+            [nn.Conv2D(width, width, 3, padding=1, groups=width) for _ in range(scales - 1)]
+        )
+        self.pos_embd = PositionalEncodingFourier(dim) if use_pos_embd else None
+        self.norm_xca = normalisation(dim, bn_hs)
+        self.gamma_xca = self.create_parameter([dim], default_initializer=Constant(layer_scale_init_value))
+        self.xca = CrossCovarianceAttention(dim, heads)
+        self._add_bottleneck(dim, bn_hs, layer_scale_init_value=layer_scale_init_value, **bottleneck)
+
+    def forward(self, x):
+        return x + self._bottleneck(self._attend(self._split_convolve(x)))
+
+    def _split_convolve(self, x):
+        *groups, untouched = paddle.split(x, self.widths, axis=1)
+        convolved = [self.convs[0](groups[0])]
+        for conv, group in zip(self.convs[1:], groups[1:]):
+            convolved.append(conv(convolved[-1] + group))
+        return paddle.concat([*convolved, untouched], axis=1)
+
+    def _attend(self, x):
+        """Layer norm is for the attention alone; batch norm comes first and its result takes the shortcut."""
+        dim, height, width = x.shape[1:]
+        if self.bn_hs:
+            x = self.norm_xca(x)
+        if self.pos_embd is not None:
+            x = x + self.pos_embd(height, width)
+        tokens = x.flatten(2).transpose([0, 2, 1])
+        attended = self.xca(tokens if self.bn_hs else self.norm_xca(tokens))
+        tokens = tokens + self.drop_path(self.gamma_xca * attended)
+        return tokens.reshape([0, height, width, dim]).transpose(CHANNELS_FIRST)
+
+
+class EdgeNeXt(nn.Layer):
+    """EdgeNeXt.
+
+    Input (N, 3, H, W), 256 pixels in the authors' training; output logits (N, class_num), or with
+    `features_only` the list of the four stages' outputs at strides 4, 8, 16, 32. A static graph needs a
+    fixed H and W: the positional encoding is a constant of it.
+
+    Args:
+        class_num: logits.
+        depths: blocks of the four stages.
+        dims: channels of the four stages.
+        global_block: how many of a stage's last blocks are SDTA encoders; the others are conv encoders.
+        kernel_sizes: of the conv encoders of each stage; odd.
+        heads: attention heads of the SDTA encoders of each stage; divisors of `dims`.
+        d2_scales: groups of channels in the SDTA encoders of each stage.
+        use_pos_embd_xca: which stages' SDTA encoders add the positional encoding.
+        expan_ratio: hidden width of an inverted bottleneck over its width.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        layer_scale_init_value: initial factor of every branch, learned for each channel.
+        classifier_dropout: before the classifier.
+        bn_hs: batch norm and Hardswish, which run faster, instead of layer norm and GELU.
+        features_only: no head; return feature maps.
+
+    Attributes:
+        head_keys: the state-dict keys of the classifier.
+        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
+        feature_channels, feature_strides: of the four feature maps.
+        image_shape: (C, H, W) of the authors' training and of the published multiply-adds.
+    """
+
+    image_shape = (3, 256, 256)
+
+    def __init__(
+        self,
+        class_num: PositiveInt = 1000,
+        depths: Tuple[(PositiveInt,) * 4] = (3, 3, 9, 3),
+        dims: Tuple[(PositiveInt,) * 4] = (48, 96, 160, 304),
+        global_block: Tuple[(NonNegativeInt,) * 4] = (0, 1, 1, 1),
+        kernel_sizes: Tuple[(PositiveInt,) * 4] = (3, 5, 7, 9),
+        heads: Tuple[(PositiveInt,) * 4] = (8, 8, 8, 8),
+        d2_scales: Tuple[(PositiveInt,) * 4] = (2, 2, 3, 4),
+        use_pos_embd_xca: Tuple[(bool,) * 4] = (False, True, False, False),
+        expan_ratio: PositiveInt = 4,
+        drop_path_rate: Probability = 0.0,
+        layer_scale_init_value: PositiveFloat = 1e-6,
+        classifier_dropout: Probability = 0.0,
+        bn_hs: bool = False,
+        features_only: bool = False,
+    ):
+        super().__init__()
+        self.feature_channels = list(dims)
+        self.feature_strides = [4, 8, 16, 32]
+        self.features_only = features_only
+        self.bn_hs = bn_hs
+        self.downsample_layers = _downsample_layers(dims, bn_hs)
+        rates = np.linspace(0.0, drop_path_rate, sum(depths)).tolist()
+        self.stages = nn.LayerList()
+        for i, (dim, depth) in enumerate(zip(dims, depths)):
+            stage = nn.Sequential()
+            for j in range(depth):
+                options = {
+                    "bn_hs": bn_hs,
+                    "expan_ratio": expan_ratio,
+                    "layer_scale_init_value": layer_scale_init_value,
+                    "drop_path": rates.pop(0),
+                }
+                if j < depth - global_block[i]:
+                    block = ConvEncoder(dim, kernel_sizes[i], **options)
+                else:
+                    block = SDTAEncoder(dim, d2_scales[i], heads[i], use_pos_embd_xca[i], **options)
+                stage.add_sublayer(str(j), block)
+            self.stages.append(stage)
+        self.head_keys = () if features_only else ("head.weight", "head.bias")
+        self.spare_prefixes = ("norm.", "head.") if features_only else ()
+        if not features_only:
+            self.norm = normalisation(dims[-1], bn_hs)
+            self.head_dropout = nn.Dropout(classifier_dropout)
+            self.head = nn.Linear(dims[-1], class_num)
+        self._initialise()
+
+    def _initialise(self):
+        normal = TruncatedNormal(std=0.02)
+        for layer in self.sublayers():
+            if isinstance(layer, (nn.Conv2D, nn.Linear)):
+                normal(layer.weight)
+
+    def forward(self, x):
+        features = []
+        for downsample, stage in zip(self.downsample_layers, self.stages):
+            x = stage(downsample(x))
+            features.append(x)
+        return features if self.features_only else self._classify(x)
+
+    def _classify(self, x):
+        # Batch norm averages its statistics over positions, so it comes before the pooling.
+        x = self.norm(x).mean([2, 3]) if self.bn_hs else self.norm(x.mean([2, 3]))
+        return self.head(self.head_dropout(x))
+
+
+def _downsample_layers(dims, bn_hs):
+    """Return the stem, a 4x4 convolution of stride 4 and a norm, and three norms and 2x2 of stride 2."""
+
+    def norm(dim):
+        return nn.BatchNorm2D(dim) if bn_hs else LayerNorm2D(dim, epsilon=LAYER_NORM_EPSILON)
+
+    bias_attr = False if bn_hs else None
+    layers = [nn.Sequential(nn.Conv2D(3, dims[0], 4, stride=4, bias_attr=bias_attr), norm(dims[0]))]
+    for dim, next_dim in zip(dims, dims[1:]):
+        layers.append(nn.Sequential(norm(dim), nn.Conv2D(dim, next_dim, 2, stride=2, bias_attr=bias_attr)))
+    return nn.LayerList(layers)
+
+
+VARIANTS = {
+    "EdgeNeXt_XX_Small": {"depths": (2, 2, 6, 2), "dims": (24, 48, 88, 168), "heads": (4, 4, 4, 4)},
+    "EdgeNeXt_X_Small": {"depths": (3, 3, 9, 3), "dims": (32, 64, 100, 192), "heads": (4, 4, 4, 4)},
+    "EdgeNeXt_Small": {"depths": (3, 3, 9, 3), "dims": (48, 96, 160, 304), "drop_path_rate": 0.1},
+    "EdgeNeXt_Base": {"depths": (3, 3, 9, 3), "dims": (80, 160, 288, 584), "drop_path_rate": 0.1},
+}
+for _name in ("EdgeNeXt_XX_Small", "EdgeNeXt_X_Small", "EdgeNeXt_Small"):
+    VARIANTS[f"{_name}_BN_HS"] = {**VARIANTS[_name], "bn_hs": True}
+
+for _name, _options in VARIANTS.items():
+    MODELS.register(_name)(partial(EdgeNeXt, **_options))

@@ -1,0 +1,191 @@
+"""FasterNet: Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks (arXiv 2303.03667).
+
+Code by the authors (Chen et al., CVPR 2023): JierunChen/FasterNet, models/fasternet.py, MIT.
+State-dict keys are theirs and PaddleClas'. What differs: the batch norm of the patch embedding averages its
+statistics with Paddle's momentum 0.9 (PaddleClas carried torch's 0.1 over, which in Paddle forgets nine
+times faster than meant), and batch norm is the only normalisation, as in every published variant.
+"""
+
+from functools import partial
+from typing import Literal, Tuple
+
+import numpy as np
+from paddle import nn
+from paddle.nn.initializer import Constant, TruncatedNormal
+
+from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from ..registry import MODELS
+from .layers import DropPath, PConv, activation
+
+
+class MLPBlock(nn.Layer):
+    """Spatial mixing by PConv, then an inverted bottleneck of two 1x1 convolutions, with one shortcut.
+
+    Input and output (N, dim, H, W). Paper, figure 4. `layer_scale_init_value` > 0 multiplies the branch by
+    a learned factor for each channel (arXiv 2103.17239) before stochastic depth.
+    """
+
+    def __init__(self, dim, n_div, mlp_ratio, drop_path, layer_scale_init_value, act_layer, pconv_fw_type):
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.spatial_mixing = PConv(dim, n_div, mode=pconv_fw_type)
+        self.mlp = nn.Sequential(
+            nn.Conv2D(dim, hidden, 1, bias_attr=False),
+            nn.BatchNorm2D(hidden),
+            activation(act_layer),
+            nn.Conv2D(hidden, dim, 1, bias_attr=False),
+        )
+        self.layer_scale = None
+        if layer_scale_init_value > 0:
+            self.layer_scale = self.create_parameter(
+                [dim], default_initializer=Constant(layer_scale_init_value)
+            )
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x):
+        branch = self.mlp(self.spatial_mixing(x))
+        if self.layer_scale is not None:
+            branch = branch * self.layer_scale.reshape([1, -1, 1, 1])
+        return x + self.drop_path(branch)
+
+
+class Stage(nn.Layer):
+    """`len(drop_path)` MLPBlocks; (N, dim, H, W)."""
+
+    def __init__(self, drop_path, **block_options):
+        super().__init__()
+        self.blocks = nn.Sequential(*[MLPBlock(drop_path=rate, **block_options) for rate in drop_path])
+
+    def forward(self, x):
+        return self.blocks(x)
+
+
+class PatchEmbed(nn.Layer):
+    """(N, 3, H, W) to (N, dim, H / 4, W / 4): 4x4 convolution of stride 4, batch norm."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.proj = nn.Conv2D(3, dim, 4, stride=4, bias_attr=False)
+        self.norm = nn.BatchNorm2D(dim)
+
+    def forward(self, x):
+        return self.norm(self.proj(x))
+
+
+class PatchMerging(nn.Layer):
+    """(N, dim, H, W) to (N, 2 dim, H / 2, W / 2): 2x2 convolution of stride 2, batch norm."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.reduction = nn.Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
+        self.norm = nn.BatchNorm2D(2 * dim)
+
+    def forward(self, x):
+        return self.norm(self.reduction(x))
+
+
+class FasterNet(nn.Layer):
+    """FasterNet.
+
+    Input (N, 3, H, W); output logits (N, class_num), or with `features_only` the list of the four stages'
+    maps at strides 4, 8, 16, 32, each through its own batch norm (norm0, norm2, norm4, norm6) as the
+    authors do for detection.
+
+    Args:
+        class_num: logits.
+        embed_dim: channels of the first stage; they double at each stage.
+        depths: blocks of the four stages.
+        mlp_ratio: hidden width of a block over its width.
+        n_div: PConv convolves 1 / n_div of the channels.
+        feature_dim: width of the 1x1 convolution between pooling and classifier.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
+        layer_scale_init_value: 0 for none, as in the published variants.
+        act_layer: activation of blocks and head.
+        pconv_fw_type: `mode` of PConv; the result is the same.
+        features_only: no head; return feature maps.
+
+    Attributes:
+        head_keys: the state-dict keys of the classifier; with `features_only`, of the four norms.
+        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
+        feature_channels, feature_strides: of the four feature maps.
+    """
+
+    def __init__(
+        self,
+        class_num: PositiveInt = 1000,
+        embed_dim: PositiveInt = 96,
+        depths: Tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 8, 2),
+        mlp_ratio: PositiveFloat = 2.0,
+        n_div: PositiveInt = 4,
+        feature_dim: PositiveInt = 1280,
+        drop_path_rate: Probability = 0.1,
+        layer_scale_init_value: NonNegativeFloat = 0.0,
+        act_layer: Literal["GELU", "RELU"] = "RELU",
+        pconv_fw_type: Literal["split_cat", "slicing"] = "split_cat",
+        features_only: bool = False,
+    ):
+        super().__init__()
+        self.feature_channels = [embed_dim * 2**i for i in range(4)]
+        self.feature_strides = [4, 8, 16, 32]
+        self.features_only = features_only
+        self.patch_embed = PatchEmbed(embed_dim)
+        rates = np.linspace(0.0, drop_path_rate, sum(depths)).tolist()
+        self.stages = nn.Sequential()
+        for i, (dim, depth) in enumerate(zip(self.feature_channels, depths)):
+            stage = Stage(
+                rates[:depth],
+                dim=dim,
+                n_div=n_div,
+                mlp_ratio=mlp_ratio,
+                layer_scale_init_value=layer_scale_init_value,
+                act_layer=act_layer,
+                pconv_fw_type=pconv_fw_type,
+            )
+            rates = rates[depth:]
+            self.stages.add_sublayer(str(2 * i), stage)
+            if i < 3:
+                self.stages.add_sublayer(str(2 * i + 1), PatchMerging(dim))
+        if features_only:
+            for i, dim in enumerate(self.feature_channels):
+                setattr(self, f"norm{2 * i}", nn.BatchNorm2D(dim))
+        else:
+            self.avgpool_pre_head = nn.Sequential(
+                nn.AdaptiveAvgPool2D(1),
+                nn.Conv2D(self.feature_channels[-1], feature_dim, 1, bias_attr=False),
+                activation(act_layer),
+            )
+            self.head = nn.Linear(feature_dim, class_num)
+        self._initialise()
+        heads = ("norm0.", "norm2.", "norm4.", "norm6."), ("avgpool_pre_head.", "head.")
+        own, self.spare_prefixes = heads if features_only else (("head.",), ())
+        self.head_keys = tuple(key for key in self.state_dict() if key.startswith(own))
+
+    def _initialise(self):
+        normal = TruncatedNormal(std=0.02)
+        for layer in self.sublayers():
+            if isinstance(layer, (nn.Conv2D, nn.Linear)):
+                normal(layer.weight)
+
+    def forward(self, x):
+        x = self.patch_embed(x)
+        features = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if self.features_only and i % 2 == 0:
+                features.append(getattr(self, f"norm{i}")(x))
+        if self.features_only:
+            return features
+        return self.head(self.avgpool_pre_head(x).flatten(1))
+
+
+VARIANTS = {
+    "FasterNet_T0": {"embed_dim": 40, "depths": (1, 2, 8, 2), "drop_path_rate": 0.0, "act_layer": "GELU"},
+    "FasterNet_T1": {"embed_dim": 64, "depths": (1, 2, 8, 2), "drop_path_rate": 0.02, "act_layer": "GELU"},
+    "FasterNet_T2": {"embed_dim": 96, "depths": (1, 2, 8, 2), "drop_path_rate": 0.05, "act_layer": "RELU"},
+    "FasterNet_S": {"embed_dim": 128, "depths": (1, 2, 13, 2), "drop_path_rate": 0.1, "act_layer": "RELU"},
+    "FasterNet_M": {"embed_dim": 144, "depths": (3, 4, 18, 3), "drop_path_rate": 0.2, "act_layer": "RELU"},
+    "FasterNet_L": {"embed_dim": 192, "depths": (3, 4, 18, 3), "drop_path_rate": 0.3, "act_layer": "RELU"},
+}
+
+for _name, _options in VARIANTS.items():
+    MODELS.register(_name)(partial(FasterNet, **_options))

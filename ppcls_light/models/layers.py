@@ -1,0 +1,96 @@
+"""Layers that more than one backbone uses, or that are worth using alone."""
+
+from typing import Literal
+
+import paddle
+from paddle import nn
+
+from ..errors import ConfigError
+
+_ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "gelu": nn.GELU}
+
+
+def activation(name):
+    """Return the activation layer called `name` in any case: relu, relu6, hardswish, gelu (the exact one)."""
+    try:
+        return _ACTIVATIONS[name.lower()]()
+    except KeyError:
+        raise ConfigError(f"unknown activation '{name}'; known: {', '.join(_ACTIVATIONS)}") from None
+
+
+def make_divisible(width, divisor=8):
+    """Round `width` to a multiple of `divisor`, at least `divisor` and never more than 10 % down.
+
+    Source: MobileNetV2's reference code (arXiv 1801.04381), used by every scaled network since.
+    """
+    rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+class DropPath(nn.Layer):
+    """Stochastic depth: in training, zero the whole branch of a sample with probability `rate`.
+
+    The branches that stay are divided by 1 - rate, so that evaluation needs no scaling. Input and output
+    (N, ...). Source: Huang et al., arXiv 1603.09382, in its per-sample form.
+    """
+
+    def __init__(self, rate: float = 0.0):
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x):
+        if not self.training or self.rate == 0.0:
+            return x
+        keep = 1.0 - self.rate
+        mask = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, dtype=x.dtype))
+        return x * (mask / keep)
+
+    def extra_repr(self):
+        return f"rate={self.rate}"
+
+
+class PConv(nn.Layer):
+    """Partial convolution: convolve the first dim / n_div channels and pass the others through untouched.
+
+    A regular convolution on a quarter of the channels costs 1/16 of the multiply-adds and 1/4 of the memory
+    traffic of one on all of them. Input and output (N, dim, H, W).
+
+    Source: FasterNet, arXiv 2303.03667, section 3.2.
+
+    Args:
+        dim: channels.
+        n_div: the convolved share is 1 / n_div.
+        kernel_size: odd; stride 1, padded to keep H and W.
+        mode: how the same result is put together: "split_cat" concatenates the two parts, "slicing" writes
+            the convolved part into a copy of the input.
+
+    Raises:
+        ConfigError: no channel is left to convolve, or an unknown mode.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        n_div: int = 4,
+        kernel_size: int = 3,
+        mode: Literal["split_cat", "slicing"] = "split_cat",
+    ):
+        super().__init__()
+        if not 1 <= n_div <= dim:
+            raise ConfigError(f"PConv cannot convolve 1/{n_div} of {dim} channels; use n_div from 1 to {dim}")
+        if mode not in ("split_cat", "slicing"):
+            raise ConfigError(f"unknown PConv mode '{mode}'; use 'split_cat' or 'slicing'")
+        self.dim_conv = dim // n_div
+        self.dim_untouched = dim - self.dim_conv
+        self.mode = mode
+        self.partial_conv3 = nn.Conv2D(
+            self.dim_conv, self.dim_conv, kernel_size, padding=kernel_size // 2, bias_attr=False
+        )
+
+    def forward(self, x):
+        if self.mode == "slicing":
+            out = x.clone()
+            out[:, : self.dim_conv] = self.partial_conv3(x[:, : self.dim_conv])
+            return out
+        convolved, untouched = paddle.split(x, [self.dim_conv, self.dim_untouched], axis=1)
+        return paddle.concat([self.partial_conv3(convolved), untouched], axis=1)

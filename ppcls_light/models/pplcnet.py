@@ -1,0 +1,207 @@
+"""PP-LCNet: A Lightweight CPU Convolutional Neural Network (Cui et al., 2021, arXiv 2109.15099).
+
+Code by the authors: PaddlePaddle/PaddleClas, ppcls/arch/backbone/legendary_models/pp_lcnet.py, Apache 2.0.
+State-dict keys, widths and initialisation are theirs, and so is the head's dropout in Paddle's
+`downscale_in_infer` mode, which scales the features by 1 - p at inference: published weights rely on it.
+`lcnet_baseline`, of the FasterNet authors (JierunChen/FasterNet, MIT), is the x1.0 network with ordinary
+dropout. What differs: there is no download of weights, and `features_only` is new.
+"""
+
+from functools import partial
+from typing import Literal, Tuple, Union
+
+from paddle import ParamAttr, nn
+from paddle.nn.initializer import KaimingNormal
+from paddle.regularizer import L2Decay
+
+from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from ..registry import MODELS
+from .layers import activation, make_divisible
+
+Stride = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]  # both axes, or (height, width)
+
+STEM_WIDTH = 16
+
+# Each block: kernel size, output channels at scale 1, squeeze-and-excitation. The first block of blocks3
+# to blocks6 halves the resolution (stride_list).
+STAGES = {
+    "blocks2": [(3, 32, False)],
+    "blocks3": [(3, 64, False)] * 2,
+    "blocks4": [(3, 128, False)] * 2,
+    "blocks5": [(3, 256, False)] + [(5, 256, False)] * 5,
+    "blocks6": [(5, 512, True)] * 2,
+}
+
+
+class ConvBNAct(nn.Layer):
+    """Convolution without bias, batch norm (exempt from weight decay), activation; (N, C, H, W)."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, act, stride=1, groups=1, lr_mult=1.0):
+        super().__init__()
+        self.conv = nn.Conv2D(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            groups=groups,
+            weight_attr=ParamAttr(initializer=KaimingNormal(), learning_rate=lr_mult),
+            bias_attr=False,
+        )
+        self.bn = nn.BatchNorm2D(
+            out_channels,
+            weight_attr=ParamAttr(regularizer=L2Decay(0.0), learning_rate=lr_mult),
+            bias_attr=ParamAttr(regularizer=L2Decay(0.0), learning_rate=lr_mult),
+        )
+        self.act = activation(act)
+
+    def forward(self, x):
+        return self.act(self.bn(self.conv(x)))
+
+
+class SqueezeExcitation(nn.Layer):
+    """Channel gates from the global average (arXiv 1709.01507), reduction 4; (N, C, H, W)."""
+
+    def __init__(self, channels, lr_mult=1.0):
+        super().__init__()
+
+        def pointwise(in_channels, out_channels):
+            attr = ParamAttr(learning_rate=lr_mult)
+            return nn.Conv2D(in_channels, out_channels, 1, weight_attr=attr, bias_attr=attr)
+
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)
+        self.conv1 = pointwise(channels, channels // 4)
+        self.relu = nn.ReLU()
+        self.conv2 = pointwise(channels // 4, channels)
+        self.hardsigmoid = nn.Hardsigmoid()
+
+    def forward(self, x):
+        return x * self.hardsigmoid(self.conv2(self.relu(self.conv1(self.avg_pool(x)))))
+
+
+class DepthwiseSeparable(nn.Layer):
+    """Depthwise ConvBNAct, optional squeeze-and-excitation, pointwise ConvBNAct (paper, figure 2)."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride, use_se, act, lr_mult):
+        super().__init__()
+        self.dw_conv = ConvBNAct(
+            in_channels, in_channels, kernel_size, act, stride, groups=in_channels, lr_mult=lr_mult
+        )
+        self.se = SqueezeExcitation(in_channels, lr_mult) if use_se else None
+        self.pw_conv = ConvBNAct(in_channels, out_channels, 1, act, lr_mult=lr_mult)
+
+    def forward(self, x):
+        x = self.dw_conv(x)
+        if self.se is not None:
+            x = self.se(x)
+        return self.pw_conv(x)
+
+
+class PPLCNet(nn.Layer):
+    """PP-LCNet.
+
+    Input (N, 3, H, W); output logits (N, class_num), or with `features_only` the list of the outputs of
+    blocks3, blocks4, blocks5 and blocks6 (strides 4, 8, 16, 32 by default).
+
+    Args:
+        scale: multiplies every width but class_expand; widths are rounded to multiples of 8.
+        class_num: logits.
+        dropout_prob: of the head's dropout.
+        class_expand: width of the head's 1x1 convolution.
+        lr_mult_list: learning-rate multipliers of the stem and blocks2 to blocks6.
+        stride_list: strides of the stem and of the first block of blocks3 to blocks6, each a number or
+            (height, width).
+        use_last_conv: False leaves out the head's 1x1 convolution, activation and dropout.
+        act: activation after every convolution outside squeeze-and-excitation.
+        dropout_mode: "downscale_in_infer" as the published weights were trained, or the ordinary
+            "upscale_in_train".
+        features_only: no head; return feature maps.
+
+    Attributes:
+        head_keys: the state-dict keys of the classifier.
+        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
+        feature_channels, feature_strides: of the four feature maps; a stride is (height, width) where the
+            two differ.
+    """
+
+    def __init__(
+        self,
+        scale: PositiveFloat = 1.0,
+        class_num: PositiveInt = 1000,
+        dropout_prob: Probability = 0.2,
+        class_expand: PositiveInt = 1280,
+        lr_mult_list: Tuple[(NonNegativeFloat,) * 6] = (1.0,) * 6,
+        stride_list: Tuple[(Stride,) * 5] = (2,) * 5,
+        use_last_conv: bool = True,
+        act: Literal["hardswish", "relu", "relu6"] = "hardswish",
+        dropout_mode: Literal["downscale_in_infer", "upscale_in_train"] = "downscale_in_infer",
+        features_only: bool = False,
+    ):
+        super().__init__()
+        strides = [(stride, stride) if isinstance(stride, int) else tuple(stride) for stride in stride_list]
+        width = make_divisible(STEM_WIDTH * scale)
+        self.conv1 = ConvBNAct(3, width, 3, act, strides[0], lr_mult=lr_mult_list[0])
+        first_strides = [(1, 1), *strides[1:]]
+        self.feature_channels, self.feature_strides = [], []
+        reduction = strides[0]
+        for (name, blocks), first_stride, lr_mult in zip(STAGES.items(), first_strides, lr_mult_list[1:]):
+            stage = nn.Sequential()
+            for i, (kernel_size, out_width, use_se) in enumerate(blocks):
+                out_channels = make_divisible(out_width * scale)
+                stride = first_stride if i == 0 else 1
+                block = DepthwiseSeparable(width, out_channels, kernel_size, stride, use_se, act, lr_mult)
+                stage.add_sublayer(str(i), block)
+                width = out_channels
+            setattr(self, name, stage)
+            reduction = (reduction[0] * first_stride[0], reduction[1] * first_stride[1])
+            self.feature_channels.append(width)
+            self.feature_strides.append(reduction[0] if reduction[0] == reduction[1] else reduction)
+        del self.feature_channels[0], self.feature_strides[0]  # blocks2 keeps the stem's resolution
+        self.features_only = features_only
+        self.head_keys = () if features_only else ("fc.weight", "fc.bias")
+        self.spare_prefixes = ("last_conv.", "fc.") if features_only else ()
+        if features_only:
+            return
+        self.avg_pool = nn.AdaptiveAvgPool2D(1)
+        self.last_conv = None
+        if use_last_conv:
+            self.last_conv = nn.Conv2D(
+                width, class_expand, 1, weight_attr=ParamAttr(initializer=KaimingNormal()), bias_attr=False
+            )
+            self.act = activation(act)
+            self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
+            width = class_expand
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(width, class_num)
+
+    def forward(self, x):
+        x = self.blocks2(self.conv1(x))
+        features = []
+        for stage in (self.blocks3, self.blocks4, self.blocks5, self.blocks6):
+            x = stage(x)
+            features.append(x)
+        return features if self.features_only else self._classify(x)
+
+    def _classify(self, x):
+        x = self.avg_pool(x)
+        if self.last_conv is not None:
+            x = self.dropout(self.act(self.last_conv(x)))
+        return self.fc(self.flatten(x))
+
+
+VARIANTS = {
+    "PPLCNet_x0_25": {"scale": 0.25},
+    "PPLCNet_x0_35": {"scale": 0.35},
+    "PPLCNet_x0_5": {"scale": 0.5},
+    "PPLCNet_x0_75": {"scale": 0.75},
+    "PPLCNet_x1_0": {"scale": 1.0},
+    "PPLCNet_x1_5": {"scale": 1.5},
+    "PPLCNet_x2_0": {"scale": 2.0},
+    "PPLCNet_x2_5": {"scale": 2.5},
+    "PPLCNetBaseNet": {},
+    "lcnet_baseline": {"scale": 1.0, "dropout_mode": "upscale_in_train"},
+}
+
+for _name, _options in VARIANTS.items():
+    _aliases = ("PPLCNet",) if _name == "PPLCNetBaseNet" else ()
+    MODELS.register(_name, _aliases)(partial(PPLCNet, **_options))

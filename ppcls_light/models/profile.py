@@ -1,0 +1,92 @@
+"""Parameters and multiply-adds of a network, layer by layer."""
+
+from typing import List, NamedTuple
+
+import numpy as np
+import paddle
+from paddle import nn
+
+
+class LayerProfile(NamedTuple):
+    """One layer: its name in the network, its class, its output shape for one image, and its cost."""
+
+    name: str
+    kind: str
+    output_shape: tuple
+    params: int
+    multiply_adds: int
+
+
+class ModelProfile(NamedTuple):
+    """All layers that have parameters, in the order they ran, and the totals; str() is a table."""
+
+    rows: List[LayerProfile]
+    params: int
+    multiply_adds: int
+
+    def __str__(self):
+        table = [("layer", "kind", "output", "params", "multiply-adds")]
+        for name, kind, output_shape, params, multiply_adds in (*self.rows, ("total", "", (), *self[1:])):
+            shape = "x".join(map(str, output_shape))
+            table.append((name, kind, shape, f"{params:,}", f"{multiply_adds:,}"))
+        width, kind_width, shape_width, *_ = (max(map(len, column)) for column in zip(*table))
+        return "\n".join(
+            f"{name:<{width}}  {kind:<{kind_width}}  {shape:<{shape_width}}  {params:>11}  {multiply_adds:>15}"
+            for name, kind, shape, params, multiply_adds in table
+        )
+
+
+def profile(model, image_shape=None):
+    """Count what one image of `image_shape` (C, H, W) costs in `model`, which is left as it was.
+
+    Multiply-adds are those of convolutions, linear layers and what a layer says by a method
+    `own_multiply_adds(output_shape)` that it spends outside its sublayers, as attention does on products of
+    activations. Batch norm, which fuses into its convolution, other norms, pooling, activations and biases
+    count nothing. Parameters are the learned ones, without batch norm's running statistics, which Paddle
+    lists among the parameters. `image_shape` is that of the model's attribute, else (3, 224, 224).
+    """
+    if image_shape is None:
+        image_shape = getattr(model, "image_shape", (3, 224, 224))
+    rows = []
+
+    def record(name):
+        def hook(layer, inputs, output):
+            params = _count_params(layer, include_sublayers=False)
+            if params:
+                shape = tuple(output.shape[1:])
+                rows.append(
+                    LayerProfile(name, type(layer).__name__, shape, params, _multiply_adds(layer, shape))
+                )
+
+        return hook
+
+    hooks = [layer.register_forward_post_hook(record(name)) for name, layer in model.named_sublayers()]
+    was_training = model.training
+    model.eval()
+    try:
+        with paddle.no_grad():
+            model(paddle.zeros([1, *image_shape]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+        if was_training:
+            model.train()
+    return ModelProfile(rows, _count_params(model), sum(row.multiply_adds for row in rows))
+
+
+def _count_params(layer, include_sublayers=True):
+    return sum(
+        int(np.prod(parameter.shape))
+        for name, parameter in layer.named_parameters(include_sublayers=include_sublayers)
+        if not name.endswith(("_mean", "_variance"))
+    )
+
+
+def _multiply_adds(layer, output_shape):
+    """Outputs times the inputs that each of them sums over, or what the layer itself says."""
+    if isinstance(layer, nn.Conv2D):
+        return int(np.prod(output_shape)) * int(np.prod(layer.weight.shape[1:]))
+    if isinstance(layer, nn.Linear):
+        return int(np.prod(output_shape)) * layer.weight.shape[0]
+    own = getattr(layer, "own_multiply_adds", None)
+    return own(output_shape) if own else 0

@@ -1,0 +1,15 @@
+"""Weights: read and write them safely, fit them to a network strictly, convert the authors' names."""
+
+from .convert import convert_state_dict
+from .io import dump_plain_pickle, load_plain_pickle, read_weights, write_weights
+from .load import KeyReport, load_weights
+
+__all__ = [
+    "KeyReport",
+    "convert_state_dict",
+    "dump_plain_pickle",
+    "load_plain_pickle",
+    "load_weights",
+    "read_weights",
+    "write_weights",
+]

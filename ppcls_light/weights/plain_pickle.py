@@ -1,0 +1,166 @@
+"""Pickles of plain data, read without trusting them and written atomically.
+
+A pickle can call any function that it names. Here it is read by an unpickler that knows a handful of
+harmless names and builds every array itself, so that not even numpy's own `__setstate__` sees a byte of
+the file unchecked.
+"""
+
+import contextlib
+import os
+import pickle
+import struct
+from collections import OrderedDict
+from typing import ClassVar
+
+import numpy as np
+
+from ..errors import WeightsError
+from ..files import atomic_path
+
+# What reading a damaged or hostile file raises.
+DAMAGED = (
+    pickle.UnpicklingError,
+    struct.error,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+)
+
+
+class _PlainDtype:
+    """Stands for numpy.dtype while unpickling: a number type and a byte order, nothing else."""
+
+    def __init__(self, code, *_):
+        self.dtype = np.dtype(code)
+        if self.dtype.kind not in "biufc":
+            raise ValueError(f"dtype {code!r} is no number type")
+
+    def __setstate__(self, state):
+        if state[1] == ">":
+            self.dtype = self.dtype.newbyteorder(">")
+
+
+class _PlainArray:
+    """Stands for numpy.ndarray while unpickling; `_settle` puts `array` in its place."""
+
+    def __setstate__(self, state):
+        _, shape, dtype, is_fortran, data = state
+        self.array = _array(data, dtype, shape, "F" if is_fortran else "C")
+
+
+def _array(data, dtype, shape, order="C"):
+    if isinstance(data, str):  # Python 2 pickles hold the bytes as text
+        data = data.encode("latin1")
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy(order)
+
+
+def _settle(value, settled):
+    """Return `value` with the arrays themselves where the unpickler left their stand-ins.
+
+    `settled` ({id: result}) holds what is done: a few bytes of a pickle can hold one list in itself 2^40 times.
+    """
+    if isinstance(value, _PlainArray):
+        return value.array
+    if isinstance(value, _PlainDtype):
+        return value.dtype
+    if id(value) in settled:
+        return settled[id(value)]
+    if isinstance(value, dict):
+        result = type(value)(
+            (_settle(key, settled), _settle(item, settled)) for key, item in value.items()
+        )
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        result = type(value)([_settle(item, settled) for item in value])
+    elif value is None or isinstance(
+        value, (str, bytes, bytearray, int, float, complex, np.generic, np.ndarray)
+    ):
+        return value
+    else:
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__}")
+    settled[id(value)] = result
+    return result
+
+
+def _latin1(text, encoding="latin1"):
+    if encoding != "latin1":
+        raise ValueError(f"encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+_PLAIN_GLOBALS = {
+    ("builtins", "tuple"): tuple,
+    ("__builtin__", "bytes"): lambda: b"",  # how protocols 0 to 2 write empty bytes
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): _latin1,  # how protocol 2 writes bytes
+    ("numpy", "dtype"): _PlainDtype,
+    ("numpy", "ndarray"): _PlainArray,
+}
+for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
+    _PLAIN_GLOBALS[f"{_core}.multiarray", "_reconstruct"] = lambda *_: _PlainArray()
+    _PLAIN_GLOBALS[f"{_core}.multiarray", "scalar"] = lambda dtype, data: _array(data, dtype, ())[()]
+    _PLAIN_GLOBALS[f"{_core}.numeric", "_frombuffer"] = _array
+
+
+# The Python implementation: in C, one damaged memo index makes a table of many gigabytes.
+class PlainUnpickler(pickle._Unpickler):
+    def find_class(self, module, name):
+        try:
+            return _PLAIN_GLOBALS[module, name]
+        except KeyError:
+            raise WeightsError(
+                f"refused: it asks to load {module}.{name}, which plain weights never need; "
+                "get the file from a source you trust, as .safetensors or .pdparams of arrays only"
+            ) from None
+
+    def load_build(self):
+        """Set the state of an array, never attributes of the functions and classes above."""
+        if isinstance(self.stack[-2], (_PlainArray, _PlainDtype)):
+            super().load_build()
+        else:
+            self.refuse_state()
+
+    def refuse_state(self):
+        raise pickle.UnpicklingError(f"it sets the state of a {type(self.stack[-2]).__name__}")
+
+    dispatch: ClassVar[dict] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+
+
+def load_plain_pickle(path):
+    """Return what the pickle file `path` holds, if it is made of plain data only.
+
+    Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
+    scalars of number types. Nothing that the file names is imported or called.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
+    """
+    with reading(path, "pickle"), open(path, "rb") as file:
+        return _settle(PlainUnpickler(file).load(), {})
+
+
+@contextlib.contextmanager
+def reading(path, kind):
+    """Turn what reading the file `path`, thought to be a `kind`, raises into one line that names it."""
+    path = os.fspath(path)
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    except DAMAGED as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise WeightsError(
+            f"{path} ({os.path.getsize(path)} bytes) is damaged or no {kind}: {reason}; copy or download it again"
+        ) from None
+
+
+def dump_plain_pickle(obj, path):
+    """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4."""
+    with atomic_path(path, WeightsError) as temporary, open(temporary, "wb") as file:
+        pickle.dump(obj, file, protocol=4)

@@ -1,0 +1,97 @@
+"""Logits and feature maps against the authors' and PaddleClas' own networks, run in float64."""
+
+import json
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_light.export.fold import fold
+from ppcls_light.export.static import STEM
+from ppcls_light.inference import Predictor
+from ppcls_light.models import create_model
+from ppcls_light.models.profile import profile
+from ppcls_light.weights import convert_state_dict, load_weights
+
+fill = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fill.py"))))
+
+# case, our name, our options
+PADDLECLAS = [
+    ("paddleclas_PPLCNet_x0_25", "PPLCNet_x0_25", {}),
+    ("paddleclas_PPLCNet_x1_0", "PPLCNet_x1_0", {}),
+    ("paddleclas_PPLCNet_x1_0", "PPLCNetBaseNet", {"scale": 1.0}),
+    ("paddleclas_FasterNet_T0", "FasterNet_T0", {}),
+    ("paddleclas_FasterNet_T0", "FasterNet_T0", {"pconv_fw_type": "slicing"}),
+    ("paddleclas_MicroNet_M0", "MicroNet_M0", {}),
+]
+OFFICIAL = [
+    ("official_fasternet_t0", "fasternet_t0", {}),
+    ("official_fasternet_t0_layerscale", "fasternet_t0", {"layer_scale_init_value": 1e-5}),
+    ("official_fasternet_t0_features", "fasternet_t0", {"features_only": True}),
+    ("official_lcnet_baseline", "lcnet_baseline", {}),
+    ("official_micronet_m0", "micronet_m0", {}),
+    ("official_micronet_m2", "micronet_m2", {}),
+    ("official_edgenext_xx_small", "edgenext_xx_small", {}),
+    ("official_edgenext_xx_small_bn_hs", "edgenext_xx_small_bn_hs", {}),
+]
+
+
+def load_case(name, linear_in_first):
+    case = np.load(Path(__file__).parent / f"{name}.npz")
+    shapes = json.loads(case["keys"].tobytes())
+    state = {
+        key: fill.values(key, shape, float(case["gain"]), linear_in_first) for key, shape in shapes.items()
+    }
+    return case, state
+
+
+def relative_errors(model, case):
+    model.eval()
+    with paddle.no_grad():
+        outputs = model(paddle.to_tensor(fill.image(int(case["size"]))))
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    errors = []
+    for i, output in enumerate(outputs):
+        output, expected = output.numpy(), case[f"out{i}"]
+        if output.ndim == 4:
+            output = output[:, :, ::4, ::4]
+        assert output.shape == expected.shape
+        errors.append(np.linalg.norm(output - expected) / np.linalg.norm(expected))
+    return errors
+
+
+@pytest.mark.parametrize(("name", "arch", "options"), PADDLECLAS)
+def test_equals_paddleclas_by_its_own_keys(name, arch, options):
+    case, state = load_case(name, linear_in_first=True)
+    model = create_model(arch, **options)
+    load_weights(model, state)
+    assert max(relative_errors(model, case)) <= 1e-5
+    assert profile(model, (3, 64, 64)).params == int(case["params"])
+
+
+@pytest.mark.parametrize(("name", "arch", "options"), OFFICIAL)
+def test_equals_the_authors_after_conversion(name, arch, options):
+    case, state = load_case(name, linear_in_first=False)
+    model = create_model(arch, **options)
+    load_weights(model, convert_state_dict(state, arch))
+    assert max(relative_errors(model, case)) <= 1e-5
+    assert profile(model, (3, 64, 64)).params == int(case["params"])
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "options"), [case for case in OFFICIAL if "features_only" not in case[2]]
+)
+def test_static_graph_and_paddle_inference_equal_the_authors(name, arch, options, tmp_path):
+    case, state = load_case(name, linear_in_first=False)
+    size = int(case["size"])
+    model = create_model(arch, **options)
+    load_weights(model, convert_state_dict(state, arch))
+    spec = paddle.static.InputSpec([None, 3, size, size], "float32", "x")
+    # Without the softmax of a real export, in which the large logits of these weights would drown.
+    paddle.jit.save(fold(model), str(tmp_path / STEM), [spec])
+    logits = Predictor(tmp_path, transform_ops=[]).run(fill.image(size))
+    assert np.linalg.norm(logits - case["out0"]) / np.linalg.norm(case["out0"]) <= 1e-4
+    assert max(relative_errors(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), case)) <= 1e-5

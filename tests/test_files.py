@@ -1,0 +1,31 @@
+"""Atomic files: the old content or the new, whatever happens in between."""
+
+import pytest
+
+from ppcls_light.errors import DataError
+from ppcls_light.files import atomic_path, write_text
+
+
+def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
+    path = tmp_path / "a/b/list.txt"
+    write_text(path, "old\n")
+    write_text(path, "new — 新\n")
+    assert path.read_bytes() == "new — 新\n".encode()
+    assert [entry.name for entry in path.parent.iterdir()] == ["list.txt"]
+
+
+def test_an_error_while_writing_keeps_the_old_file(tmp_path):
+    path = tmp_path / "list.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:  # noqa: PT012 - both belong together
+        with open(temporary, "w") as file:
+            file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["list.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_the_callers_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="cannot write .*file/list.txt"):
+        write_text(tmp_path / "file/list.txt", "", DataError)
