@@ -1,0 +1,1 @@
+"""Training, scoring and classifying with a config."""

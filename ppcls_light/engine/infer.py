@@ -1,0 +1,86 @@
+"""Classifying files with the network in training code: one row a file, in input order, failed ones too."""
+
+import json
+import os
+
+import numpy as np
+import paddle
+from paddle.nn import functional
+
+from ..data import build_transforms, find_images, read_bytes
+from ..errors import ConfigError, DataError
+from ..files import write_text
+from ..results import Topk
+from .build import inference_transforms
+from .log import LOGGER
+
+
+def infer(model, config, names=None):
+    """Classify what `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path a line) names.
+
+    Args:
+        model: network; put into eval mode.
+        config: schema.Config.
+        names: class names by id, or None.
+
+    Returns:
+        list of rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be
+        used. Each batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set.
+
+    Raises:
+        ConfigError, DataError: nothing to classify, or not one file could be used.
+    """
+    settings = config.Infer
+    paths = _paths(settings)
+    transforms = build_transforms(inference_transforms(config))
+    topk = Topk(settings.PostProcess.topk, names, "class names")
+    model.eval()
+    rows = []
+    for start in range(0, len(paths), settings.batch_size):
+        batch = _classify(model, transforms, topk, paths[start : start + settings.batch_size])
+        LOGGER.info("%s", batch)
+        rows.extend(batch)
+    if settings.save_dir:
+        write_text(f"{settings.save_dir}.json", json.dumps(rows, ensure_ascii=False))
+    failed = [row for row in rows if "error" in row]
+    if len(failed) == len(rows):
+        raise DataError(f"none of the {len(rows)} files could be classified; the first: {failed[0]['error']}")
+    if failed:
+        LOGGER.warning("%d of %d files could not be classified; their rows say why", len(failed), len(rows))
+    return rows
+
+
+def _paths(settings):
+    if settings.infer_list:
+        try:
+            with open(settings.infer_list, encoding="utf-8-sig") as file:
+                paths = [line.strip() for line in file if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"Infer.infer_list: {settings.infer_list} cannot be read: {error}") from None
+        root = settings.infer_imgs or ""
+        paths = [os.path.join(root, path) for path in paths]
+    elif settings.infer_imgs:
+        paths = find_images(settings.infer_imgs)
+    else:
+        raise ConfigError("nothing to classify; add -o Infer.infer_imgs=FILE_OR_FOLDER")
+    if not paths:
+        raise DataError("Infer: the list of images is empty; add -o Infer.infer_imgs=FILE_OR_FOLDER")
+    return paths
+
+
+def _classify(model, transforms, topk, paths):
+    """Return the rows of `paths`; images of one shape go through the network together."""
+    rows, by_shape = [None] * len(paths), {}
+    for index, path in enumerate(paths):
+        try:
+            image = transforms(read_bytes(path))
+            by_shape.setdefault(image.shape, []).append((index, image))
+        except DataError as error:
+            rows[index] = {"file_name": path, "error": str(error)}
+    for group in by_shape.values():
+        with paddle.no_grad():
+            logits = model(paddle.to_tensor(np.stack([image for _, image in group])))
+        probs = functional.softmax(logits.astype("float32")).numpy()
+        for (index, _), row in zip(group, topk(probs, [paths[index] for index, _ in group])):
+            rows[index] = row
+    return rows

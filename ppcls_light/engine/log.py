@@ -1,0 +1,120 @@
+"""Log lines in PaddleClas' format, and the averages they print."""
+
+import datetime
+import logging
+import os
+import sys
+import time
+
+LOGGER = logging.getLogger("ppcls_light")
+_FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
+
+
+def setup_logging(path=None, rank=0):
+    """Log to stdout and append to `path`. Ranks other than 0 only say what went wrong, on stderr."""
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+        handler.close()
+    LOGGER.propagate = False
+    LOGGER.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    handlers = [logging.StreamHandler(sys.stdout if rank == 0 else sys.stderr)]
+    if path and rank == 0:
+        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+    for handler in handlers:
+        handler.setFormatter(_FORMAT)
+        LOGGER.addHandler(handler)
+
+
+class Averages:
+    """Means of named values, each weighted by the number of images it stands for."""
+
+    def __init__(self):
+        self._sums = {}
+        self._counts = {}
+
+    def update(self, values, count=1):
+        for name, value in values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value * count
+            self._counts[name] = self._counts.get(name, 0) + count
+
+    def mean(self, name):
+        return self._sums[name] / self._counts[name]
+
+    def means(self):
+        return {name: self.mean(name) for name in self._sums}
+
+
+class StepTimer:
+    """Splits the wall time of a loop into waiting for data and the rest.
+
+    Call `data_ready()` when a batch has arrived and `step_done(images)` when it has been used. The first
+    `warmup` steps, which build kernels and start workers, do not count once later ones exist.
+    """
+
+    def __init__(self, warmup=2):
+        self._warmup = warmup
+        self._steps = 0
+        self._reset()
+        self._mark = time.perf_counter()
+
+    def _reset(self):
+        self._counted = self._images = 0
+        self._data = self._total = 0.0
+
+    def data_ready(self):
+        self._wait = time.perf_counter() - self._mark
+
+    def step_done(self, images):
+        now = time.perf_counter()
+        if self._steps == self._warmup:
+            self._reset()
+        self._steps += 1
+        self._counted += 1
+        self._images += images
+        self._data += self._wait
+        self._total += now - self._mark
+        self._mark = now
+
+    @property
+    def batch_cost(self):
+        """Mean seconds a step."""
+        return self._total / self._counted
+
+    @property
+    def reader_cost(self):
+        """Mean seconds a step spent waiting for its batch."""
+        return self._data / self._counted
+
+    @property
+    def images_per_second(self):
+        return self._images / max(self._total, 1e-9)
+
+    @property
+    def data_share(self):
+        """Share of the time, 0 to 1, spent waiting for data."""
+        return self._data / max(self._total, 1e-9)
+
+
+def format_values(values):
+    """Return "name: 0.12345, ..." as PaddleClas prints metrics and losses."""
+    return ", ".join(f"{name}: {value:.5f}" for name, value in values.items())
+
+
+def train_line(epoch, epochs, step, steps, schedule_name, lr, values, timer, remaining_steps):
+    """Return one `[Train]` line; `remaining_steps` of the whole run give the eta."""
+    eta = datetime.timedelta(seconds=int(timer.batch_cost * remaining_steps))
+    return (
+        f"[Train][Epoch {epoch}/{epochs}][Iter: {step}/{steps}]lr({schedule_name}): {lr:.8f}, "
+        f"{format_values(values)}, batch_cost: {timer.batch_cost:.5f}s, reader_cost: {timer.reader_cost:.5f}, "
+        f"ips: {timer.images_per_second:.5f} samples/s, eta: {eta}, data wait: {timer.data_share:.0%}"
+    )
+
+
+def eval_line(epoch, step, steps, values, timer):
+    """Return one `[Eval]` line."""
+    return (
+        f"[Eval][Epoch {epoch}][Iter: {step}/{steps}]{format_values(values)}, "
+        f"batch_cost: {timer.batch_cost:.5f}s, reader_cost: {timer.reader_cost:.5f}, "
+        f"ips: {timer.images_per_second:.5f} images/sec"
+    )

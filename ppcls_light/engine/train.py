@@ -1,0 +1,301 @@
+"""The train loop: one path for every precision, and a contract for resuming.
+
+Learning rate, shuffling, augmentation and dropout are pure functions of (seed, epoch, step, rank). A
+checkpoint therefore needs no generator states, and 2N steps equal N steps, a resume, and N more, bit for
+bit on CPU, whatever the number of reader processes.
+"""
+
+import dataclasses
+import math
+import os
+import signal
+import threading
+
+import paddle
+import paddle.distributed as dist
+
+from .. import __version__
+from ..config import dump_config
+from ..errors import ConfigError, UserError
+from ..files import write_text
+from ..losses import build_loss
+from ..metrics import build_metric
+from ..optim import build_optimizer, build_schedule, load_optimizer_state, optimizer_state
+from ..weights import load_weights
+from . import checkpoint
+from .build import build_model, build_reader
+from .evaluate import evaluate
+from .log import LOGGER, Averages, StepTimer, format_values, train_line
+from .runtime import Precision, broadcast_statistics, seed_everything, synchronise_batch_norms
+from .sinks import open_sink
+
+
+class Trainer:
+    """A training run: `fit()` does all of it, `train_step(batch)` one update.
+
+    Args:
+        config: schema.Config with an Optimizer and DataLoader.Train.
+        runtime: runtime.Runtime of this process.
+        profiler: profiler.Profiler or None.
+    """
+
+    def __init__(self, config, runtime, profiler=None):
+        if config.Optimizer is None:
+            raise ConfigError(
+                "the section Optimizer is missing; for example Optimizer: {name: Momentum, lr: {...}}"
+            )
+        if config.Global.to_static:
+            raise ConfigError(
+                f"{config.where('Global.to_static')}: Global.to_static: training as a static graph is not available; "
+                "leave it out (Paddle gains nothing from it on these networks)"
+            )
+        if config.Global.use_dali:
+            LOGGER.warning(
+                "Global.use_dali: there is no DALI here; the ordinary reader gives the same batches"
+            )
+        self.config, self.runtime, self.profiler = config, runtime, profiler
+        seed_everything(config.Global.seed)
+        self.reader = build_reader(config, "Train", runtime)
+        self.eval_reader = build_reader(config, "Eval", runtime) if config.Global.eval_during_train else None
+        self.model = build_model(config)
+        if config.Arch.use_sync_bn:
+            self.model = synchronise_batch_norms(self.model, runtime)
+        self.steps_per_epoch = len(self.reader.loader)
+        self.schedule = build_schedule(config.Optimizer.lr, config.Global.epochs, self.steps_per_epoch)
+        self.optimizer = build_optimizer(config.Optimizer, self.model)
+        self.criterion = build_loss(config.Loss.Train)
+        mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
+        # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
+        self.metrics = [] if mixes else config.Metric.Train
+        self.precision = Precision(config.AMP, runtime.device)
+        self.step = self.epoch = self.position = 0
+        self.best = None
+        resumed = self._find_checkpoint()
+        if resumed is not None:
+            self._check_schedule(resumed)
+            load_weights(self.model, resumed.weights, source=resumed.prefix)
+        self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
+        if resumed is not None:
+            self._continue_from(resumed)
+        if runtime.world_size > 1:
+            self.network = paddle.DataParallel(self.network)
+
+    def fit(self):
+        """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first."""
+        settings = self.config.Global
+        if self.epoch >= settings.epochs:
+            LOGGER.info(
+                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
+            )
+            return
+        if self.runtime.is_main:
+            write_text(os.path.join(settings.output_dir, "config.yaml"), dump_config(self.config))
+        self.sink = open_sink(settings.use_visualdl, settings.output_dir, self.runtime)
+        with StopSignals() as stop, self.sink:
+            while self.epoch < settings.epochs:
+                self.train_epoch(stop)
+                if stop.signal is not None:
+                    self.save("latest")
+                    LOGGER.info(
+                        "stopped at step %d; the same command with Global.checkpoints=auto goes on", self.step
+                    )
+                    raise KeyboardInterrupt
+                self.epoch, self.position = self.epoch + 1, 0
+                self._end_of_epoch()
+
+    def train_epoch(self, stop):
+        """Run the rest of the current epoch from `self.position`; return early once `stop.signal` is set."""
+        self.network.train()
+        settings = self.config.Global
+        averages, accuracy, timer = Averages(), build_metric(self.metrics), StepTimer()
+        total_steps = settings.epochs * self.steps_per_epoch
+        for batch in self.reader.loader.epoch(self.epoch, start=self.position):
+            timer.data_ready()
+            # By number, not by counting: a batch without a readable image is never seen here.
+            self.position = batch.number
+            self.step = self.epoch * self.steps_per_epoch + batch.number
+            logits, labels, losses = self.train_step(batch)
+            averages.update(losses, len(batch.indices))
+            if self.metrics:
+                accuracy.update(logits, labels)
+            timer.step_done(len(batch.indices))
+            if self.position % settings.print_batch_step == 0:
+                values = {**accuracy.compute(), **averages.means()}
+                lr, shown = self.optimizer.get_lr(), (self.epoch + 1, settings.epochs)
+                LOGGER.info(
+                    train_line(
+                        *shown,
+                        self.position,
+                        self.steps_per_epoch,
+                        self.schedule.name,
+                        lr,
+                        values,
+                        timer,
+                        total_steps - self.step,
+                    )
+                )
+                self.sink.scalars("train", {**values, "lr": lr}, self.step)
+            self.step += 1
+            self.position += 1
+            if self.profiler is not None:
+                self.profiler.step()
+            if stop.signal is not None:
+                return
+        values = {**accuracy.compute(), **averages.means()}
+        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", self.epoch + 1, settings.epochs, format_values(values))
+
+    def train_step(self, batch):
+        """Do one update; return (logits, labels, {loss name: float}). Raises UserError on a non-finite loss."""
+        seed_everything(self.config.Global.seed, self.runtime.rank, self.step)
+        self.optimizer.set_lr(self.schedule(self.step))
+        labels = paddle.to_tensor(batch.labels)
+        with self.precision.autocast():
+            logits = self.network(paddle.to_tensor(batch.images))
+            loss, parts = self.criterion(logits.astype("float32"), labels)
+        losses = {name: float(part) for name, part in parts.items()}
+        if not math.isfinite(losses["loss"]):
+            raise self._non_finite(losses, batch)
+        self.precision.backward(loss)
+        self.precision.step(self.optimizer)
+        self.optimizer.clear_grad()
+        return logits.detach(), labels, losses
+
+    def evaluate(self, max_batches=None):
+        """Score the network on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
+        broadcast_statistics(self.model, self.runtime)
+        return evaluate(self.model, self.eval_reader, self.config, self.runtime, self.epoch, max_batches)
+
+    def save(self, name):
+        """Write the checkpoint set `Global.output_dir/name.*` on the main process."""
+        if not self.runtime.is_main:
+            return
+        states = {
+            "epoch": self.epoch,
+            "position": self.position,
+            "step": self.step,
+            "metric": self.best if self.best is not None else 0.0,
+            "best": self.best,
+            "schedule": self._schedule_settings(),
+            "scaler": self.precision.scaler.state_dict(),
+            "class_names": self.reader.class_names,
+            "arch": self.config.Arch.name,
+            "class_num": self.config.Arch.class_num,
+            "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},
+        }
+        prefix = os.path.join(self.config.Global.output_dir, name)
+        weights = {key: value.numpy() for key, value in self.model.state_dict().items()}
+        checkpoint.save(prefix, weights, optimizer_state(self.optimizer, self.model), states)
+        LOGGER.info("Already save model in %s", prefix)
+
+    def _end_of_epoch(self):
+        settings = self.config.Global
+        if self.epoch % settings.save_interval == 0:
+            self.save(f"epoch_{self.epoch}")
+        due = self.eval_reader is not None and self.epoch > settings.start_eval_epoch
+        if due and self.epoch % settings.eval_interval == 0:
+            result = self.evaluate()
+            self.sink.scalars("eval", result, self.step)
+            metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
+            if self.best is None or metric >= self.best:
+                self.best = metric
+                self.save("best_model")
+            LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)
+        self.save("latest")
+
+    def _find_checkpoint(self):
+        """Return the Checkpoint that `Global.checkpoints` asks for, or None to start from the beginning."""
+        settings = self.config.Global
+        if not settings.checkpoints:
+            return None
+        # The main process may have to finish a rename that a crash left undone; the others look after it.
+        if not self.runtime.is_main:
+            dist.barrier()
+        automatic = settings.checkpoints == "auto"
+        found = (
+            checkpoint.find_latest(settings.output_dir)
+            if automatic
+            else checkpoint.load(settings.checkpoints)
+        )
+        if self.runtime.is_main and self.runtime.world_size > 1:
+            dist.barrier()
+        if found is None:
+            LOGGER.info(
+                "Global.checkpoints: auto: nothing in %s yet; starting from the beginning",
+                settings.output_dir,
+            )
+        return found
+
+    def _continue_from(self, found):
+        """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
+        load_optimizer_state(self.optimizer, self.model, found.optimizer)
+        self.precision.scaler.load_state_dict(found.states["scaler"])
+        for name in ("epoch", "position", "step", "best"):
+            setattr(self, name, found.states[name])
+        LOGGER.info(
+            "Finish load checkpoints from %s (epoch %d, step %d)", found.prefix, self.epoch, self.step
+        )
+
+    def _schedule_settings(self):
+        return {
+            "lr": dataclasses.asdict(self.config.Optimizer.lr),
+            "epochs": self.config.Global.epochs,
+            "steps_per_epoch": self.steps_per_epoch,
+        }
+
+    def _check_schedule(self, found):
+        """Refuse to change the learning rate's course in silence; `Global.resume_schedule` says which holds."""
+        saved, now = found.states["schedule"], self._schedule_settings()
+        changed = ", ".join(f"{key} {saved[key]} -> {now[key]}" for key in now if saved[key] != now[key])
+        if not changed:
+            return
+        choice = self.config.Global.resume_schedule
+        if choice is None:
+            raise ConfigError(
+                f"the schedule differs from that of checkpoint {found.prefix}: {changed}; say which one holds: "
+                "-o Global.resume_schedule=new (as configured now) or keep (as it was)"
+            )
+        LOGGER.info("schedule: %s; Global.resume_schedule: %s", changed, choice)
+        if saved["steps_per_epoch"] != now["steps_per_epoch"] and found.states["position"]:
+            raise ConfigError(
+                f"checkpoint {found.prefix} stands inside an epoch of {saved['steps_per_epoch']} steps, which now has "
+                f"{now['steps_per_epoch']}; resume with the same data and batch size, or from an epoch_N checkpoint"
+            )
+        if choice == "keep":
+            lr = type(self.config.Optimizer.lr)
+            if saved["lr"]["name"] != lr.__name__:
+                raise ConfigError(
+                    f"Global.resume_schedule: keep needs Optimizer.lr.name {saved['lr']['name']}"
+                )
+            self.schedule = build_schedule(lr(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
+
+    def _non_finite(self, losses, batch):
+        bad = next(name for name, value in losses.items() if not math.isfinite(value))
+        files = [self.reader.images.name(int(index)) for index in batch.indices]
+        shown = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+        return UserError(
+            f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
+            f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
+        )
+
+
+class StopSignals:
+    """Turns the first SIGINT or SIGTERM into `signal`, so that a step is finished and saved; a second one kills."""
+
+    def __init__(self):
+        self.signal = None
+
+    def __enter__(self):
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, _frame):
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = number

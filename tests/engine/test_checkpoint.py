@@ -1,0 +1,105 @@
+"""Checkpoint sets: complete or unseen, whatever moment the process dies at."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+
+from ppcls_light.engine import checkpoint
+from ppcls_light.errors import WeightsError
+
+
+def save(prefix, value):
+    weights = {"fc.weight": np.full((2, 3), value, "float32")}
+    checkpoint.save(prefix, weights, {"fc.weight.velocity_0": np.full(3, value)}, {"step": value, "epoch": 0})
+
+
+def value_of(found):
+    values = {*np.unique(found.weights["fc.weight"]), *np.unique(found.optimizer["fc.weight.velocity_0"])}
+    assert values == {found.states["step"]}, "the three files are not of one save"
+    return found.states["step"]
+
+
+@pytest.mark.parametrize("dies_at", range(12))
+def test_a_crash_at_any_write_leaves_one_whole_set(tmp_path, monkeypatch, dies_at):
+    prefix = str(tmp_path / "latest")
+    save(prefix, 1)
+    calls = {"count": 0}
+    real = os.replace
+
+    def replace(source, target):
+        if calls["count"] == dies_at:
+            raise SystemExit("killed")
+        calls["count"] += 1
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        try:
+            save(prefix, 2)
+            finished = True
+        except SystemExit:
+            finished = False
+    found = checkpoint.find_latest(tmp_path)
+    assert value_of(found) == (2 if finished else value_of(found))
+    assert value_of(checkpoint.load(prefix)) == value_of(found)
+    save(prefix, 3)
+    assert value_of(checkpoint.load(prefix)) == 3
+
+
+def test_both_outcomes_of_a_crash_occur(tmp_path, monkeypatch):
+    """Guards the test above: early deaths keep the old set, late ones the new."""
+    outcomes = []
+    for dies_at in range(7):
+        prefix = str(tmp_path / str(dies_at) / "latest")
+        os.makedirs(os.path.dirname(prefix))
+        save(prefix, 1)
+        left = [dies_at]
+        real = os.replace
+
+        def replace(source, target, left=left, real=real):
+            if left[0] == 0:
+                raise SystemExit
+            left[0] -= 1
+            real(source, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", replace)
+            with contextlib.suppress(SystemExit):
+                save(prefix, 2)
+        outcomes.append(value_of(checkpoint.load(prefix)))
+    assert outcomes == sorted(outcomes)
+    assert set(outcomes) == {1, 2}
+
+
+@pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
+def test_a_damaged_file_is_found_and_the_older_set_used(tmp_path, suffix):
+    save(str(tmp_path / "epoch_1"), 1)
+    save(str(tmp_path / "latest"), 2)
+    path = tmp_path / f"latest{suffix}"
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(WeightsError, match="latest"):
+        checkpoint.load(str(tmp_path / "latest"))
+    assert value_of(checkpoint.find_latest(tmp_path)) == 1
+
+
+def test_the_most_steps_win_and_nothing_is_nothing(tmp_path):
+    assert checkpoint.find_latest(tmp_path / "missing") is None
+    assert checkpoint.find_latest(tmp_path) is None
+    save(str(tmp_path / "epoch_1"), 5)
+    save(str(tmp_path / "best_model"), 3)
+    assert value_of(checkpoint.find_latest(tmp_path)) == 5
+
+
+def test_missing_and_foreign_sets_say_what_to_do(tmp_path):
+    with pytest.raises(WeightsError, match=r"no .*nope.pdparams.*none in"):
+        checkpoint.load(str(tmp_path / "nope"))
+    save(str(tmp_path / "latest"), 1)
+    with pytest.raises(WeightsError, match=r"nope.*give one of: .*latest"):
+        checkpoint.load(str(tmp_path / "nope"))
+    from ppcls_light.weights import dump_plain_pickle
+
+    dump_plain_pickle({"epoch": 3, "metric": 0.5}, str(tmp_path / "latest.pdstates"))
+    with pytest.raises(WeightsError, match=r"not written by ppcls_light.*Global.pretrained_model="):
+        checkpoint.load(str(tmp_path / "latest"))

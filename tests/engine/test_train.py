@@ -1,0 +1,153 @@
+"""Training: the resume contract, what stops a run, and what it leaves behind."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from ppcls_light.config import load_config
+from ppcls_light.engine import checkpoint
+from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.train import StopSignals, Trainer
+from ppcls_light.errors import ConfigError, UserError
+
+CPU = Runtime("cpu")
+
+
+def trainer(config_file, *overrides):
+    return Trainer(load_config(config_file, overrides), CPU)
+
+
+def state(output_dir, name="latest"):
+    """Return everything that a checkpoint holds as {key: array}, except where it was written."""
+    found = checkpoint.load(os.path.join(output_dir, name))
+    states = {key: np.asarray(found.states[key]) for key in ("epoch", "position", "step", "best")}
+    return {**found.weights, **found.optimizer, **states}
+
+
+def assert_same_bits(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        assert np.array_equal(one[key], other[key]), key
+
+
+@pytest.mark.parametrize("optimizer", ["Momentum", "AdamW"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_two_epochs_and_two_resumed_equal_four_bit_for_bit(config_file, tmp_path, optimizer, workers):
+    overrides = [f"DataLoader.Train.loader.num_workers={workers}"]
+    if optimizer == "AdamW":
+        overrides.append("Optimizer={name: AdamW, lr: {name: Cosine, learning_rate: 0.002, warmup_epoch: 1}}")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer(config_file, *overrides, f"Global.output_dir={whole}").fit()
+    interrupted = trainer(config_file, *overrides, f"Global.output_dir={parts}")
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(interrupted, steps=12)
+    trainer(config_file, *overrides, f"Global.output_dir={parts}", "Global.checkpoints=auto").fit()
+    assert_same_bits(state(whole), state(parts))
+
+
+@pytest.mark.parametrize("given", ["latest", "latest.pdparams", "latest.pdstates"])
+def test_resume_inside_an_epoch_is_exact_with_or_without_suffix(config_file, tmp_path, given):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer(config_file, f"Global.output_dir={whole}").fit()
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(trainer(config_file, f"Global.output_dir={parts}"), steps=8)
+    assert state(parts)["position"] == 2
+    trainer(config_file, f"Global.output_dir={parts}", f"Global.checkpoints={parts / given}").fit()
+    assert_same_bits(state(whole), state(parts))
+
+
+def stop_after(run, steps):
+    """Let `run` train and send it SIGTERM during step number `steps`."""
+    original = run.train_step
+
+    def train_step(batch):
+        if run.step == steps - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(batch)
+
+    run.train_step = train_step
+    run.fit()
+
+
+def test_training_learns_and_the_best_model_is_the_best(config_file, tmp_path):
+    adamw = "Optimizer={name: AdamW, lr: {name: Cosine, learning_rate: 0.01, warmup_epoch: 1}}"
+    run = trainer(config_file, "Global.epochs=12", adamw)
+    run.fit()
+    assert run.best >= 0.9
+    best = checkpoint.load(tmp_path / "output/best_model").states
+    assert best["best"] == run.best
+    assert best["class_names"] == ["dark", "bright", "striped"]
+
+
+def test_resume_keeps_the_best_metric(config_file, tmp_path):
+    first = trainer(config_file, "Global.epochs=4")
+    first.fit()
+    resumed = trainer(config_file, "Global.epochs=4", "Global.checkpoints=auto")
+    assert resumed.best == first.best
+    assert resumed.step == first.step == 24
+
+
+def test_a_changed_schedule_must_be_confirmed(config_file):
+    trainer(config_file, "Global.epochs=1").fit()
+    longer = ["Global.epochs=2", "Global.checkpoints=auto"]
+    with pytest.raises(ConfigError, match=r"epochs 1 -> 2.*Global.resume_schedule=new"):
+        trainer(config_file, *longer)
+    new = trainer(config_file, *longer, "Global.resume_schedule=new")
+    keep = trainer(config_file, *longer, "Global.resume_schedule=keep")
+    plain = trainer(config_file, "Global.epochs=2", "Global.output_dir=/nonexistent")
+    assert [new.schedule(step) for step in range(12)] == [plain.schedule(step) for step in range(12)]
+    assert keep.schedule(5) != new.schedule(5) or keep.schedule(8) != new.schedule(8)
+
+
+def test_a_non_finite_loss_stops_before_the_update_and_names_the_files(config_file):
+    run = trainer(config_file)
+    run.network.train()
+    batch = next(iter(run.reader.loader.epoch(0)))
+    before = trainable(run.model)
+    poisoned = batch._replace(images=np.full_like(batch.images, np.nan))
+    with pytest.raises(UserError, match=r"CELoss is nan at step 0 .*images: train/\d\d.png"):
+        run.train_step(poisoned)
+    assert_same_bits(before, trainable(run.model))
+
+
+def trainable(model):
+    """Return the weights that an optimizer changes; Paddle counts batch-norm statistics as parameters."""
+    return {key: value.numpy().copy() for key, value in model.named_parameters() if not value.stop_gradient}
+
+
+def test_mixed_batches_train_and_report_no_top_k(config_file, caplog):
+    mix = (
+        "DataLoader.Train.dataset.batch_transform_ops=[{OpSampler: {MixupOperator: {alpha: 0.2, prob: 0.5}, "
+    )
+    mix += "CutmixOperator: {alpha: 1.0, prob: 0.5}}}]"
+    run = trainer(config_file, mix, "Global.epochs=1")
+    run.fit()
+    assert run.metrics == []
+    assert np.isfinite(run.evaluate()["loss"])
+
+
+def test_a_bad_training_image_is_left_out_and_too_many_stop_the_run(config_file, photos):
+    (photos / "train/03.png").write_bytes(b"not an image")
+    trainer(config_file, "Global.epochs=1", "DataLoader.Train.loader.max_bad=0.1").fit()
+    for index in range(4, 12):
+        (photos / f"train/{index:02d}.png").write_bytes(b"")
+    with pytest.raises(UserError, match="max_bad"):
+        trainer(config_file, "Global.epochs=1", "DataLoader.Train.loader.max_bad=0.1").fit()
+
+
+def test_a_finished_run_says_so(config_file, tmp_path):
+    trainer(config_file, "Global.epochs=1").fit()
+    before = (tmp_path / "output/latest.pdparams").read_bytes()
+    trainer(config_file, "Global.epochs=1", "Global.checkpoints=auto").fit()
+    assert (tmp_path / "output/latest.pdparams").read_bytes() == before
+
+
+def test_the_second_signal_interrupts_at_once():
+    with StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -1,0 +1,174 @@
+"""The YAML files of configs/: each loads, is named after its network, and holds the authors' recipe."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ppcls_light.config import load_config, schema
+from ppcls_light.registry import MODELS
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+FILES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "_base_")
+FAMILIES = {
+    "pplcnet": "PPLCNet_",
+    "fasternet": "FasterNet_",
+    "edgenext": "EdgeNeXt_",
+    "micronet": "MicroNet_",
+}
+VARIANTS = [path for path in FILES if path.parent.name in FAMILIES]
+
+
+def by_name(path):
+    return path.relative_to(CONFIGS).as_posix()
+
+
+@pytest.mark.parametrize("path", FILES, ids=by_name)
+def test_every_config_loads_on_any_device_and_says_how_to_run_it(path):
+    assert load_config(path).Global.device == "auto"
+    header = path.read_text(encoding="utf-8").split("\nGlobal:")[0]
+    assert "top-1" in header or "make_list" in header
+    assert "#     " in header
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_variant_of_a_family_has_a_config_named_after_it(family):
+    registered = {name for name in MODELS.names() if name.startswith(FAMILIES[family])}
+    assert {path.stem for path in VARIANTS if path.parent.name == family} == registered
+
+
+@pytest.mark.parametrize("path", VARIANTS, ids=by_name)
+def test_a_variant_is_its_network_and_holds_only_what_differs(path):
+    config = load_config(path)
+    assert config.Arch == schema.ArchConfig(path.stem)
+    assert config.Global.output_dir == f"./output/{path.stem}"
+    assert f"tools/train.py -c configs/{by_name(path)}" in path.read_text(encoding="utf-8")
+    own = yaml.safe_load(path.read_text(encoding="utf-8"))
+    base = load_config(CONFIGS / "_base_" / f"{path.parent.name}.yaml", ["Arch.name=PPLCNet_x0_25"])
+    for section in set(own) - {"_base_", "Arch"}:
+        assert getattr(base, section) != getattr(config, section)
+
+
+@pytest.mark.parametrize(
+    ("name", "coeff", "augment"),
+    [
+        ("PPLCNet_x0_25", 3e-5, False),
+        ("PPLCNet_x0_35", 3e-5, False),
+        ("PPLCNet_x0_5", 3e-5, False),
+        ("PPLCNet_x0_75", 3e-5, False),
+        ("PPLCNet_x1_0", 3e-5, False),
+        ("PPLCNet_x1_5", 4e-5, False),
+        ("PPLCNet_x2_0", 4e-5, False),
+        ("PPLCNet_x2_5", 4e-5, True),
+    ],
+)
+def test_recipe_of_pplcnet(name, coeff, augment):
+    config = load_config(CONFIGS / "pplcnet" / f"{name}.yaml")
+    assert config.Global.epochs == 360
+    assert config.Optimizer == schema.Momentum(
+        lr=schema.Cosine(learning_rate=0.8, warmup_epoch=5), regularizer=schema.Regularizer("L2", coeff)
+    )
+    assert config.DataLoader.Train.sampler == schema.SamplerConfig(512, shuffle=True)
+    names = [op.name for op in config.DataLoader.Train.dataset.transform_ops]
+    assert names == [
+        "DecodeImage",
+        "RandCropImage",
+        "RandFlipImage",
+        *["AutoAugment"] * augment,
+        "NormalizeImage",
+    ]
+    evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
+    assert evaluation["ResizeImage"] == {"resize_short": 256}
+    assert evaluation["CropImage"] == {"size": 224}
+    assert evaluation["NormalizeImage"]["scale"] == 1 / 255
+    assert config.Loss.Train == [schema.CELoss(1.0, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "weight_decay", "magnitude", "mixup", "clip", "learning_rate", "batch"),
+    [
+        ("FasterNet_T0", 0.005, None, 0.05, None, 0.004, 512),
+        ("FasterNet_T1", 0.01, 3, 0.1, None, 0.004, 512),
+        ("FasterNet_T2", 0.02, 5, 0.1, None, 0.004, 512),
+        ("FasterNet_S", 0.03, 7, 0.3, None, 0.004, 512),
+        ("FasterNet_M", 0.05, 7, 0.5, 1.0, 0.002, 256),
+        ("FasterNet_L", 0.05, 7, 0.7, 0.01, 0.002, 256),
+    ],
+)
+def test_recipe_of_fasternet(name, weight_decay, magnitude, mixup, clip, learning_rate, batch):
+    config = load_config(CONFIGS / "fasternet" / f"{name}.yaml")
+    assert config.Global.epochs == 300
+    assert config.Optimizer == schema.AdamW(
+        lr=schema.Cosine(
+            learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5, by_epoch=True
+        ),
+        weight_decay=weight_decay,
+        clip_grad=clip,
+    )
+    train = config.DataLoader.Train
+    assert train.sampler == schema.SamplerConfig(batch, drop_last=True, shuffle=True)
+    expected = None if magnitude is None else {"config_str": f"rand-m{magnitude}-mstd0.5-inc1"}
+    assert dict(train.dataset.transform_ops).get("TimmAutoAugment") == expected
+    assert train.dataset.batch_transform_ops[0].params == {
+        "MixupOperator": {"alpha": mixup, "prob": 0.5},
+        "CutmixOperator": {"alpha": 1.0, "prob": 0.5},
+    }
+    evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
+    assert evaluation["ResizeImage"] == {"resize_short": 248, "interpolation": "bicubic", "backend": "pil"}
+    assert evaluation["CropImage"] == {"size": 224}
+
+
+@pytest.mark.parametrize(
+    ("name", "rand_augment", "mixing"),
+    [
+        ("EdgeNeXt_XX_Small", False, False),
+        ("EdgeNeXt_X_Small", False, False),
+        ("EdgeNeXt_Small", True, False),
+        ("EdgeNeXt_Base", True, True),
+        ("EdgeNeXt_XX_Small_BN_HS", False, False),
+        ("EdgeNeXt_X_Small_BN_HS", False, False),
+        ("EdgeNeXt_Small_BN_HS", True, False),
+    ],
+)
+def test_recipe_of_edgenext(name, rand_augment, mixing):
+    config = load_config(CONFIGS / "edgenext" / f"{name}.yaml")
+    assert config.Global.epochs == 300
+    assert config.Global.image_shape == (3, 256, 256)
+    assert config.Optimizer == schema.AdamW(
+        lr=schema.Cosine(learning_rate=0.006, warmup_epoch=20, eta_min=1e-6),
+        weight_decay=0.05,
+        one_dim_param_no_weight_decay=True,
+    )
+    train = config.DataLoader.Train
+    assert train.sampler == schema.SamplerConfig(512, drop_last=True, shuffle=True)
+    expected = {"config_str": "rand-m9-mstd0.5-inc1"} if rand_augment else None
+    assert dict(train.dataset.transform_ops).get("TimmAutoAugment") == expected
+    assert bool(train.dataset.batch_transform_ops) == mixing
+    evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
+    assert evaluation["ResizeImage"] == {"resize_short": 292, "interpolation": "bicubic", "backend": "pil"}
+    assert evaluation["CropImage"] == {"size": 256}
+    assert config.Loss.Train == [schema.CELoss(1.0, 0.1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "coeff", "warmup"),
+    [
+        ("MicroNet_M0", 3e-5, 0),
+        ("MicroNet_M1", 3e-5, 0),
+        ("MicroNet_M2", 3e-5, 0),
+        ("MicroNet_M3", 4e-5, 5),
+    ],
+)
+def test_recipe_of_micronet(name, coeff, warmup):
+    config = load_config(CONFIGS / "micronet" / f"{name}.yaml")
+    assert config.Global.epochs == 600
+    assert config.Optimizer == schema.Momentum(
+        lr=schema.Cosine(learning_rate=0.2, warmup_epoch=warmup), regularizer=schema.Regularizer("L2", coeff)
+    )
+    assert config.DataLoader.Train.sampler == schema.SamplerConfig(128, shuffle=True)
+    assert config.Loss.Train == [schema.CELoss(1.0)]
+    ops = config.DataLoader.Train.dataset.transform_ops
+    assert [op.name for op in ops] == ["DecodeImage", "RandCropImage", "RandFlipImage", "NormalizeImage"]
+    evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
+    assert evaluation["ResizeImage"] == {"resize_short": 256, "interpolation": "bilinear", "backend": "pil"}
+    assert evaluation["CropImage"] == {"size": 224}

@@ -1,0 +1,24 @@
+"""Export for Paddle Inference: python tools/export_model.py -c CONFIG -o Global.pretrained_model=FILE"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_light import cli
+
+
+def main():
+    parser = cli.tool_parser(__doc__)
+    arguments = parser.parse_args()
+    config = cli.parse_config(arguments)
+    from ppcls_light import tasks
+
+    if arguments.dry_run:
+        tasks.dry_run(config)
+    else:
+        tasks.export(config)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,104 @@
+"""The whole way in one command: digits as photos, train, evaluate, infer, export, classify when served.
+
+    python tools/quickstart.py
+
+Every step is one of the commands a user types; each is printed before it runs. Needs scikit-learn, whose
+handwritten digits (1,797 scans of 8x8 pixels, from UCI's Optical Recognition of Handwritten Digits) are
+inside its package, so that nothing is downloaded.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+from sklearn.datasets import load_digits
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = "configs/quick_start/digits.yaml"
+FOLDER = Path("output/quickstart")
+WEIGHTS = f"Global.pretrained_model={FOLDER}/model/best_model"
+GOAL = 0.97
+
+
+def write_digits(folder):
+    """Write the digits as 32x32 PNG files in class folders, with list files (every fifth image is for testing)."""
+    digits = load_digits()
+    lines = {"train": [], "test": []}
+    for index, (scan, label) in enumerate(zip(digits.images, digits.target)):
+        split = "test" if index % 5 == 0 else "train"
+        name = f"{split}/{label}/{index:04d}.png"
+        picture = cv2.resize((scan * (255 / 16)).astype("uint8"), (32, 32), interpolation=cv2.INTER_CUBIC)
+        write_image(folder / name, picture)
+        lines[split].append(f"{name} {label}\n")
+        if split == "test" and len(lines["test"]) <= 10:
+            write_image(folder / "samples" / f"{len(lines['test']) - 1}_is_{label}.png", picture)
+    for split, names in lines.items():
+        (folder / f"{split}_list.txt").write_text("".join(names), encoding="utf-8")
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (folder / "labels.txt").write_text(
+        "".join(f"{i} {word}\n" for i, word in enumerate(words)), encoding="utf-8"
+    )
+    return {split: len(names) for split, names in lines.items()}
+
+
+def write_image(path, picture):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def run(*arguments):
+    """Print and run a command in the checkout; return what it printed. A failure ends the quickstart."""
+    print(f"\n$ python {shlex.join(arguments)}", flush=True)
+    lines = []
+    command = [sys.executable, *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, encoding="utf-8") as process:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            lines.append(line)
+    if process.returncode:
+        sys.exit(f"quickstart: the command above failed with exit code {process.returncode}")
+    return "".join(lines)
+
+
+def main():
+    began = time.perf_counter()
+    counts = write_digits(ROOT / FOLDER / "digits")
+    print(f"wrote {counts['train']} + {counts['test']} digits to {FOLDER}/digits")
+    run("tools/train.py", "-c", CONFIG)
+    score = run("tools/eval.py", "-c", CONFIG, "-o", WEIGHTS)
+    run("tools/infer.py", "-c", CONFIG, "-o", WEIGHTS)
+    exported = run("tools/export_model.py", "-c", CONFIG, "-o", WEIGHTS)
+    served = run(
+        "deploy/python/predict_cls.py", "-c", "deploy/configs/inference_cls.yaml",
+        "-o", f"Global.inference_model_dir={FOLDER}/inference", "-o", f"Global.infer_imgs={FOLDER}/digits/samples",
+    )  # fmt: skip
+    top1 = float(re.search(r"\[Avg\].*top1: ([\d.]+)", score)[1])
+    right = sum(
+        f"is_{ids}" in line for line in served.splitlines() for ids in re.findall(r": \[(\d+)", line)[:1]
+    )
+    difference = re.search(r"'max_abs_diff': ([\d.e+-]+)", exported)[1]
+    rows = [
+        ("photos and list files", f"{FOLDER}/digits", f"{counts['train']} train, {counts['test']} test"),
+        ("trained weights", f"{FOLDER}/model/best_model.pdparams", f"top-1 {top1:.4f} on the test images"),
+        ("exported model", f"{FOLDER}/inference", f"equals the network to {float(difference):.0e}"),
+        ("served by Paddle Inference", f"{FOLDER}/digits/samples", f"{right} of 10 right"),
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    print(f"\nDone in {time.perf_counter() - began:.0f} s. What was made:")
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
+    print("""
+Next, with photos of your own in PHOTOS/<class>/<photo>:
+  1. python tools/make_list.py PHOTOS --split 0.8/0.1/0.1
+  2. python tools/train.py -c configs/quick_start/photos.yaml -o DataLoader.Train.dataset.image_root=PHOTOS
+  3. python tools/export_model.py -c configs/quick_start/photos.yaml -o Global.checkpoints=auto""")
+    if top1 < GOAL:
+        sys.exit(f"quickstart: top-1 {top1:.4f} is below {GOAL}")
+
+
+if __name__ == "__main__":
+    main()
