@@ -4,7 +4,8 @@ Code by the authors: PaddlePaddle/PaddleClas, ppcls/arch/backbone/legendary_mode
 State-dict keys, widths and initialisation are theirs, and so is the head's dropout in Paddle's
 `downscale_in_infer` mode, which scales the features by 1 - p at inference: published weights rely on it.
 `lcnet_baseline`, of the FasterNet authors (JierunChen/FasterNet, MIT), is the x1.0 network with ordinary
-dropout. What differs: there is no download of weights, and `features_only` is new.
+dropout; `lcnet_035` to `lcnet_150`, of timm (huggingface/pytorch-image-models, Apache 2.0), have that and a
+bias in the head's convolution. What differs: there is no download of weights, and `features_only` is new.
 """
 
 from functools import partial
@@ -115,6 +116,7 @@ class PPLCNet(nn.Layer):
         act: activation after every convolution outside squeeze-and-excitation.
         dropout_mode: "downscale_in_infer" as the published weights were trained, or the ordinary
             "upscale_in_train".
+        last_conv_bias: a bias in the head's 1x1 convolution.
         features_only: no head; return feature maps.
 
     Attributes:
@@ -135,6 +137,7 @@ class PPLCNet(nn.Layer):
         use_last_conv: bool = True,
         act: Literal["hardswish", "relu", "relu6"] = "hardswish",
         dropout_mode: Literal["downscale_in_infer", "upscale_in_train"] = "downscale_in_infer",
+        last_conv_bias: bool = False,
         features_only: bool = False,
     ):
         super().__init__()
@@ -166,7 +169,11 @@ class PPLCNet(nn.Layer):
         self.last_conv = None
         if use_last_conv:
             self.last_conv = nn.Conv2D(
-                width, class_expand, 1, weight_attr=ParamAttr(initializer=KaimingNormal()), bias_attr=False
+                width,
+                class_expand,
+                1,
+                weight_attr=ParamAttr(initializer=KaimingNormal()),
+                bias_attr=None if last_conv_bias else False,
             )
             self.act = activation(act)
             self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
@@ -201,6 +208,12 @@ VARIANTS = {
     "PPLCNetBaseNet": {},
     "lcnet_baseline": {"scale": 1.0, "dropout_mode": "upscale_in_train"},
 }
+for _percent in (35, 50, 75, 100, 150):
+    VARIANTS[f"lcnet_{_percent:03d}"] = {
+        "scale": _percent / 100,
+        "dropout_mode": "upscale_in_train",
+        "last_conv_bias": True,
+    }
 
 for _name, _options in VARIANTS.items():
     _aliases = ("PPLCNet",) if _name == "PPLCNetBaseNet" else ()

@@ -1,11 +1,14 @@
 """Weights: read and write them safely, fit them to a network strictly, convert the authors' names."""
 
 from .convert import convert_state_dict
-from .io import dump_plain_pickle, load_plain_pickle, read_weights, write_weights
+from .convert_file import convert_file
+from .io import read_weights, write_weights
 from .load import KeyReport, load_weights
+from .plain_pickle import dump_plain_pickle, load_plain_pickle
 
 __all__ = [
     "KeyReport",
+    "convert_file",
     "convert_state_dict",
     "dump_plain_pickle",
     "load_plain_pickle",

@@ -42,7 +42,7 @@ def write_weights(path, state):
     state = {key: np.asarray(value) for key, value in state.items()}
     if path.endswith(".safetensors"):
         content = _import_safetensors(path).numpy.save(
-            {key: np.ascontiguousarray(_widened(value)) for key, value in state.items()}
+            {key: widened(value).copy("C") for key, value in state.items()}
         )
         with atomic_path(path, WeightsError) as temporary, open(temporary, "wb") as file:
             file.write(content)
@@ -94,12 +94,12 @@ def _read_pdparams(path):
             raise WeightsError(
                 f"{path}: {key!r} is a {type(value).__name__}, not an array; this is no weights file"
             )
-        state[key] = _widened(value)
+        state[key] = widened(value)
     return state
 
 
-def _widened(array):
-    """Return bfloat16, which Paddle keeps as the upper half of a float32 typed uint16, as float32."""
+def widened(array):
+    """Return bfloat16, the upper half of a float32, which numpy has as uint16, as float32."""
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
 
 
@@ -110,7 +110,7 @@ def _read_safetensors(path):
             return {key: _from_safetensors(entry) for key, entry in safetensors.deserialize(file.read())}
     except OSError as error:
         raise WeightsError(f"cannot read {path}: {error.strerror}") from None
-    except (safetensors.SafetensorError, TypeError) as error:
+    except (safetensors.SafetensorError, TypeError, ValueError) as error:
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}; copy it again") from None
 
 
@@ -118,7 +118,7 @@ def _from_safetensors(entry):
     code = entry["dtype"]
     special = {"BOOL": "?", "BF16": "<u2"}
     dtype = special.get(code) or f"<{code[0].lower()}{int(code[1:]) // 8}"  # F32: <f4
-    return _widened(np.frombuffer(entry["data"], dtype)).reshape(entry["shape"]).copy()
+    return widened(np.frombuffer(entry["data"], dtype)).reshape(entry["shape"]).copy()
 
 
 def _import_safetensors(path):

@@ -9,6 +9,9 @@ import contextlib
 import os
 import pickle
 import struct
+import tarfile
+import zipfile
+import zlib
 from collections import OrderedDict
 from typing import ClassVar
 
@@ -17,8 +20,8 @@ import numpy as np
 from ..errors import WeightsError
 from ..files import atomic_path
 
-# What reading a damaged or hostile file raises.
-DAMAGED = (
+# What reading a damaged or hostile file raises: a pickle, or one of the archives that hold some.
+_DAMAGED = (
     pickle.UnpicklingError,
     struct.error,
     EOFError,
@@ -28,7 +31,10 @@ DAMAGED = (
     AttributeError,
     OverflowError,
     MemoryError,
-    RecursionError,
+    RuntimeError,  # nested too deep; encrypted or of an unknown version (zipfile)
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
 )
 
 
@@ -45,12 +51,15 @@ class _PlainDtype:
             self.dtype = self.dtype.newbyteorder(">")
 
 
-class _PlainArray:
-    """Stands for numpy.ndarray while unpickling; `_settle` puts `array` in its place."""
+class PlainArray:
+    """Stands for numpy.ndarray while unpickling; `load_plain_pickle` puts `numpy()` in its place."""
 
     def __setstate__(self, state):
         _, shape, dtype, is_fortran, data = state
-        self.array = _array(data, dtype, shape, "F" if is_fortran else "C")
+        self._array = _array(data, dtype, shape, "F" if is_fortran else "C")
+
+    def numpy(self):
+        return self._array
 
 
 def _array(data, dtype, shape, order="C"):
@@ -64,16 +73,14 @@ def _settle(value, settled):
 
     `settled` ({id: result}) holds what is done: a few bytes of a pickle can hold one list in itself 2^40 times.
     """
-    if isinstance(value, _PlainArray):
-        return value.array
+    if isinstance(value, PlainArray):
+        return value.numpy()
     if isinstance(value, _PlainDtype):
         return value.dtype
     if id(value) in settled:
         return settled[id(value)]
     if isinstance(value, dict):
-        result = type(value)(
-            (_settle(key, settled), _settle(item, settled)) for key, item in value.items()
-        )
+        result = type(value)((_settle(key, settled), _settle(item, settled)) for key, item in value.items())
     elif isinstance(value, (list, tuple, set, frozenset)):
         result = type(value)([_settle(item, settled) for item in value])
     elif value is None or isinstance(
@@ -92,39 +99,43 @@ def _latin1(text, encoding="latin1"):
     return text.encode("latin1")
 
 
-_PLAIN_GLOBALS = {
+PLAIN_GLOBALS = {
     ("builtins", "tuple"): tuple,
     ("__builtin__", "bytes"): lambda: b"",  # how protocols 0 to 2 write empty bytes
     ("collections", "OrderedDict"): OrderedDict,
     ("_codecs", "encode"): _latin1,  # how protocol 2 writes bytes
     ("numpy", "dtype"): _PlainDtype,
-    ("numpy", "ndarray"): _PlainArray,
+    ("numpy", "ndarray"): PlainArray,
 }
 for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
-    _PLAIN_GLOBALS[f"{_core}.multiarray", "_reconstruct"] = lambda *_: _PlainArray()
-    _PLAIN_GLOBALS[f"{_core}.multiarray", "scalar"] = lambda dtype, data: _array(data, dtype, ())[()]
-    _PLAIN_GLOBALS[f"{_core}.numeric", "_frombuffer"] = _array
+    PLAIN_GLOBALS[f"{_core}.multiarray", "_reconstruct"] = lambda *_: PlainArray()
+    PLAIN_GLOBALS[f"{_core}.multiarray", "scalar"] = lambda dtype, data: _array(data, dtype, ())[()]
+    PLAIN_GLOBALS[f"{_core}.numeric", "_frombuffer"] = _array
 
 
 # The Python implementation: in C, one damaged memo index makes a table of many gigabytes.
 class PlainUnpickler(pickle._Unpickler):
+    """Builds plain data, with a `PlainArray` for each array; what it does not know it refuses."""
+
+    known: ClassVar[dict] = PLAIN_GLOBALS
+
     def find_class(self, module, name):
-        try:
-            return _PLAIN_GLOBALS[module, name]
-        except KeyError:
-            raise WeightsError(
-                f"refused: it asks to load {module}.{name}, which plain weights never need; "
-                "get the file from a source you trust, as .safetensors or .pdparams of arrays only"
-            ) from None
+        return self.known[module, name] if (module, name) in self.known else self.unknown(module, name)
+
+    def unknown(self, module, name):
+        raise WeightsError(
+            f"refused: it asks to load {module}.{name}, which plain weights never need; "
+            "get the file from a source you trust, as .safetensors or .pdparams of arrays only"
+        )
 
     def load_build(self):
         """Set the state of an array, never attributes of the functions and classes above."""
-        if isinstance(self.stack[-2], (_PlainArray, _PlainDtype)):
+        if isinstance(self.stack[-2], (PlainArray, _PlainDtype)):
             super().load_build()
         else:
-            self.refuse_state()
+            self.load_other_state()
 
-    def refuse_state(self):
+    def load_other_state(self):
         raise pickle.UnpicklingError(f"it sets the state of a {type(self.stack[-2]).__name__}")
 
     dispatch: ClassVar[dict] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
@@ -153,7 +164,7 @@ def reading(path, kind):
         raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    except DAMAGED as error:
+    except _DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
             f"{path} ({os.path.getsize(path)} bytes) is damaged or no {kind}: {reason}; copy or download it again"

@@ -41,7 +41,19 @@ def test_params_and_multiply_adds(name):
 
 def test_every_registered_name_is_swept_or_general():
     edgenext = set(list_models("edgenext*"))  # tests/models/test_edgenext.py
-    assert set(list_models()) - edgenext == {*COSTS, "PPLCNetBaseNet", "lcnet_baseline"}
+    others = {"PPLCNetBaseNet", *list_models("lcnet_*")}
+    assert set(list_models()) - edgenext == {*COSTS, *others}
+
+
+@pytest.mark.parametrize(
+    ("timm", "scale"), [("035", "0_35"), ("050", "0_5"), ("075", "0_75"), ("150", "1_5")]
+)
+def test_timms_lcnet_is_pplcnet_with_a_bias_in_the_head(timm, scale):
+    theirs, ours = create_model(f"lcnet_{timm}").state_dict(), create_model(f"PPLCNet_x{scale}").state_dict()
+    assert theirs.pop("last_conv.bias").shape == [1280]
+    assert {key: value.shape for key, value in theirs.items()} == {
+        key: value.shape for key, value in ours.items()
+    }
 
 
 def test_names_are_case_insensitive_and_have_aliases():

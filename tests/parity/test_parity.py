@@ -1,4 +1,4 @@
-"""Logits and feature maps against the authors' and PaddleClas' own networks, run in float64."""
+"""Logits and feature maps against the authors', PaddleClas' and timm's own networks, run in float64."""
 
 import json
 import runpy
@@ -37,6 +37,12 @@ OFFICIAL = [
     ("official_edgenext_xx_small", "edgenext_xx_small", {}),
     ("official_edgenext_xx_small_bn_hs", "edgenext_xx_small_bn_hs", {}),
 ]
+# timm 1.0.31
+TIMM = [
+    ("timm_fasternet_t0", "fasternet_t0", {"class_num": 10}),
+    ("timm_edgenext_xx_small", "edgenext_xx_small", {"class_num": 10}),
+    ("timm_lcnet_100", "lcnet_100", {"class_num": 10}),
+]
 
 
 def load_case(name, linear_in_first):
@@ -72,8 +78,8 @@ def test_equals_paddleclas_by_its_own_keys(name, arch, options):
     assert profile(model, (3, 64, 64)).params == int(case["params"])
 
 
-@pytest.mark.parametrize(("name", "arch", "options"), OFFICIAL)
-def test_equals_the_authors_after_conversion(name, arch, options):
+@pytest.mark.parametrize(("name", "arch", "options"), OFFICIAL + TIMM)
+def test_equals_the_authors_and_timm_after_conversion(name, arch, options):
     case, state = load_case(name, linear_in_first=False)
     model = create_model(arch, **options)
     load_weights(model, convert_state_dict(state, arch))

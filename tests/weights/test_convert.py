@@ -1,9 +1,13 @@
+import re
+
 import numpy as np
 import pytest
 
 from ppcls_light.errors import ConfigError, WeightsError
-from ppcls_light.models import create_model
+from ppcls_light.models import create_model, list_models
 from ppcls_light.weights import convert_state_dict
+
+BLOCKS = [f"blocks{stage}.{i}" for stage, depth in enumerate((1, 2, 2, 6, 2), 2) for i in range(depth)]
 
 
 def authors_state(arch, class_num=3):
@@ -91,8 +95,45 @@ def test_no_weights_at_all():
         convert_state_dict({}, "lcnet_baseline")
 
 
-def test_a_network_without_conversion_or_an_unknown_one():
-    with pytest.raises(WeightsError, match="no conversion for PPLCNet_x1_0"):
-        convert_state_dict({}, "pplcnet_x1_0")
+def test_an_unknown_network():
     with pytest.raises(ConfigError, match=r"did you mean 'FasterNet_T0'\?"):
         convert_state_dict({}, "fasternet_t00")
+
+
+@pytest.mark.parametrize("arch", list_models())
+def test_every_network_takes_its_own_weights_and_names_what_is_missing(arch):
+    with pytest.raises(WeightsError, match=f"are not those of {arch}: 0 keys fit"):
+        convert_state_dict({}, arch)
+
+
+def test_pplcnet_takes_the_names_of_paddleclas_only():
+    """Under PPLCNet_x1_0, weights trained with ordinary dropout would have every logit scaled wrongly."""
+    state = {
+        key: value.numpy() for key, value in create_model("PPLCNet_x0_25", class_num=3).state_dict().items()
+    }
+    converted = convert_state_dict(state, "PPLCNet_x0_25")
+    assert set(converted) == set(state)
+    np.testing.assert_array_equal(converted["fc.weight"], state["fc.weight"])
+    baseline = {
+        re.sub(r"^blocks(\d)\.(\d)", lambda match: f"blocks.{BLOCKS.index(match[0])}.0", key): value
+        for key, value in authors_state("lcnet_baseline").items()
+    }
+    assert convert_state_dict(baseline, "lcnet_baseline")
+    with pytest.raises(WeightsError, match="read as PaddleClas', are not those of PPLCNet_x1_0"):
+        convert_state_dict(baseline, "PPLCNet_x1_0")
+
+
+def test_two_keys_for_one_weight():
+    state = authors_state("lcnet_baseline")
+    state["f.bias"] = state["fc.bias"]
+    with pytest.raises(WeightsError, match=r"two keys of these weights mean fc\.bias, f\.bias among them"):
+        convert_state_dict(state, "lcnet_baseline")
+
+
+def test_a_timm_variant_that_differs_is_refused():
+    """timm's edgenext_small_rw has downsampling blocks and convolutions without bias."""
+    state = authors_state("EdgeNeXt_Small")
+    state = {key.replace("downsample_layers.0.", "stem."): value for key, value in state.items()}
+    del state["stem.0.bias"]
+    with pytest.raises(WeightsError, match=r"read as timm's, .* 1 missing \(downsample_layers\.0\.0\.bias\)"):
+        convert_state_dict(state, "edgenext_small")

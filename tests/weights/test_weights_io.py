@@ -168,6 +168,13 @@ def test_a_hostile_pickle_is_one_line(tmp_path, content):
     assert "\n" not in str(raised.value)
 
 
+def test_a_tuple_that_holds_one_tuple_over_and_over(tmp_path):
+    """Fifty bytes that make 2^50 paths; each object is looked at once."""
+    (tmp_path / "p").write_bytes(b"\x80\x04)" + 50 * b"2\x86" + b".")
+    read = load_plain_pickle(tmp_path / "p")
+    assert read[0] is read[1]
+
+
 def test_the_attack_of_the_crafted_file_is_real(tmp_path):
     marker = tmp_path / "ran"
     pickle.loads(pickle.dumps(Attack(os.system, f"\"{sys.executable}\" -c \"open(r'{marker}', 'w')\"")))
