@@ -24,7 +24,8 @@ setup(
         "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.17"],
         "openvino": ["openvino>=2024.0"],
         "visual": ["visualdl>=2.5"],
-        "dev": ["pytest>=7", "pytest-xdist>=3", "ruff>=0.6", "scikit-learn>=1.2"],
+        "plot": ["matplotlib>=3.5"],
+        "dev": ["pytest>=7", "pytest-xdist>=3", "ruff>=0.6", "scikit-learn>=1.2", "matplotlib>=3.5"],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -13,7 +13,7 @@ PACKAGE = Path(ppcls_light.__file__).parent
 
 # A module imports from its own layer and from those before it, never from one after it.
 LAYERS = [
-    ("errors", "registry", "files"),
+    ("errors", "registry", "files", "tables"),
     ("config",),
     ("data",),
     ("weights",),
@@ -22,7 +22,7 @@ LAYERS = [
     ("engine",),
     ("export",),
     ("inference",),
-    ("tasks", "cli"),
+    ("tasks", "cli", "benchmark"),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

@@ -13,12 +13,12 @@ import numpy as np
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
-from paddle.nn.initializer import Constant, TruncatedNormal
+from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
 from ..registry import MODELS
-from .layers import DropPath, activation
+from .layers import DropPath, activation, initialise_truncated_normal
 
 FOURIER_DIM = 32  # features an axis of the positional encoding
 LAYER_NORM_EPSILON = 1e-6
@@ -291,13 +291,7 @@ class EdgeNeXt(nn.Layer):
             self.norm = normalisation(dims[-1], bn_hs)
             self.head_dropout = nn.Dropout(classifier_dropout)
             self.head = nn.Linear(dims[-1], class_num)
-        self._initialise()
-
-    def _initialise(self):
-        normal = TruncatedNormal(std=0.02)
-        for layer in self.sublayers():
-            if isinstance(layer, (nn.Conv2D, nn.Linear)):
-                normal(layer.weight)
+        initialise_truncated_normal(self)
 
     def forward(self, x):
         features = []
@@ -308,8 +302,12 @@ class EdgeNeXt(nn.Layer):
 
     def _classify(self, x):
         # Batch norm averages its statistics over positions, so it comes before the pooling.
-        x = self.norm(x).mean([2, 3]) if self.bn_hs else self.norm(x.mean([2, 3]))
+        x = self._pool(self.norm(x)) if self.bn_hs else self.norm(self._pool(x))
         return self.head(self.head_dropout(x))
+
+    def _pool(self, x):
+        # Not `mean`: oneDNN's prints a line of its own on stdout in Paddle 3.3.
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
 
 
 def _downsample_layers(dims, bn_hs):

@@ -11,24 +11,25 @@ from typing import Literal, Tuple
 
 import numpy as np
 from paddle import nn
-from paddle.nn.initializer import Constant, TruncatedNormal
+from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..registry import MODELS
-from .layers import DropPath, PConv, activation
+from .layers import DropPath, activation, initialise_truncated_normal, mixing_layer
 
 
 class MLPBlock(nn.Layer):
-    """Spatial mixing by PConv, then an inverted bottleneck of two 1x1 convolutions, with one shortcut.
+    """Spatial mixing, by PConv unless told otherwise, then an inverted bottleneck of two 1x1 convolutions, with
+    one shortcut.
 
     Input and output (N, dim, H, W). Paper, figure 4. `layer_scale_init_value` > 0 multiplies the branch by
     a learned factor for each channel (arXiv 2103.17239) before stochastic depth.
     """
 
-    def __init__(self, dim, n_div, mlp_ratio, drop_path, layer_scale_init_value, act_layer, pconv_fw_type):
+    def __init__(self, dim, mixing, mlp_ratio, drop_path, layer_scale_init_value, act_layer):
         super().__init__()
         hidden = int(dim * mlp_ratio)
-        self.spatial_mixing = PConv(dim, n_div, mode=pconv_fw_type)
+        self.spatial_mixing = mixing_layer(dim=dim, **mixing)
         self.mlp = nn.Sequential(
             nn.Conv2D(dim, hidden, 1, bias_attr=False),
             nn.BatchNorm2D(hidden),
@@ -96,12 +97,14 @@ class FasterNet(nn.Layer):
         embed_dim: channels of the first stage; they double at each stage.
         depths: blocks of the four stages.
         mlp_ratio: hidden width of a block over its width.
-        n_div: PConv convolves 1 / n_div of the channels.
+        n_div: PConv convolves 1 / n_div of the channels; "gconv" has n_div^2 groups.
         feature_dim: width of the 1x1 convolution between pooling and classifier.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
         layer_scale_init_value: 0 for none, as in the published variants.
         act_layer: activation of blocks and head.
         pconv_fw_type: `mode` of PConv; the result is the same.
+        spatial_mixing: the 3x3 operator of every block, as `layers.mixing_layer` has them. The published
+            variants are "pconv"; the others are for comparison, with weights of their own.
         features_only: no head; return feature maps.
 
     Attributes:
@@ -122,6 +125,7 @@ class FasterNet(nn.Layer):
         layer_scale_init_value: NonNegativeFloat = 0.0,
         act_layer: Literal["GELU", "RELU"] = "RELU",
         pconv_fw_type: Literal["split_cat", "slicing"] = "split_cat",
+        spatial_mixing: Literal["pconv", "dwconv", "gconv", "conv"] = "pconv",
         features_only: bool = False,
     ):
         super().__init__()
@@ -129,17 +133,17 @@ class FasterNet(nn.Layer):
         self.feature_strides = [4, 8, 16, 32]
         self.features_only = features_only
         self.patch_embed = PatchEmbed(embed_dim)
+        mixing = {"kind": spatial_mixing, "n_div": n_div, "pconv_mode": pconv_fw_type}
         rates = np.linspace(0.0, drop_path_rate, sum(depths)).tolist()
         self.stages = nn.Sequential()
         for i, (dim, depth) in enumerate(zip(self.feature_channels, depths)):
             stage = Stage(
                 rates[:depth],
                 dim=dim,
-                n_div=n_div,
+                mixing=mixing,
                 mlp_ratio=mlp_ratio,
                 layer_scale_init_value=layer_scale_init_value,
                 act_layer=act_layer,
-                pconv_fw_type=pconv_fw_type,
             )
             rates = rates[depth:]
             self.stages.add_sublayer(str(2 * i), stage)
@@ -155,16 +159,10 @@ class FasterNet(nn.Layer):
                 activation(act_layer),
             )
             self.head = nn.Linear(feature_dim, class_num)
-        self._initialise()
+        initialise_truncated_normal(self)
         heads = ("norm0.", "norm2.", "norm4.", "norm6."), ("avgpool_pre_head.", "head.")
         own, self.spare_prefixes = heads if features_only else (("head.",), ())
         self.head_keys = tuple(key for key in self.state_dict() if key.startswith(own))
-
-    def _initialise(self):
-        normal = TruncatedNormal(std=0.02)
-        for layer in self.sublayers():
-            if isinstance(layer, (nn.Conv2D, nn.Linear)):
-                normal(layer.weight)
 
     def forward(self, x):
         x = self.patch_embed(x)

@@ -1,9 +1,11 @@
 """Layers that more than one backbone uses, or that are worth using alone."""
 
+import math
 from typing import Literal
 
 import paddle
 from paddle import nn
+from paddle.nn.initializer import TruncatedNormal
 
 from ..errors import ConfigError
 
@@ -25,6 +27,14 @@ def make_divisible(width, divisor=8):
     """
     rounded = max(divisor, int(width + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * width else rounded
+
+
+def initialise_truncated_normal(model, std=0.02):
+    """Draw the weights of all convolutions and linear layers of `model` from a normal cut at 2 `std`."""
+    normal = TruncatedNormal(std=std)
+    for layer in model.sublayers():
+        if isinstance(layer, (nn.Conv2D, nn.Linear)):
+            normal(layer.weight)
 
 
 class DropPath(nn.Layer):
@@ -94,3 +104,24 @@ class PConv(nn.Layer):
             return out
         convolved, untouched = paddle.split(x, [self.dim_conv, self.dim_untouched], axis=1)
         return paddle.concat([self.partial_conv3(convolved), untouched], axis=1)
+
+
+def mixing_layer(kind, dim, n_div=4, pconv_mode="split_cat"):
+    """Return a 3x3 operator of the paper's comparison, (N, dim, H, W) to (N, dim, H, W), without bias.
+
+    "pconv" is `PConv(dim, n_div, mode=pconv_mode)`; "dwconv" convolves each channel by itself; "conv" is a
+    regular convolution. "gconv" is a group convolution of n_div^2 groups, 16 by default, which costs the
+    multiply-adds of PConv; where that many do not divide `dim`, as in the first stage of FasterNet_T0, of
+    their greatest common divisor.
+
+    Source: FasterNet, arXiv 2303.03667, table 1.
+
+    Raises:
+        ConfigError: an unknown kind, or what PConv refuses.
+    """
+    if kind == "pconv":
+        return PConv(dim, n_div, mode=pconv_mode)
+    groups = {"dwconv": dim, "gconv": math.gcd(dim, n_div**2), "conv": 1}
+    if kind not in groups:
+        raise ConfigError(f"unknown spatial mixing '{kind}'; known: pconv, {', '.join(groups)}")
+    return nn.Conv2D(dim, dim, 3, padding=1, groups=groups[kind], bias_attr=False)

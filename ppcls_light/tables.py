@@ -1,0 +1,20 @@
+"""Rows as Markdown and as CSV."""
+
+import csv
+
+from .files import atomic_path
+
+
+def markdown_table(columns, rows):
+    """Return a Markdown table, ending in a newline; cells are turned into text."""
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    lines += ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_csv(path, columns, rows):
+    """Write `columns` as the header and then `rows` to `path`, atomically. Raises UserError."""
+    with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(rows)
