@@ -1,4 +1,4 @@
-"""Lightweight image classification on PaddlePaddle: PP-LCNet and FasterNet, trained, exported and served.
+"""Lightweight image classification on PaddlePaddle: small backbones, trained, exported and served.
 
 The names below are loaded on first use, so that importing the package imports neither paddle nor cv2.
 """

@@ -9,10 +9,8 @@ from .config import dump_config, load_config
 from .errors import UserError
 
 
-def tool_parser(description):
-    """Return a parser with `-c FILE`, `-o Section.key=value ...`, `--print-config` and `--dry-run`."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="YAML config")
+def add_override(parser):
+    """Add `-o Section.key=value ...` to `parser`; `overrides(arguments)` gives what was asked for."""
     parser.add_argument(
         "-o",
         "--override",
@@ -22,35 +20,81 @@ def tool_parser(description):
         metavar="Section.key=value",
         help="set one value; the value is a YAML literal; may be repeated and take several pairs",
     )
+
+
+def overrides(arguments):
+    """Return the `Section.key=value` texts of parsed `arguments`, in order."""
+    return [pair for group in arguments.override for pair in group]
+
+
+def config_parser(description):
+    """Return a parser with `-c FILE`, `-o Section.key=value ...` and `--print-config`."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="YAML config")
+    add_override(parser)
     parser.add_argument("--print-config", action="store_true", help="print the fully resolved YAML and stop")
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="build everything, do one train step, one eval batch and one export, then stop",
-    )
     return parser
 
 
 def parse_config(arguments):
-    """Return the checked config that the parsed `arguments` of a `tool_parser` ask for.
+    """Return the checked config that the parsed `arguments` of a `config_parser` ask for.
 
     With `--print-config` it prints the resolved YAML and ends the process with exit code 0.
     """
-    overrides = [pair for group in arguments.override for pair in group]
-    config = load_config(arguments.config, overrides)
+    config = load_config(arguments.config, overrides(arguments))
     if arguments.print_config:
         sys.stdout.write(dump_config(config))
         sys.exit(0)
     return config
 
 
-def run(main):
-    """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+def run_job(job, description, *flags, **settings):
+    """Be a tool that does `job(config)` or, with `--dry-run`, `tasks.dry_run(config)`.
+
+    `flags` and `settings` make one further option, as for `add_argument`; its value is then the second
+    argument of `job`.
+    """
+    parser = config_parser(description)
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="build everything, do one train step, one eval batch and one export, then stop",
+    )
+    option = parser.add_argument(*flags, **settings) if flags else None
+
+    def main():
+        arguments = parser.parse_args()
+        values = [getattr(arguments, option.dest)] if option else []
+        if arguments.dry_run and any(values):
+            parser.error(f"--dry-run keeps nothing that {flags[0]} could be about; leave one of them out")
+        config = parse_config(arguments)
+        if arguments.dry_run:
+            from . import tasks
+
+            tasks.dry_run(config)
+        else:
+            job(config, *values)
+
+    run(main)
+
+
+def quiet_paddle():
+    """Leave out what Paddle says about itself to everybody; to be called before Paddle is imported."""
     # Paddle's C++ side warns about its own internals at level 1; errors (2) are still shown.
     os.environ.setdefault("GLOG_minloglevel", "2")
     # Paddle looks for ccache at import and tells people who build no extension that they lack it.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
+
+
+def run(main):
+    """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    quiet_paddle()
+    # Pillow warns of half the size that it refuses; what is read is read, what is refused is an error.
+    warnings.filterwarnings("ignore", message=".*could be decompression bomb")
+    # A file name may hold what the terminal cannot show.
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
         sys.stdout.flush()

@@ -30,6 +30,12 @@ def atomic_path(path, error=UserError):
 
 
 def write_text(path, text, error=UserError):
-    """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically."""
-    with atomic_path(path, error) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+    """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically.
+
+    What UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
+    """
+    with (
+        atomic_path(path, error) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
         file.write(text)

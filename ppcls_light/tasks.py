@@ -1,7 +1,6 @@
 """The jobs of the four tools: each takes a checked config and does all of it."""
 
 import contextlib
-import copy
 import json
 import os
 import tempfile
@@ -28,6 +27,8 @@ def train(config, profiler_options=None):
     """Train as `config` says; `profiler_options` is the text of `-p`."""
     profiler = Profiler(parse_profiler_options(profiler_options)) if profiler_options else None
     Trainer(config, _start(config, "train.log"), profiler).fit()
+    if profiler is not None:
+        profiler.close()
 
 
 def evaluate(config, predictions=None):
@@ -79,20 +80,17 @@ def export(config):
 
 def dry_run(config):
     """Build everything, do one train step, one eval batch and one export into a scratch folder, and say so."""
-    config = copy.copy(config)
     runtime = _start(config, None)
-    with tempfile.TemporaryDirectory() as scratch:
-        config.Global = copy.copy(config.Global)
-        config.Global.output_dir = scratch
-        trainer = Trainer(config, runtime)
-        trainer.network.train()
-        with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
-            batch = next(batches)
-        losses = trainer.train_step(batch)[-1]
-        LOGGER.info("dry run: one step of %d images, loss %.5f", len(batch.indices), losses["loss"])
-        if trainer.eval_reader is not None:
-            trainer.evaluate(max_batches=1)
-        if runtime.is_main:
+    trainer = Trainer(config, runtime)
+    trainer.network.train()
+    with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
+        batch = next(batches)
+    losses = trainer.train_step(batch)[-1]
+    LOGGER.info("dry run: one step of %d images, loss %.5f", len(batch.indices), losses["loss"])
+    if trainer.eval_reader is not None:
+        trainer.evaluate(max_batches=1)
+    if runtime.is_main:
+        with tempfile.TemporaryDirectory() as scratch:
             _export(trainer.model, config, os.path.join(scratch, "inference"))
     LOGGER.info("dry run: everything works; nothing was kept")
 

@@ -1,5 +1,7 @@
 """Atomic files: the old content or the new, whatever happens in between."""
 
+import json
+
 import pytest
 
 from ppcls_light.errors import DataError
@@ -27,5 +29,10 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_the_callers_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match="cannot write .*file/list.txt"):
+    with pytest.raises(DataError, match=r"cannot write .*file/list\.txt"):
         write_text(tmp_path / "file/list.txt", "", DataError)
+
+
+def test_text_that_utf_8_cannot_hold_is_escaped(tmp_path):
+    write_text(tmp_path / "rows.json", json.dumps(["\u56fe", "\udcff"], ensure_ascii=False))
+    assert (tmp_path / "rows.json").read_bytes() == '["\u56fe", "\\udcff"]'.encode()

@@ -1,6 +1,7 @@
 """The four jobs one after another: what they log, what they leave, and that they agree on every image."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from ppcls_light import Predictor, tasks
 from ppcls_light.config import load_config
-from ppcls_light.errors import WeightsError
+from ppcls_light.errors import ConfigError, WeightsError
 
 STAMP = r"\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\] ppcls INFO: "
 VALUES = r"(?:\w+: \d+\.\d{5}, )*\w+: \d+\.\d{5}"
@@ -119,3 +120,84 @@ def test_the_profiler_stops_after_its_range(config_file, tmp_path, capsys, timer
     assert "ips" in capsys.readouterr().out
     assert (tmp_path / "trace").exists() != timer_only
     assert not (tmp_path / "output/latest.pdparams").exists()
+
+
+def test_results_are_of_the_trained_weights_even_when_the_config_names_those_it_began_with(
+    config_file, tmp_path, trained
+):
+    start = tmp_path / "output/best_model"
+    tasks.train(
+        load_config(
+            config_file,
+            [f"Global.pretrained_model={start}", "Global.reset_head=true", "Global.epochs=1",
+             f"Global.output_dir={tmp_path}/tuned"],
+        )
+    )  # fmt: skip
+    tuned = tmp_path / "tuned/config.yaml"
+    log = tmp_path / "tuned/eval.log"
+    tasks.evaluate(load_config(tuned, ["Global.checkpoints=auto"]))
+    assert log.read_text().splitlines()[0].endswith(f"from {tmp_path}/tuned/best_model")
+    tasks.evaluate(load_config(tuned, [f"Global.pretrained_model={tmp_path}/tuned/epoch_1"]))
+    assert f"from {tmp_path}/tuned/epoch_1" in log.read_text()
+    both = tmp_path / "both.yaml"
+    both.write_text(tuned.read_text().replace("checkpoints: null", "checkpoints: auto"))
+    with pytest.raises(ConfigError, match=r"both given.*-o Global.checkpoints=null"):
+        tasks.evaluate(load_config(both))
+    tasks.evaluate(load_config(both, [f"Global.pretrained_model={tmp_path}/tuned/latest"]))
+    assert f"from {tmp_path}/tuned/latest" in log.read_text()
+
+
+@pytest.mark.parametrize("job", [tasks.evaluate, tasks.infer, tasks.export])
+@pytest.mark.parametrize("key", ["Global.reset_head=true -o Global.pretrained_model", "Arch.pretrained"])
+def test_a_new_head_is_never_scored_classified_with_or_exported(config_file, tmp_path, trained, job, key):
+    *flags, key = key.split(" -o ")
+    config = load_config(
+        config_file,
+        [
+            *flags,
+            f"{key}={tmp_path}/output/best_model",
+            "Arch.class_num=5",
+            "Infer.PostProcess.class_id_map_file=null",
+        ],
+    )
+    with pytest.raises(WeightsError, match=r"weights have 3 classes, Arch.class_num is 5"):
+        job(config)
+    assert not (tmp_path / "inference").exists()
+
+
+def test_a_dry_run_tries_the_resume_and_changes_nothing(config_file, tmp_path, trained, capsys):
+    before = {path: path.read_bytes() for path in (tmp_path / "output").iterdir()}
+    tasks.dry_run(load_config(config_file, [*trained, "Global.epochs=2"]))
+    assert f"Finish load checkpoints from {tmp_path}/output/" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in (tmp_path / "output").iterdir()} == before
+    with pytest.raises(ConfigError, match=r"Global\.resume_schedule=new"):
+        tasks.dry_run(load_config(config_file, [*trained, "Global.epochs=9"]))
+
+
+def test_a_profile_that_the_run_is_too_short_for_is_said(config_file, capsys):
+    tasks.train(load_config(config_file, ["Global.epochs=1"]), profiler_options="batch_range=[2,40]")
+    assert "the run had 6 steps" in capsys.readouterr().out
+
+
+def test_infer_list_takes_paths_and_labelled_lists(config_file, photos, trained):
+    (photos / "some words 7.png").write_bytes((photos / "val/00.png").read_bytes())
+    (photos / "list.txt").write_text("val/00.png 0\nval/01.png\nsome words 7.png\n")
+    config = load_config(
+        config_file, [*trained, f"Infer.infer_imgs={photos}", f"Infer.infer_list={photos}/list.txt"]
+    )
+    rows = tasks.infer(config)
+    expected = ["val/00.png", "val/01.png", "some words 7.png"]
+    assert [row["file_name"] for row in rows] == [f"{photos}/{name}" for name in expected]
+    assert not any("error" in row for row in rows)
+
+
+def test_a_file_name_of_broken_bytes_is_a_row_like_any_other(config_file, photos, tmp_path, trained):
+    name = os.fsdecode(b"bad\xff.png")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / name).write_bytes((photos / "val/00.png").read_bytes())
+    config = load_config(
+        config_file, [*trained, f"Infer.infer_imgs={tmp_path}/odd", f"Infer.save_dir={tmp_path}/rows"]
+    )
+    rows = tasks.infer(config)
+    assert json.loads((tmp_path / "rows.json").read_text(encoding="utf-8")) == rows
+    assert rows[0]["file_name"] == f"{tmp_path}/odd/{name}"

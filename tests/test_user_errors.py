@@ -149,6 +149,55 @@ def test_label_map_of_another_data_set(tool, weights, photos):
     assert_one_line(outcome, r"labels\.txt names 2 classes", "class_num is 3")
 
 
+@pytest.mark.parametrize("ops", ["[]", "[{CropImage: {size: 32}}]", "[DecodeImage, DecodeImage]"])
+@pytest.mark.parametrize("split", ["Train", "Eval"])
+def test_transforms_that_do_not_begin_with_decoding(tool, split, ops):
+    path = f"DataLoader.{split}.dataset.transform_ops"
+    assert_one_line(tool("train", f"{path}={ops}"), path, "DecodeImage has to be the first op, once")
+
+
+@pytest.mark.parametrize("name", ["infer", "export_model"])
+def test_random_transforms_where_images_are_classified(tool, weights, name, tmp_path):
+    ops = "Infer.transforms=[DecodeImage, {RandCropImage: {size: 32}}, {NormalizeImage: {order: ''}}]"
+    outcome = tool(name, f"Global.pretrained_model={weights}", ops)
+    assert_one_line(outcome, "RandCropImage is random", r"Infer\.transforms")
+    assert not (tmp_path / "inference").exists()
+
+
+def test_evaluation_that_would_leave_images_out(tool):
+    outcome = tool("train", "DataLoader.Eval.sampler.drop_last=true")
+    assert_one_line(outcome, r"DataLoader\.Eval\.sampler: drop_last", "drop_last: false")
+
+
+def test_evaluation_without_a_metric(tool):
+    assert_one_line(tool("train", "Metric.Eval=[]"), r"Metric: Eval needs a metric", "TopkAcc")
+
+
+def test_a_batch_larger_than_the_data(tool):
+    outcome = tool("train", "DataLoader.Train.sampler.batch_size=99")
+    assert_one_line(outcome, r"DataLoader\.Train\.sampler: 26 images", "batch_size")
+
+
+def test_the_label_map_is_blamed_in_one_place(tool):
+    outcome = tool("train", "Arch.class_num=5")
+    assert_one_line(outcome, r"config\.yaml:\d+: Infer\.PostProcess\.class_id_map_file: .*names 3 classes")
+    assert "DataLoader" not in outcome[1][0]
+
+
+@pytest.mark.parametrize("name", ["train", "eval", "infer", "export_model"])
+def test_an_output_dir_that_is_a_file(tool, weights, tmp_path, name):
+    (tmp_path / "taken").write_text("")
+    outcome = tool(name, f"Global.output_dir={tmp_path}/taken", f"Global.pretrained_model={weights}")
+    assert_one_line(outcome, "Global.output_dir: .*taken: cannot be written", "choose another")
+
+
+def test_flags_that_a_dry_run_could_only_ignore(tool):
+    for name, flags in (("train", ["-p", "batch_range=[1,2]"]), ("eval", ["--predictions", "rows"])):
+        code, lines = tool(name, flags=["--dry-run", *flags])
+        assert code == 2
+        assert "leave one of them out" in lines[-1]
+
+
 def test_nothing_to_classify(tool, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     outcome = tool("infer", f"Global.pretrained_model={weights}", f"Infer.infer_imgs={tmp_path}/empty")

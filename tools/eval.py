@@ -8,20 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import cli
 
 
-def main():
-    parser = cli.tool_parser(__doc__)
-    parser.add_argument(
-        "--predictions", metavar="FILE", help="write one JSON row an image: label, ids, scores"
-    )
-    arguments = parser.parse_args()
-    config = cli.parse_config(arguments)
+def evaluate(config, predictions):
     from ppcls_light import tasks
 
-    if arguments.dry_run:
-        tasks.dry_run(config)
-    else:
-        tasks.evaluate(config, arguments.predictions)
+    tasks.evaluate(config, predictions)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_job(evaluate, __doc__, "--predictions", metavar="FILE", help="write one JSON row an image")

@@ -8,17 +8,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import cli
 
 
-def main():
-    parser = cli.tool_parser(__doc__)
-    arguments = parser.parse_args()
-    config = cli.parse_config(arguments)
+def export(config):
     from ppcls_light import tasks
 
-    if arguments.dry_run:
-        tasks.dry_run(config)
-    else:
-        tasks.export(config)
+    tasks.export(config)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_job(export, __doc__)

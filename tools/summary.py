@@ -9,7 +9,7 @@ from ppcls_light import cli
 
 
 def main():
-    config = cli.parse_config(cli.tool_parser(__doc__).parse_args())
+    config = cli.parse_config(cli.config_parser(__doc__).parse_args())
     from ppcls_light.models import create_model
     from ppcls_light.models.profile import profile
 

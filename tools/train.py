@@ -8,18 +8,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import cli
 
 
-def main():
-    parser = cli.tool_parser(__doc__)
-    parser.add_argument("-p", "--profiler_options", metavar="KEY=VALUE;...", help="profile a range of steps")
-    arguments = parser.parse_args()
-    config = cli.parse_config(arguments)
+def train(config, profiler_options):
     from ppcls_light import tasks
 
-    if arguments.dry_run:
-        tasks.dry_run(config)
-    else:
-        tasks.train(config, arguments.profiler_options)
+    tasks.train(config, profiler_options)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run_job(
+        train, __doc__, "-p", "--profiler_options", metavar="KEY=VALUE;...", help="profile a range of steps"
+    )

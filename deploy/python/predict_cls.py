@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ppcls_light.cli import run
+from ppcls_light import cli
 from ppcls_light.data import find_images
 from ppcls_light.inference.deploy import predictor_from_config, read_deploy_config
 from ppcls_light.results import format_row
@@ -19,25 +19,15 @@ DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cl
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description="Classify images with an exported model.")
     parser.add_argument("-c", "--config", default=str(DEFAULT_CONFIG), help="deploy YAML")
-    parser.add_argument(
-        "-o",
-        "--override",
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="Section.key=value",
-        help="overrides of the YAML; the flag takes several and may be repeated",
-    )
+    cli.add_override(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the model folder says")
-    args = parser.parse_args(argv)
-    args.override = [pair for group in args.override for pair in group]
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Print one row an image; exit with 0 if all were classified, 1 if some failed, 2 if none was."""
     args = parse_args(argv)
-    config = read_deploy_config(args.config, args.override)
+    config = read_deploy_config(args.config, cli.overrides(args))
     images = find_images(config.Global.infer_imgs)
     predictor = predictor_from_config(config)
     if args.verbose:
@@ -60,4 +50,4 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -119,6 +119,12 @@ class MetricConfig:
     Train: Metrics = field(default_factory=lambda: [TopkAcc()])
     Eval: Metrics = field(default_factory=lambda: [TopkAcc()])
 
+    def __post_init__(self):
+        if not self.Eval:
+            raise ConfigError(
+                "Eval needs a metric, whose first k picks the best model; for example Eval: [{TopkAcc: {topk: [1, 5]}}]"
+            )
+
 
 @dataclass
 class _Schedule:

@@ -17,11 +17,16 @@ grey in silence and ignores the orientation of WebP and TIFF), and Pillow says w
 """
 
 import io
+import os
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, DataError
+
+# Pillow refuses more, as decompression bombs. OpenCV's own bound is 6 times as high; it reads this one as it loads.
+MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 try:
     import cv2
@@ -115,7 +120,7 @@ def _decode_pil(data):
         raise DataError("not an image: no known format begins like this file") from None
     except Image.DecompressionBombError:
         raise DataError(
-            "the image has too many pixels (Pillow's guard against decompression bombs)"
+            f"the image has more than {MAX_PIXELS:,} pixels, a guard against decompression bombs"
         ) from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         # Pillow's decoders report damage by any of these; its messages say what is damaged.

@@ -83,7 +83,7 @@ def read_image_list(
         name, label, problem = _parse(line, separator, class_num) if labelled else (line, -1, None)
         name = name.replace(b"\\", b"/")
         if problem is None and check_files and not exists(name):
-            problem = f"there is no image {os.path.join(os.fspath(image_root), name.decode())}"
+            problem = f"there is no image {os.path.join(os.fspath(image_root), _short(name))}"
         if problem is None:
             names.append(name)
             labels.append(label)
@@ -133,7 +133,7 @@ def scan_image_folder(folder, class_names=None):
         )
     names, labels = [], []
     for name, images in found.items():
-        names += [os.path.relpath(path, folder).replace(os.sep, "/").encode() for path in images]
+        names += [_utf8(os.path.relpath(path, folder).replace(os.sep, "/")) for path in images]
         labels += [label_of[name]] * len(images)
     return ImageList(folder, names, labels), list(class_names)
 
@@ -187,6 +187,13 @@ def read_class_names(path, delimiter=None):
     return names
 
 
+def _utf8(name):
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"the file name {name!a} is not UTF-8; rename the file") from None
+
+
 def _read_text(path):
     """Return the content of a UTF-8 text file as bytes, without byte order mark."""
     try:
@@ -208,16 +215,21 @@ def _parse(line, separator, class_num):
     parts = line.rsplit(separator, 1)
     if len(parts) < 2:
         wanted = f"path{separator.decode() if separator else ' '}label"
-        return line, -1, f"'{line.decode()}' has no label; a line is '{wanted}'"
+        return line, -1, f"'{_short(line)}' has no label; a line is '{wanted}'"
     name, label = parts[0].strip(b" \t"), parts[1].strip(b" \t")
     digits = label[1:] if label[:1] == b"-" else label
     if not digits.isdigit():
-        return name, -1, f"label '{label.decode()}' is not a whole number; a line is 'path label'"
+        return name, -1, f"label '{_short(label)}' is not a whole number; a line is 'path label'"
     label = int(label)
     if label < 0 or (class_num is not None and label >= class_num):
         allowed = "negative" if class_num is None else f"outside 0..{class_num - 1} (class_num {class_num})"
         return name, label, f"label {label} is {allowed}. Labels start at 0."
     return name, label, None
+
+
+def _short(text):
+    text = text.decode()
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _report(list_file, image_root, problems, lines, class_num):
@@ -252,13 +264,19 @@ class _FileCheck:
         return base in self._listings[folder] or os.path.isfile(os.path.join(self._root, name))
 
 
-def _walk(folder):
-    """Yield the images below `folder` in the order of their names, hidden files and folders left out."""
+def _walk(folder, above=()):
+    """Yield the images below `folder` in the order of their names, hidden files and folders left out.
+
+    Links to folders are followed, except back to one of those `above`, which would have no end.
+    """
+    here = os.path.realpath(folder)
+    if here in above:
+        return
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         if name.startswith("."):
             continue
         if os.path.isdir(path):
-            yield from _walk(path)
-        elif name.lower().endswith(IMAGE_SUFFIXES):
+            yield from _walk(path, (*above, here))
+        elif name.lower().endswith(IMAGE_SUFFIXES) and (os.path.isfile(path) or os.path.islink(path)):
             yield path

@@ -31,8 +31,10 @@ def write_image_lists(folder, split=None, seed=0, out=None):
 
     Raises:
         ConfigError: `split` is malformed, missing, or given for a folder that is already split.
-        DataError: no images, or a class without training images.
+        DataError: no images, or a class without training images, or a list would be empty.
     """
+    if seed < 0:
+        raise ConfigError(f"--seed {seed} is below 0; for example --seed 0")
     parts = _split_folders(folder)
     if parts and split is not None:
         raise ConfigError(f"{folder} is already split into {', '.join(parts.values())}; leave --split out")
@@ -44,6 +46,12 @@ def write_image_lists(folder, split=None, seed=0, out=None):
         shares = parse_split(split)
         images, class_names = scan_image_folder(folder)
         lists = dict(zip(SPLITS, split_by_class(images, shares, seed)))
+    empty = [name for name, images in lists.items() if not len(images)]
+    if empty:
+        raise DataError(
+            f"--split {split} leaves no image for {' and '.join(empty)}; give that a larger share, leave it out, "
+            "or add photos"
+        )
     out = folder if out is None else out
     counts = {}
     for name, images in lists.items():

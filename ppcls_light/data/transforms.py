@@ -14,7 +14,7 @@ from ..config.check import bind_plain
 from ..config.types import PositiveFloat, PositiveInt
 from ..errors import ConfigError, DataError
 from ..registry import TRANSFORMS, nearest
-from .decode import check_backend, cv2, decode_image
+from .decode import MAX_PIXELS, check_backend, cv2, decode_image
 
 Size = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]
 
@@ -61,11 +61,24 @@ class Compose:
 
     def __call__(self, image, rng=None):
         for op in self.ops:
-            image = op(image, rng)
+            image = op(image, _NoRandomness(op) if rng is None else rng)
         image = to_array(image)
         if image.ndim == 3 and not self._is_chw:
             image = image.transpose(2, 0, 1)
         return np.ascontiguousarray(image, dtype=np.float32)
+
+
+class _NoRandomness:
+    """Stands for the generator of `op` where every run must give the same: ops that draw nothing never look."""
+
+    def __init__(self, op):
+        self._op = type(op).__name__
+
+    def __getattr__(self, _):
+        raise ConfigError(
+            f"{self._op} is random and has no place where images are classified; leave it out of the transforms "
+            "of inference (Infer.transforms, or those of DataLoader.Eval that stand in for them)"
+        )
 
 
 def to_array(image):
@@ -100,6 +113,12 @@ class _Resizer:
         self._filters = [filters[name]] if name != "random" else [filters["bilinear"], filters["bicubic"]]
 
     def __call__(self, image, size, rng):
+        if size[0] * size[1] > MAX_PIXELS:
+            width, height = size_of(image)
+            raise DataError(
+                f"resizing {width}x{height} pixels (width x height) to {size[0]}x{size[1]} would take more than "
+                f"{MAX_PIXELS:,} pixels"
+            )
         one = len(self._filters) == 1
         resample = self._filters[0] if one else self._filters[rng.integers(len(self._filters))]
         if self._backend == "cv2":

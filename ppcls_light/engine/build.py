@@ -30,23 +30,23 @@ class Reader(NamedTuple):
 
 
 def build_model(config, weights=None):
-    """Create the network of `config.Arch` and load its weights.
+    """Create the network of `config.Arch`, to be trained or with trained weights.
 
     Args:
         config: schema.Config.
-        weights: a weights file to load in place of `Global.pretrained_model`.
+        weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
+            `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
 
     Raises:
         ConfigError, WeightsError: naming the key to change.
     """
-    arch = config.Arch
-    with located(config.where("Arch.name"), "Arch"):
-        model = create_model(
-            arch.name, class_num=arch.class_num, pretrained=arch.pretrained or None, **arch.params
-        )
-    path = weights or config.Global.pretrained_model
+    arch, settings = config.Arch, config.Global
+    pretrained = None if weights else arch.pretrained or None
+    with located(config.where("Arch.pretrained"), "Arch"):
+        model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+    path = weights or settings.pretrained_model
     if path:
-        load_weights(model, path, reset_head=config.Global.reset_head)
+        load_weights(model, path, reset_head=settings.reset_head and not weights)
         LOGGER.info("Finish load pretrained model from %s", path)
     return model
 
@@ -55,13 +55,23 @@ def trained_weights(config):
     """Return the weights file that eval, infer and export are about.
 
     `Global.checkpoints` counts as much as `Global.pretrained_model`: PaddleClas ignores it there and scores
-    random weights.
+    random weights. The config of a fine-tuning run names the weights that it began with, so of two keys the
+    one given by `-o` counts.
 
     Raises:
+        ConfigError: both keys are given in the same place.
         WeightsError: no weights are given; results of random weights would look like results.
     """
     settings = config.Global
-    if settings.pretrained_model:
+    given = [key for key in ("checkpoints", "pretrained_model") if getattr(settings, key)]
+    if len(given) == 2:
+        given = [key for key in given if config.where(f"Global.{key}").startswith("-o ")]
+        if len(given) != 1:
+            raise ConfigError(
+                "Global.checkpoints and Global.pretrained_model are both given; name the weights that are meant by "
+                "one of them: -o Global.checkpoints=null or -o Global.pretrained_model=null"
+            )
+    if given == ["pretrained_model"]:
         return settings.pretrained_model
     if settings.checkpoints == "auto":
         for name in ("best_model", "latest"):
@@ -74,8 +84,8 @@ def trained_weights(config):
         )
     if settings.checkpoints:
         return strip_suffix(settings.checkpoints)
-    if config.Arch.pretrained:
-        return None
+    if isinstance(config.Arch.pretrained, str):
+        return config.Arch.pretrained
     raise WeightsError(
         "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
         f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"
@@ -90,27 +100,34 @@ def build_reader(config, split, runtime):
     """
     section = getattr(config.DataLoader, split)
     if section is None:
+        without = ", or set Global.eval_during_train=false" if split == "Eval" else ""
         raise ConfigError(
-            f"DataLoader.{split} is missing; add its dataset (image_root, cls_label_path) and sampler"
+            f"DataLoader.{split} is missing; add its dataset (image_root, cls_label_path) and sampler{without}"
         )
     training = split == "Train"
     path = f"DataLoader.{split}.dataset"
     with located(config.where(path), path):
-        images, class_names = _read_images(config, section.dataset)
+        images, names = _read_images(config, section.dataset)
+    if section.dataset.cls_label_path is not None:
+        names = _map_if_there(config)
     if training:
         _warn_of_unused_classes(images, config.Arch.class_num)
-    transforms = build_transforms(section.dataset.transform_ops)
+    transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
     seed = config.Global.seed
-    sampler = BatchSampler(
-        len(images),
-        section.sampler.batch_size,
-        shuffle=section.sampler.shuffle,
-        drop_last=section.sampler.drop_last,
-        seed=seed,
-        rank=runtime.rank,
-        world_size=runtime.world_size,
-        pad=training,
-    )
+    path = f"DataLoader.{split}.sampler"
+    with located(config.where(path), path):
+        if section.sampler.drop_last and not training:
+            raise ConfigError("drop_last: an evaluation scores every image; write drop_last: false")
+        sampler = BatchSampler(
+            len(images),
+            section.sampler.batch_size,
+            shuffle=section.sampler.shuffle,
+            drop_last=section.sampler.drop_last,
+            seed=seed,
+            rank=runtime.rank,
+            world_size=runtime.world_size,
+            pad=training,
+        )
     mix = section.dataset.batch_transform_ops if training else None
     loader = BatchLoader(
         ImageDataset(images, transforms, seed),
@@ -122,16 +139,16 @@ def build_reader(config, split, runtime):
     )
     if len(images) < runtime.world_size:
         raise DataError(
-            f"{path}: {len(images)} images for {runtime.world_size} processes; start fewer processes"
+            f"DataLoader.{split}.dataset: {len(images)} images for {runtime.world_size} processes; start fewer"
         )
-    return Reader(images, loader, class_names)
+    return Reader(images, loader, names)
 
 
 def inference_transforms(config):
     """Return the ops that prepare an image for infer and export: `Infer.transforms`, else those of Eval.
 
     Raises:
-        ConfigError: neither is given.
+        ConfigError: neither is given, or they do not begin with DecodeImage.
     """
     evaluation = config.DataLoader.Eval.dataset.transform_ops if config.DataLoader.Eval else []
     own = config.Infer.transforms
@@ -144,7 +161,19 @@ def inference_transforms(config):
         raise ConfigError(
             "Infer.transforms is missing, and there is no DataLoader.Eval to take transform_ops from"
         )
-    return own or evaluation
+    if own:
+        return _from_bytes(config, "Infer.transforms", own)
+    return _from_bytes(config, "DataLoader.Eval.dataset.transform_ops", evaluation)
+
+
+def _from_bytes(config, path, ops):
+    """Return `ops`, written at the dotted `path`, if they take the bytes of an image file."""
+    if [index for index, op in enumerate(ops) if op.name == "DecodeImage"] != [0]:
+        raise ConfigError(
+            f"{config.where(path)}: {path}: DecodeImage has to be the first op, once; "
+            "for example [{DecodeImage: null}, {ResizeImage: {size: 224}}]"
+        )
+    return ops
 
 
 def sample_images(config, count=16):
@@ -191,18 +220,19 @@ def class_names(config, weights=None):
         if os.path.isfile(states):
             saved = load_plain_pickle(states)
             names = saved.get("class_names") if isinstance(saved, dict) else None
-            if names and len(names) == class_num:
+            if isinstance(names, list) and len(names) == class_num and all(isinstance(n, str) for n in names):
                 return names
     return _folder_classes(config)
 
 
 def _read_images(config, dataset):
+    """Return the images of `dataset` and, when they are in class folders, the names of those."""
     class_num = config.Arch.class_num
     if dataset.cls_label_path is not None:
         images = read_image_list(
             dataset.cls_label_path, dataset.image_root, class_num=class_num, delimiter=dataset.delimiter
         )
-        return images, _map_if_there(config)
+        return images, None
     names = _folder_classes(config)
     images, names = scan_image_folder(dataset.image_root, names)
     if len(names) != class_num:

@@ -15,11 +15,16 @@ import hashlib
 import os
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import WeightsError
 from ..weights import dump_plain_pickle, load_plain_pickle, read_weights
 from .log import LOGGER
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
+
+# What a run needs of the states, whatever else they hold.
+_STATES = {"sha256": dict, "epoch": int, "position": int, "step": int, "schedule": dict, "scaler": dict}
 
 
 @dataclass
@@ -48,6 +53,10 @@ def load(prefix):
         WeightsError: a file of the set is missing, damaged, or belongs to another set.
     """
     prefix = strip_suffix(prefix)
+    if os.path.isdir(prefix):
+        raise WeightsError(
+            f"checkpoint {prefix} is a folder; give one of: {_present(os.path.join(prefix, ''))}"
+        )
     if os.path.isfile(f"{prefix}.pdstates.new"):
         _finish_rename(prefix)
     missing = [suffix for suffix in SUFFIXES if not os.path.isfile(prefix + suffix)]
@@ -57,25 +66,32 @@ def load(prefix):
             f"to start from weights alone use Global.pretrained_model, to resume give one of: {_present(prefix)}"
         )
     states = load_plain_pickle(f"{prefix}.pdstates")
-    if not isinstance(states, dict) or "sha256" not in states:
+    own = isinstance(states, dict) and all(isinstance(states.get(key), kind) for key, kind in _STATES.items())
+    if not own:
         raise WeightsError(
             f"checkpoint {prefix} was not written by ppcls_light, so its optimizer state cannot be continued "
             f"exactly; start from its weights: -o Global.checkpoints=null -o Global.pretrained_model={prefix}"
         )
-    for suffix, expected in states["sha256"].items():
-        if _sha256(prefix + suffix) != expected:
+    for suffix in SUFFIXES[:2]:
+        if _sha256(prefix + suffix) != states["sha256"].get(suffix):
             raise WeightsError(
                 f"checkpoint {prefix}: {prefix}{suffix} is damaged or from another save; resume from one of: "
                 f"{_present(os.path.dirname(prefix) + '/', but=prefix)}"
             )
-    return Checkpoint(
-        prefix, read_weights(f"{prefix}.pdparams"), load_plain_pickle(f"{prefix}.pdopt"), states
-    )
+    optimizer = load_plain_pickle(f"{prefix}.pdopt")
+    if not isinstance(optimizer, dict) or not all(isinstance(a, np.ndarray) for a in optimizer.values()):
+        raise WeightsError(
+            f"checkpoint {prefix}: {prefix}.pdopt holds no named arrays; resume from another one"
+        )
+    return Checkpoint(prefix, read_weights(f"{prefix}.pdparams"), optimizer, states)
 
 
 def find_latest(output_dir):
-    """Return the readable Checkpoint of `output_dir` with the most steps, or None when it has none."""
-    for prefix in sorted(_prefixes(output_dir), key=_steps, reverse=True):
+    """Return the readable Checkpoint of `output_dir` with the most steps, or None when it has none.
+
+    Of several with as many, the one that has been evaluated comes first.
+    """
+    for prefix in sorted(_prefixes(output_dir), key=_progress, reverse=True):
         try:
             return load(prefix)
         except WeightsError as error:
@@ -83,13 +99,14 @@ def find_latest(output_dir):
     return None
 
 
-def _steps(prefix):
-    """Return how many steps the set says it stands for; -1 for one that cannot be read."""
+def _progress(prefix):
+    """Return (steps, evaluated or not) as the set says of itself; (-1, False) for one that cannot be read."""
     path = f"{prefix}.pdstates"
     try:
-        return load_plain_pickle(f"{path}.new" if os.path.isfile(f"{path}.new") else path)["step"]
-    except (WeightsError, KeyError, TypeError):
-        return -1
+        states = load_plain_pickle(f"{path}.new" if os.path.isfile(f"{path}.new") else path)
+        return int(states["step"]), bool(states.get("evaluated", True))
+    except (WeightsError, KeyError, TypeError, ValueError, AttributeError):
+        return -1, False
 
 
 def strip_suffix(path):

@@ -18,6 +18,8 @@ from .log import LOGGER
 def infer(model, config, names=None):
     """Classify what `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path a line) names.
 
+    With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative.
+
     Args:
         model: network; put into eval mode.
         config: schema.Config.
@@ -57,8 +59,7 @@ def _paths(settings):
                 paths = [line.strip() for line in file if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"Infer.infer_list: {settings.infer_list} cannot be read: {error}") from None
-        root = settings.infer_imgs or ""
-        paths = [os.path.join(root, path) for path in paths]
+        paths = [_listed(settings.infer_imgs or "", path) for path in paths]
     elif settings.infer_imgs:
         paths = find_images(settings.infer_imgs)
     else:
@@ -66,6 +67,13 @@ def _paths(settings):
     if not paths:
         raise DataError("Infer: the list of images is empty; add -o Infer.infer_imgs=FILE_OR_FOLDER")
     return paths
+
+
+def _listed(root, line):
+    """Return the path in a line of `Infer.infer_list`; as in PaddleClas it may be a labelled list's."""
+    path, *label = line.rsplit(None, 1)
+    labelled = label and label[0].isdecimal() and not os.path.exists(os.path.join(root, line))
+    return os.path.join(root, path if labelled else line)
 
 
 def _classify(model, transforms, topk, paths):

@@ -6,24 +6,58 @@ import os
 import sys
 import time
 
+from ..errors import ConfigError
+
 LOGGER = logging.getLogger("ppcls_light")
 _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
 
 
 def setup_logging(path=None, rank=0):
-    """Log to stdout and append to `path`. Ranks other than 0 only say what went wrong, on stderr."""
+    """Log to stdout and append to `path`. Ranks other than 0 only say what went wrong, on stderr.
+
+    Raises:
+        ConfigError: `path` cannot be written.
+    """
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    handlers = [logging.StreamHandler(sys.stdout if rank == 0 else sys.stderr)]
+    handlers = [_Console(sys.stdout if rank == 0 else sys.stderr)]
     if path and rank == 0:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        folder = os.path.dirname(path) or "."
+        try:
+            os.makedirs(folder, exist_ok=True)
+            handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
+        except OSError as error:
+            raise ConfigError(
+                f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
+            ) from None
     for handler in handlers:
         handler.setFormatter(_FORMAT)
         LOGGER.addHandler(handler)
+
+
+class _UntilLost:
+    """Where log lines go until it fails (a full disk, a pipe whose reader is gone): that does not end a run."""
+
+    def handleError(self, record):  # noqa: N802 - logging's name
+        problem = sys.exc_info()[1]
+        if not isinstance(problem, OSError):
+            super().handleError(record)
+            return
+        LOGGER.removeHandler(self)
+        LOGGER.warning(
+            "cannot log to %s: %s; the run goes on without", getattr(self.stream, "name", "a stream"), problem
+        )
+
+
+class _Console(_UntilLost, logging.StreamHandler):
+    pass
+
+
+class _LogFile(_UntilLost, logging.FileHandler):
+    pass
 
 
 class Averages:

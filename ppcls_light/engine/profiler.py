@@ -90,3 +90,13 @@ class Profiler:
         self._profiler = None
         if self._options.exit_on_finished:
             sys.exit(0)
+
+    def close(self):
+        """Say at the end of the run that it never reached the end of the range."""
+        if self._profiler is not None:
+            self._profiler.stop()
+            self._profiler = None
+            LOGGER.warning(
+                "-p: the run had %d steps and ended before batch_range %s did; there is no profile",
+                self._step, self._options.batch_range,
+            )  # fmt: skip

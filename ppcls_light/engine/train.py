@@ -69,7 +69,7 @@ class Trainer:
         self.metrics = [] if mixes else config.Metric.Train
         self.precision = Precision(config.AMP, runtime.device)
         self.step = self.epoch = self.position = 0
-        self.best = None
+        self.best, self.evaluated = None, True
         resumed = self._find_checkpoint()
         if resumed is not None:
             self._check_schedule(resumed)
@@ -83,7 +83,7 @@ class Trainer:
     def fit(self):
         """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first."""
         settings = self.config.Global
-        if self.epoch >= settings.epochs:
+        if self.epoch >= settings.epochs and self.evaluated:
             LOGGER.info(
                 "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
             )
@@ -92,6 +92,8 @@ class Trainer:
             write_text(os.path.join(settings.output_dir, "config.yaml"), dump_config(self.config))
         self.sink = open_sink(settings.use_visualdl, settings.output_dir, self.runtime)
         with StopSignals() as stop, self.sink:
+            if not self.evaluated:
+                self._end_of_epoch()
             while self.epoch < settings.epochs:
                 self.train_epoch(stop)
                 if stop.signal is not None:
@@ -100,11 +102,13 @@ class Trainer:
                         "stopped at step %d; the same command with Global.checkpoints=auto goes on", self.step
                     )
                     raise KeyboardInterrupt
-                self.epoch, self.position = self.epoch + 1, 0
+                self.epoch, self.position, self.evaluated = self.epoch + 1, 0, False
                 self._end_of_epoch()
 
     def train_epoch(self, stop):
         """Run the rest of the current epoch from `self.position`; return early once `stop.signal` is set."""
+        if self.position == self.steps_per_epoch:
+            return  # the checkpoint was made after the epoch's last step
         self.network.train()
         settings = self.config.Global
         averages, accuracy, timer = Averages(), build_metric(self.metrics), StepTimer()
@@ -175,6 +179,7 @@ class Trainer:
             "step": self.step,
             "metric": self.best if self.best is not None else 0.0,
             "best": self.best,
+            "evaluated": self.evaluated,
             "schedule": self._schedule_settings(),
             "scaler": self.precision.scaler.state_dict(),
             "class_names": self.reader.class_names,
@@ -188,12 +193,18 @@ class Trainer:
         LOGGER.info("Already save model in %s", prefix)
 
     def _end_of_epoch(self):
+        """Save and evaluate; a run that dies meanwhile resumes with this, and no epoch is lost or unscored."""
         settings = self.config.Global
+        evaluates = self.eval_reader is not None and self.epoch > settings.start_eval_epoch
+        evaluates = evaluates and self.epoch % settings.eval_interval == 0
+        self.evaluated = not evaluates
         if self.epoch % settings.save_interval == 0:
             self.save(f"epoch_{self.epoch}")
-        due = self.eval_reader is not None and self.epoch > settings.start_eval_epoch
-        if due and self.epoch % settings.eval_interval == 0:
+        elif evaluates:
+            self.save("latest")
+        if evaluates:
             result = self.evaluate()
+            self.evaluated = True
             self.sink.scalars("eval", result, self.step)
             metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
             if self.best is None or metric >= self.best:
@@ -229,8 +240,9 @@ class Trainer:
         """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
         load_optimizer_state(self.optimizer, self.model, found.optimizer)
         self.precision.scaler.load_state_dict(found.states["scaler"])
-        for name in ("epoch", "position", "step", "best"):
+        for name in ("epoch", "position", "step"):
             setattr(self, name, found.states[name])
+        self.best, self.evaluated = found.states.get("best"), found.states.get("evaluated", True)
         LOGGER.info(
             "Finish load checkpoints from %s (epoch %d, step %d)", found.prefix, self.epoch, self.step
         )
@@ -245,7 +257,7 @@ class Trainer:
     def _check_schedule(self, found):
         """Refuse to change the learning rate's course in silence; `Global.resume_schedule` says which holds."""
         saved, now = found.states["schedule"], self._schedule_settings()
-        changed = ", ".join(f"{key} {saved[key]} -> {now[key]}" for key in now if saved[key] != now[key])
+        changed = _differences(saved, now)
         if not changed:
             return
         choice = self.config.Global.resume_schedule
@@ -255,7 +267,7 @@ class Trainer:
                 "-o Global.resume_schedule=new (as configured now) or keep (as it was)"
             )
         LOGGER.info("schedule: %s; Global.resume_schedule: %s", changed, choice)
-        if saved["steps_per_epoch"] != now["steps_per_epoch"] and found.states["position"]:
+        if saved.get("steps_per_epoch") != now["steps_per_epoch"] and found.states["position"]:
             raise ConfigError(
                 f"checkpoint {found.prefix} stands inside an epoch of {saved['steps_per_epoch']} steps, which now has "
                 f"{now['steps_per_epoch']}; resume with the same data and batch size, or from an epoch_N checkpoint"
@@ -276,6 +288,18 @@ class Trainer:
             f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
             f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
         )
+
+
+def _differences(saved, now, path=""):
+    """Return "key was -> is, ..." of two nested dicts."""
+    parts = []
+    for key in dict.fromkeys([*saved, *now]):
+        was, value = saved.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            parts.append(_differences(was, value, f"{path}{key}."))
+        elif was != value:
+            parts.append(f"{path}{key} {was} -> {value}")
+    return ", ".join(filter(None, parts))
 
 
 class StopSignals:

@@ -96,6 +96,12 @@ class _Own:
     decode: TransformOps = field(default_factory=list)
     parity: Dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self):
+        if [op.name for op in self.decode] not in ([], ["DecodeImage"]):
+            raise ConfigError(
+                "decode is one DecodeImage; for example decode: [{DecodeImage: {to_rgb: true}}]"
+            )
+
 
 @dataclass
 class _InferenceYml:
@@ -118,7 +124,7 @@ def read_bundle(folder):
         raise ConfigError(
             f"{folder}: no such folder; Global.inference_model_dir is the folder that tools/export_model.py wrote"
         )
-    present = sorted(os.listdir(folder))
+    present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     formats = [name for name, file in GRAPH_FILES.items() if file in present]
     if not formats or PARAMS_FILE not in present:
         wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
@@ -138,7 +144,8 @@ def _read_yml(path, bundle):
     sections = {name: node for name, node in tree.value.items() if name in known}
     content = bind(_InferenceYml, Node(sections, tree.where))
     own = content.ppcls_light
-    name = tree.value["Global"].value.get("model_name") if "Global" in tree.value else None
+    others = tree.value["Global"].value if "Global" in tree.value else None
+    name = others.get("model_name") if isinstance(others, dict) else None
     bundle.transform_ops = content.PreProcess.transform_ops
     bundle.topk = content.PostProcess.Topk.topk
     bundle.class_names = content.PostProcess.Topk.label_list
@@ -173,6 +180,8 @@ def split_decode(transform_ops):
     """Return ([the DecodeImage op, if any], the other ops with ToCHWImage at the end) as lists of `Op`."""
     ops = [Op(name, dict(params or {})) for name, params in transform_ops]
     decode = [op for op in ops if op.name == "DecodeImage"]
+    if len(decode) > 1:
+        raise ConfigError("transform_ops has DecodeImage more than once; keep the first")
     rest = [op for op in ops if op.name != "DecodeImage"]
     if all(op.name != "ToCHWImage" for op in rest):
         rest.append(Op("ToCHWImage", {}))

@@ -138,7 +138,7 @@ def _staged(folder):
         yield stage
         made = os.listdir(stage)
         for name in made:
-            os.replace(os.path.join(stage, name), os.path.join(folder, name))
+            _put(os.path.join(stage, name), os.path.join(folder, name))
         for name in set(GRAPH_FILES.values()) - set(made):  # a graph of the other format is another network's
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
@@ -146,6 +146,13 @@ def _staged(folder):
         shutil.rmtree(stage)
         if not existed and not os.listdir(folder):
             os.rmdir(folder)
+
+
+def _put(source, target):
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be replaced: {error.strerror}; remove it") from None
 
 
 @contextlib.contextmanager

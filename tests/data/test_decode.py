@@ -1,6 +1,8 @@
 """Every kind of file against the pixels that were written into it; both backends must agree."""
 
 import io
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -208,3 +210,20 @@ def test_backend_names():
     assert check_backend("PIL") == "pil"
     with pytest.raises(ConfigError, match="use cv2 or pil"):
         check_backend("opencv")
+
+
+def test_both_backends_refuse_decompression_bombs(tmp_path):
+    """A complete PNG of 1 bit a pixel and 400 million pixels: 50 kB as a file, 1.2 GB once decoded."""
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20000, 20000)).save(path)
+    assert path.stat().st_size < 100_000
+    code = (
+        "import sys, paddle\n"
+        "from ppcls_light.data.decode import read_image\n"
+        "from ppcls_light.errors import DataError\n"
+        "for backend in ('cv2', 'pil'):\n"
+        "    try:\n        read_image(sys.argv[1], backend=backend)\n"
+        "    except DataError as error:\n        print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert done.stdout.count("more than 178,956,970 pixels") == 2

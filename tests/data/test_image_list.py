@@ -191,3 +191,36 @@ def test_wrong_class_names(tmp_path, text, reason):
     path.write_text(text, "utf-8")
     with pytest.raises(DataError, match=reason):
         read_class_names(path)
+
+
+def test_links_back_to_a_folder_end_and_other_links_are_followed(tmp_path):
+    root, other = tmp_path / "photos", tmp_path / "other"
+    for path in (root / "cat/a.jpg", other / "b.jpg"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"x")
+    (root / "cat/up").symlink_to(root)
+    (root / "cat/more").symlink_to(other)
+    (root / "cat/gone.jpg").symlink_to("nowhere")
+    found = [os.path.relpath(path, root) for path in find_images(root)]
+    assert found == ["cat/a.jpg", "cat/gone.jpg", "cat/more/b.jpg"]
+    assert len(scan_image_folder(root)[0]) == 3
+
+
+def test_only_files_are_images(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "folder.jpg/a.png").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert find_images(tmp_path) == [str(tmp_path / "folder.jpg/a.png")]
+
+
+def test_a_file_name_that_a_list_cannot_hold_is_named(tmp_path):
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"x")
+    with pytest.raises(DataError, match=r"cat/bad\\udcff\.jpg' is not UTF-8; rename"):
+        scan_image_folder(tmp_path)
+
+
+def test_a_list_without_line_ends_is_not_printed_whole(tmp_path, root):
+    with pytest.raises(DataError) as error:
+        read_image_list(write(tmp_path, "a" * 100_000 + " 1"), root)
+    assert len(str(error.value)) < 1000

@@ -95,3 +95,16 @@ def test_a_name_with_a_line_break_cannot_be_listed(tmp_path):
     with pytest.raises(DataError, match="line break"):
         write_image_lists(tmp_path, "1")
     assert not (tmp_path / "train_list.txt").exists()
+
+
+def test_a_split_that_leaves_a_list_empty_is_refused_and_writes_nothing(tmp_path):
+    make(tmp_path / "photos", {"a": 3, "b": 3})
+    with pytest.raises(DataError, match=r"0\.6/0\.2/0\.2 leaves no image for val; .*larger share"):
+        write_image_lists(tmp_path / "photos", "0.6/0.2/0.2", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_negative_seed_is_refused(tmp_path):
+    make(tmp_path / "photos", {"a": 3, "b": 3})
+    with pytest.raises(ConfigError, match="--seed -1 is below 0"):
+        write_image_lists(tmp_path / "photos", "0.5/0.5", seed=-1)

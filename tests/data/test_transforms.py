@@ -290,3 +290,24 @@ def test_fasternet_training_ops_of_paddleclas(photo):
 def test_wrong_parameters(name, params, reason):
     with pytest.raises(ConfigError, match=reason):
         build_transforms([(name, params)])
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ("RandCropImage", {"size": 8}),
+        ("RandFlipImage", {}),
+        ("ResizeImage", {"size": 8, "interpolation": "random"}),
+    ],
+)
+def test_random_ops_are_refused_where_no_generator_is_given(photo, op):
+    with pytest.raises(ConfigError, match=f"{op[0]} is random"):
+        build_transforms([op])(photo)
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pil"])
+def test_a_line_of_pixels_is_not_blown_up_to_gigabytes(backend):
+    line = np.zeros((1, 20000, 3), np.uint8)
+    resize = build_transforms([("ResizeImage", {"resize_short": 256, "backend": backend})])
+    with pytest.raises(DataError, match=r"20000x1 pixels .* to 5120000x256"):
+        resize(line)

@@ -10,10 +10,10 @@ import paddle
 import pytest
 from paddle import nn
 
+from ppcls_light.data import find_images
 from ppcls_light.errors import ConfigError, DataError
 from ppcls_light.export import export_model
 from ppcls_light.inference import Predictor
-from ppcls_light.data import find_images
 from ppcls_light.inference.deploy import predictor_from_config, read_deploy_config
 
 ROOT = Path(__file__).parents[2]

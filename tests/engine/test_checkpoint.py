@@ -8,11 +8,16 @@ import pytest
 
 from ppcls_light.engine import checkpoint
 from ppcls_light.errors import WeightsError
+from ppcls_light.weights import dump_plain_pickle
 
 
 def save(prefix, value):
     weights = {"fc.weight": np.full((2, 3), value, "float32")}
-    checkpoint.save(prefix, weights, {"fc.weight.velocity_0": np.full(3, value)}, {"step": value, "epoch": 0})
+    checkpoint.save(prefix, weights, {"fc.weight.velocity_0": np.full(3, value)}, states(value))
+
+
+def states(step, **others):
+    return {"step": step, "epoch": 0, "position": 0, "schedule": {}, "scaler": {}, **others}
 
 
 def value_of(found):
@@ -98,8 +103,30 @@ def test_missing_and_foreign_sets_say_what_to_do(tmp_path):
     save(str(tmp_path / "latest"), 1)
     with pytest.raises(WeightsError, match=r"nope.*give one of: .*latest"):
         checkpoint.load(str(tmp_path / "nope"))
-    from ppcls_light.weights import dump_plain_pickle
+    with pytest.raises(WeightsError, match=r"is a folder; give one of: .*latest"):
+        checkpoint.load(str(tmp_path))
 
-    dump_plain_pickle({"epoch": 3, "metric": 0.5}, str(tmp_path / "latest.pdstates"))
+
+@pytest.mark.parametrize(
+    "content",
+    [3, {}, {"epoch": 3, "metric": 0.5}, {**states(1), "sha256": [1]}, {**states(1, epoch="3"), "sha256": {}},
+     {**states(1, schedule=None), "sha256": {}}],
+)  # fmt: skip
+def test_states_that_are_not_ours_are_one_line(tmp_path, content):
+    save(str(tmp_path / "latest"), 1)
+    dump_plain_pickle(content, str(tmp_path / "latest.pdstates"))
     with pytest.raises(WeightsError, match=r"not written by ppcls_light.*Global.pretrained_model="):
         checkpoint.load(str(tmp_path / "latest"))
+    assert checkpoint.find_latest(tmp_path) is None
+
+
+def test_an_optimizer_state_that_is_no_named_arrays_is_one_line(tmp_path):
+    checkpoint.save(str(tmp_path / "latest"), {"w": np.zeros(2)}, [{"w": 3}], states(1))
+    with pytest.raises(WeightsError, match="no named arrays"):
+        checkpoint.load(str(tmp_path / "latest"))
+
+
+def test_of_equal_steps_the_evaluated_set_is_resumed(tmp_path):
+    for name, evaluated in (("epoch_1", False), ("latest", True), ("z", False)):
+        checkpoint.save(str(tmp_path / name), {"w": np.zeros(2)}, {}, states(6, evaluated=evaluated))
+    assert checkpoint.find_latest(tmp_path).prefix == str(tmp_path / "latest")

@@ -1,5 +1,6 @@
 """Training: the resume contract, what stops a run, and what it leaves behind."""
 
+import logging
 import os
 import signal
 
@@ -8,6 +9,7 @@ import pytest
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.log import LOGGER
 from ppcls_light.engine.runtime import Runtime
 from ppcls_light.engine.train import StopSignals, Trainer
 from ppcls_light.errors import ConfigError, UserError
@@ -58,6 +60,58 @@ def test_resume_inside_an_epoch_is_exact_with_or_without_suffix(config_file, tmp
     assert_same_bits(state(whole), state(parts))
 
 
+def test_a_run_stopped_at_the_last_step_of_an_epoch_goes_on_with_its_evaluation(config_file, tmp_path):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    trainer(config_file, f"Global.output_dir={whole}", "Global.epochs=2").fit()
+    with pytest.raises(KeyboardInterrupt):
+        stop_after(trainer(config_file, f"Global.output_dir={parts}", "Global.epochs=2"), steps=6)
+    resumed = trainer(config_file, f"Global.output_dir={parts}", "Global.epochs=2", "Global.checkpoints=auto")
+    lines = log_lines(resumed.fit)
+    assert [line for line in lines if "[Train][Epoch 1/2][Avg]" in line] == []
+    assert any("[Eval][Epoch 1][Avg]" in line for line in lines)
+    assert_same_bits(state(whole), state(parts))
+
+
+@pytest.mark.parametrize("save_interval", [1, 5])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_crash_while_evaluating_loses_neither_the_epoch_nor_its_score(
+    config_file, tmp_path, epoch, save_interval
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    overrides = ["Global.epochs=2", f"Global.save_interval={save_interval}"]
+    trainer(config_file, *overrides, f"Global.output_dir={whole}").fit()
+    run = trainer(config_file, *overrides, f"Global.output_dir={parts}")
+    evaluate = run.evaluate
+
+    def crash():
+        if run.epoch == epoch:
+            raise SystemExit
+        return evaluate()
+
+    run.evaluate = crash
+    with pytest.raises(SystemExit):
+        run.fit()
+    resumed = trainer(config_file, *overrides, f"Global.output_dir={parts}", "Global.checkpoints=auto")
+    assert resumed.step == 6 * epoch
+    resumed.fit()
+    for name in ("latest", "best_model"):
+        assert_same_bits(state(whole, name), state(parts, name))
+
+
+def log_lines(function):
+    """Return the messages that `function()` logs."""
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    try:
+        function()
+    finally:
+        LOGGER.removeHandler(handler)
+    return records
+
+
 def stop_after(run, steps):
     """Let `run` train and send it SIGTERM during step number `steps`."""
     original = run.train_step
@@ -92,8 +146,10 @@ def test_resume_keeps_the_best_metric(config_file, tmp_path):
 def test_a_changed_schedule_must_be_confirmed(config_file):
     trainer(config_file, "Global.epochs=1").fit()
     longer = ["Global.epochs=2", "Global.checkpoints=auto"]
-    with pytest.raises(ConfigError, match=r"epochs 1 -> 2.*Global.resume_schedule=new"):
+    with pytest.raises(ConfigError, match=r"epochs 1 -> 2; say .*Global.resume_schedule=new"):
         trainer(config_file, *longer)
+    with pytest.raises(ConfigError, match=r": lr.learning_rate 0.05 -> 0.1, epochs 1 -> 2; say"):
+        trainer(config_file, *longer, "Optimizer.lr.learning_rate=0.1")
     new = trainer(config_file, *longer, "Global.resume_schedule=new")
     keep = trainer(config_file, *longer, "Global.resume_schedule=keep")
     plain = trainer(config_file, "Global.epochs=2", "Global.output_dir=/nonexistent")

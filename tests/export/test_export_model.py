@@ -218,3 +218,10 @@ def test_reading_a_folder_says_what_is_there(tmp_path):
     (tmp_path / "inference.yml").write_text("PreProcess:\n  transform_ops:\n  - CropImag: {size: 3}\n")
     with pytest.raises(ConfigError, match=r"inference.yml:3.*did you mean 'CropImage'"):
         read_bundle(tmp_path)
+
+
+def test_a_target_that_cannot_be_replaced_is_named(small, tmp_path):
+    (tmp_path / "out/inference.yml").mkdir(parents=True)
+    with pytest.raises(ExportError, match=r"inference\.yml: cannot be replaced: .*; remove it"):
+        export_model(small, tmp_path / "out", (3, 64, 64), OPS)
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".tmp")]

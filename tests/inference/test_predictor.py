@@ -165,3 +165,43 @@ def test_the_vendors_own_export(shared):
     right = [row["label_names"] == [label] for row, label in zip(rows, expected)]
     assert len(right) > 600
     assert np.mean(right) >= 0.99
+
+
+@pytest.mark.parametrize("content", ["null", "[1]", "text", "{model_name: {a: 1}}"])
+def test_another_tools_section_may_be_anything(exported, tmp_path, content):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    yml = folder / "inference.yml"
+    yml.write_text(yml.read_text().replace("Global:\n  model_name: Colours\n", f"Global: {content}\n"))
+    assert f"Global: {content}" in yml.read_text()
+    assert Predictor(folder).bundle.model_name == "Colours"
+
+
+@pytest.mark.parametrize("decode", ["[DecodeImage, DecodeImage]", "[{CropImage: {size: 3}}]"])
+def test_decoding_that_is_not_one_op(exported, tmp_path, decode):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    yml = folder / "inference.yml"
+    yml.write_text(yml.read_text().split("  decode:")[0] + f"  decode: {decode}\n")
+    with pytest.raises(ConfigError, match=r"inference\.yml:\d+: ppcls_light: decode is one DecodeImage"):
+        Predictor(folder)
+
+
+def test_decoding_twice_in_the_callers_ops(exported):
+    with pytest.raises(ConfigError, match="DecodeImage more than once"):
+        Predictor(
+            exported, transform_ops=[("DecodeImage", {}), ("CropImage", {"size": 32}), ("DecodeImage", {})]
+        )
+
+
+def test_random_preprocessing_is_refused(exported, photos):
+    ops = [("RandCropImage", {"size": 32}), ("NormalizeImage", {"order": ""})]
+    with pytest.raises(ConfigError, match="RandCropImage is random"):
+        Predictor(exported, transform_ops=ops).predict(photos)
+
+
+def test_a_folder_in_the_place_of_the_graph(exported, tmp_path):
+    folder = shutil.copytree(exported, tmp_path / "copy")
+    graph = Predictor(exported).bundle.graph_file.rsplit("/", 1)[1]
+    (folder / graph).unlink()
+    (folder / graph).mkdir()
+    with pytest.raises(ConfigError, match=rf"no .*{graph}.* here, only: inference\.pdiparams"):
+        Predictor(folder)

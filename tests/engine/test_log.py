@@ -1,0 +1,44 @@
+"""Where log lines go, and what happens when they cannot."""
+
+import logging
+
+import pytest
+
+from ppcls_light.engine.log import LOGGER, setup_logging
+from ppcls_light.errors import ConfigError
+
+
+@pytest.mark.parametrize("folder", ["file", "file/below", "x" * 300])
+def test_an_output_dir_that_cannot_be_written_is_one_line(tmp_path, folder):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"Global.output_dir: .*: cannot be written: .*; choose another"):
+        setup_logging(str(tmp_path / folder / "train.log"))
+
+
+def test_a_log_that_fails_is_named_once_and_the_others_go_on(capsys):
+    setup_logging()
+    full = open("/dev/full", "w", buffering=1)  # noqa: SIM115 - closed by the handler's owner below
+    handler = type(LOGGER.handlers[0])(full)
+    LOGGER.addHandler(handler)
+    LOGGER.info("first")
+    LOGGER.info("second")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    lines = captured.out.splitlines()
+    assert [line.split(": ", 1)[1][:22] for line in lines] == ["first", "cannot log to /dev/ful", "second"]
+    with pytest.raises(OSError):
+        full.close()
+
+
+def test_an_error_in_a_message_is_not_taken_for_a_full_disk(capsys):
+    setup_logging()
+    raising, logging.raiseExceptions = logging.raiseExceptions, True
+    LOGGER.info("%d", "text")
+    logging.raiseExceptions = raising
+    assert "TypeError" in capsys.readouterr().err
+
+
+def test_a_file_name_of_broken_bytes_is_logged_escaped(tmp_path, capsys):
+    setup_logging(str(tmp_path / "train.log"))
+    LOGGER.info("caf\u00e9 %s", "\udcff")
+    assert (tmp_path / "train.log").read_text(encoding="utf-8").endswith("caf\u00e9 \\udcff\n")
