@@ -278,6 +278,11 @@ class Trainer:
                 raise ConfigError(
                     f"Global.resume_schedule: keep needs Optimizer.lr.name {saved['lr']['name']}"
                 )
+            if saved["steps_per_epoch"] != now["steps_per_epoch"]:
+                raise ConfigError(
+                    f"Global.resume_schedule: keep needs epochs of {saved['steps_per_epoch']} steps, these have "
+                    f"{now['steps_per_epoch']}; use the data and batch size of the checkpoint, or new"
+                )
             self.schedule = build_schedule(lr(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
 
     def _non_finite(self, losses, batch):

@@ -116,7 +116,7 @@ def _explain(report, head_keys):
         given, own = next((given[-1], own[-1]) for key, given, own in report.mismatched if key in head_keys)
         return (
             f"the weights have {given} classes, Arch.class_num is {own}; set Arch.class_num={given}, "
-            "or -o Global.reset_head=true to start from a new head"
+            "or -o Global.reset_head=true to train a new head"
         )
     return f"{report}; set Arch.name (and its options) to the network these weights were trained with"
 

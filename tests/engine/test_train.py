@@ -157,6 +157,13 @@ def test_a_changed_schedule_must_be_confirmed(config_file):
     assert keep.schedule(5) != new.schedule(5) or keep.schedule(8) != new.schedule(8)
 
 
+def test_keeping_a_schedule_needs_epochs_of_the_same_length(config_file):
+    trainer(config_file, "Global.epochs=1").fit()
+    shorter = ["Global.checkpoints=auto", "Global.resume_schedule=keep", "DataLoader.Train.sampler.batch_size=8"]
+    with pytest.raises(ConfigError, match="keep needs epochs of 6 steps, these have 3"):
+        trainer(config_file, "Global.epochs=2", *shorter)
+
+
 def test_a_non_finite_loss_stops_before_the_update_and_names_the_files(config_file):
     run = trainer(config_file)
     run.network.train()
