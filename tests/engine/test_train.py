@@ -159,7 +159,11 @@ def test_a_changed_schedule_must_be_confirmed(config_file):
 
 def test_keeping_a_schedule_needs_epochs_of_the_same_length(config_file):
     trainer(config_file, "Global.epochs=1").fit()
-    shorter = ["Global.checkpoints=auto", "Global.resume_schedule=keep", "DataLoader.Train.sampler.batch_size=8"]
+    shorter = [
+        "Global.checkpoints=auto",
+        "Global.resume_schedule=keep",
+        "DataLoader.Train.sampler.batch_size=8",
+    ]
     with pytest.raises(ConfigError, match="keep needs epochs of 6 steps, these have 3"):
         trainer(config_file, "Global.epochs=2", *shorter)
 
