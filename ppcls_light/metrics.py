@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import paddle
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def build_metric(specs):
@@ -68,7 +68,7 @@ class TopkAccuracy:
         trivial = [name for name, k in zip(self.names, self.ks) if k > classes]
         if trivial and not self._warned:
             self._warned = True
-            _log.warning(
+            logger.warning(
                 "%s of %d classes is always 1.0; take it out of Metric: TopkAcc: topk",
                 ", ".join(trivial),
                 classes,

@@ -8,7 +8,7 @@ from paddle.regularizer import L1Decay, L2Decay
 from ..config import schema
 from ..errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def build_optimizer(config, model):
@@ -82,7 +82,7 @@ def _exempt_from_decay(config, model):
     named = dict(model.named_parameters())
     for part in parts:
         if not any(part in name for name in named):
-            _log.warning("Optimizer.no_weight_decay_name: no parameter's name contains '%s'", part)
+            logger.warning("Optimizer.no_weight_decay_name: no parameter's name contains '%s'", part)
     return [
         parameter
         for name, parameter in named.items()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..config import schema
 from ..errors import ConfigError
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def build_schedule(lr, epochs, steps_per_epoch):
         )
     warmup_epochs = min(lr.warmup_epoch, epochs)
     if lr.warmup_epoch and warmup_epochs == epochs:
-        _log.warning(
+        logger.warning(
             "warmup_epoch %d takes all %d epochs of the run: the learning rate only rises; "
             "set Optimizer.lr.warmup_epoch below Global.epochs",
             lr.warmup_epoch,

@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import WeightsError
 from .io import read_weights
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class KeyReport(NamedTuple):
@@ -93,7 +93,7 @@ def load_weights(model, path_or_state, reset_head=False, source="the weights"):
     if missing or unexpected:
         raise RuntimeError(f"Paddle left keys out of {name}: missing {missing}, unexpected {unexpected}")
     if report.replaced:
-        _log.warning(
+        logger.warning(
             "%s: kept the new head of %s (%s); %d other keys loaded",
             source, name, ", ".join(report.replaced), len(report.loaded),
         )  # fmt: skip

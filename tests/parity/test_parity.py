@@ -45,13 +45,18 @@ TIMM = [
 ]
 
 
-def load_case(name, linear_in_first):
+def load_case(name, arch, options):
+    """Return the stored case and our network with its weights, which PaddleClas names and lays out as we do."""
+    ours = name.startswith("paddleclas_")
     case = np.load(Path(__file__).parent / f"{name}.npz")
     shapes = json.loads(case["keys"].tobytes())
     state = {
-        key: fill.values(key, shape, float(case["gain"]), linear_in_first) for key, shape in shapes.items()
+        key: fill.values(key, shape, float(case["gain"]), linear_in_first=ours)
+        for key, shape in shapes.items()
     }
-    return case, state
+    model = create_model(arch, **options)
+    load_weights(model, state if ours else convert_state_dict(state, arch))
+    return case, model
 
 
 def relative_errors(model, case):
@@ -69,32 +74,19 @@ def relative_errors(model, case):
     return errors
 
 
-@pytest.mark.parametrize(("name", "arch", "options"), PADDLECLAS)
-def test_equals_paddleclas_by_its_own_keys(name, arch, options):
-    case, state = load_case(name, linear_in_first=True)
-    model = create_model(arch, **options)
-    load_weights(model, state)
-    assert max(relative_errors(model, case)) <= 1e-5
-    assert profile(model, (3, 64, 64)).params == int(case["params"])
-
-
-@pytest.mark.parametrize(("name", "arch", "options"), OFFICIAL + TIMM)
-def test_equals_the_authors_and_timm_after_conversion(name, arch, options):
-    case, state = load_case(name, linear_in_first=False)
-    model = create_model(arch, **options)
-    load_weights(model, convert_state_dict(state, arch))
+@pytest.mark.parametrize(("name", "arch", "options"), PADDLECLAS + OFFICIAL + TIMM)
+def test_equals_the_other_implementation(name, arch, options):
+    case, model = load_case(name, arch, options)
     assert max(relative_errors(model, case)) <= 1e-5
     assert profile(model, (3, 64, 64)).params == int(case["params"])
 
 
 @pytest.mark.parametrize(
-    ("name", "arch", "options"), [case for case in OFFICIAL if "features_only" not in case[2]]
+    ("name", "arch", "options"), [case for case in PADDLECLAS + OFFICIAL if "features_only" not in case[2]]
 )
 def test_static_graph_and_paddle_inference_equal_the_authors(name, arch, options, tmp_path):
-    case, state = load_case(name, linear_in_first=False)
+    case, model = load_case(name, arch, options)
     size = int(case["size"])
-    model = create_model(arch, **options)
-    load_weights(model, convert_state_dict(state, arch))
     spec = paddle.static.InputSpec([None, 3, size, size], "float32", "x")
     # Without the softmax of a real export, in which the large logits of these weights would drown.
     paddle.jit.save(fold(model), str(tmp_path / STEM), [spec])
