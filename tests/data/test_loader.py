@@ -287,16 +287,24 @@ def test_a_killed_worker_is_reported(folder):
 
 
 SCRIPT = """
-import multiprocessing, sys, time
+import os, sys, time
+import numpy as np
 from ppcls_light.data import *
+
+class ProcessId:
+    def __call__(self, data, rng):
+        return np.full((3, 1, 1), os.getpid(), np.float32)
 
 def main():
     names = [f"{i}.png".encode() for i in range(26)]
-    data = ImageDataset(ImageList(sys.argv[1], names), build_transforms([("DecodeImage", {})]))
-    loader = BatchLoader(data, BatchSampler(26, 1), 2)
-    for batch in loader.epoch(0):
-        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-        time.sleep(30)
+    loader = BatchLoader(ImageDataset(ImageList(sys.argv[1], names), ProcessId()), BatchSampler(26, 1), 2)
+    workers = set()
+    for epoch in range(10000):
+        for batch in loader.epoch(epoch):
+            workers.add(int(batch.images.flat[0]))
+            if len(workers) == 2:  # both are up and have read
+                print(*workers, flush=True)
+                time.sleep(30)
 
 if __name__ == "__main__":
     try:
@@ -308,7 +316,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def running(folder, tmp_path):
-    """A process group that is in the middle of an epoch, and the ids of its workers."""
+    """A process group in the middle of an epoch, both workers having read something, and their ids."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
