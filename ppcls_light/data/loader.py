@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 import time
+import weakref
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple, Tuple
@@ -152,7 +153,7 @@ class BatchLoader:
         """End the workers; the next epoch starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+            self._shutdown()
 
     def epoch(self, epoch, start=0):
         """Yield the batches of `epoch` in order, beginning with batch number `start`.
@@ -182,6 +183,8 @@ class BatchLoader:
             self._pool = ProcessPoolExecutor(
                 self.num_workers, multiprocessing.get_context("spawn"), _start_worker, (self._reader,)
             )
+            # Holds the pool: one that is collected while the process ends races with Python's own clean-up.
+            self._shutdown = weakref.finalize(self, self._pool.shutdown, wait=True, cancel_futures=True)
         waiting = collections.deque()
         try:
             for number, indices in plan:
