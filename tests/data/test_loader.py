@@ -287,7 +287,7 @@ def test_a_killed_worker_is_reported(folder):
 
 
 SCRIPT = """
-import os, sys, time
+import os, signal, sys, time
 import numpy as np
 from ppcls_light.data import *
 
@@ -296,6 +296,8 @@ class ProcessId:
         return np.full((3, 1, 1), os.getpid(), np.float32)
 
 def main():
+    # A shell starts its background jobs with SIGINT ignored, which is inherited.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     names = [f"{i}.png".encode() for i in range(26)]
     loader = BatchLoader(ImageDataset(ImageList(sys.argv[1], names), ProcessId()), BatchSampler(26, 1), 2)
     workers = set()
