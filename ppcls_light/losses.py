@@ -7,7 +7,7 @@ from .errors import ConfigError
 
 
 def build_loss(specs):
-    """Return a function of a batch that sums the losses of `specs` (schema.CELoss), each times its weight.
+    """Return a function of a batch that sums the losses of `specs` (learning.CELoss), each times its weight.
 
     The function takes logits (N, K) and labels, class indices int64 (N,) or class shares float (N, K) as
     Mixup and CutMix make them, and returns (total, parts): a scalar tensor, and the scalar tensors by name,

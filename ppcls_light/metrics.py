@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_metric(specs):
-    """Return one TopkAccuracy for all k of `specs` (schema.TopkAcc), each k once, in their order."""
+    """Return one TopkAccuracy for all k of `specs` (learning.TopkAcc), each k once, in their order."""
     return TopkAccuracy(dict.fromkeys(k for spec in specs for k in spec.ks()))
 
 

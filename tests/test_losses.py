@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.config.schema import CELoss
+from ppcls_light.config.learning import CELoss
 from ppcls_light.errors import ConfigError
 from ppcls_light.losses import build_loss
 

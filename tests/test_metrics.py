@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.config.schema import TopkAcc
+from ppcls_light.config.learning import TopkAcc
 from ppcls_light.metrics import TopkAccuracy, build_metric
 
 

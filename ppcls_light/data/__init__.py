@@ -20,7 +20,7 @@ _HOME = {
     "ImageDataset": "dataset",
     "Batch": "loader",
     "BatchLoader": "loader",
-    "BatchSampler": "loader",
+    "BatchSampler": "sampler",
 }
 
 __all__ = [

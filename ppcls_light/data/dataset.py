@@ -24,8 +24,8 @@ class ImageDataset:
     def __len__(self):
         return len(self.image_list)
 
-    def sample(self, index, epoch=0):
-        """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`.
+    def sample(self, index, epoch=0, size=None):
+        """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`; `size` as in `sampler.Plan`.
 
         Raises:
             DataError: the file cannot be read, decoded or transformed; it is named with the reason.
@@ -33,7 +33,7 @@ class ImageDataset:
         path = self.image_list.path(index)
         data = read_bytes(path)
         try:
-            image = self.transforms(data, np.random.default_rng([self.seed, epoch, index]))
+            image = self.transforms(data, np.random.default_rng([self.seed, epoch, index]), size)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
         return image, self.image_list.label(index)

@@ -20,7 +20,7 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from . import decode
 
 logger = logging.getLogger(__name__)
@@ -47,64 +47,6 @@ class Batch(NamedTuple):
     number: int = 0
     read_seconds: float = 0.0
     failed: Tuple[Tuple[int, str], ...] = ()
-
-
-class BatchSampler:
-    """Which samples make up each batch of an epoch on one rank.
-
-    All ranks draw the same order, from the seed and the epoch, and take every `world_size`-th sample.
-
-    Args:
-        length: number of samples.
-        batch_size: per rank.
-        shuffle: a new order each epoch; False keeps the list's.
-        drop_last: leave out an incomplete last batch.
-        seed: of the order.
-        rank, world_size: this process among all.
-        pad: training: samples from the start of the order are repeated until all ranks have equally many
-            (as PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
-
-    Raises:
-        ConfigError: `drop_last` leaves no batch at all.
-    """
-
-    def __init__(
-        self,
-        length,
-        batch_size,
-        shuffle=False,
-        drop_last=False,
-        seed=0,
-        rank=0,
-        world_size=1,
-        pad=True,
-    ):
-        self.length, self.batch_size, self.shuffle, self.drop_last = length, batch_size, shuffle, drop_last
-        self.seed, self.rank, self.world_size, self.pad = seed, rank, world_size, pad
-        if drop_last and self._share() < batch_size:
-            raise ConfigError(
-                f"{length} images on {world_size} process(es) do not fill one batch of {batch_size}; "
-                f"lower sampler.batch_size or write drop_last: False"
-            )
-
-    def __len__(self):
-        share = self._share()
-        return share // self.batch_size if self.drop_last else math.ceil(share / self.batch_size)
-
-    def batches(self, epoch):
-        """Return the batches of `epoch` on this rank: a list of int64 arrays of indices."""
-        order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng([self.seed, epoch]).shuffle(order)
-        if self.pad:
-            order = np.resize(order, math.ceil(self.length / self.world_size) * self.world_size)
-        own = order[self.rank :: self.world_size]
-        return [own[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
-
-    def _share(self):
-        if self.pad:
-            return math.ceil(self.length / self.world_size)
-        return len(range(self.rank, self.length, self.world_size))
 
 
 class BatchLoader:
@@ -163,21 +105,21 @@ class BatchLoader:
                 worker that died.
         """
         self.bad_count = self._bad_in_a_row = 0
-        plan = list(enumerate(self.sampler.batches(epoch)))[start:]
-        with contextlib.closing(self._read(plan, epoch)) as batches:
-            for _, indices in plan:
+        plans = list(enumerate(self.sampler.batches(epoch)))[start:]
+        with contextlib.closing(self._read(plans, epoch)) as batches:
+            for _, plan in plans:
                 began = time.perf_counter()
                 batch = next(batches)
                 seconds = time.perf_counter() - began
-                self._judge(batch, indices)
+                self._judge(batch, plan.indices)
                 if len(batch.indices) or self.on_bad == "record":
                     yield batch._replace(read_seconds=seconds)
 
-    def _read(self, plan, epoch):
-        """Yield a Batch for each (number, indices) of `plan`, whatever became of its images."""
+    def _read(self, plans, epoch):
+        """Yield a Batch for each (number, Plan) of `plans`, whatever became of its images."""
         if self.num_workers == 0:
-            for number, indices in plan:
-                yield self._reader.read(number, indices, epoch)
+            for number, plan in plans:
+                yield self._reader.read(number, plan, epoch)
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(
@@ -187,9 +129,9 @@ class BatchLoader:
             self._shutdown = weakref.finalize(self, self._pool.shutdown, wait=True, cancel_futures=True)
         waiting = collections.deque()
         try:
-            for number, indices in plan:
+            for number, plan in plans:
                 with _interrupts_held():
-                    waiting.append(self._pool.submit(_read_in_worker, number, indices, epoch))
+                    waiting.append(self._pool.submit(_read_in_worker, number, plan, epoch))
                 # Two batches a worker: one in the making, one ready.
                 if len(waiting) == 2 * self.num_workers:
                     yield waiting.popleft().result()
@@ -241,12 +183,12 @@ class _Reader:
         self.dataset = dataset
         self.batch_transforms = batch_transforms
 
-    def read(self, number, indices, epoch):
-        """Return batch `number` of `epoch`, made of the readable images among `indices`."""
+    def read(self, number, plan, epoch):
+        """Return batch `number` of `epoch`, made of the readable images of `plan`."""
         images, labels, kept, failed = [], [], [], []
-        for index in indices.tolist():
+        for index in plan.indices.tolist():
             try:
-                image, label = self.dataset.sample(index, epoch)
+                image, label = self.dataset.sample(index, epoch, plan.size)
             except DataError as error:
                 failed.append((index, str(error)))
             else:
@@ -258,8 +200,8 @@ class _Reader:
             return Batch(np.zeros((0, 0, 0, 0), np.float32), labels, kept, number, failed=tuple(failed))
         images = self._stack(images, kept)
         if self.batch_transforms is not None:
-            # The trailing 1 tells this stream from the one of sample indices[0].
-            rng = np.random.default_rng([self.dataset.seed, epoch, int(indices[0]), 1])
+            # The trailing 1 tells this stream from the one of its first sample.
+            rng = np.random.default_rng([self.dataset.seed, epoch, int(plan.indices[0]), 1])
             images, labels = self.batch_transforms(images, labels, rng)
         return Batch(images, labels, kept, number, failed=tuple(failed))
 
@@ -310,5 +252,5 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _read_in_worker(number, indices, epoch):
-    return _worker_reader.read(number, indices, epoch)
+def _read_in_worker(number, plan, epoch):
+    return _worker_reader.read(number, plan, epoch)

@@ -52,16 +52,21 @@ class Compose:
 
     Calling it with the bytes of an image file (or what the first op takes) and, for random ops, a numpy
     Generator returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not
-    `ToCHWImage` was given.
+    `ToCHWImage` was given. A `size` (width, height) replaces the one of the ops that say `takes_size`.
     """
 
     def __init__(self, ops):
         self.ops = list(ops)
         self._is_chw = any(getattr(op, "makes_chw", False) for op in self.ops)
 
-    def __call__(self, image, rng=None):
+    @property
+    def takes_size(self):
+        return any(getattr(op, "takes_size", False) for op in self.ops)
+
+    def __call__(self, image, rng=None, size=None):
         for op in self.ops:
-            image = op(image, _NoRandomness(op) if rng is None else rng)
+            sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
+            image = op(image, _NoRandomness(op) if rng is None else rng, *sized)
         image = to_array(image)
         if image.ndim == 3 and not self._is_chw:
             image = image.transpose(2, 0, 1)
@@ -236,6 +241,8 @@ class RandCropImage:
         use_log_aspect: draw the ratio log-uniformly instead of uniformly.
     """
 
+    takes_size = True
+
     def __init__(
         self,
         size: Size,
@@ -267,9 +274,9 @@ class RandCropImage:
         left, top = rng.integers(width - crop_width + 1), rng.integers(height - crop_height + 1)
         return int(left), int(top), crop_width, crop_height
 
-    def __call__(self, image, rng):
+    def __call__(self, image, rng, size=None):
         width, height = size_of(image)
-        return self._resize(_crop(image, *self.box(width, height, rng)), self.size, rng)
+        return self._resize(_crop(image, *self.box(width, height, rng)), size or self.size, rng)
 
 
 @TRANSFORMS.register()

@@ -5,14 +5,10 @@ checkpoint therefore needs no generator states, and 2N steps equal N steps, a re
 bit on CPU, whatever the number of reader processes.
 """
 
-import dataclasses
 import math
 import os
-import signal
-import threading
 
 import paddle
-import paddle.distributed as dist
 
 from .. import __version__
 from ..config import dump_config
@@ -26,7 +22,9 @@ from . import checkpoint
 from .build import build_model, build_reader
 from .evaluate import evaluate
 from .log import LOGGER, Averages, StepTimer, format_values, train_line
+from .resume import find_checkpoint, resumed_schedule, schedule_settings
 from .runtime import Precision, broadcast_statistics, seed_everything, synchronise_batch_norms
+from .signals import StopSignals
 from .sinks import open_sink
 
 
@@ -70,9 +68,9 @@ class Trainer:
         self.precision = Precision(config.AMP, runtime.device)
         self.step = self.epoch = self.position = 0
         self.best, self.evaluated = None, True
-        resumed = self._find_checkpoint()
+        resumed = find_checkpoint(config.Global, runtime)
         if resumed is not None:
-            self._check_schedule(resumed)
+            self.schedule = resumed_schedule(resumed, config, self.steps_per_epoch)
             load_weights(self.model, resumed.weights, source=resumed.prefix)
         self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
         if resumed is not None:
@@ -180,7 +178,7 @@ class Trainer:
             "metric": self.best if self.best is not None else 0.0,
             "best": self.best,
             "evaluated": self.evaluated,
-            "schedule": self._schedule_settings(),
+            "schedule": schedule_settings(self.config, self.steps_per_epoch),
             "scaler": self.precision.scaler.state_dict(),
             "class_names": self.reader.class_names,
             "arch": self.config.Arch.name,
@@ -213,29 +211,6 @@ class Trainer:
             LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)
         self.save("latest")
 
-    def _find_checkpoint(self):
-        """Return the Checkpoint that `Global.checkpoints` asks for, or None to start from the beginning."""
-        settings = self.config.Global
-        if not settings.checkpoints:
-            return None
-        # The main process may have to finish a rename that a crash left undone; the others look after it.
-        if not self.runtime.is_main:
-            dist.barrier()
-        automatic = settings.checkpoints == "auto"
-        found = (
-            checkpoint.find_latest(settings.output_dir)
-            if automatic
-            else checkpoint.load(settings.checkpoints)
-        )
-        if self.runtime.is_main and self.runtime.world_size > 1:
-            dist.barrier()
-        if found is None:
-            LOGGER.info(
-                "Global.checkpoints: auto: nothing in %s yet; starting from the beginning",
-                settings.output_dir,
-            )
-        return found
-
     def _continue_from(self, found):
         """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
         load_optimizer_state(self.optimizer, self.model, found.optimizer)
@@ -247,44 +222,6 @@ class Trainer:
             "Finish load checkpoints from %s (epoch %d, step %d)", found.prefix, self.epoch, self.step
         )
 
-    def _schedule_settings(self):
-        return {
-            "lr": dataclasses.asdict(self.config.Optimizer.lr),
-            "epochs": self.config.Global.epochs,
-            "steps_per_epoch": self.steps_per_epoch,
-        }
-
-    def _check_schedule(self, found):
-        """Refuse to change the learning rate's course in silence; `Global.resume_schedule` says which holds."""
-        saved, now = found.states["schedule"], self._schedule_settings()
-        changed = _differences(saved, now)
-        if not changed:
-            return
-        choice = self.config.Global.resume_schedule
-        if choice is None:
-            raise ConfigError(
-                f"the schedule differs from that of checkpoint {found.prefix}: {changed}; say which one holds: "
-                "-o Global.resume_schedule=new (as configured now) or keep (as it was)"
-            )
-        LOGGER.info("schedule: %s; Global.resume_schedule: %s", changed, choice)
-        if saved.get("steps_per_epoch") != now["steps_per_epoch"] and found.states["position"]:
-            raise ConfigError(
-                f"checkpoint {found.prefix} stands inside an epoch of {saved['steps_per_epoch']} steps, which now has "
-                f"{now['steps_per_epoch']}; resume with the same data and batch size, or from an epoch_N checkpoint"
-            )
-        if choice == "keep":
-            lr = type(self.config.Optimizer.lr)
-            if saved["lr"]["name"] != lr.__name__:
-                raise ConfigError(
-                    f"Global.resume_schedule: keep needs Optimizer.lr.name {saved['lr']['name']}"
-                )
-            if saved["steps_per_epoch"] != now["steps_per_epoch"]:
-                raise ConfigError(
-                    f"Global.resume_schedule: keep needs epochs of {saved['steps_per_epoch']} steps, these have "
-                    f"{now['steps_per_epoch']}; use the data and batch size of the checkpoint, or new"
-                )
-            self.schedule = build_schedule(lr(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
-
     def _non_finite(self, losses, batch):
         bad = next(name for name, value in losses.items() if not math.isfinite(value))
         files = [self.reader.images.name(int(index)) for index in batch.indices]
@@ -293,38 +230,3 @@ class Trainer:
             f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
             f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
         )
-
-
-def _differences(saved, now, path=""):
-    """Return "key was -> is, ..." of two nested dicts."""
-    parts = []
-    for key in dict.fromkeys([*saved, *now]):
-        was, value = saved.get(key), now.get(key)
-        if isinstance(was, dict) and isinstance(value, dict):
-            parts.append(_differences(was, value, f"{path}{key}."))
-        elif was != value:
-            parts.append(f"{path}{key} {was} -> {value}")
-    return ", ".join(filter(None, parts))
-
-
-class StopSignals:
-    """Turns the first SIGINT or SIGTERM into `signal`, so that a step is finished and saved; a second one kills."""
-
-    def __init__(self):
-        self.signal = None
-
-    def __enter__(self):
-        self._previous = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number, _frame):
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number

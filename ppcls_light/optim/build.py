@@ -5,7 +5,7 @@ import logging
 import paddle
 from paddle.regularizer import L1Decay, L2Decay
 
-from ..config import schema
+from ..config import learning
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def build_optimizer(config, model):
     parameters' learning rate factors.
 
     Args:
-        config: schema.Momentum, SGD or AdamW.
+        config: learning.Momentum, SGD or AdamW.
         model: the network itself, not its DataParallel wrapper, whose names differ.
 
     Raises:
@@ -39,7 +39,7 @@ def build_optimizer(config, model):
         "grad_clip": _gradient_clip(config),
         "multi_precision": config.multi_precision,
     }
-    if isinstance(config, schema.AdamW):
+    if isinstance(config, learning.AdamW):
         exempt_names = {parameter.name for parameter in exempt}
         return paddle.optimizer.AdamW(
             beta1=config.beta1,
@@ -52,7 +52,7 @@ def build_optimizer(config, model):
     common["weight_decay"] = _penalty(config)
     for parameter in exempt:
         parameter.regularizer = L2Decay(0.0)
-    if isinstance(config, schema.Momentum):
+    if isinstance(config, learning.Momentum):
         return paddle.optimizer.Momentum(momentum=config.momentum, use_nesterov=config.use_nesterov, **common)
     return paddle.optimizer.SGD(**common)
 

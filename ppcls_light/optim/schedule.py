@@ -8,7 +8,7 @@ import logging
 import math
 from dataclasses import dataclass
 
-from ..config import schema
+from ..config import learning
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Schedule:
     `span` of them until the end of the run.
     """
 
-    lr: schema.LearningRate
+    lr: learning.LearningRate
     steps_per_tick: int
     ticks_per_epoch: int
     warmup: int
@@ -45,7 +45,7 @@ def build_schedule(lr, epochs, steps_per_epoch):
     """Return the Schedule of a run.
 
     Args:
-        lr: schema.Cosine, Linear, Step, Piecewise or ConstLR. Its epochs (`warmup_epoch`, `step_size`,
+        lr: learning.Cosine, Linear, Step, Piecewise or ConstLR. Its epochs (`warmup_epoch`, `step_size`,
             `decay_epochs`) are whole epochs whatever `by_epoch` says; those of Step and Piecewise count
             from the end of the warm-up.
         epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
@@ -108,9 +108,9 @@ def _constant(lr, tick, schedule):
 
 
 _KINDS = {
-    schema.Cosine: ("CosineAnnealingDecay", _cosine),
-    schema.Linear: ("PolynomialDecay", _linear),
-    schema.Step: ("StepDecay", _step),
-    schema.Piecewise: ("PiecewiseDecay", _piecewise),
-    schema.ConstLR: ("Constant", _constant),
+    learning.Cosine: ("CosineAnnealingDecay", _cosine),
+    learning.Linear: ("PolynomialDecay", _linear),
+    learning.Step: ("StepDecay", _step),
+    learning.Piecewise: ("PiecewiseDecay", _piecewise),
+    learning.ConstLR: ("Constant", _constant),
 }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.config import dump_config, load_config, schema
+from ppcls_light.config import dump_config, learning, load_config, schema
 from ppcls_light.errors import ConfigError
 
 paddleclas = runpy.run_path(str(Path(__file__).with_name("paddleclas_yaml.py")))
@@ -72,8 +72,8 @@ def test_paddleclas_files_load_unchanged(theirs):
     assert [op.name for op in config.Infer.transforms][-1] == "ToCHWImage"
     assert config.Infer.PostProcess.topk == 5
     assert config.Metric.Eval[0].ks() == [1, 5]
-    assert config.Loss.Train == [schema.CELoss(1.0, 0.1)]
-    assert config.Loss.Eval == [schema.CELoss(1.0, None)]
+    assert config.Loss.Train == [learning.CELoss(1.0, 0.1)]
+    assert config.Loss.Eval == [learning.CELoss(1.0, None)]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_values_of_paddleclas_pplcnet_files(
     assert config.Global.epochs == 360
     assert config.Global.eval_during_train is True
     assert config.Global.use_dali is name.endswith("ultra")
-    assert config.Optimizer == schema.Momentum(
-        lr=schema.Cosine(learning_rate=learning_rate, warmup_epoch=5),
+    assert config.Optimizer == learning.Momentum(
+        lr=learning.Cosine(learning_rate=learning_rate, warmup_epoch=5),
         momentum=0.9,
-        regularizer=schema.Regularizer("L2", coeff),
+        regularizer=learning.Regularizer("L2", coeff),
     )
     assert config.DataLoader.Train.sampler.batch_size == batch
     assert config.DataLoader.Train.loader.num_workers == workers
@@ -125,8 +125,8 @@ def test_values_of_paddleclas_fasternet_files(
     config = load_config(write(paddleclas["rebuild"](name)))
     assert config.Global.epochs == 300
     assert config.Global.eval_during_train is False
-    assert config.Optimizer == schema.AdamW(
-        lr=schema.Cosine(learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5),
+    assert config.Optimizer == learning.AdamW(
+        lr=learning.Cosine(learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5),
         clip_grad=clip_grad,
         beta1=0.9,
         beta2=0.999,
@@ -195,7 +195,7 @@ def test_overrides_are_yaml_literals(write):
     assert config.Global.output_dir == "./a=b/c: d/数据 1"
     assert config.Global.epochs == 7
     assert config.Optimizer.lr.learning_rate == 3e-5
-    assert config.Metric.Train == [schema.TopkAcc([1, 2])]
+    assert config.Metric.Train == [learning.TopkAcc([1, 2])]
     ops = dict(config.DataLoader.Train.dataset.transform_ops)
     assert ops["RandCropImage"]["size"] == (48, 64)
     assert ops["NormalizeImage"]["scale"] == 1 / 127.5
@@ -245,7 +245,7 @@ def test_overrides_are_never_evaluated(write, tmp_path, monkeypatch):
 def test_typos_of_overrides_name_the_option_and_the_nearest_key(write, override, words):
     if words is None:
         config = load_config(write(MINIMAL), [override])
-        assert isinstance(config.Optimizer, schema.AdamW)
+        assert isinstance(config.Optimizer, learning.AdamW)
         return
     message = fault(write(MINIMAL), override)
     assert words in message
@@ -293,7 +293,7 @@ def test_sections_that_are_left_empty_are_their_defaults(write):
         write("Arch: {name: PPLCNet_x0_25}\nGlobal:\nLoss:\nMetric:\nInfer:\nDataLoader:\nAMP:\n")
     )
     assert config.Global == schema.GlobalConfig()
-    assert config.Loss.Train == [schema.CELoss(1.0)]
+    assert config.Loss.Train == [learning.CELoss(1.0)]
     assert config.Optimizer is None
     assert config.AMP is None
     assert load_config(write("Arch: {name: PPLCNet_x0_25}\nAMP: {}\n")).AMP.use_amp is True

@@ -19,7 +19,7 @@ from ppcls_light.data import (
     build_batch_transforms,
     build_transforms,
 )
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import DataError
 
 COUNT = 26
 EVAL_OPS = [
@@ -48,56 +48,6 @@ def dataset(folder, ops=EVAL_OPS, seed=0, count=COUNT):
 def spoil(folder, *indices):
     for index in indices:
         (folder / f"{index}.png").write_bytes(b"not an image")
-
-
-# BatchSampler
-
-
-def test_every_sample_once_in_list_order():
-    batches = BatchSampler(10, 4).batches(0)
-    assert [batch.tolist() for batch in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
-    assert len(BatchSampler(10, 4)) == 3
-    assert [len(batch) for batch in BatchSampler(10, 4, drop_last=True).batches(0)] == [4, 4]
-    assert len(BatchSampler(10, 4, drop_last=True)) == 2
-
-
-def test_shuffle_depends_on_seed_and_epoch_only():
-    def order(seed, epoch):
-        return np.concatenate(BatchSampler(100, 7, shuffle=True, seed=seed).batches(epoch)).tolist()
-
-    assert sorted(order(1, 0)) == list(range(100))
-    assert order(1, 0) == order(1, 0)
-    assert len({tuple(order(*key)) for key in ((1, 0), (1, 1), (2, 0), (2, 1))}) == 4
-
-
-@pytest.mark.parametrize("length", [23, 24, 2])
-@pytest.mark.parametrize("shuffle", [False, True])
-def test_training_shards_are_equally_long_and_wrap(length, shuffle):
-    shards = [
-        BatchSampler(length, 2, shuffle, seed=3, rank=rank, world_size=4).batches(5) for rank in range(4)
-    ]
-    assert {len(shard) for shard in shards} == {len(BatchSampler(length, 2, shuffle, rank=1, world_size=4))}
-    assert len({tuple(len(batch) for batch in shard) for shard in shards}) == 1
-    # One step of all ranks sees what one process with four times the batch size would.
-    alone = np.concatenate(BatchSampler(length, 8, shuffle, seed=3).batches(5))
-    together = np.concatenate([np.stack(step, axis=1).ravel() for step in zip(*shards)])
-    assert together[:length].tolist() == alone.tolist()
-    padding = len(together) - length
-    assert padding < 4
-    assert together[length:].tolist() == (alone.tolist() * 4)[:padding]
-
-
-@pytest.mark.parametrize("length", [1, 9, 10, 11])
-def test_evaluation_shards_have_every_sample_once(length):
-    samplers = [BatchSampler(length, 3, rank=rank, world_size=4, pad=False) for rank in range(4)]
-    shards = [sampler.batches(0) for sampler in samplers]
-    assert [len(shard) for shard in shards] == [len(sampler) for sampler in samplers]
-    assert sorted(int(i) for shard in shards for batch in shard for i in batch) == list(range(length))
-
-
-def test_drop_last_that_leaves_nothing():
-    with pytest.raises(ConfigError, match=r"24 images on 1 process.* batch of 32; lower sampler\.batch_size"):
-        BatchSampler(24, 32, drop_last=True)
 
 
 # BatchLoader
@@ -292,7 +242,7 @@ import numpy as np
 from ppcls_light.data import *
 
 class ProcessId:
-    def __call__(self, data, rng):
+    def __call__(self, data, rng, size=None):
         return np.full((3, 1, 1), os.getpid(), np.float32)
 
 def main():

@@ -11,7 +11,8 @@ from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
 from ppcls_light.engine.log import LOGGER
 from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import StopSignals, Trainer
+from ppcls_light.engine.signals import StopSignals
+from ppcls_light.engine.train import Trainer
 from ppcls_light.errors import ConfigError, UserError
 
 CPU = Runtime("cpu")

@@ -8,7 +8,7 @@ import pytest
 from paddle import ParamAttr, nn
 from paddle.regularizer import L2Decay
 
-from ppcls_light.config import schema
+from ppcls_light.config import learning
 from ppcls_light.config.check import bind_plain
 from ppcls_light.errors import ConfigError
 from ppcls_light.optim import build_optimizer
@@ -31,7 +31,9 @@ class Tiny(nn.Layer):
 
 
 def configure(name, **keys):
-    return bind_plain(getattr(schema, name), {"lr": {"name": "ConstLR", "learning_rate": LR}, **keys}, "test")
+    return bind_plain(
+        getattr(learning, name), {"lr": {"name": "ConstLR", "learning_rate": LR}, **keys}, "test"
+    )
 
 
 def run(config, steps=3, scales=(1.0, 1.0, 1.0)):

@@ -5,7 +5,7 @@ import logging
 import paddle.optimizer.lr as paddle_lr
 import pytest
 
-from ppcls_light.config.schema import ConstLR, Cosine, Linear, Piecewise, Step
+from ppcls_light.config.learning import ConstLR, Cosine, Linear, Piecewise, Step
 from ppcls_light.errors import ConfigError
 from ppcls_light.optim import build_schedule
 

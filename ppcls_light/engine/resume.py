@@ -1,0 +1,91 @@
+"""Which checkpoint a run goes on from, and whether its learning rate may take another course from there."""
+
+import dataclasses
+
+import paddle.distributed as dist
+
+from ..errors import ConfigError
+from ..optim import build_schedule
+from . import checkpoint
+from .log import LOGGER
+
+
+def find_checkpoint(settings, runtime):
+    """Return the Checkpoint that `Global.checkpoints` asks for, or None to start from the beginning.
+
+    Raises:
+        WeightsError: see `checkpoint.load`.
+    """
+    if not settings.checkpoints:
+        return None
+    # The main process may have to finish a rename that a crash left undone; the others look after it.
+    if not runtime.is_main:
+        dist.barrier()
+    automatic = settings.checkpoints == "auto"
+    found = (
+        checkpoint.find_latest(settings.output_dir) if automatic else checkpoint.load(settings.checkpoints)
+    )
+    if runtime.is_main and runtime.world_size > 1:
+        dist.barrier()
+    if found is None:
+        LOGGER.info(
+            "Global.checkpoints: auto: nothing in %s yet; starting from the beginning", settings.output_dir
+        )
+    return found
+
+
+def schedule_settings(config, steps_per_epoch):
+    """Return what the learning rate's course depends on, as a checkpoint keeps it."""
+    return {
+        "lr": dataclasses.asdict(config.Optimizer.lr),
+        "epochs": config.Global.epochs,
+        "steps_per_epoch": steps_per_epoch,
+    }
+
+
+def resumed_schedule(found, config, steps_per_epoch):
+    """Return the Schedule to go on with; where it changed, `Global.resume_schedule` says which one holds.
+
+    Raises:
+        ConfigError: it changed and nothing says so, or the checkpoint's cannot be kept.
+    """
+    saved, now = found.states["schedule"], schedule_settings(config, steps_per_epoch)
+    schedule = build_schedule(config.Optimizer.lr, config.Global.epochs, steps_per_epoch)
+    changed = _differences(saved, now)
+    if not changed:
+        return schedule
+    choice = config.Global.resume_schedule
+    if choice is None:
+        raise ConfigError(
+            f"the schedule differs from that of checkpoint {found.prefix}: {changed}; say which one holds: "
+            "-o Global.resume_schedule=new (as configured now) or keep (as it was)"
+        )
+    LOGGER.info("schedule: %s; Global.resume_schedule: %s", changed, choice)
+    if saved.get("steps_per_epoch") != steps_per_epoch and found.states["position"]:
+        raise ConfigError(
+            f"checkpoint {found.prefix} stands inside an epoch of {saved['steps_per_epoch']} steps, which now has "
+            f"{steps_per_epoch}; resume with the same data and batch size, or from an epoch_N checkpoint"
+        )
+    if choice == "new":
+        return schedule
+    lr = type(config.Optimizer.lr)
+    if saved["lr"]["name"] != lr.__name__:
+        raise ConfigError(f"Global.resume_schedule: keep needs Optimizer.lr.name {saved['lr']['name']}")
+    if saved["steps_per_epoch"] != steps_per_epoch:
+        raise ConfigError(
+            f"Global.resume_schedule: keep needs epochs of {saved['steps_per_epoch']} steps, these have "
+            f"{steps_per_epoch}; use the data and batch size of the checkpoint, or new"
+        )
+    return build_schedule(lr(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
+
+
+def _differences(saved, now, path=""):
+    """Return "key was -> is, ..." of two nested dicts."""
+    parts = []
+    for key in dict.fromkeys([*saved, *now]):
+        was, value = saved.get(key), now.get(key)
+        if isinstance(was, dict) and isinstance(value, dict):
+            parts.append(_differences(was, value, f"{path}{key}."))
+        elif was != value:
+            parts.append(f"{path}{key} {was} -> {value}")
+    return ", ".join(filter(None, parts))
