@@ -70,5 +70,22 @@ class Registry:
 
 
 MODELS = Registry("model", ["ppcls_light.models"])
-TRANSFORMS = Registry("transform", ["ppcls_light.data.transforms", "ppcls_light.data.auto_augment"])
+TRANSFORMS = Registry(
+    "transform",
+    [
+        f"ppcls_light.data.{module}"
+        for module in (
+            "transforms",
+            "auto_augment",
+            "timm_augment",
+            "rand_augment",
+            "augmix",
+            "color",
+            "erase",
+            "geometry",
+            "crops",
+            "paddle_vision",
+        )
+    ],
+)
 BATCH_TRANSFORMS = Registry("batch transform", ["ppcls_light.data.mix"])

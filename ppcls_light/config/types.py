@@ -38,6 +38,7 @@ NonNegativeInt = Annotated[int, Range(0)]
 PositiveFloat = Annotated[float, Range(0, low_open=True)]
 NonNegativeFloat = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
+ByteValue = Annotated[int, Range(0, 255)]
 
 # Every float may be written as "a/b" in YAML ("1.0/255.0"), as PaddleClas' NormalizeImage.scale is.
 Fraction = float
@@ -58,6 +59,12 @@ class FromRegistry(NamedTuple):
 
 class Keyed(NamedTuple):
     """Marks a dataclass, or a union of some, written as `{ClassName: {key: value}}`."""
+
+
+class Unnamed(NamedTuple):
+    """Marks a union of dataclasses told apart by `name`: a mapping without one is the one called `default`."""
+
+    default: str
 
 
 class WithParams(NamedTuple):

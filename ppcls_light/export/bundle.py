@@ -8,6 +8,7 @@ tools serve the folder, and one section of our own:
       arch: PPLCNet_x0_25
       paddle: 3.3.1             # wrote the graph
       format: json              # json or pdmodel
+      precision: fp32           # fp32, or int8: a quantized graph
       output: probs             # probs: softmax is in the graph; logits: it is not
       class_num: 4
       image_shape: [3, 224, 224]
@@ -23,6 +24,7 @@ from ..config.check import bind
 from ..config.schema import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
+from ..data import build_transforms
 from ..errors import ConfigError, ExportError
 from ..files import write_text
 
@@ -37,7 +39,8 @@ class Bundle:
 
     Attributes:
         folder: its path.
-        format: "json" (Paddle 3) or "pdmodel" (Paddle 2).
+        format: "json" (Paddle 3) or "pdmodel" (Paddle 2, and int8 everywhere).
+        precision: "fp32", or "int8": the graph says what is to be computed in int8.
         transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
         decode: the decoding op, [] for DecodeImage's defaults.
         topk: how many classes a result lists.
@@ -58,6 +61,7 @@ class Bundle:
     class_num: Optional[int] = None
     image_shape: Optional[List[int]] = None
     model_name: str = ""
+    precision: str = "fp32"
 
     @property
     def graph_file(self):
@@ -90,6 +94,7 @@ class _Own:
     arch: str = ""
     paddle: str = ""
     format: str = ""
+    precision: Literal["fp32", "int8"] = "fp32"
     output: Literal["probs", "logits"] = "probs"
     class_num: Optional[PositiveInt] = None
     image_shape: Optional[List[PositiveInt]] = None
@@ -149,7 +154,7 @@ def _read_yml(path, bundle):
     bundle.transform_ops = content.PreProcess.transform_ops
     bundle.topk = content.PostProcess.Topk.topk
     bundle.class_names = content.PostProcess.Topk.label_list
-    bundle.decode, bundle.output = own.decode, own.output
+    bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.model_name = own.arch or (str(name.plain()) if name else "")
 
@@ -177,13 +182,16 @@ def write_inference_yml(folder, transform_ops, topk, class_names, own):
 
 
 def split_decode(transform_ops):
-    """Return ([the DecodeImage op, if any], the other ops with ToCHWImage at the end) as lists of `Op`."""
+    """Return ([the DecodeImage op, if any], the other ops) as lists of `Op`.
+
+    The other ops end in ToCHWImage, unless one of them gives (C, H, W) by itself.
+    """
     ops = [Op(name, dict(params or {})) for name, params in transform_ops]
     decode = [op for op in ops if op.name == "DecodeImage"]
     if len(decode) > 1:
         raise ConfigError("transform_ops has DecodeImage more than once; keep the first")
     rest = [op for op in ops if op.name != "DecodeImage"]
-    if all(op.name != "ToCHWImage" for op in rest):
+    if not build_transforms(rest).makes_chw:
         rest.append(Op("ToCHWImage", {}))
     return decode, rest
 

@@ -1,0 +1,147 @@
+"""The operations of augmentation policies on Pillow images, and how a level becomes the amount of one.
+
+AutoAugment (Cubuk et al., arXiv 1805.09501, table 6) defined them; RandAugment, AugMix and their variants use
+the same ones with other scales.
+"""
+
+import math
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
+BICUBIC = Image.Resampling.BICUBIC
+
+
+class _Drawing(NamedTuple):
+    """What an operation draws with: colour of the parts left empty, resampling filter, numpy Generator."""
+
+    fill: Tuple[int, int, int]
+    resample: Any
+    rng: Any
+
+
+def _affine(image, matrix, how):
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, how.resample, fillcolor=how.fill)
+
+
+def _posterize(image, bits):
+    """Keep the `bits` highest bits of each value, 0..8; Pillow's own refuses 0, which the policies use."""
+    mask = 256 - 2 ** (8 - bits)
+    return image.point([value & mask for value in range(256)] * len(image.getbands()))
+
+
+def _solarize_add(image, amount):
+    """Add `amount` to the values below 128."""
+    table = [min(255, value + amount) if value < 128 else value for value in range(256)]
+    return image.point(table * len(image.getbands()))
+
+
+def _cutout(image, half, how):
+    """Fill a square of 2 * `half` pixels whose centre is anywhere in the image; what is outside is cut off."""
+    x, y = how.rng.integers(image.width + 1), how.rng.integers(image.height + 1)
+    box = (max(0, x - half), max(0, y - half), min(image.width, x + half), min(image.height, y + half))
+    result = image.copy()
+    result.paste(how.fill, tuple(map(int, box)))
+    return result
+
+
+# name -> f(image, amount, how). What `amount` means: shear a factor, translation a share of the side (or
+# pixels), rotation degrees, posterize the bits kept, solarize the threshold, enhancements the factor
+# (1 = unchanged), desaturate the share of grey, cutout half the side and blur the radius in pixels.
+_OPERATIONS = {
+    "AutoContrast": lambda image, amount, how: ImageOps.autocontrast(image),
+    "Equalize": lambda image, amount, how: ImageOps.equalize(image),
+    "Invert": lambda image, amount, how: ImageOps.invert(image),
+    "Posterize": lambda image, amount, how: _posterize(image, amount),
+    "Solarize": lambda image, amount, how: ImageOps.solarize(image, amount),
+    "SolarizeAdd": lambda image, amount, how: _solarize_add(image, amount),
+    "Color": lambda image, amount, how: ImageEnhance.Color(image).enhance(amount),
+    "Contrast": lambda image, amount, how: ImageEnhance.Contrast(image).enhance(amount),
+    "Brightness": lambda image, amount, how: ImageEnhance.Brightness(image).enhance(amount),
+    "Sharpness": lambda image, amount, how: ImageEnhance.Sharpness(image).enhance(amount),
+    "Desaturate": lambda image, amount, how: ImageEnhance.Color(image).enhance(1 - amount),
+    "GaussianBlur": lambda image, amount, how: image.filter(ImageFilter.GaussianBlur(amount)),
+    "GaussianBlurRand": lambda image, amount, how: image.filter(
+        ImageFilter.GaussianBlur(how.rng.uniform(0.1, amount))
+    ),
+    "Cutout": _cutout,
+    "Rotate": lambda image, amount, how: image.rotate(amount, how.resample, fillcolor=how.fill),
+    "ShearX": lambda image, amount, how: _affine(image, (1, amount, 0, 0, 1, 0), how),
+    "ShearY": lambda image, amount, how: _affine(image, (1, 0, 0, amount, 1, 0), how),
+    "TranslateX": lambda image, amount, how: _affine(image, (1, 0, amount * image.width, 0, 1, 0), how),
+    "TranslateY": lambda image, amount, how: _affine(image, (1, 0, 0, 0, 1, amount * image.height), how),
+    "TranslateXPixels": lambda image, amount, how: _affine(image, (1, 0, amount, 0, 1, 0), how),
+    "TranslateYPixels": lambda image, amount, how: _affine(image, (1, 0, 0, 0, 1, amount), how),
+}
+
+ENHANCEMENTS = ("Color", "Contrast", "Brightness", "Sharpness")
+
+
+class Scale(NamedTuple):
+    """How a level becomes an amount: from `low` at level 0 to `high` at the top level.
+
+    `signed`: the distance from `low` goes to either side at random. `whole`: `int` or `round`, where only whole
+    steps from `low` count. `within`: bounds of the amount, for levels above the top.
+    """
+
+    low: float
+    high: float
+    signed: bool = False
+    whole: Optional[Callable] = None
+    within: Tuple[float, float] = (-math.inf, math.inf)
+
+    def amount(self, share, rng):
+        """Return the amount for `share` of the top level."""
+        distance = (self.high - self.low) * share
+        if self.signed and rng.random() < 0.5:
+            distance = -distance
+        amount = self.low + (self.whole(distance) if self.whole else distance)
+        return min(self.within[1], max(self.within[0], amount))
+
+
+class Operations:
+    """Operations at levels.
+
+    Args:
+        scales: name -> `Scale`, or None for an operation that has no strength.
+        top_level: the level that a scale's `high` belongs to.
+        fill: RGB of the parts that an operation leaves empty.
+        filters: resampling filters of geometric operations, one of which is drawn for each.
+        shear_filters: those of shears, where they differ.
+    """
+
+    def __init__(self, scales, top_level, fill, filters=(NEAREST,), shear_filters=None):
+        self.scales = scales
+        self.names = tuple(scales)
+        self._top_level = top_level
+        self._fill = tuple(fill)
+        self._filters = filters
+        self._shear_filters = shear_filters or filters
+
+    def apply(self, image, name, level, rng):
+        """Return the Pillow `image` after the operation called `name` at `level`."""
+        scale = self.scales[name]
+        amount = None if scale is None else scale.amount(level / self._top_level, rng)
+        filters = self._shear_filters if name.startswith("Shear") else self._filters
+        resample = filters[0] if len(filters) == 1 else filters[rng.integers(len(filters))]
+        return _OPERATIONS[name](image, amount, _Drawing(self._fill, resample, rng))
+
+
+WITHOUT_STRENGTH = dict.fromkeys(("AutoContrast", "Equalize", "Invert"))
+
+# arXiv 1805.09501, table 6, levels 0..9: enhancements are 1 +- up to 0.9. As in PaddleClas, rotation is to the
+# left only.
+PAPER_SCALES = {
+    "ShearX": Scale(0, 0.3, signed=True),
+    "ShearY": Scale(0, 0.3, signed=True),
+    "TranslateX": Scale(0, 150 / 331, signed=True),
+    "TranslateY": Scale(0, 150 / 331, signed=True),
+    "Rotate": Scale(0, 30),
+    **dict.fromkeys(ENHANCEMENTS, Scale(1, 1.9, signed=True, within=(0, math.inf))),
+    "Posterize": Scale(8, 4, whole=round),
+    "Solarize": Scale(256, 0),
+    **WITHOUT_STRENGTH,
+    "Cutout": Scale(0, 20, whole=round),
+}
+PAPER_TOP_LEVEL = 9
