@@ -164,14 +164,19 @@ def array_copy(size, threads):
 
 
 def environment():
-    """Return what the times depend on, as one line."""
+    """Return what the times of a network depend on, as one line."""
     import paddle
 
-    from .inference.cores import physical_cores
+    return f"{machine()}, Paddle {paddle.__version__}, oneDNN on"
+
+
+def machine():
+    """Return the processor and its cores, as one line."""
+    from .cores import physical_cores
 
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
         lines = info.read_text().splitlines()
         cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return f"{cpu}, {physical_cores()} physical cores, Paddle {paddle.__version__}, oneDNN on"
+    return f"{cpu}, {physical_cores()} physical cores"

@@ -24,16 +24,24 @@ class ImageDataset:
     def __len__(self):
         return len(self.image_list)
 
+    def read(self, index):
+        """Return the bytes of the image file of entry `index`. Raises DataError naming the file."""
+        return read_bytes(self.image_list.path(index))
+
     def sample(self, index, epoch=0, size=None):
         """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`; `size` as in `sampler.Plan`.
 
         Raises:
             DataError: the file cannot be read, decoded or transformed; it is named with the reason.
         """
-        path = self.image_list.path(index)
-        data = read_bytes(path)
+        image, label = self.prepare(index, epoch, size)
+        return self.transforms.finish(image[None])[0], label
+
+    def prepare(self, index, epoch=0, size=None):
+        """Like `sample`, but with the image as `Compose.prepare` returns it."""
+        data = self.read(index)
         try:
-            image = self.transforms(data, np.random.default_rng([self.seed, epoch, index]), size)
+            image = self.transforms.prepare(data, np.random.default_rng([self.seed, epoch, index]), size)
         except DataError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise DataError(f"{self.image_list.path(index)}: {error}") from None
         return image, self.image_list.label(index)

@@ -18,9 +18,10 @@ grey in silence and ignores the orientation of WebP and TIFF), and Pillow says w
 
 import io
 import os
+import struct
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, DataError
 
@@ -34,6 +35,13 @@ except ImportError:
     cv2 = None
 
 BACKENDS = ("cv2", "pil")
+_STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_CV2_FLAGS = cv2 and {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
 
 
 def check_backend(name):
@@ -48,13 +56,15 @@ def check_backend(name):
     return backend
 
 
-def decode_image(data, to_rgb=True, backend="cv2"):
+def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     """Decode the bytes of an image file.
 
     Args:
         data: content of the file.
         to_rgb: RGB channel order; False gives BGR.
         backend: "cv2" or "pil".
+        shrink: 2, 4 or 8 decodes a JPEG file at that part of its width and height, rounded up, which takes
+            less time (libjpeg leaves fine coefficients out); for JPEG files only, see `jpeg_size`.
 
     Returns:
         uint8 array (H, W, 3).
@@ -65,11 +75,44 @@ def decode_image(data, to_rgb=True, backend="cv2"):
     if not data:
         raise DataError("the file is empty (0 bytes)")
     if backend == "cv2" and _is_complete_jpeg_or_png(data):
-        image = _decode_cv2(data)
+        image = _decode_cv2(data, shrink)
         if image is not None:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
-    image = _decode_pil(data)
+    image = _decode_pil(data, shrink)
     return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
+
+
+def jpeg_size(data):
+    """Return (width, height) of the upright picture in a JPEG file, from its header alone; None for other data.
+
+    Of the segments of a file (ITU-T T.81, annex B) a start of frame holds the size of the stored picture, and
+    "Exif" whether it has to be turned.
+    """
+    turned, start = False, 2
+    while data[:2] == b"\xff\xd8" and start + 9 <= len(data) and data[start] == 0xFF:
+        kind, length = data[start + 1], int.from_bytes(data[start + 2 : start + 4], "big")
+        if kind in _STARTS_OF_FRAME:
+            height, width = struct.unpack_from(">HH", data, start + 5)
+            return (height, width) if turned else (width, height)
+        if data[start + 4 : start + 10] == b"Exif\0\0":
+            turned = _exif_orientation(data[start + 10 : start + 2 + length]) >= 5
+        start += 2 + length
+    return None
+
+
+def _exif_orientation(tiff):
+    """Return the orientation 1..8 in the bytes of an Exif segment, 1 where there is none."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    try:
+        (directory,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
+            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == ExifTags.Base.Orientation:
+                return value
+    except struct.error:  # cut short
+        pass
+    return 1
 
 
 def read_bytes(path):
@@ -96,18 +139,20 @@ def _is_complete_jpeg_or_png(data):
     return data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
 
 
-def _decode_cv2(data):
+def _decode_cv2(data, shrink):
     """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS[shrink])
     except cv2.error:
         return None
 
 
-def _decode_pil(data):
+def _decode_pil(data, shrink):
     """Return RGB uint8 (H, W, 3). Raises DataError."""
     try:
         with Image.open(io.BytesIO(data)) as file:
+            if shrink > 1:
+                file.draft(None, (file.width // shrink, file.height // shrink))
             image = ImageOps.exif_transpose(file)
             if image.mode.startswith("I"):
                 return _from_16_bit_grey(np.asarray(image))

@@ -177,21 +177,6 @@ def test_evaluation_raises(folder, workers):
         assert str(error.value).startswith(f"{folder / '12.png'}: not an image")
 
 
-def test_inference_records(folder):
-    spoil(folder, 0, 1, 5)
-    batches = list(BatchLoader(dataset(folder), BatchSampler(COUNT, 2), on_bad="record").epoch(0))
-    assert len(batches) == 13
-    assert batches[0].images.shape == (0, 0, 0, 0)
-    assert [index for index, _ in batches[0].failed] == [0, 1]
-    assert batches[2].indices.tolist() == [4]
-    assert batches[2].failed[0][0] == 5
-    assert "not an image" in batches[2].failed[0][1]
-    rows = sorted(
-        [i for b in batches for i in b.indices.tolist()] + [i for b in batches for i, _ in b.failed]
-    )
-    assert rows == list(range(COUNT))
-
-
 @pytest.mark.parametrize("workers", [0, 1])
 def test_images_of_two_sizes(folder, workers):
     Image.new("RGB", (24, 20)).save(folder / "6.png")
@@ -226,6 +211,41 @@ def test_close_ends_the_workers(folder):
     assert multiprocessing.active_children() == []
 
 
+def test_an_epoch_that_is_left_early_spoils_nothing(folder):
+    """Workers may still be at its batches when the next one begins, or it may be held on to."""
+    ops = [*TRAIN_OPS[:2], ("NormalizeImage", {"order": ""})]
+    mix = build_batch_transforms([("MixupOperator", {"alpha": 0.5})], 3)
+    for transforms in (None, mix):
+        sampler = BatchSampler(COUNT, 3, shuffle=True)
+        expected = bits(BatchLoader(dataset(folder, ops), sampler, 0, transforms), 1)
+        with BatchLoader(dataset(folder, ops), sampler, 2, transforms) as loader:
+            held = []
+            for start in (0, 2, 5):
+                held.append(loader.epoch(0, start))
+                next(held[-1])
+                assert bits(loader, 1) == expected
+            kept = [batch.images for batch in loader.epoch(1)]
+            assert [images.tobytes() for images in kept] == [images for _, images, *_ in expected]
+
+
+def test_a_batch_of_an_epoch_that_was_left_goes_nowhere(folder):
+    """One worker is long at image 1 when its epoch ends; the other has read image 6 before it is done."""
+    Image.new("L", (6000, 6000)).save(folder / "1.png")
+    ops = [*TRAIN_OPS[:2], ("NormalizeImage", {"order": ""})]
+    sampler = BatchSampler(COUNT, 1)
+    expected = bits(BatchLoader(dataset(folder, ops), sampler), 0, start=5)
+    with BatchLoader(dataset(folder, ops), sampler, 2) as loader:
+        next(loader.epoch(0, start=2))  # both are up
+        batches = loader.epoch(0)
+        next(batches)
+        batches.close()
+        batches = loader.epoch(0, start=5)
+        first = next(batches)
+        time.sleep(1)
+        rest = [(batch.number, batch.images.tobytes()) for batch in batches]
+    assert [(first.number, first.images.tobytes()), *rest] == [row[:2] for row in expected]
+
+
 def test_a_killed_worker_is_reported(folder):
     with BatchLoader(dataset(folder), BatchSampler(COUNT, 1), 1) as loader:
         batches = loader.epoch(0)
@@ -242,8 +262,11 @@ import numpy as np
 from ppcls_light.data import *
 
 class ProcessId:
-    def __call__(self, data, rng, size=None):
+    def prepare(self, data, rng, size=None):
         return np.full((3, 1, 1), os.getpid(), np.float32)
+
+    def finish(self, images):
+        return images
 
 def main():
     # A shell starts its background jobs with SIGINT ignored, which is inherited.

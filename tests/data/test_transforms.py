@@ -210,6 +210,56 @@ def test_normalise_is_the_formula(photo):
     np.testing.assert_allclose(chw, expected.transpose(2, 0, 1), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("with_cv2", [True, False])
+def test_a_batch_is_normalised_to_the_same_bits_as_each_image(monkeypatch, with_cv2):
+    if not with_cv2:
+        monkeypatch.setattr("ppcls_light.data.transforms.cv2", None)
+    op = NormalizeImage(order="")
+    scale, mean, std = np.float32(1 / 255), op.mean, op.std
+    for shape in ((3, 37, 21, 3), (2, 1, 1, 3), (2, 1, 5, 3), (2, 5, 1, 3), (0, 4, 4, 3)):
+        batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+        expected = ((batch.astype(np.float32) * scale - mean) / std).transpose(0, 3, 1, 2)
+        out = op.batch(batch)
+        assert out.dtype == np.float32
+        assert out.flags.c_contiguous
+        assert np.array_equal(out, expected)
+        for image, normalised in zip(batch, out):
+            assert np.array_equal(op(image).transpose(2, 0, 1), normalised)
+        assert np.array_equal(op.batch(batch[:, :, ::-1]), expected[..., ::-1])
+
+
+NORMALISE = ("NormalizeImage", {"order": ""})
+
+
+@pytest.mark.parametrize(
+    ("ops", "dtype"),
+    [
+        ([NORMALISE], np.uint8),
+        ([NORMALISE, ("ToCHWImage", None)], np.uint8),
+        ([("ToCHWImage", None), ("NormalizeImage", {"order": "chw"})], np.float32),
+        ([("NormalizeImage", {"order": "", "output_fp16": True})], np.float32),
+        ([("NormalizeImage", {"order": "", "channel_num": 4})], np.float32),
+        ([NORMALISE, NORMALISE], np.float32),
+        ([("ResizeImage", {"size": 8})], np.float32),
+        ([], np.float32),
+    ],
+)
+def test_what_a_worker_hands_on_and_what_becomes_of_it(photo, ops, dtype):
+    transforms = build_transforms(ops)
+    prepared = transforms.prepare(photo)
+    assert prepared.dtype == dtype
+    assert prepared.shape == (photo.shape if dtype == np.uint8 else transforms(photo).shape)
+    expected = photo
+    for op in transforms.ops:
+        expected = op(expected)
+    if not any(name == "ToCHWImage" for name, _ in ops):
+        expected = expected.transpose(2, 0, 1)
+    (finished,) = transforms.finish(prepared[None])
+    assert finished.dtype == np.float32
+    assert np.array_equal(finished, expected.astype(np.float32))
+    assert np.array_equal(transforms(photo), finished)
+
+
 def test_normalise_options(photo):
     out = NormalizeImage(scale=1.0, mean=[1, 2, 3], std=[2, 4, 5], order="", output_fp16=True, channel_num=4)(
         photo
