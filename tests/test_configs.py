@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppcls_light.config import learning, load_config, schema
+from ppcls_light.config import learning, load_config, reading, schema
 from ppcls_light.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -17,6 +17,8 @@ FAMILIES = {
     "micronet": "MicroNet_",
 }
 VARIANTS = [path for path in FILES if path.parent.name in FAMILIES]
+TORCH_AMP = schema.AMPConfig(level="O1", scale_loss=65536.0, use_dynamic_loss_scaling=True)
+JITTER = {"ColorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}}
 
 
 def by_name(path):
@@ -66,9 +68,10 @@ def test_recipe_of_pplcnet(name, coeff, augment):
     config = load_config(CONFIGS / "pplcnet" / f"{name}.yaml")
     assert config.Global.epochs == 360
     assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=0.8, warmup_epoch=5), regularizer=learning.Regularizer("L2", coeff)
+        lr=learning.Cosine(learning_rate=0.8, warmup_epoch=5, base_batch_size=4 * 512),
+        regularizer=learning.Regularizer("L2", coeff),
     )
-    assert config.DataLoader.Train.sampler == schema.SamplerConfig(512, shuffle=True)
+    assert config.DataLoader.Train.sampler == reading.SamplerConfig(512, shuffle=True)
     names = [op.name for op in config.DataLoader.Train.dataset.transform_ops]
     assert names == [
         "DecodeImage",
@@ -100,13 +103,21 @@ def test_recipe_of_fasternet(name, weight_decay, magnitude, mixup, clip, learnin
     assert config.Global.epochs == 300
     assert config.Optimizer == learning.AdamW(
         lr=learning.Cosine(
-            learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5, by_epoch=True
+            learning_rate=learning_rate,
+            warmup_epoch=20,
+            warmup_start_lr=1e-6,
+            eta_min=1e-5,
+            by_epoch=True,
+            base_batch_size=8 * batch,
         ),
         weight_decay=weight_decay,
         clip_grad=clip,
     )
     train = config.DataLoader.Train
-    assert train.sampler == schema.SamplerConfig(batch, drop_last=True, shuffle=True)
+    assert train.sampler == reading.SamplerConfig(
+        batch, drop_last=True, shuffle=True, size_schedule="192_280"
+    )
+    assert config.AMP == TORCH_AMP
     expected = None if magnitude is None else {"config_str": f"rand-m{magnitude}-mstd0.5-inc1"}
     assert dict(train.dataset.transform_ops).get("TimmAutoAugment") == expected
     assert train.dataset.batch_transform_ops[0].params == {
@@ -135,14 +146,18 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
     assert config.Global.epochs == 300
     assert config.Global.image_shape == (3, 256, 256)
     assert config.Optimizer == learning.AdamW(
-        lr=learning.Cosine(learning_rate=0.006, warmup_epoch=20, eta_min=1e-6),
+        lr=learning.Cosine(learning_rate=0.006, warmup_epoch=20, eta_min=1e-6, base_batch_size=4096),
         weight_decay=0.05,
         one_dim_param_no_weight_decay=True,
     )
     train = config.DataLoader.Train
-    assert train.sampler == schema.SamplerConfig(512, drop_last=True, shuffle=True)
-    expected = {"config_str": "rand-m9-mstd0.5-inc1"} if rand_augment else None
-    assert dict(train.dataset.transform_ops).get("TimmAutoAugment") == expected
+    assert train.sampler == reading.MultiScaleSamplerConfig([256, 160, 192, 288, 320], first_bs=256)
+    assert 8 * train.sampler.batch_size * config.Global.update_freq == config.Optimizer.lr.base_batch_size
+    assert config.EMA.decay == 0.9995
+    assert config.AMP == TORCH_AMP
+    augment = {"TimmAutoAugment": {"config_str": "rand-m9-mstd0.5-inc1"}} if rand_augment else JITTER
+    ops = dict(train.dataset.transform_ops)
+    assert {name: ops[name] for name in ops if name in ("TimmAutoAugment", "ColorJitter")} == augment
     assert bool(train.dataset.batch_transform_ops) == mixing
     evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
     assert evaluation["ResizeImage"] == {"resize_short": 292, "interpolation": "bicubic", "backend": "pil"}
@@ -163,10 +178,10 @@ def test_recipe_of_micronet(name, coeff, warmup):
     config = load_config(CONFIGS / "micronet" / f"{name}.yaml")
     assert config.Global.epochs == 600
     assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=0.2, warmup_epoch=warmup),
+        lr=learning.Cosine(learning_rate=0.2, warmup_epoch=warmup, base_batch_size=4 * 128),
         regularizer=learning.Regularizer("L2", coeff),
     )
-    assert config.DataLoader.Train.sampler == schema.SamplerConfig(128, shuffle=True)
+    assert config.DataLoader.Train.sampler == reading.SamplerConfig(128, shuffle=True)
     assert config.Loss.Train == [learning.CELoss(1.0)]
     ops = config.DataLoader.Train.dataset.transform_ops
     assert [op.name for op in ops] == ["DecodeImage", "RandCropImage", "RandFlipImage", "NormalizeImage"]

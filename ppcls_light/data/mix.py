@@ -1,11 +1,11 @@
 """Transforms of a whole training batch that mix images and, in the same proportion, their labels."""
 
-from typing import Any, Dict
+from typing import Annotated, Any, Dict, Literal, Optional, Tuple
 
 import numpy as np
 
 from ..config.check import bind_plain
-from ..config.types import PositiveFloat
+from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Range
 from ..errors import ConfigError
 from ..registry import BATCH_TRANSFORMS
 
@@ -17,11 +17,21 @@ def build_batch_transforms(ops, class_num):
         ConfigError: an unknown name or parameter, or a value of the wrong type or range.
     """
     ops = [_build(name, params) for name, params in ops or ()]
+    for op in _with_inner(ops):
+        if getattr(op, "num_classes", None) not in (None, class_num):
+            raise ConfigError(
+                f"num_classes {op.num_classes} is not Arch.class_num {class_num}; leave num_classes out"
+            )
     return BatchTransforms(ops, class_num) if ops else None
 
 
 def _build(name, params):
     return bind_plain(BATCH_TRANSFORMS.get(name), dict(params or {}), name)
+
+
+def _with_inner(ops):
+    """Return `ops` and those that an `OpSampler` among them chooses from."""
+    return [inner for op in ops for inner in (op, *getattr(op, "ops", ()))]
 
 
 class BatchTransforms:
@@ -31,6 +41,11 @@ class BatchTransforms:
         self.ops = list(ops)
         self.class_num = class_num
 
+    @property
+    def label_smoothing(self):
+        """The most that one of the operations smooths the labels."""
+        return max(getattr(op, "label_smoothing", 0.0) for op in _with_inner(self.ops))
+
     def __call__(self, images, labels, rng):
         labels = np.eye(self.class_num, dtype=np.float32)[labels]
         for op in self.ops:
@@ -39,6 +54,7 @@ class BatchTransforms:
 
 
 def _mix(values, order, share):
+    """Return `share` of `values` (N, ...) and the rest of `values[order]`; `share`: one number or a mask (H, W)."""
     share = np.float32(share)
     return share * values + (1 - share) * values[order]
 
@@ -72,20 +88,162 @@ class CutmixOperator:
 
     def __call__(self, images, labels, rng):
         order = rng.permutation(len(images))
-        height, width = images.shape[2:]
-        side = np.sqrt(1 - rng.beta(self.alpha, self.alpha))
-        top, bottom = _span(height, int(height * side), rng)
-        left, right = _span(width, int(width * side), rng)
+        rows, columns = _box(images.shape[2:], rng.beta(self.alpha, self.alpha), rng)
         mixed = images.copy()
-        mixed[:, :, top:bottom, left:right] = images[order, :, top:bottom, left:right]
-        share = 1 - (bottom - top) * (right - left) / (height * width)
-        return mixed, _mix(labels, order, share)
+        mixed[:, :, rows, columns] = images[order, :, rows, columns]
+        return mixed, _mix(labels, order, 1 - _area(rows, columns) / images[0, 0].size)
+
+
+def _box(shape, share, rng):
+    """Return the rows and columns, as slices, of a box with 1 - `share` of an image of `shape` (H, W).
+
+    Its centre is uniform; what lies outside of the image is cut off.
+    """
+    side = np.sqrt(1 - share)
+    return tuple(_span(length, int(length * side), rng) for length in shape)
 
 
 def _span(length, cut, rng):
-    """Return the ends of a stretch of `cut` pixels with a random centre, clipped to 0..length."""
     centre = rng.integers(length)
-    return max(0, centre - cut // 2), min(length, centre + cut // 2)
+    return slice(max(0, centre - cut // 2), min(length, centre + cut // 2))
+
+
+def _area(rows, columns):
+    return (rows.stop - rows.start) * (columns.stop - columns.start)
+
+
+@BATCH_TRANSFORMS.register()
+class FmixOperator:
+    """FMix (Harris et al., arXiv 2002.12047, section 4): two images share the picture along a random contour.
+
+    One mask for the whole batch: low-frequency noise, cut at the height that gives the first image lambda of
+    the pixels. The labels are mixed by the mean of the mask.
+
+    Args:
+        alpha: lambda is from Beta(alpha, alpha).
+        decay_power: amplitudes of the noise fall with frequency to this power; larger is smoother.
+        max_soft: half the share of the pixels over which the mask goes from 1 to 0 gradually.
+        reformulate: lambda from Beta(alpha + 1, alpha) instead (Huszar's form of mixup).
+    """
+
+    def __init__(
+        self,
+        alpha: PositiveFloat = 1.0,
+        decay_power: NonNegativeFloat = 3.0,
+        max_soft: Annotated[float, Range(0, 0.5)] = 0.0,
+        reformulate: bool = False,
+    ):
+        self.alpha, self.decay_power = alpha, decay_power
+        self.max_soft, self.reformulate = max_soft, reformulate
+
+    def __call__(self, images, labels, rng):
+        order = rng.permutation(len(images))
+        share = rng.beta(self.alpha + self.reformulate, self.alpha)
+        mask = self.mask(images.shape[2:], share, rng)
+        return _mix(images, order, mask), _mix(labels, order, mask.mean())
+
+    def mask(self, shape, share, rng):
+        """Draw a float32 mask of `shape` (H, W), 0 to 1, whose mean is `share` to the pixel."""
+        noise = _low_frequency_noise(shape, self.decay_power, rng)
+        place = np.empty(noise.size)  # of each pixel when the highest comes first, in pixels
+        place[np.argsort(noise, axis=None)[::-1]] = np.arange(noise.size) + 0.5
+        above = share * noise.size - place
+        soft = min(self.max_soft, share, 1 - share) * noise.size
+        mask = np.clip(0.5 + above / (2 * soft), 0, 1) if soft else above > 0
+        return mask.reshape(shape).astype(np.float32)
+
+
+def _low_frequency_noise(shape, decay_power, rng):
+    height, width = shape
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    amplitude = np.maximum(frequency, 1 / max(shape)) ** -decay_power
+    spectrum = amplitude * (rng.normal(size=frequency.shape) + 1j * rng.normal(size=frequency.shape))
+    return np.fft.irfft2(spectrum, shape)
+
+
+@BATCH_TRANSFORMS.register()
+class MixupCutmixHybrid:
+    """mixup or CutMix, drawn anew for each batch, pair or image; PaddleClas' and timm's parameters and meaning.
+
+    An image is mixed with the one as far from the end of the batch as it is from the beginning. An odd batch
+    is fine: the one in its middle stays as it is.
+
+    Args:
+        mixup_alpha, cutmix_alpha: of the Beta distributions; 0 turns one of the two off.
+        cutmix_minmax: [low, high] of the box's sides as shares of the image's; turns CutMix on. The box then
+            lies inside the image, and cutmix_alpha is not used.
+        prob: probability of mixing at all.
+        switch_prob: probability of CutMix where both are on.
+        mode: what has a draw of its own: the whole "batch", each "pair" (both get the other's part), or each
+            image ("elem").
+        correct_lam: mix the labels by the area of the box inside the image; False: by the lambda drawn.
+        label_smoothing: of the mixed labels. `CELoss.epsilon` smooths them once more: set one of the two to 0.
+        num_classes: accepted from PaddleClas; it can only be Arch.class_num.
+    """
+
+    def __init__(
+        self,
+        mixup_alpha: NonNegativeFloat = 1.0,
+        cutmix_alpha: NonNegativeFloat = 0.0,
+        cutmix_minmax: Optional[Tuple[Probability, Probability]] = None,
+        prob: Probability = 1.0,
+        switch_prob: Probability = 0.5,
+        mode: Literal["batch", "pair", "elem"] = "batch",
+        correct_lam: bool = True,
+        label_smoothing: Probability = 0.1,
+        num_classes: Optional[PositiveInt] = None,
+    ):
+        if cutmix_minmax is not None and cutmix_minmax[0] > cutmix_minmax[1]:
+            raise ConfigError(f"cutmix_minmax is a range [low, high]; got {list(cutmix_minmax)}")
+        if not (mixup_alpha or cutmix_alpha or cutmix_minmax):
+            raise ConfigError("mixup_alpha and cutmix_alpha are both 0; leave the op out to mix nothing")
+        self.mixup_alpha, self.cutmix_minmax = mixup_alpha, cutmix_minmax
+        self.cutmix_alpha = cutmix_alpha if cutmix_minmax is None else 1.0
+        self.prob, self.switch_prob, self.mode = prob, switch_prob, mode
+        self.correct_lam, self.label_smoothing, self.num_classes = correct_lam, label_smoothing, num_classes
+
+    def __call__(self, images, labels, rng):
+        count = len(images)
+        mixed, shares = images.copy(), np.ones((count, 1), np.float32)
+        if self.mode == "batch":
+            groups = [slice(None)]
+        elif self.mode == "pair":
+            groups = [[i, count - 1 - i] for i in range(count // 2)]
+        else:
+            groups = [[i] for i in range(count)]
+        for group in groups:
+            mixed[group], shares[group] = self._draw(images[group], images[::-1][group], rng)
+        labels = shares * labels + (1 - shares) * labels[::-1]
+        return mixed, (1 - self.label_smoothing) * labels + np.float32(self.label_smoothing / labels.shape[1])
+
+    def _draw(self, images, partners, rng):
+        """Return `images` mixed with `partners` and the share that they keep, all by one draw."""
+        if rng.random() >= self.prob:
+            return images, 1.0
+        both = self.mixup_alpha > 0 and self.cutmix_alpha > 0
+        if self.cutmix_alpha > 0 and (not both or rng.random() < self.switch_prob):
+            return self._cutmix(images, partners, rng)
+        share = np.float32(rng.beta(self.mixup_alpha, self.mixup_alpha))
+        return share * images + (1 - share) * partners, share
+
+    def _cutmix(self, images, partners, rng):
+        shape = images.shape[2:]
+        share = rng.beta(self.cutmix_alpha, self.cutmix_alpha)
+        if self.cutmix_minmax is None:
+            rows, columns = _box(shape, share, rng)
+        else:
+            rows, columns = (self._inner_span(length, rng) for length in shape)
+        mixed = images.copy()
+        mixed[:, :, rows, columns] = partners[:, :, rows, columns]
+        if self.correct_lam or self.cutmix_minmax is not None:
+            share = 1 - _area(rows, columns) / images[0, 0].size
+        return mixed, share
+
+    def _inner_span(self, length, rng):
+        low, high = (int(length * bound) for bound in self.cutmix_minmax)
+        cut = rng.integers(low, high, endpoint=True)
+        start = rng.integers(length - cut, endpoint=True)
+        return slice(start, start + cut)
 
 
 @BATCH_TRANSFORMS.register()
@@ -106,7 +264,7 @@ class OpSampler:
             self.ops.append(_build(name, params))
             self.probabilities.append(probability)
         total = sum(self.probabilities)
-        if not self.ops or min(self.probabilities) < 0 or total > 1 + 1e-9:
+        if not self.ops or not (min(self.probabilities) >= 0 and total <= 1 + 1e-9):
             raise ConfigError(
                 f"prob of the operators must be from 0 to 1 and add up to at most 1; got {total:g}"
             )

@@ -1,6 +1,7 @@
 """Which samples make up the batches of an epoch, as a function of the seed, the epoch and the rank."""
 
 import math
+import re
 from typing import NamedTuple, Optional, Tuple
 
 import numpy as np
@@ -19,6 +20,82 @@ class Plan(NamedTuple):
     size: Optional[Tuple[int, int]] = None
 
 
+class SizeSchedule(NamedTuple):
+    """Progressive resizing: images of `size` x `size` pixels before epoch `until` (from 0), then full size.
+
+    FasterNet's authors write it as "192_280" (JierunChen/FasterNet, cfg/*.yaml, `multi_scale`).
+    """
+
+    size: int
+    until: int
+
+    @classmethod
+    def parse(cls, text):
+        """Read "SIZE_EPOCH".
+
+        Raises:
+            ConfigError: `text` is anything else.
+        """
+        match = re.fullmatch(r"([1-9][0-9]{0,8})_([1-9][0-9]{0,8})", str(text))
+        if match is None:
+            raise ConfigError(
+                f"'{text}' is no size schedule; write SIZE_EPOCH, for example 192_280 for images of 192 pixels "
+                "before epoch 280"
+            )
+        return cls(*map(int, match.groups()))
+
+    def at(self, epoch):
+        """Return the (width, height) of the images of `epoch`, None for the transforms' own."""
+        return (self.size, self.size) if epoch < self.until else None
+
+
+class SampleOrder:
+    """The order of the samples in an epoch, the same on every rank.
+
+    Args:
+        length: number of samples.
+        shuffle: a new order each epoch; False keeps the list's.
+        seed: of the order.
+        labels: int (length,); an epoch then has every class that occurs equally often, about `length` samples
+            in all, whatever `shuffle` says. Each run of as many samples as there are classes has one of each.
+            A class begins anew, in another order, when all of its images were drawn; of a class that has more
+            than its share, other images come in other epochs.
+        world_size: balanced epochs are lengthened by whole rounds until they divide among the ranks.
+    """
+
+    def __init__(self, length, shuffle, seed, labels=None, world_size=1):
+        self.length, self.shuffle, self.seed = length, shuffle, seed
+        self._members = None
+        if labels is not None:
+            self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+            rounds = math.ceil(length / len(self._members))
+            while rounds * len(self._members) % world_size:
+                rounds += 1
+            self.length = rounds * len(self._members)
+
+    def __len__(self):
+        return self.length
+
+    def __call__(self, epoch):
+        """Return the int64 (len(self),) order of `epoch`."""
+        rng = np.random.default_rng([self.seed, epoch])
+        if self._members is not None:
+            return self._balanced(rng)
+        order = np.arange(self.length)
+        if self.shuffle:
+            rng.shuffle(order)
+        return order
+
+    def _balanced(self, rng):
+        classes = len(self._members)
+        rounds = self.length // classes
+        drawn = np.empty((rounds, classes), np.int64)
+        for column, members in enumerate(self._members):
+            times = math.ceil(rounds / len(members))
+            drawn[:, column] = np.concatenate([rng.permutation(members) for _ in range(times)])[:rounds]
+        return rng.permuted(drawn, axis=1).ravel()
+
+
 class BatchSampler:
     """Which samples make up each batch of an epoch on one rank.
 
@@ -33,6 +110,8 @@ class BatchSampler:
         rank, world_size: this process among all.
         pad: training: samples from the start of the order are repeated until all ranks have equally many
             (as PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
+        balance: labels int (length,) of the samples: see `SampleOrder`. None: each sample once.
+        size_schedule: a `SizeSchedule`, or None for the transforms' own size throughout.
 
     Raises:
         ConfigError: `drop_last` leaves no batch at all.
@@ -48,9 +127,13 @@ class BatchSampler:
         rank=0,
         world_size=1,
         pad=True,
+        balance=None,
+        size_schedule=None,
     ):
-        self.length, self.batch_size, self.shuffle, self.drop_last = length, batch_size, shuffle, drop_last
-        self.seed, self.rank, self.world_size, self.pad = seed, rank, world_size, pad
+        self.order = SampleOrder(length, shuffle, seed, balance, world_size)
+        self.batch_size, self.drop_last, self.pad = batch_size, drop_last, pad
+        self.rank, self.world_size = rank, world_size
+        self.size_schedule = size_schedule
         if drop_last and self._share() < batch_size:
             raise ConfigError(
                 f"{length} images on {world_size} process(es) do not fill one batch of {batch_size}; "
@@ -63,15 +146,83 @@ class BatchSampler:
 
     def batches(self, epoch):
         """Return the batches of `epoch` on this rank: a list of `Plan`s."""
-        order = np.arange(self.length)
-        if self.shuffle:
-            np.random.default_rng([self.seed, epoch]).shuffle(order)
+        order = self.order(epoch)
         if self.pad:
-            order = np.resize(order, math.ceil(self.length / self.world_size) * self.world_size)
+            order = np.resize(order, self._share() * self.world_size)
         own = order[self.rank :: self.world_size]
-        return [Plan(own[i * self.batch_size : (i + 1) * self.batch_size]) for i in range(len(self))]
+        size = self.size_schedule.at(epoch) if self.size_schedule else None
+        return [Plan(own[i * self.batch_size : (i + 1) * self.batch_size], size) for i in range(len(self))]
 
     def _share(self):
         if self.pad:
-            return math.ceil(self.length / self.world_size)
-        return len(range(self.rank, self.length, self.world_size))
+            return math.ceil(len(self.order) / self.world_size)
+        return len(range(self.rank, len(self.order), self.world_size))
+
+
+class MultiScaleSampler:
+    """Batches of several image sizes with about equally many pixels each (PaddleClas' MultiScaleSampler).
+
+    The idea is MobileViT's (Mehta and Rastegari, arXiv 2110.02178, section 3.2): each batch has one size, drawn
+    uniformly, and the more images the smaller they are. Which sizes an epoch has is drawn once, their order
+    anew for each epoch: all epochs have equally many batches, as the learning rate needs it, and a step has
+    the same size on every rank. The last batch is filled up from the start of the order.
+
+    Args:
+        length: number of samples.
+        scales: sides, or [width, height], in pixels. The first is the one of batches of `first_bs`.
+        first_bs: batch size per rank at the first scale.
+        divided_factor: sizes are rounded down to multiples of it.
+        shuffle, seed, rank, world_size, balance: as in `BatchSampler`.
+
+    Raises:
+        ConfigError: no scale, or one smaller than `divided_factor`; `first_bs` is more than there are samples.
+    """
+
+    def __init__(
+        self,
+        length,
+        scales,
+        first_bs,
+        divided_factor=32,
+        shuffle=True,
+        seed=0,
+        rank=0,
+        world_size=1,
+        balance=None,
+    ):
+        self.order = SampleOrder(length, shuffle, seed, balance, world_size)
+        self.seed, self.rank, self.world_size = seed, rank, world_size
+        pairs = [(scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales]
+        if not pairs or min(map(min, pairs)) < divided_factor:
+            raise ConfigError(
+                f"scales are sizes of at least divided_factor, {divided_factor} pixels; for example "
+                f"scales: [{5 * divided_factor}, {6 * divided_factor}, {8 * divided_factor}]"
+            )
+        if first_bs * world_size > length:
+            raise ConfigError(
+                f"first_bs {first_bs} on {world_size} process(es) is more than the {length} images; lower it"
+            )
+        pixels = first_bs * math.prod(pairs[0])
+        self.sizes = [tuple(side // divided_factor * divided_factor for side in pair) for pair in pairs]
+        self.batch_sizes = [max(1, pixels // math.prod(size)) for size in self.sizes]
+        self._drawn = self._draw_scales(math.ceil(len(self.order) / world_size))
+
+    def __len__(self):
+        return len(self._drawn)
+
+    def batches(self, epoch):
+        """Return the batches of `epoch` on this rank: a list of `Plan`s."""
+        # The trailing number tells this stream from those of the order, the samples and the batches.
+        scales = np.random.default_rng([self.seed, epoch, 0, 2]).permutation(self._drawn)
+        ends = np.cumsum([self.batch_sizes[scale] for scale in scales])
+        own = np.resize(self.order(epoch), ends[-1] * self.world_size)[self.rank :: self.world_size]
+        parts = np.split(own, ends[:-1])
+        return [Plan(indices, self.sizes[scale]) for indices, scale in zip(parts, scales)]
+
+    def _draw_scales(self, share):
+        """Return indices of scales whose batches together have room for `share` samples."""
+        rng, drawn = np.random.default_rng([self.seed, 0, 0, 3]), []
+        while share > 0:
+            drawn.append(int(rng.integers(len(self.sizes))))
+            share -= self.batch_sizes[drawn[-1]]
+        return drawn

@@ -6,10 +6,10 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from ..errors import WeightsError
+from ..plain_pickle import PlainArray, reading
 from .convert import convert
 from .io import SUFFIXES, read_weights, write_weights
 from .load import KeyReport
-from .plain_pickle import PlainArray, reading
 from .torch_file import TorchTensor, Unknown, load_torch_file, reading_torch
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin")

@@ -8,8 +8,8 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..files import atomic_path
+from ..plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..registry import nearest
-from .plain_pickle import dump_plain_pickle, load_plain_pickle
 
 SUFFIXES = (".pdparams", ".safetensors")
 

@@ -118,6 +118,8 @@ def _explain(report, head_keys):
             f"the weights have {given} classes, Arch.class_num is {own}; set Arch.class_num={given}, "
             "or -o Global.reset_head=true to train a new head"
         )
+    if any("._fake_quant_" in key for key in report.unexpected):
+        return f"{report}; they are of quantization-aware training, as it was configured: -o Slim.quant.name=pact"
     return f"{report}; set Arch.name (and its options) to the network these weights were trained with"
 
 

@@ -21,8 +21,8 @@ from typing import ClassVar
 import numpy as np
 
 from ..errors import WeightsError
+from ..plain_pickle import PLAIN_GLOBALS, PlainUnpickler, reading
 from .io import widened
-from .plain_pickle import PLAIN_GLOBALS, PlainUnpickler, reading
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # the first of the stacked pickles
 _PROTOCOL_VERSION = 1001

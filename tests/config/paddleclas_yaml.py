@@ -1,7 +1,7 @@
-"""PaddleClas' YAML files for PP-LCNet and FasterNet, rebuilt: their sections, keys, values and notation.
+"""PaddleClas' YAML files for PP-LCNet, FasterNet and MicroNet, rebuilt: sections, keys, values and notation.
 
-`rebuild(name)` gives the content of ppcls/configs/ImageNet/{PPLCNet,FasterNet}/<name>.yaml, comments and
-blank lines aside: parsed by PyYAML the two are equal.
+`rebuild(name)` gives the content of ppcls/configs/ImageNet/{PPLCNet,FasterNet,MicroNet}/<name>.yaml, comments
+and blank lines aside: parsed by PyYAML the two are equal.
 """
 
 NORMALISE = """\
@@ -59,7 +59,7 @@ momentum: 0.9
 lr:
   name: Cosine
   learning_rate: {learning_rate}
-  warmup_epoch: 5
+{warmup}\
 regularizer:
   name: 'L2'
   coeff: {coeff}
@@ -95,6 +95,7 @@ Global:
 {use_dali}\
   image_shape: [3, 224, 224]
   save_inference_dir: ./inference
+{to_static}\
 {amp}\
 Arch:
   name: {arch}
@@ -103,7 +104,7 @@ Loss:
   Train:
     - CELoss:
         weight: 1.0
-        epsilon: 0.1
+{epsilon}\
   Eval:
     - CELoss:
         weight: 1.0
@@ -161,6 +162,7 @@ Metric:
 
 _PPLCNET = {
     "learning_rate": "0.8",
+    "warmup": "  warmup_epoch: 5\n",
     "coeff": "0.00003",
     "train_batch": 512,
     "train_workers": 4,
@@ -215,12 +217,20 @@ FASTERNET = {
     },
 }
 
+_OF_M3 = {"coeff": "4e-5", "warmup": "  warmup_epoch: 5\n", "decoder": "    backend: pil\n"}
+MICRONET = {
+    "MicroNet_M0": {},
+    "MicroNet_M2": {},
+    "MicroNet_M3": {**_OF_M3, "aspect": "    use_log_aspect: True\n"},
+}
+
 
 def rebuild(name):
     """Return the text of PaddleClas' <name>.yaml."""
     infer_ops = DECODE_CV2 + RESIZE_256 + CROP + NORMALISE.format(order="''") + "- ToCHWImage:\n"
-    fields = _pplcnet(name) if name in PPLCNET else _fasternet(name)
-    return FILE.format(**{"arch": name, **fields, "infer_ops": _indent(infer_ops, 4)})
+    family = {"PPL": _pplcnet, "Fas": _fasternet, "Mic": _micronet}[name[:3]]
+    common = {"arch": name, "epsilon": "        epsilon: 0.1\n", "to_static": "", "use_dali": ""}
+    return FILE.format(**{**common, "infer_ops": _indent(infer_ops, 4), **family(name)})
 
 
 def _pplcnet(name):
@@ -261,6 +271,37 @@ def _fasternet(name):
         "eval_ops": _indent(DECODE_PIL + resize + CROP + NORMALISE.format(order="'hwc'"), 8),
         "eval_batch": 1,
         "eval_workers": 0,
+    }
+
+
+def _micronet(name):
+    facts = {
+        "learning_rate": "0.2",
+        "coeff": "3e-5",
+        "warmup": "",
+        "decoder": "",
+        "aspect": "",
+        **MICRONET[name],
+    }
+    decode, by_pil = DECODE_CV2 + facts["decoder"], "    interpolation: bilinear\n    backend: pil\n"
+    normalise = NORMALISE.format(order="''")
+    crop = "- RandCropImage:\n    size: 224\n" + facts["aspect"] + by_pil
+    eval_ops = decode + RESIZE_256 + by_pil + CROP + normalise
+    return {
+        "epochs": 600,
+        "eval_during_train": True,
+        "to_static": "  to_static: False\n",
+        "amp": AMP.format(use_amp=False, level="O1"),
+        "epsilon": "",
+        "optimizer": _indent(MOMENTUM.format(**facts), 2),
+        "train_ops": _indent(decode + crop + FLIP + normalise, 8),
+        "batch_ops": "",
+        "train_batch": 128,
+        "train_workers": 8,
+        "eval_ops": _indent(eval_ops, 8),
+        "eval_batch": 256,
+        "eval_workers": 8,
+        "infer_ops": _indent(eval_ops + "- ToCHWImage:\n", 4),
     }
 
 

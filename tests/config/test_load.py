@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.config import dump_config, learning, load_config, schema
+from ppcls_light.config import dump_config, learning, load_config, reading, schema
 from ppcls_light.errors import ConfigError
 
 paddleclas = runpy.run_path(str(Path(__file__).with_name("paddleclas_yaml.py")))
-PADDLECLAS_FILES = [*paddleclas["PPLCNET"], *paddleclas["FASTERNET"]]
+PADDLECLAS_FILES = [*paddleclas["PPLCNET"], *paddleclas["FASTERNET"], *paddleclas["MICRONET"]]
 
 MINIMAL = """\
 Arch:
@@ -72,7 +72,7 @@ def test_paddleclas_files_load_unchanged(theirs):
     assert [op.name for op in config.Infer.transforms][-1] == "ToCHWImage"
     assert config.Infer.PostProcess.topk == 5
     assert config.Metric.Eval[0].ks() == [1, 5]
-    assert config.Loss.Train == [learning.CELoss(1.0, 0.1)]
+    assert config.Loss.Train == [learning.CELoss(1.0, None if name.startswith("MicroNet") else 0.1)]
     assert config.Loss.Eval == [learning.CELoss(1.0, None)]
 
 
@@ -254,7 +254,7 @@ def test_typos_of_overrides_name_the_option_and_the_nearest_key(write, override,
 
 def test_gradient_clipping_and_penalties_that_contradict_each_other(write):
     both = fault(write(MINIMAL), "Optimizer.clip_norm=1", "Optimizer.clip_grad=1")
-    assert "config.yaml:3: Optimizer: clip_norm and clip_grad are both given" in both
+    assert "config.yaml:3: Optimizer: clip_grad and clip_norm are both given" in both
     both = fault(write(MINIMAL), "Optimizer.weight_decay=0.1", "Optimizer.regularizer={name: L2, coeff: 0.1}")
     assert "Optimizer: regularizer and weight_decay are both given; keep one" in both
 
@@ -307,3 +307,69 @@ def test_where_names_the_place_of_a_value_or_of_what_is_above_it(write):
     assert config.where("DataLoader.Train.dataset.transform_ops.1.RandCropImage").endswith("config.yaml:12")
     assert config.where("Global.epochs") == "-o Global.epochs=3"
     assert config.where("Nothing.at.all").endswith("config.yaml:1")
+
+
+@pytest.mark.parametrize(("name", "coeff", "warmup", "pil"), [("M0", 3e-5, 0, False), ("M3", 4e-5, 5, True)])
+def test_values_of_paddleclas_micronet_files(write, name, coeff, warmup, pil):
+    config = load_config(write(paddleclas["rebuild"](f"MicroNet_{name}")))
+    assert config.Global.epochs == 600
+    assert config.Optimizer == learning.Momentum(
+        lr=learning.Cosine(learning_rate=0.2, warmup_epoch=warmup),
+        momentum=0.9,
+        regularizer=learning.Regularizer("L2", coeff),
+    )
+    ops = dict(config.DataLoader.Train.dataset.transform_ops)
+    assert (ops["DecodeImage"].get("backend") == "pil") is pil
+    assert ops["RandCropImage"]["backend"] == "pil"
+    assert ops["RandCropImage"].get("use_log_aspect", False) is pil
+
+
+CIFAR = (
+    "{name: Cifar10, data_file: c.tar.gz, transform_ops: [{DecodeImage: null}, {RandCropImage: {size: 32}}]}"
+)
+SCALES = "{name: MultiScaleSampler, scales: [[192, 160], 256], first_bs: 8}"
+
+
+def test_samplers_and_datasets_by_name_survive_the_way_through_yaml(write):
+    overrides = [
+        f"DataLoader.Train.dataset={CIFAR}",
+        f"DataLoader.Train.sampler={SCALES}",
+        "Loss.Train=[{CELoss: {weight: 1, class_weights: balanced}}]",
+        "Arch.class_num=10",
+    ]
+    config = load_config(write(MINIMAL), overrides)
+    assert config.DataLoader.Train.sampler == reading.MultiScaleSamplerConfig([(192, 160), 256], 8)
+    assert config.DataLoader.Train.sampler.batch_size == 8
+    assert isinstance(config.DataLoader.Train.dataset, reading.CifarConfig)
+    assert config.DataLoader.Train.dataset.class_num == 10
+    assert load_config(write(dump_config(config), "dumped.yaml")) == config
+    # Without a name it is an ordinary sampler of an ordinary list, as before.
+    plain = load_config(write(MINIMAL), ["DataLoader.Train.sampler.size_schedule=192_280"]).DataLoader.Train
+    assert plain.sampler == reading.SamplerConfig(8, size_schedule="192_280")
+    assert type(plain.dataset) is reading.DatasetConfig
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("DataLoader.Train.sampler={name: MultiScaleSampler, scales: [224], first_bs: 8, batch_size: 8}",
+         "unknown key DataLoader.Train.sampler.batch_size"),
+        ("DataLoader.Train.sampler={name: MultiscaleSampler, first_bs: 8}", "did you mean 'MultiScaleSampler'"),
+        ("DataLoader.Train.dataset.name=ImagenetDataset", "did you mean 'ImageNetDataset'"),
+        ("DataLoader.Train.sampler.name=MultiScaleSampler", "unknown key DataLoader.Train.sampler.batch_size"),
+        ("DataLoader.Train.sampler=8", "DataLoader.Train.sampler: expected a mapping"),
+        ("Loss.Eval=[{CELoss: {weight: 1, class_weights: balanced}}]", "Loss.Eval: class_weights: balanced is for"),
+        ("Loss.Train=[{CELoss: {weight: 1, class_weights: [1, 2]}}]", "has 2 numbers, Arch.class_num is 1000"),
+        ("Loss.Train=[{CELoss: {weight: 1, class_weights: [-1]}}]", "class_weights: expected a list of"),
+    ],
+)  # fmt: skip
+def test_samplers_datasets_and_class_weights_that_are_wrong(write, override, message):
+    assert message in fault(write(MINIMAL), override)
+
+
+def test_classes_are_balanced_once(write):
+    twice = [
+        "Loss.Train=[{CELoss: {weight: 1, class_weights: balanced}}]",
+        "DataLoader.Train.sampler.balanced=true",
+    ]
+    assert "imbalance twice; keep one of them" in fault(write(MINIMAL), *twice)

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from ppcls_light.data.mix import CutmixOperator, MixupOperator, OpSampler, build_batch_transforms
+from ppcls_light.data.mix import (
+    CutmixOperator,
+    FmixOperator,
+    MixupCutmixHybrid,
+    MixupOperator,
+    OpSampler,
+    build_batch_transforms,
+)
 from ppcls_light.errors import ConfigError
 
 N, K = 8, 5
@@ -81,6 +88,133 @@ def test_op_sampler_follows_its_probabilities(batch):
     assert 0.25 < kinds["none"] / 1000 < 0.38
 
 
+# FmixOperator
+
+
+@pytest.mark.parametrize("share", [0.0, 0.013, 0.3, 0.5, 0.97, 1.0])
+@pytest.mark.parametrize("max_soft", [0.0, 0.2])
+def test_the_mask_of_fmix_has_the_mean_it_is_asked_for(share, max_soft):
+    mask = FmixOperator(max_soft=max_soft).mask((24, 40), share, np.random.default_rng(0))
+    assert mask.shape == (24, 40)
+    assert 0 <= mask.min() <= mask.max() <= 1
+    assert mask.mean() == pytest.approx(share, abs=0.5 / mask.size + 1e-6)
+    between = np.mean((mask > 0) & (mask < 1))
+    assert between == pytest.approx(2 * min(max_soft, share, 1 - share), abs=2 / mask.size)
+
+
+def test_the_contours_of_fmix_get_smoother_with_the_decay_power():
+    def border(decay_power):  # number of neighbours on different sides
+        rng = np.random.default_rng(1)
+        masks = [FmixOperator(decay_power=decay_power).mask((32, 32), 0.5, rng) for _ in range(50)]
+        return np.mean([np.abs(np.diff(mask, axis=axis)).sum() for mask in masks for axis in (0, 1)])
+
+    white = 32 * 31 / 2  # independent pixels: half of all neighbours
+    assert border(0.0) == pytest.approx(white, rel=0.05)
+    # The least that halves a square is one straight border of 32 pixels, seen along one of the two axes.
+    assert 16 <= border(3.0) < border(1.5) < 0.9 * white
+    assert border(3.0) < 0.2 * white
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fmix_labels_are_the_visible_areas(batch, seed):
+    images, labels = batch
+    mixed, soft = FmixOperator()(images, labels, np.random.default_rng(seed))
+    order = np.random.default_rng(seed).permutation(N)
+    assert mixed.dtype == soft.dtype == np.float32
+    for i in range(N):
+        own = 1.0 if order[i] == i else (mixed[i] == i).mean()
+        assert np.isin(mixed[i], [i, order[i]]).all()
+        np.testing.assert_allclose(soft[i], own * labels[i] + (1 - own) * labels[order[i]], atol=1e-6)
+
+
+def test_fmix_draws_its_share_from_beta_or_reformulated():
+    images, labels = np.zeros((2, 1, 8, 8), np.float32), np.eye(2, dtype=np.float32)
+
+    def mean_share(**options):
+        rng, op = np.random.default_rng(0), FmixOperator(alpha=1.0, decay_power=0.0, **options)
+        drawn = [op(images, labels, rng)[1] for _ in range(4000)]
+        # Where the two are exchanged, the share of the first label is the share of the mask.
+        return np.mean([soft[0, 0] for soft in drawn if soft[0, 0] != 1 or soft[0, 1] != 0])
+
+    assert mean_share() == pytest.approx(1 / 2, abs=0.03)  # mean of Beta(1, 1)
+    assert mean_share(reformulate=True) == pytest.approx(2 / 3, abs=0.03)  # of Beta(2, 1)
+
+
+# MixupCutmixHybrid
+
+
+def hybrid(**options):
+    return MixupCutmixHybrid(**{"label_smoothing": 0.0, **options})
+
+
+@pytest.mark.parametrize("count", [7, 8])
+@pytest.mark.parametrize("mode", ["batch", "pair", "elem"])
+@pytest.mark.parametrize("kind", ["mixup", "cutmix", "minmax"])
+def test_the_hybrid_mixes_image_and_label_alike_with_the_mirrored_place(count, mode, kind):
+    values = np.arange(1, count + 1, dtype=np.float32)
+    images = np.broadcast_to(values[:, None, None, None], (count, 3, 16, 24)).copy()
+    labels = np.eye(count, dtype=np.float32)
+    options = {
+        "mixup": {"mixup_alpha": 0.8},
+        "cutmix": {"mixup_alpha": 0.0, "cutmix_alpha": 1.0},
+        "minmax": {"mixup_alpha": 0.0, "cutmix_minmax": (0.3, 0.8)},
+    }[kind]
+    shares = []
+    for seed in range(6):
+        mixed, soft = hybrid(mode=mode, **options)(images, labels, np.random.default_rng(seed))
+        assert mixed.dtype == soft.dtype == np.float32
+        # The mean over the picture is what the label says, for pasted and for blended images.
+        np.testing.assert_allclose(mixed.mean((1, 2, 3)), soft @ values, rtol=1e-4)
+        np.testing.assert_allclose(soft.sum(1), 1, rtol=1e-6)
+        assert not soft[~(np.eye(count) + np.eye(count)[::-1]).astype(bool)].any()
+        shares.append(soft.diagonal().copy())
+        if kind != "mixup":
+            assert np.isin(mixed, np.stack([values, values[::-1]])[:, :, None, None, None]).all()
+        if kind == "minmax":
+            inside = np.delete(1 - shares[-1], count // 2) if count % 2 else 1 - shares[-1]
+            assert (inside >= 0.3**2 - 0.05).all()
+            assert (inside <= 0.8**2).all()
+    shares = np.delete(np.stack(shares), count // 2, axis=1) if count % 2 else np.stack(shares)
+    mirrored = np.allclose(shares, shares[:, ::-1])
+    one_draw = np.allclose(shares, shares[:, :1])
+    assert (one_draw, mirrored) == {"batch": (True, True), "pair": (False, True), "elem": (False, False)}[
+        mode
+    ]
+
+
+def test_the_hybrid_follows_its_probabilities():
+    images = np.broadcast_to(np.arange(2, dtype=np.float32)[:, None, None, None], (2, 1, 32, 32)).copy()
+    labels, rng = np.eye(2, dtype=np.float32), np.random.default_rng(0)
+    op = hybrid(mixup_alpha=1.0, cutmix_alpha=1.0, prob=0.8, switch_prob=0.25)
+    kinds = {"none": 0, "mixup": 0, "cutmix": 0}
+    for _ in range(2000):
+        mixed, _ = op(images, labels, rng)
+        pasted = np.isin(mixed, [0, 1]).all()
+        kinds["none" if np.array_equal(mixed, images) else "cutmix" if pasted else "mixup"] += 1
+    # 2000 draws: three standard deviations are at most 0.034; a box of no pixel is no change.
+    assert kinds["mixup"] / 2000 == pytest.approx(0.8 * 0.75, abs=0.034)
+    assert kinds["cutmix"] / 2000 == pytest.approx(0.8 * 0.25, abs=0.04)
+
+
+def test_the_hybrid_may_keep_the_lambda_of_a_clipped_box():
+    images, labels = np.zeros((2, 1, 16, 16), np.float32), np.eye(2, dtype=np.float32)
+    images[1] = 1
+    op = hybrid(mixup_alpha=0.0, cutmix_alpha=1.0, correct_lam=False)
+    drawn = [op(images, labels, np.random.default_rng(seed)) for seed in range(200)]
+    shares = np.array([soft[0, 0] for _, soft in drawn])
+    visible = np.array([1 - mixed[0].mean() for mixed, _ in drawn])
+    assert (visible >= shares - 1e-6).all(), "a clipped box shows more of the image than lambda"
+    assert (visible > shares + 0.05).mean() > 0.3
+    assert shares.mean() == pytest.approx(0.5, abs=0.08)  # Beta(1, 1)
+
+
+def test_the_hybrid_smooths_the_mixed_labels():
+    images, labels = np.zeros((4, 1, 8, 8), np.float32), np.eye(4, dtype=np.float32)
+    plain = hybrid(mixup_alpha=1.0)(images, labels, np.random.default_rng(2))[1]
+    smooth = MixupCutmixHybrid()(images, labels, np.random.default_rng(2))[1]  # 0.1, as PaddleClas
+    np.testing.assert_allclose(smooth, 0.9 * plain + 0.1 / 4, atol=1e-6)
+
+
 def test_build_makes_labels_soft():
     transforms = build_batch_transforms([("OpSampler", {"MixupOperator": {"alpha": 0.3, "prob": 0.0}})], K)
     images = np.zeros((3, 3, 4, 4), np.float32)
@@ -105,7 +239,17 @@ def test_build_makes_labels_soft():
             "at most 1; got 1.2",
         ),
         ([("OpSampler", {"MixupOperator": {"prob": -0.1}})], "at most 1"),
+        ([("OpSampler", {"MixupOperator": {"prob": float("nan")}})], "at most 1; got nan"),
         ([("OpSampler", {})], "at most 1"),
+        ([("FmixOperator", {"max_soft": 0.6})], "max_soft: expected a number >= 0 and <= 0.5"),
+        ([("MixupCutmixHybrid", {"mixup_alpha": 0})], "both 0; leave the op out"),
+        ([("MixupCutmixHybrid", {"mode": "element"})], "mode: expected one of batch, pair, elem"),
+        ([("MixupCutmixHybrid", {"cutmix_minmax": [0.8, 0.2]})], r"a range \[low, high\]; got \[0.8, 0.2\]"),
+        ([("MixupCutmixHybrid", {"num_classes": 4})], "num_classes 4 is not Arch.class_num 5; leave"),
+        (
+            [("OpSampler", {"MixupCutmixHybrid": {"num_classes": 4, "prob": 0.5}})],
+            "num_classes 4 is not Arch.class_num 5",
+        ),
     ],
 )
 def test_wrong_parameters(ops, reason):

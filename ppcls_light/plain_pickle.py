@@ -17,8 +17,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..errors import WeightsError
-from ..files import atomic_path
+from .errors import UserError, WeightsError
+from .files import atomic_path
 
 # What reading a damaged or hostile file raises: a pickle, or one of the archives that hold some.
 _DAMAGED = (
@@ -123,9 +123,9 @@ class PlainUnpickler(pickle._Unpickler):
         return self.known[module, name] if (module, name) in self.known else self.unknown(module, name)
 
     def unknown(self, module, name):
-        raise WeightsError(
-            f"refused: it asks to load {module}.{name}, which plain weights never need; "
-            "get the file from a source you trust, as .safetensors or .pdparams of arrays only"
+        raise UserError(
+            f"refused: it asks to load {module}.{name}, which plain data never need; "
+            "get the file from a source you trust, with arrays only"
         )
 
     def load_build(self):
@@ -142,31 +142,43 @@ class PlainUnpickler(pickle._Unpickler):
 
 
 def load_plain_pickle(path):
-    """Return what the pickle file `path` holds, if it is made of plain data only.
-
-    Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
-    scalars of number types. Nothing that the file names is imported or called.
+    """Return what the pickle file `path` holds, if it is made of plain data only; see `read_plain_pickle`.
 
     Raises:
         WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
     """
     with reading(path, "pickle"), open(path, "rb") as file:
-        return _settle(PlainUnpickler(file).load(), {})
+        return read_plain_pickle(file)
+
+
+def read_plain_pickle(file, encoding="ASCII"):
+    """Return what the next pickle in the open binary `file` holds, if it is made of plain data only.
+
+    Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
+    scalars of number types. Nothing that the file names is imported or called.
+
+    Args:
+        encoding: of the texts that Python 2 wrote.
+
+    Raises:
+        UserError: it asks for anything else. What a damaged pickle raises is for `reading` to tell.
+    """
+    return _settle(PlainUnpickler(file, encoding=encoding).load(), {})
 
 
 @contextlib.contextmanager
-def reading(path, kind):
-    """Turn what reading the file `path`, thought to be a `kind`, raises into one line that names it."""
+def reading(path, kind, error=WeightsError):
+    """Turn what reading the file `path`, thought to be a `kind`, raises into one `error` that names it."""
     path = os.fspath(path)
     try:
         yield
-    except OSError as error:
-        raise WeightsError(f"cannot read {path}: {error.strerror or error}") from None
-    except WeightsError as error:
-        raise WeightsError(f"{path}: {error}") from None
-    except _DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise WeightsError(
+    except OSError as problem:
+        raise error(f"cannot read {path}: {problem.strerror or problem}") from None
+    except UserError as problem:
+        raise error(f"{path}: {problem}") from None
+    except _DAMAGED as problem:
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise error(
             f"{path} ({os.path.getsize(path)} bytes) is damaged or no {kind}: {reason}; copy or download it again"
         ) from None
 

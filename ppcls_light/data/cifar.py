@@ -1,0 +1,181 @@
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) from the files that https://www.cs.toronto.edu/~kriz/cifar.html offers.
+
+The python version is a tarball of pickles. It is read where it lies: nothing is unpacked, and of the pickles
+nothing but numbers, texts and arrays is built (see `plain_pickle`).
+"""
+
+import os
+import re
+import tarfile
+from typing import NamedTuple, Tuple
+
+import numpy as np
+
+from ..errors import DataError, UserError
+from ..plain_pickle import read_plain_pickle, reading
+from .dataset import ImageDataset
+
+SIDE = 32  # pixels
+_LARGEST_FILE = 1 << 28  # bytes; CIFAR-100's train has 155 million
+
+
+class _Layout(NamedTuple):
+    """How a dataset is stored: the batches of each split, and the keys of labels and of their names."""
+
+    train: Tuple[str, ...]
+    test: Tuple[str, ...]
+    labels: str
+    meta: str
+    names: str
+
+
+LAYOUTS = {
+    10: _Layout(
+        tuple(f"data_batch_{number}" for number in range(1, 6)),
+        ("test_batch",),
+        "labels",
+        "batches.meta",
+        "label_names",
+    ),
+    100: _Layout(("train",), ("test",), "fine_labels", "meta", "fine_label_names"),
+}
+
+
+class CifarImages:
+    """Images in an array, with names and labels as an `ImageList` has them.
+
+    Args:
+        source: the file or folder that they come from, for messages.
+        pixels: uint8 (N, 3072): red, green and blue planes of 32 x 32.
+        labels: sequence of N ints.
+        names: sequence of N texts, the images' file names.
+
+    Attributes:
+        labels: int64 (N,).
+    """
+
+    def __init__(self, source, pixels, labels, names):
+        self.source = os.fspath(source)
+        self.pixels, self.labels, self._names = pixels, np.asarray(labels, np.int64), names
+
+    def __len__(self):
+        return len(self.labels)
+
+    def name(self, index):
+        """Return the file name that entry `index` had among the authors' images."""
+        return str(self._names[index])
+
+    def path(self, index):
+        """Return where entry `index` is, for people."""
+        return f"{self.source}: {self.name(index)}"
+
+    def label(self, index):
+        """Return the label of entry `index`."""
+        return int(self.labels[index])
+
+
+class CifarDataset(ImageDataset):
+    """Samples of `CifarImages`, through the same transforms as photos: each is handed on as a PPM file."""
+
+    def read(self, index):
+        """Return the bytes of an image file with the pixels of entry `index`."""
+        image = self.image_list.pixels[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+        return b"P6 %d %d 255\n" % (SIDE, SIDE) + image.tobytes()
+
+
+def read_cifar(data_file, split, class_num):
+    """Read one split of CIFAR-10 (`class_num` 10) or CIFAR-100 (100).
+
+    Args:
+        data_file: cifar-10-python.tar.gz or cifar-100-python.tar.gz, or the folder that it unpacks to.
+        split: "train" or "test".
+
+    Returns:
+        (CifarImages, names of the classes in order of label).
+
+    Raises:
+        DataError: the file is missing, damaged, of another dataset, or asks to load code.
+    """
+    layout = LAYOUTS[class_num]
+    wanted = [*getattr(layout, split), layout.meta]
+    if not os.path.exists(data_file):
+        raise DataError(
+            f"{data_file}: there is no such file; get cifar-{class_num}-python.tar.gz from "
+            "https://www.cs.toronto.edu/~kriz/cifar.html"
+        )
+    found = _from_folder(data_file, wanted) if os.path.isdir(data_file) else _from_tarball(data_file, wanted)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        raise DataError(
+            f"{data_file}: {missing[0]} of CIFAR-{class_num}'s python version is not in it; give "
+            f"cifar-{class_num}-python.tar.gz, or the folder with data_batch_1 or train"
+        )
+    class_names = found.pop(layout.meta).get(layout.names)
+    if isinstance(class_names, list):
+        class_names = [_text(name) for name in class_names]
+    if not _are_names(class_names, class_num):
+        raise DataError(
+            f"{data_file}: {layout.meta}: {layout.names} are no {class_num} texts; download it again"
+        )
+    parts = [_part(data_file, name, found[name], layout.labels, class_num) for name in wanted[:-1]]
+    pixels, labels, names = map(np.concatenate, zip(*parts))
+    if not len(labels):
+        raise DataError(f"{data_file}: {', '.join(wanted[:-1])}: no images; download it again")
+    return CifarImages(data_file, pixels, labels, names), class_names
+
+
+def _are_names(values, count):
+    return isinstance(values, list) and len(values) == count and all(isinstance(v, str) for v in values)
+
+
+def _from_folder(folder, wanted):
+    """Return {file name: its dict} of those of `wanted` that are in `folder`."""
+    found = {}
+    for name in wanted:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path):
+            with reading(path, "batch of CIFAR", DataError), open(path, "rb") as file:
+                found[name] = _load(file)
+    return found
+
+
+def _from_tarball(path, wanted):
+    """Return {file name: its dict} of those of `wanted` that are in the tarball `path`, in whatever folder."""
+    found = {}
+    with reading(path, "tarball of CIFAR", DataError), tarfile.open(path) as archive:
+        for member in archive:
+            name = re.split(r"[/\\]", member.name)[-1]
+            if name in wanted and member.isfile():
+                if member.size > _LARGEST_FILE:
+                    raise DataError(f"{name} has {member.size} bytes, more than any file of CIFAR")
+                found[name] = _load(archive.extractfile(member))
+    return found
+
+
+def _load(file):
+    content = read_plain_pickle(file, encoding="latin1")
+    if not isinstance(content, dict):
+        raise UserError("it holds no dict as CIFAR's files do")
+    return {_text(key): value for key, value in content.items()}
+
+
+def _text(value):
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _part(source, name, content, label_key, class_num):
+    """Return (pixels, labels, file names) of one batch, checked."""
+    pixels, labels = content.get("data"), content.get(label_key)
+    count = len(labels) if isinstance(labels, list) else 0
+    if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8):
+        problem = "data is no array of bytes"
+    elif pixels.shape != (count, 3 * SIDE * SIDE):
+        problem = f"data has shape {pixels.shape} for {count} {label_key}"
+    elif any(not isinstance(label, int) or not 0 <= label < class_num for label in labels):
+        problem = f"{label_key} are not all from 0 to {class_num - 1}"
+    else:
+        names = content.get("filenames")
+        if not isinstance(names, list) or len(names) != count:
+            names = [f"{name}[{index}]" for index in range(count)]
+        return pixels, labels, [str(_text(name)) for name in names]
+    raise DataError(f"{source}: {name}: {problem}; download it again")

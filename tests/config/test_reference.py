@@ -1,0 +1,36 @@
+"""configs/README.md names everything that a config may hold."""
+
+import dataclasses
+import re
+import typing
+
+import pytest
+
+from ppcls_light.config import learning, schema
+from ppcls_light.registry import BATCH_TRANSFORMS, TRANSFORMS
+
+
+def dataclasses_in(annotation):
+    """Yield the dataclasses that an annotation is made of, and those that their fields are made of."""
+    if dataclasses.is_dataclass(annotation):
+        yield annotation
+        for hint in typing.get_type_hints(annotation, include_extras=True).values():
+            yield from dataclasses_in(hint)
+    for argument in typing.get_args(annotation):
+        yield from dataclasses_in(argument)
+
+
+@pytest.fixture(scope="module")
+def words(root):
+    return set(re.findall(r"\w+", (root / "configs/README.md").read_text(encoding="utf-8")))
+
+
+def test_every_key_is_documented(words):
+    keys = {field.name for cls in dataclasses_in(schema.Config) for field in dataclasses.fields(cls)}
+    # `params` stands for a network's own keys; those of the refused ReduceOnPlateau need no words.
+    refused = {field.name for field in dataclasses.fields(learning.ReduceOnPlateau)}
+    assert keys - refused - {"params"} - words == set()
+
+
+def test_every_op_is_documented(words):
+    assert {*TRANSFORMS.names(), *BATCH_TRANSFORMS.names()} - words == set()
