@@ -11,13 +11,17 @@ import numpy as np
 import paddle
 from paddle import inference
 
+from ..cores import physical_cores
 from ..errors import ConfigError, DeviceError, WeightsError
-from .cores import physical_cores
 
 logger = logging.getLogger(__name__)
 
 # Paddle 3.3.0 and 3.3.1 cannot run some operators under oneDNN (Paddle issue 77340)
 _ONEDNN_BUG = "ConvertPirAttribute2RuntimeAttribute not support"
+
+# What training rounds, all of it: Paddle's own choice rounds pooling too, which training did not know of, and with
+# less than all the scales of the others go wrong.
+_INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
 
 # Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
 _PADDLE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
@@ -31,7 +35,7 @@ class EngineOptions:
         device: "cpu" or "gpu"; `gpu_id` picks one of several, `gpu_mem` MiB are reserved on it at once.
         cpu_threads: threads of CPU operators; None: the physical cores.
         onednn: oneDNN (formerly MKL-DNN) on the CPU. Off is 3 to 8 times slower.
-        precision: "fp32", or "fp16" on a GPU.
+        precision: "fp32", or "fp16" on a GPU; a folder that is int8 is run as that.
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
         ir_optim: Paddle's graph optimisation.
         profile: Paddle's own operator profile, printed at the end of the process.
@@ -72,8 +76,10 @@ class Build:
         )
 
 
-def check_options(options, build, graph_format):
+def check_options(options, build, graph_format, int8=False):
     """Refuse what `build` cannot do, before Paddle runs on the CPU in silence or aborts.
+
+    `int8`: the graph is quantized.
 
     Raises:
         DeviceError: names the switch and the fix.
@@ -84,6 +90,11 @@ def check_options(options, build, graph_format):
             "newer, or export the model with this Paddle"
         )
     if options.device == "gpu":
+        if int8:
+            raise DeviceError(
+                "Global.use_gpu=True, but this folder is int8, which is for CPUs; set Global.use_gpu=False, or export "
+                "the network that was trained without Slim.quant"
+            )
         if not build.cuda:
             raise DeviceError(
                 f"Global.use_gpu=True, but Paddle {build.version} here is built for the CPU; install "
@@ -115,11 +126,12 @@ def check_options(options, build, graph_format):
         )
 
 
-def plan(options, graph_format, image_shape=None):
+def plan(options, graph_format, image_shape=None, int8=False):
     """Return the calls that configure Paddle: (method of `paddle.inference.Config`, its arguments), in order.
 
     A pure function, so that what is said to Paddle can be read and tested without the device. `image_shape`
-    is (C, H, W), which TensorRT needs for its dynamic batch.
+    is (C, H, W), which TensorRT needs for its dynamic batch. `int8`: the graph is quantized; without oneDNN's
+    kernels it is computed in float, with the same rounding.
     """
     calls = [("disable_glog_info", ())]
     if options.device == "gpu":
@@ -133,6 +145,8 @@ def plan(options, graph_format, image_shape=None):
         calls.append(("set_cpu_math_library_num_threads", (options.cpu_threads or physical_cores(),)))
         # oneDNN is on by default from Paddle 3.0 on, so "off" must be said as well
         calls.append(("enable_mkldnn" if options.onednn else "disable_mkldnn", ()))
+        if int8 and options.onednn:
+            calls.append(("enable_mkldnn_int8", (_INT8_OPERATORS,)))
     if graph_format == "json":
         # the order matters: memory optimisation of a PIR graph needs the new executor
         calls += [("enable_new_ir", (True,)), ("enable_new_executor", ())]
@@ -171,20 +185,21 @@ class PaddleEngine:
     """
 
     def __init__(self, bundle, options):
-        check_options(options, Build.installed(), bundle.format)
+        check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
         self.options = options
         self._bundle = bundle
         self._predictor = self._create(options)
 
     def _create(self, options):
-        config = inference.Config(self._bundle.graph_file, self._bundle.params_file)
-        for method, arguments in plan(options, self._bundle.format, self._bundle.image_shape):
+        bundle = self._bundle
+        config = inference.Config(bundle.graph_file, bundle.params_file)
+        for method, arguments in plan(options, bundle.format, bundle.image_shape, bundle.precision == "int8"):
             getattr(config, method)(*arguments)
         try:
             return inference.create_predictor(config)
         except _PADDLE_ERRORS as error:
             raise WeightsError(
-                f"{self._bundle.folder}: Paddle {paddle.__version__} cannot load this model, a file may be damaged or "
+                f"{bundle.folder}: Paddle {paddle.__version__} cannot load this model, a file may be damaged or "
                 f"incomplete ({_first_line(error)}); copy or export it again"
             ) from error
 

@@ -18,7 +18,7 @@ from paddle.nn.initializer import Constant
 from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
 from ..registry import MODELS
-from .layers import DropPath, activation, initialise_truncated_normal
+from .layers import Conv2D, DropPath, activation, initialise_truncated_normal
 
 FOURIER_DIM = 32  # features an axis of the positional encoding
 LAYER_NORM_EPSILON = 1e-6
@@ -152,7 +152,7 @@ class ConvEncoder(Encoder):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ConfigError(f"EdgeNeXt cannot use a kernel size of {kernel_size}; use an odd one")
-        self.dwconv = nn.Conv2D(
+        self.dwconv = Conv2D(
             dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias_attr=False if bn_hs else None
         )
         self._add_bottleneck(dim, bn_hs, **bottleneck)
@@ -182,7 +182,7 @@ class SDTAEncoder(Encoder):
         self.bn_hs = bn_hs
         self.widths = [width] * (scales - 1) + [untouched]
         self.convs = nn.LayerList(
-            [nn.Conv2D(width, width, 3, padding=1, groups=width) for _ in range(scales - 1)]
+            [Conv2D(width, width, 3, padding=1, groups=width) for _ in range(scales - 1)]
         )
         self.pos_embd = PositionalEncodingFourier(dim) if use_pos_embd else None
         self.norm_xca = normalisation(dim, bn_hs)

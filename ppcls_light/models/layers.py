@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 from paddle.nn.initializer import TruncatedNormal
 
+from .. import ops
 from ..errors import ConfigError
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "gelu": nn.GELU}
@@ -35,6 +36,28 @@ def initialise_truncated_normal(model, std=0.02):
     for layer in model.sublayers():
         if isinstance(layer, (nn.Conv2D, nn.Linear)):
             normal(layer.weight)
+
+
+class Conv2D(nn.Conv2D):
+    """nn.Conv2D that uses the project's operators for CPU (`ops`) where one serves.
+
+    These are depthwise convolution and, without bias and at stride 1, pointwise convolution.
+    """
+
+    def forward(self, x):
+        padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
+        ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
+        if ordinary and ops.serves(x):
+            if self._groups == self._in_channels > 1:
+                return ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
+            if self._pointwise and padding == (0, 0):
+                return ops.pointwise_conv(x, self.weight)
+        return nn.Conv2D.forward(self, x)
+
+    @property
+    def _pointwise(self):
+        unit = self._kernel_size == self._stride == [1, 1]
+        return unit and self._groups == 1 and self.bias is None
 
 
 class DropPath(nn.Layer):
@@ -93,7 +116,7 @@ class PConv(nn.Layer):
         self.dim_conv = dim // n_div
         self.dim_untouched = dim - self.dim_conv
         self.mode = mode
-        self.partial_conv3 = nn.Conv2D(
+        self.partial_conv3 = Conv2D(
             self.dim_conv, self.dim_conv, kernel_size, padding=kernel_size // 2, bias_attr=False
         )
 
@@ -124,4 +147,4 @@ def mixing_layer(kind, dim, n_div=4, pconv_mode="split_cat"):
     groups = {"dwconv": dim, "gconv": math.gcd(dim, n_div**2), "conv": 1}
     if kind not in groups:
         raise ConfigError(f"unknown spatial mixing '{kind}'; known: pconv, {', '.join(groups)}")
-    return nn.Conv2D(dim, dim, 3, padding=1, groups=groups[kind], bias_attr=False)
+    return Conv2D(dim, dim, 3, padding=1, groups=groups[kind], bias_attr=False)

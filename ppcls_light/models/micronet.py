@@ -18,7 +18,7 @@ from paddle.nn.initializer import Normal
 
 from ..config.types import PositiveInt, Probability
 from ..registry import MODELS
-from .layers import make_divisible
+from .layers import Conv2D, make_divisible
 
 ACT_MAX = 2.0  # a coefficient stays within this distance of its initial value
 REDUCTION = 8  # channels over hidden units of a DYShiftMax, times a block's ratio
@@ -190,9 +190,9 @@ class FactorizedConv(nn.Layer):
         column = {"stride": (stride, 1), "padding": (padding, 0), "groups": groups}
         row = {"stride": (1, stride), "padding": (0, padding), "groups": mid_channels}
         self.conv = nn.Sequential(
-            nn.Conv2D(in_channels, mid_channels, (k, 1), bias_attr=False, **column),
+            Conv2D(in_channels, mid_channels, (k, 1), bias_attr=False, **column),
             nn.BatchNorm2D(mid_channels),
-            nn.Conv2D(mid_channels, out_channels, (1, k), bias_attr=False, **row),
+            Conv2D(mid_channels, out_channels, (1, k), bias_attr=False, **row),
             nn.BatchNorm2D(out_channels),
         )
 

@@ -6,10 +6,10 @@ import paddle
 import pytest
 from paddle import inference, nn
 
+from ppcls_light.cores import physical_cores
 from ppcls_light.errors import DeviceError
 from ppcls_light.export import read_bundle
 from ppcls_light.export.static import save_static
-from ppcls_light.inference.cores import physical_cores
 from ppcls_light.inference.paddle_engine import Build, EngineOptions, PaddleEngine, check_options, plan
 
 CPU_BUILD = Build(version="3.3.1", cuda=False, gpus=0, tensorrt=False, reads_json=True)

@@ -1,0 +1,27 @@
+"""Which operators a training on CPU runs on."""
+
+from .. import ops
+from .log import LOGGER
+
+
+def choose_operators(settings, runtime):
+    """Train on the project's operators for CPU when `settings` (schema.GlobalConfig) want it and it is possible.
+
+    Says once in the log what was chosen, and why not if so.
+    """
+    ops.disable()
+    if runtime.device != "cpu":
+        return
+    if settings.to_static or not settings.cpu_ops:
+        reason = "Global.to_static: true" if settings.to_static else "Global.cpu_ops: false"
+        LOGGER.info("CPU operators: Paddle's (%s)", reason)
+        return
+    try:
+        threads = ops.enable()
+    except ops.BuildError as problem:
+        LOGGER.warning("CPU operators: Paddle's, which train slower: %s", problem)
+    else:
+        LOGGER.info(
+            "CPU operators: the project's depthwise and pointwise convolution and batch norm; threads: %d",
+            threads,
+        )

@@ -1,0 +1,129 @@
+// The kernels as operators of Paddle. Only this file sees Paddle's headers, which take most of the build.
+
+#include "kernels.h"
+#include "paddle/phi/api/all.h"
+#include "paddle/phi/api/ext/op_meta_info.h"
+
+using paddle::Tensor;
+using Shape = std::vector<int64_t>;
+using Tensors = std::vector<Tensor>;
+
+namespace {
+
+Tensor empty(const Shape& shape) { return paddle::empty(shape, paddle::DataType::FLOAT32, paddle::CPUPlace()); }
+
+Depthwise depthwise(const Shape& x, const Shape& weight, const std::vector<int>& stride,
+                    const std::vector<int>& padding) {
+  Depthwise conv{x[0], x[1], weight[0] / x[1]};
+  conv.input = {x[2], x[3]};
+  conv.kernel = {weight[2], weight[3]};
+  conv.stride = {stride[0], stride[1]};
+  conv.padding = {padding[0], padding[1]};
+  conv.output = {(x[2] + 2 * padding[0] - weight[2]) / stride[0] + 1,
+                 (x[3] + 2 * padding[1] - weight[3]) / stride[1] + 1};
+  return conv;
+}
+
+Tensors depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                       const std::vector<int>& stride, const std::vector<int>& padding) {
+  const Depthwise conv = depthwise(x.shape(), weight.shape(), stride, padding);
+  Tensor out = empty({conv.batch, weight.shape()[0], conv.output.height, conv.output.width});
+  depthwise_forward(conv, x.data<float>(), weight.data<float>(), bias.data<float>(),
+                    out.data<float>());
+  return {out};
+}
+
+Tensors depthwise_conv_grad(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                            const Tensor& grad_out, const std::vector<int>& stride,
+                            const std::vector<int>& padding) {
+  const Depthwise conv = depthwise(x.shape(), weight.shape(), stride, padding);
+  Tensor grad_x = empty(x.shape()), grad_weight = empty(weight.shape()), grad_bias = empty(bias.shape());
+  depthwise_backward(conv, x.data<float>(), weight.data<float>(), grad_out.data<float>(),
+                     grad_x.data<float>(), grad_weight.data<float>(), grad_bias.data<float>());
+  return {grad_x, grad_weight, grad_bias};
+}
+
+std::vector<Shape> depthwise_conv_shape(const Shape& x, const Shape& weight, const Shape&,
+                                        const std::vector<int>& stride, const std::vector<int>& padding) {
+  const Depthwise conv = depthwise(x, weight, stride, padding);
+  return {{conv.batch, weight[0], conv.output.height, conv.output.width}};
+}
+
+Pointwise pointwise(const Shape& x, const Shape& weight) { return {x[0], x[1], weight[0], x[2] * x[3]}; }
+
+std::vector<Shape> pointwise_conv_shape(const Shape& x, const Shape& weight) {
+  return {{x[0], weight[0], x[2], x[3]}};
+}
+
+Tensors pointwise_conv(const Tensor& x, const Tensor& weight) {
+  Tensor out = empty(pointwise_conv_shape(x.shape(), weight.shape())[0]);
+  pointwise_forward(pointwise(x.shape(), weight.shape()), x.data<float>(), weight.data<float>(), out.data<float>());
+  return {out};
+}
+
+Tensors pointwise_conv_grad(const Tensor& x, const Tensor& weight, const Tensor& grad_out) {
+  Tensor grad_x = empty(x.shape()), grad_weight = empty(weight.shape());
+  pointwise_backward(pointwise(x.shape(), weight.shape()), x.data<float>(), weight.data<float>(),
+                     grad_out.data<float>(), grad_x.data<float>(), grad_weight.data<float>());
+  return {grad_x, grad_weight};
+}
+
+Planes planes(const Shape& x) { return {x[0], x[1], x[2] * x[3]}; }
+
+Tensors norm_act(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon, int activation) {
+  Tensor out = empty(x.shape()), mean = empty(gamma.shape()), variance = empty(gamma.shape());
+  Tensor inverse_std = empty(gamma.shape());
+  norm_act_forward(planes(x.shape()), Activation(activation), x.data<float>(), gamma.data<float>(),
+                   beta.data<float>(), epsilon, mean.data<float>(), variance.data<float>(),
+                   inverse_std.data<float>(), out.data<float>());
+  return {out, mean, variance, inverse_std};
+}
+
+Tensors norm_act_grad(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
+                      const Tensor& inverse_std, const Tensor& grad_out, float epsilon, int activation) {
+  Tensor grad_x = empty(x.shape()), grad_gamma = empty(gamma.shape()), grad_beta = empty(gamma.shape());
+  norm_act_backward(planes(x.shape()), Activation(activation), x.data<float>(), gamma.data<float>(),
+                    beta.data<float>(), mean.data<float>(), inverse_std.data<float>(), grad_out.data<float>(),
+                    grad_x.data<float>(), grad_gamma.data<float>(), grad_beta.data<float>());
+  return {grad_x, grad_gamma, grad_beta};
+}
+
+std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shape&, float, int) {
+  return {x, gamma, gamma, gamma};
+}
+
+}  // namespace
+
+PD_BUILD_OP(ppcls_depthwise_conv)
+    .Inputs({"X", "Weight", "Bias"})
+    .Outputs({"Out"})
+    .Attrs({"stride: std::vector<int>", "padding: std::vector<int>"})
+    .SetKernelFn(PD_KERNEL(depthwise_conv))
+    .SetInferShapeFn(PD_INFER_SHAPE(depthwise_conv_shape));
+PD_BUILD_GRAD_OP(ppcls_depthwise_conv)
+    .Inputs({"X", "Weight", "Bias", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad("Bias")})
+    .Attrs({"stride: std::vector<int>", "padding: std::vector<int>"})
+    .SetKernelFn(PD_KERNEL(depthwise_conv_grad));
+
+PD_BUILD_OP(ppcls_pointwise_conv)
+    .Inputs({"X", "Weight"})
+    .Outputs({"Out"})
+    .SetKernelFn(PD_KERNEL(pointwise_conv))
+    .SetInferShapeFn(PD_INFER_SHAPE(pointwise_conv_shape));
+PD_BUILD_GRAD_OP(ppcls_pointwise_conv)
+    .Inputs({"X", "Weight", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight")})
+    .SetKernelFn(PD_KERNEL(pointwise_conv_grad));
+
+PD_BUILD_OP(ppcls_norm_act)
+    .Inputs({"X", "Gamma", "Beta"})
+    .Outputs({"Out", "Mean", "Variance", "InverseStd"})
+    .Attrs({"epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm_act))
+    .SetInferShapeFn(PD_INFER_SHAPE(norm_act_shape));
+PD_BUILD_GRAD_OP(ppcls_norm_act)
+    .Inputs({"X", "Gamma", "Beta", "Mean", "InverseStd", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"epsilon: float", "activation: int"})
+    .SetKernelFn(PD_KERNEL(norm_act_grad));

@@ -1,0 +1,113 @@
+"""The operators' library: built on the user's machine for its processor, once, then found in a cache.
+
+Not by `paddle.utils.cpp_extension.load`: its folder is not made for several processes at once, and it starts
+Paddle anew to call the same compiler. What it does around the compiler, loading and registering, is Paddle's.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import paddle
+from paddle.base import core
+
+SOURCES = Path(__file__).parent
+BINDING = "binding.cc"
+KERNELS = ("depthwise.cc", "norm_act.cc", "pointwise.cc")
+HEADERS = ("kernels.h", "simd.h")
+
+COMPILERS = ("c++", "g++", "clang++")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
+# Not for the binding: the layout of Paddle's own types may depend on it.
+KERNEL_FLAGS = ("-march=native",)
+
+
+class BuildError(Exception):
+    """There is no library; the message is the reason, in part of a sentence."""
+
+
+def cache_folder():
+    """Return the user's folder of built libraries; $XDG_CACHE_HOME moves it."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "ppcls_light" / "ops"
+
+
+def library():
+    """Return the path of the library for this source, Paddle, compiler and processor; build it if need be.
+
+    Several processes may do this at once: each builds under a name of its own, and renaming decides.
+
+    Raises:
+        BuildError: no compiler, or what went wrong and where its output is.
+    """
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if compiler is None:
+        raise BuildError(f"there is no C++ compiler ({', '.join(COMPILERS)}) on PATH")
+    try:
+        folder = cache_folder()
+        path = folder / f"ops_{_key(compiler)}.so"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as scratch:
+                _build(compiler, Path(scratch), path)
+    except (OSError, RuntimeError) as problem:
+        # RuntimeError: Path.home() without a home
+        raise BuildError(f"{problem}; set XDG_CACHE_HOME to a folder that can be written") from None
+    return path
+
+
+def _key(compiler):
+    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
+    parts = [paddle.__version__.encode(), core.__file__.encode(), version, _processor().encode()]
+    parts += [(SOURCES / name).read_bytes() for name in (Path(__file__).name, BINDING, *KERNELS, *HEADERS)]
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()[:16]
+
+
+def _processor():
+    """Return what decides which instructions `-march=native` may use: a home may be shared by machines."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    found = {line.split(":")[0].strip(): line for line in lines if line.split(":")[0].strip() in wanted}
+    return "\n".join([platform.machine(), platform.processor(), *found.values()])
+
+
+def _build(compiler, scratch, path):
+    include, libs, base = paddle.sysconfig.get_include(), paddle.sysconfig.get_lib(), Path(core.__file__)
+    headers = [f"-I{include}", f"-I{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"]
+    flags = {BINDING: headers, **dict.fromkeys(KERNELS, KERNEL_FLAGS)}
+    compilations = [
+        [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{name}.o")]
+        for name, more in flags.items()
+    ]
+    # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the
+    # same cores.
+    openmp = Path(libs) / "libiomp5.so"
+    link = [compiler, "-shared", *(command[-1] for command in compilations), "-o", str(scratch / path.name)]
+    link += [str(base), str(openmp) if openmp.exists() else "-fopenmp"]
+    link += [f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)]
+    with ThreadPoolExecutor(2) as pool:
+        outputs = list(pool.map(_run, compilations))
+    failed = next(filter(None, outputs), None) or _run(link)
+    if failed:
+        log = path.with_suffix(".log")
+        log.write_text(failed, encoding="utf-8")
+        reason = next((line for line in failed.splitlines() if "error" in line), "no message")
+        raise BuildError(f"the build failed ({reason.strip()[:200]}); see {log}")
+    os.replace(scratch / path.name, path)
+
+
+def _run(command):
+    """Run `command`; return None, or what it was and said when it failed."""
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    )
+    return f"{' '.join(command)}\n{done.stdout}" if done.returncode else None

@@ -1,0 +1,47 @@
+// The kernels: float32, contiguous (N, C, H, W). None depends on Paddle.
+//
+// Results do not depend on the number of threads: the work is cut into tasks by the shape alone, a task sums in
+// a fixed order, and sums over tasks are taken in the order of the tasks.
+#pragma once
+
+#include <cstdint>
+
+struct Pair {
+  int64_t height, width;
+};
+
+// A depthwise convolution: output channel o reads the input channel o / multiplier.
+struct Depthwise {
+  int64_t batch, channels, multiplier;
+  Pair input, output, kernel, stride, padding;
+};
+
+void depthwise_forward(const Depthwise& conv, const float* x, const float* weight, const float* bias,
+                       float* out);
+void depthwise_backward(const Depthwise& conv, const float* x, const float* weight, const float* grad_out,
+                        float* grad_x, float* grad_weight, float* grad_bias);
+
+// A 1x1 convolution of stride 1 without bias and groups; positions = H W >= kLanes.
+struct Pointwise {
+  int64_t batch, inputs, outputs, positions;
+};
+
+void pointwise_forward(const Pointwise& conv, const float* x, const float* weight, float* out);
+void pointwise_backward(const Pointwise& conv, const float* x, const float* weight, const float* grad_out,
+                        float* grad_x, float* grad_weight);
+
+// In training: the activation of the batch norm of x, over `batch` and `positions` = H W >= kLanes for
+// each channel.
+struct Planes {
+  int64_t batch, channels, positions;
+};
+
+enum class Activation { identity, relu, relu6, hardswish, gelu };
+
+// `mean` and `variance` are the batch's, biased.
+void norm_act_forward(const Planes& at, Activation activation, const float* x, const float* gamma,
+                      const float* beta, float epsilon, float* mean, float* variance, float* inverse_std,
+                      float* out);
+void norm_act_backward(const Planes& at, Activation activation, const float* x, const float* gamma,
+                       const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
+                       float* grad_x, float* grad_gamma, float* grad_beta);

@@ -1,0 +1,36 @@
+// A vector register of floats, by the vector extension that GCC and Clang share.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__AVX512F__)
+constexpr int kVecBytes = 64;
+#elif defined(__AVX__)
+constexpr int kVecBytes = 32;
+#else
+constexpr int kVecBytes = 16;
+#endif
+
+constexpr int kLanes = kVecBytes / 4;
+// AVX-512 and 64-bit ARM have 32 vector registers, the others 16.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kManyRegisters = true;
+#else
+constexpr bool kManyRegisters = false;
+#endif
+
+typedef float Vec __attribute__((vector_size(kVecBytes)));
+typedef int32_t Mask __attribute__((vector_size(kVecBytes)));
+typedef float UnalignedVec __attribute__((vector_size(kVecBytes), aligned(4), may_alias));
+
+inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
+inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
+
+// Always in the same order, so that a sum does not depend on who computes it.
+inline float sum_lanes(Vec value) {
+  float lanes[kLanes];
+  store(lanes, value);
+  for (int half = kLanes / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  return lanes[0];
+}

@@ -1,0 +1,116 @@
+"""Where the library comes from, and what happens where it cannot be built."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from ppcls_light import ops
+from ppcls_light.config import load_config
+from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.train import Trainer
+from ppcls_light.ops import build
+
+ENABLE = "from ppcls_light import ops; print(ops.enable())"
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """Nothing built and nothing loaded; returns the empty cache folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(ops, "_loaded", None)
+    return tmp_path / "cache/ppcls_light/ops"
+
+
+def compiler(folder, script):
+    """Put a compiler that is a shell script into an otherwise empty folder, and return the folder as a PATH."""
+    folder.mkdir()
+    path = folder / "c++"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.slow
+def test_processes_that_build_at_once_end_with_one_library(own_operators, root, tmp_path):
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", ENABLE]
+    options = {
+        "cwd": root,
+        "env": environment,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+    }
+    processes = [subprocess.Popen(command, **options) for _ in range(2)]
+    for process in processes:
+        out, error = process.communicate()
+        assert (process.returncode, out) == (0, "1\n"), error
+    built = list((tmp_path / "ppcls_light/ops").iterdir())
+    assert [path.suffix for path in built] == [".so"]
+    changed = built[0].stat().st_mtime_ns
+    assert subprocess.run(command, **options).returncode == 0
+    assert built[0].stat().st_mtime_ns == changed
+
+
+def test_no_compiler(fresh, monkeypatch):
+    monkeypatch.setenv("PATH", str(fresh))
+    with pytest.raises(
+        ops.BuildError, match=r"there is no C\+\+ compiler \(c\+\+, g\+\+, clang\+\+\) on PATH"
+    ):
+        ops.enable()
+    assert not fresh.exists()
+
+
+def test_a_build_that_fails_names_the_cause_and_leaves_its_output(fresh, monkeypatch, tmp_path):
+    script = "echo 'kernels.h:1: error: no such machine'; echo more; exit 1"
+    monkeypatch.setenv("PATH", compiler(tmp_path / "bin", script))
+    with pytest.raises(
+        ops.BuildError, match=r"\(kernels.h:1: error: no such machine\); see .*\.log$"
+    ) as caught:
+        ops.enable()
+    (log,) = fresh.iterdir()
+    assert str(log) in str(caught.value)
+    assert log.read_text().endswith("error: no such machine\nmore\n")
+
+
+def test_a_library_that_does_not_load(fresh, monkeypatch, tmp_path):
+    script = 'while [ $# -gt 1 ]; do [ "$1" = -o ] && echo junk > "$2"; shift; done'
+    monkeypatch.setenv("PATH", compiler(tmp_path / "bin", script))
+    with pytest.raises(ops.BuildError, match="does not load"):
+        ops.enable()
+
+
+def test_a_cache_that_cannot_be_written(fresh, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    monkeypatch.setenv("PATH", compiler(tmp_path / "bin", "exit 0"))
+    with pytest.raises(ops.BuildError, match="set XDG_CACHE_HOME to a folder that can be written"):
+        ops.enable()
+
+
+def test_another_compiler_or_processor_has_its_own_library(monkeypatch, tmp_path):
+    one, other = (compiler(tmp_path / name, f"echo {name}") + "/c++" for name in ("one", "other"))
+    key = build._key(one)
+    assert key == build._key(one) != build._key(other)
+    monkeypatch.setattr(build, "_processor", lambda: "another")
+    assert key != build._key(one)
+
+
+def test_training_without_a_compiler_warns_once_and_uses_paddle(fresh, monkeypatch, config_file, caplog):
+    monkeypatch.setenv("PATH", str(fresh))
+    run = Trainer(load_config(config_file), Runtime("cpu"))
+    said = [record for record in caplog.records if "CPU operators" in record.message]
+    assert [record.levelname for record in said] == ["WARNING"]
+    assert "Paddle's, which train slower: there is no C++ compiler" in said[0].message
+    batch = next(run.reader.loader.epoch(0))
+    assert run.train_step(batch)[-1]["loss"] > 0
+
+
+@pytest.mark.parametrize("setting", ["Global.cpu_ops=false", "Global.to_static=true"])
+def test_training_that_wants_paddles_says_so(fresh, config_file, caplog, setting):
+    caplog.set_level("INFO")
+    Trainer(load_config(config_file, [setting]), Runtime("cpu"))
+    said = [record.message for record in caplog.records if "CPU operators" in record.message]
+    assert said == [f"CPU operators: Paddle's ({setting.replace('=', ': ')})"]
+    assert not fresh.exists()

@@ -1,0 +1,189 @@
+"""The operators against Paddle's own and against sums written out in numpy."""
+
+import itertools
+
+import numpy as np
+import paddle
+import pytest
+from paddle import nn
+from paddle.nn import functional as F
+
+from ppcls_light.models.layers import Conv2D
+
+pytestmark = pytest.mark.usefixtures("own_operators")
+
+
+def results(function, *tensors, seed=0):
+    """Return the output of `function` and the gradients of `tensors` under a random gradient of the output."""
+    for tensor in tensors:
+        tensor.stop_gradient = False
+        tensor.clear_gradient()
+    out = function(*tensors)
+    gradient = np.random.RandomState(seed).standard_normal(out.shape).astype("float32")
+    paddle.autograd.backward([out], [paddle.to_tensor(gradient)])
+    return [out.numpy(), *(tensor.grad.numpy() for tensor in tensors)]
+
+
+def random(shape, seed):
+    return paddle.to_tensor(np.random.RandomState(seed).standard_normal(shape).astype("float32"))
+
+
+def assert_close(actual, expected, tolerance=1e-5):
+    """To `tolerance` of the largest value: sums of thousands of products have no better absolute error."""
+    for ours, theirs in zip(actual, expected):
+        assert ours.shape == theirs.shape
+        assert np.abs(ours - theirs).max() <= tolerance * max(1.0, np.abs(theirs).max())
+
+
+KERNELS = [(3, 3), (5, 5), (7, 7), (9, 9), (3, 1), (1, 3), (5, 1), (1, 5), (4, 2)]
+STRIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 2)]
+PLANES = [(4, 4), (7, 7), (14, 14), (13, 20), (33, 16)]
+
+
+@pytest.mark.parametrize("kernel", KERNELS, ids=str)
+@pytest.mark.parametrize("stride", STRIDES, ids=str)
+def test_depthwise_equals_paddle(own_operators, kernel, stride):
+    """Each with other planes, paddings, batches over and under what a task takes, multipliers and bias."""
+    case = itertools.count(sum(kernel))
+    for plane in PLANES:
+        seed = next(case)
+        batch, channels, multiplier = (1, 3, 9)[seed % 3], (3, 5)[seed % 2], (1, 1, 2, 3)[seed % 4]
+        padding = [(size // 2, 0, size - 1)[seed % 3] for size in kernel]
+        if any(size + 2 * pad < k for size, pad, k in zip(plane, padding, kernel)):
+            continue
+        x = random([batch, channels, *plane], seed)
+        weight = random([channels * multiplier, 1, *kernel], seed + 1)
+        tensors = [x, weight] + ([random([channels * multiplier], seed + 2)] if seed % 2 else [])
+
+        def ours(x, weight, bias=None, padding=padding):
+            return own_operators.depthwise_conv(x, weight, bias, stride, padding)
+
+        def theirs(x, weight, bias=None, padding=padding, groups=channels):
+            return F.conv2d(x, weight, bias, stride, padding, groups=groups)
+
+        assert_close(results(ours, *tensors), results(theirs, *tensors))
+
+
+def test_depthwise_gradients_are_the_written_out_sums(own_operators):
+    kernel, stride, padding = (3, 5), (2, 1), (1, 2)
+    x, weight = random([2, 3, 9, 8], 0), random([6, 1, *kernel], 1)
+    out, grad_x, grad_weight, grad_bias = results(
+        lambda *tensors: own_operators.depthwise_conv(*tensors, stride, padding), x, weight, random([6], 2)
+    )
+    gradient = np.random.RandomState(0).standard_normal(out.shape).astype("float32")
+    padded = np.pad(x.numpy(), ((0, 0), (0, 0), (1, 1), (2, 2))).astype("float64")
+    expected_x, expected_weight = np.zeros_like(padded), np.zeros([6, 1, *kernel])
+    for n, o, y, column in np.ndindex(out.shape):
+        window = np.s_[n, o // 2, 2 * y : 2 * y + 3, column : column + 5]
+        expected_weight[o, 0] += gradient[n, o, y, column] * padded[window]
+        expected_x[window] += gradient[n, o, y, column] * weight.numpy()[o, 0]
+    expected = expected_x[:, :, 1:-1, 2:-2], expected_weight, gradient.sum((0, 2, 3))
+    assert_close((grad_x, grad_weight, grad_bias), expected)
+
+
+@pytest.mark.parametrize("plane", [(4, 4), (5, 5), (7, 7), (14, 14), (23, 23), (28, 37)], ids=str)
+@pytest.mark.parametrize(("inputs", "outputs", "batch"), [(16, 24, 3), (5, 7, 9), (40, 81, 1), (7, 3, 33)])
+def test_pointwise_equals_paddle(own_operators, plane, inputs, outputs, batch):
+    tensors = random([batch, inputs, *plane], 0), random([outputs, inputs, 1, 1], 1)
+    assert_close(results(own_operators.pointwise_conv, *tensors), results(F.conv2d, *tensors))
+
+
+ACTIVATIONS = [nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU]
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS, ids=lambda act: act.__name__)
+@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (9, 5, 7, 7), (2, 4, 16, 17)], ids=str)
+def test_norm_and_activation_equal_paddle(own_operators, act, shape):
+    """Values, gradients and running statistics, of a batch whose mean is far from zero."""
+    act, norms = act(), [nn.BatchNorm2D(shape[1], momentum=0.8) for _ in range(2)]
+    for norm in norms:
+        norm.weight.set_value(random(shape[1:2], 1))
+        norm.bias.set_value(random(shape[1:2], 2))
+    x = random(shape, 0) * 3 + 20
+    x = paddle.to_tensor(x.numpy())
+    ours, theirs = (
+        results(function, x, norm.weight, norm.bias)
+        for norm, function in zip(
+            norms, (lambda x, *_: own_operators.norm_act(norms[0], act, x), lambda x, *_: act(norms[1](x)))
+        )
+    )
+    assert_close(ours, theirs, 2e-5)
+    for name in ("_mean", "_variance"):
+        assert_close([getattr(norms[0], name).numpy()], [getattr(norms[1], name).numpy()], 2e-6)
+
+
+def test_gelu_is_exact_over_its_whole_range(own_operators):
+    """Beside Paddle's, in its tails too: a batch norm that changes nothing but the sign of every second one."""
+    values = np.linspace(-12, 12, 4096, dtype="float32").reshape(1, 1, 64, 64)
+    norm, x = nn.BatchNorm2D(1, epsilon=1e-12), paddle.to_tensor(values)
+    norm.weight.set_value(paddle.to_tensor([float(values.std())]))
+    ours = results(lambda x: own_operators.norm_act(norm, nn.GELU(), x), x)[0]
+    np.testing.assert_allclose(ours, F.gelu(x).numpy(), atol=2e-6)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(own_operators):
+    library = own_operators._loaded
+    threads = library.omp_get_max_threads()
+    tensors = random([9, 12, 17, 17], 0), random([12, 1, 5, 5], 1), random([20, 12, 1, 1], 2)
+    norm = nn.BatchNorm2D(20)
+
+    def network(x, depthwise, pointwise):
+        x = own_operators.depthwise_conv(x, depthwise, None, (2, 2), (2, 2))
+        return own_operators.norm_act(norm, nn.Hardswish(), own_operators.pointwise_conv(x, pointwise))
+
+    try:
+        runs = []
+        for count in (1, 2, 3, 2):
+            library.omp_set_num_threads(count)
+            runs.append(results(network, *tensors))
+    finally:
+        library.omp_set_num_threads(threads)
+    for run in runs[1:]:
+        for first, again in zip(runs[0], run):
+            np.testing.assert_array_equal(first, again)
+
+
+def ran(function):
+    """Return the names of the operators of the gradient graph behind the result of `function()`."""
+    return function().grad_fn.name()
+
+
+@pytest.mark.parametrize(
+    ("options", "operator"),
+    [
+        ({"groups": 6, "padding": 1}, "ppcls_depthwise_conv"),
+        ({"groups": 6, "padding": (1, 0), "stride": 2, "out": 12}, "ppcls_depthwise_conv"),
+        ({"kernel": 1, "bias_attr": False}, "ppcls_pointwise_conv"),
+        ({"kernel": 1}, None),
+        ({"kernel": 1, "bias_attr": False, "stride": 2}, None),
+        ({"kernel": 1, "bias_attr": False, "padding": 1}, None),
+        ({"groups": 6, "padding": 1, "dilation": 2}, None),
+        ({"groups": 6, "padding": "same"}, None),
+        ({"groups": 6, "padding": 1, "padding_mode": "reflect"}, None),
+        ({"groups": 3, "padding": 1}, None),
+    ],
+)
+def test_a_layer_uses_what_serves_it_and_is_a_convolution_in_any_case(own_operators, options, operator):
+    options = dict(options)
+    layer = Conv2D(6, options.pop("out", 6), options.pop("kernel", 3), **options)
+    x = random([2, 6, 9, 9], 0)
+    x.stop_gradient = False
+    out = layer(x)
+    name = out.grad_fn.name()
+    assert (operator in name) if operator else ("ppcls" not in name)
+    own_operators.disable()
+    assert "ppcls" not in layer(x).grad_fn.name()
+    np.testing.assert_allclose(out.numpy(), layer(x).numpy(), atol=1e-5)
+
+
+def test_what_the_operators_do_not_know_stays_with_paddle(own_operators):
+    x = random([2, 3, 5, 5], 0)
+    assert own_operators.serves(x)
+    assert not own_operators.serves(x.astype("float64"))
+    assert not own_operators.serves(x[:, :, :3, :3])  # fewer places than a vector has
+    norm = nn.BatchNorm2D(3)
+    norm.eval()
+    expected = F.gelu(norm(x), approximate=True).numpy()
+    np.testing.assert_array_equal(
+        own_operators.norm_act(norm, nn.GELU(approximate=True), x).numpy(), expected
+    )
