@@ -14,9 +14,11 @@ import numpy as np
 import paddle
 
 from .. import __version__
+from ..compress import is_quantized
 from ..errors import ExportError
 from .bundle import GRAPH_FILES, write_inference_yml
 from .fold import fold
+from .int8 import save_int8
 from .static import STEM, save_static
 from .verify import verify
 
@@ -31,17 +33,20 @@ class ExportReport:
 
     Attributes:
         folder: where the files are.
-        format: "json" (Paddle 3) or "pdmodel" (Paddle 2).
+        format: "json" (Paddle 3) or "pdmodel" (Paddle 2, and int8 everywhere).
+        precision: "fp32", or "int8" for a network after quantization-aware training.
         class_num: classes.
         images: how many images were compared.
         source: "given" images or "generated" ones.
-        max_abs_diff: largest difference of a probability, at most 1e-5.
-        same_top1: whether all best classes agree (always True: otherwise there is no export).
+        max_abs_diff: largest difference of a probability: at most 1e-5, for int8 at most 0.1 on three images of
+            four.
+        same_top1: whether all best classes agree up to ties within that; always for fp32.
         onednn: whether Paddle Inference used oneDNN in the comparison.
     """
 
     folder: str
     format: str
+    precision: str
     class_num: int
     images: int
     source: str
@@ -57,7 +62,8 @@ def export_model(
 
     A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax is added,
     and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
-    `model` itself on image files. `model` is not changed. Files appear in `folder` only after that
+    `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
+    `model` is not changed. Files appear in `folder` only after that
     comparison has passed: an earlier export stays whole when anything fails.
 
     Args:
@@ -70,7 +76,7 @@ def export_model(
         model_name: name of the architecture, such as "PPLCNet_x0_25"; None: `model.model_name`.
         topk: how many classes a result lists.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
-            ones.
+            ones, which will not do for int8: its range is that of the images that it was trained on.
 
     Returns:
         ExportReport.
@@ -78,27 +84,35 @@ def export_model(
     Raises:
         ExportError: the names do not fit the classes, or the exported model does not equal `model`.
     """
+    if images is None and is_quantized(model):
+        raise ExportError(
+            "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
+        )
     folder = os.path.realpath(folder)
     reference = copy.deepcopy(model)
     reference.eval()
     transform_ops = list(transform_ops)
     with _staged(folder) as stage, _sample_images(images) as paths:
-        graph_format = save_static(fold(model), stage, image_shape)
+        if is_quantized(model):
+            precision, graph_format = "int8", save_int8(model, stage, image_shape)
+        else:
+            precision, graph_format = "fp32", save_static(fold(model), stage, image_shape)
         own = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
             "paddle": paddle.__version__,
             "format": graph_format,
+            "precision": precision,
             "output": "probs",
             "image_shape": list(image_shape),
         }
         write_inference_yml(stage, transform_ops, topk, None, own)
-        parity = verify(stage, reference, transform_ops, image_shape, paths)
+        parity = verify(stage, reference, transform_ops, image_shape, paths, precision)
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
         write_inference_yml(stage, transform_ops, topk, names, own)
-    report = ExportReport(folder, graph_format, own["class_num"], **own["parity"])
+    report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
     logger.info("Exported and original model agree: %s", asdict(report))
     logger.info(
         'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)

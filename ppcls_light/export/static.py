@@ -34,7 +34,11 @@ def save_static(model, folder, image_shape):
     """
     network = WithSoftmax(model)
     network.eval()
-    images = paddle.static.InputSpec([None, *image_shape], "float32", "x")
     path = os.path.join(folder, STEM)
-    paddle.jit.save(network, path, input_spec=[images])
+    paddle.jit.save(network, path, input_spec=[image_spec(image_shape)])
     return "json" if os.path.exists(f"{path}.json") else "pdmodel"
+
+
+def image_spec(image_shape):
+    """Return the graph's one input, `x`: any number of images of `image_shape` (C, H, W)."""
+    return paddle.static.InputSpec([None, *image_shape], "float32", "x")

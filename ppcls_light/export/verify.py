@@ -1,10 +1,7 @@
 """The proof that an exported folder answers as the network in training code does."""
 
 import os
-import subprocess
-import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,11 +11,14 @@ from ..data.decode import read_bytes
 from ..data.transforms import build_transforms
 from ..errors import ExportError
 from .bundle import split_decode
+from .child import run_module
 
-TOLERANCE = 1e-5
+# How much a probability may differ, and the share of the images that has to keep to it. The int8 kernels round
+# sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
+TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
 
 
-def verify(folder, model, transform_ops, image_shape, images):
+def verify(folder, model, transform_ops, image_shape, images, precision="fp32"):
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
@@ -30,38 +30,43 @@ def verify(folder, model, transform_ops, image_shape, images):
         transform_ops: (name, params) pairs.
         image_shape: (C, H, W) of the graph.
         images: paths of image files.
+        precision: of the graph, "fp32" or "int8"; says what `TOLERANCES` it has.
 
     Returns:
         dict: images (their number), max_abs_diff (of probabilities), same_top1, class_num, onednn.
 
     Raises:
-        ExportError: the probabilities differ by more than 1e-5, the best class differs, or one side fails.
+        ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
+            differs though it does not tie within it; or one side fails.
     """
     expected = _dygraph_probs(model, transform_ops, image_shape, images)
     probs, onednn = _served_probs(folder, images)
     if probs.shape != expected.shape:
         raise ExportError(f"the exported model returns {probs.shape}, the network {expected.shape}")
-    difference = float(np.abs(probs - expected).max())
-    same_top1 = _same_top1(probs, expected)
-    if not difference <= TOLERANCE or not same_top1:  # `not <=` also catches NaN
+    tolerance, share = TOLERANCES[precision]
+    differences = np.abs(probs - expected).max(axis=1)
+    same = _same_top1(probs, expected, tolerance)
+    agree = same & (differences <= tolerance)  # false for NaN, too
+    if agree.mean() < share:
         raise ExportError(
-            f"the exported model differs from the network: probabilities by up to {difference:.2e} (allowed "
-            f"{TOLERANCE:.0e}), same best class: {same_top1}; nothing was exported. If the network is new, check "
-            "that each batch norm is defined right after the one convolution that feeds it"
+            f"the exported model differs from the network on {np.sum(~agree)} of {len(images)} images: probabilities "
+            f"by up to {differences.max():.2e} (allowed {tolerance:.0e}), same best class: {same.all()}; nothing was "
+            "exported. If the network is new, check that each batch norm is defined right after the one convolution "
+            "that feeds it"
         )
     return {
         "images": len(images),
-        "max_abs_diff": difference,
-        "same_top1": same_top1,
+        "max_abs_diff": float(differences.max()),
+        "same_top1": bool(same.all()),
         "class_num": probs.shape[1],
         "onednn": onednn,
     }
 
 
-def _same_top1(probs, expected):
-    """Whether the best classes agree; classes tied within the tolerance may take each other's place."""
+def _same_top1(probs, expected, tolerance):
+    """Return for each image whether the best classes agree; ones tied within the tolerance may swap places."""
     best = expected[np.arange(len(expected)), probs.argmax(axis=1)]
-    return bool(np.all(expected.max(axis=1) - best <= 2 * TOLERANCE))
+    return expected.max(axis=1) - best <= 2 * tolerance
 
 
 def _dygraph_probs(model, transform_ops, image_shape, images):
@@ -83,24 +88,16 @@ def _dygraph_probs(model, transform_ops, image_shape, images):
 
 
 def _served_probs(folder, images):
-    root = str(Path(__file__).parents[2])  # so that a checkout works without being installed
-    search_path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     with tempfile.TemporaryDirectory() as scratch:
         listed, output = os.path.join(scratch, "images.txt"), os.path.join(scratch, "probs.npz")
         with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(f"{os.path.abspath(path)}\n" for path in images)
-        command = [sys.executable, "-m", "ppcls_light.inference", os.path.abspath(folder), listed, output]
-        done = subprocess.run(
-            command,
-            env={**os.environ, "PYTHONPATH": search_path},
-            capture_output=True,
-            text=True,
-            check=False,
+        run_module(
+            "ppcls_light.inference",
+            os.path.abspath(folder),
+            listed,
+            output,
+            task="Paddle Inference cannot run the exported model",
         )
-        if done.returncode != 0:
-            lines = done.stderr.strip().splitlines() or ["no message"]
-            raise ExportError(
-                f"Paddle Inference cannot run the exported model (exit {done.returncode}): {lines[-1]}"
-            )
         with np.load(output) as saved:
             return saved["probs"], bool(saved["onednn"])

@@ -16,6 +16,7 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
 
     Input (N, 3, H, W) float32; output logits (N, class_num), or with `features_only` the list of four
     feature maps whose channels and strides are `.feature_channels` and `.feature_strides`.
+    `create_model(model.model_name, **model.options)` builds another like it.
 
     Args:
         name: a name of `list_models`, or an alias, in any case.
@@ -32,7 +33,7 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
     name, variant = MODELS.canonical(name), MODELS.get(name)
     options = {**variant.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
     model = bind_plain(variant.func, options, where=name)
-    model.model_name = name
+    model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
     if pretrained is True:
         raise WeightsError(
             f"{name}: pretrained=True would need a download; fetch the .pdparams file and give its path"

@@ -7,15 +7,17 @@ times faster than meant), and batch norm is the only normalisation, as in every 
 """
 
 from functools import partial
-from typing import Literal, Tuple
+from typing import List, Literal, Optional, Tuple
 
 import numpy as np
 from paddle import nn
 from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from ..errors import ConfigError
+from ..ops import norm_act
 from ..registry import MODELS
-from .layers import DropPath, activation, initialise_truncated_normal, mixing_layer
+from .layers import Conv2D, DropPath, activation, initialise_truncated_normal, mixing_layer
 
 
 class MLPBlock(nn.Layer):
@@ -26,15 +28,14 @@ class MLPBlock(nn.Layer):
     a learned factor for each channel (arXiv 2103.17239) before stochastic depth.
     """
 
-    def __init__(self, dim, mixing, mlp_ratio, drop_path, layer_scale_init_value, act_layer):
+    def __init__(self, dim, hidden, mixing, drop_path, layer_scale_init_value, act_layer):
         super().__init__()
-        hidden = int(dim * mlp_ratio)
         self.spatial_mixing = mixing_layer(dim=dim, **mixing)
         self.mlp = nn.Sequential(
-            nn.Conv2D(dim, hidden, 1, bias_attr=False),
+            Conv2D(dim, hidden, 1, bias_attr=False),
             nn.BatchNorm2D(hidden),
             activation(act_layer),
-            nn.Conv2D(hidden, dim, 1, bias_attr=False),
+            Conv2D(hidden, dim, 1, bias_attr=False),
         )
         self.layer_scale = None
         if layer_scale_init_value > 0:
@@ -44,18 +45,24 @@ class MLPBlock(nn.Layer):
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x):
-        branch = self.mlp(self.spatial_mixing(x))
+        expand, norm, act, reduce = self.mlp
+        branch = reduce(norm_act(norm, act, expand(self.spatial_mixing(x))))
         if self.layer_scale is not None:
             branch = branch * self.layer_scale.reshape([1, -1, 1, 1])
         return x + self.drop_path(branch)
 
 
 class Stage(nn.Layer):
-    """`len(drop_path)` MLPBlocks; (N, dim, H, W)."""
+    """An MLPBlock for each of the `hidden` widths and `drop_path` rates; (N, dim, H, W)."""
 
-    def __init__(self, drop_path, **block_options):
+    def __init__(self, hidden, drop_path, **block_options):
         super().__init__()
-        self.blocks = nn.Sequential(*[MLPBlock(drop_path=rate, **block_options) for rate in drop_path])
+        self.blocks = nn.Sequential(
+            *[
+                MLPBlock(hidden=width, drop_path=rate, **block_options)
+                for width, rate in zip(hidden, drop_path)
+            ]
+        )
 
     def forward(self, x):
         return self.blocks(x)
@@ -97,6 +104,8 @@ class FasterNet(nn.Layer):
         embed_dim: channels of the first stage; they double at each stage.
         depths: blocks of the four stages.
         mlp_ratio: hidden width of a block over its width.
+        mlp_widths: hidden width of each block, sum(depths) of them, in place of those of `mlp_ratio`, as
+            pruning leaves them.
         n_div: PConv convolves 1 / n_div of the channels; "gconv" has n_div^2 groups.
         feature_dim: width of the 1x1 convolution between pooling and classifier.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0 at the first.
@@ -111,6 +120,9 @@ class FasterNet(nn.Layer):
         head_keys: the state-dict keys of the classifier; with `features_only`, of the four norms.
         spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
         feature_channels, feature_strides: of the four feature maps.
+
+    Raises:
+        ConfigError: as many `mlp_widths` as blocks are needed.
     """
 
     def __init__(
@@ -127,6 +139,7 @@ class FasterNet(nn.Layer):
         pconv_fw_type: Literal["split_cat", "slicing"] = "split_cat",
         spatial_mixing: Literal["pconv", "dwconv", "gconv", "conv"] = "pconv",
         features_only: bool = False,
+        mlp_widths: Optional[List[PositiveInt]] = None,
     ):
         super().__init__()
         self.feature_channels = [embed_dim * 2**i for i in range(4)]
@@ -135,17 +148,23 @@ class FasterNet(nn.Layer):
         self.patch_embed = PatchEmbed(embed_dim)
         mixing = {"kind": spatial_mixing, "n_div": n_div, "pconv_mode": pconv_fw_type}
         rates = np.linspace(0.0, drop_path_rate, sum(depths)).tolist()
+        if mlp_widths is None:
+            mlp_widths = np.repeat([int(dim * mlp_ratio) for dim in self.feature_channels], depths).tolist()
+        if len(mlp_widths) != len(rates):
+            raise ConfigError(
+                f"mlp_widths has {len(mlp_widths)} entries for {len(rates)} blocks; give one for each"
+            )
         self.stages = nn.Sequential()
         for i, (dim, depth) in enumerate(zip(self.feature_channels, depths)):
             stage = Stage(
+                mlp_widths[:depth],
                 rates[:depth],
                 dim=dim,
                 mixing=mixing,
-                mlp_ratio=mlp_ratio,
                 layer_scale_init_value=layer_scale_init_value,
                 act_layer=act_layer,
             )
-            rates = rates[depth:]
+            mlp_widths, rates = mlp_widths[depth:], rates[depth:]
             self.stages.add_sublayer(str(2 * i), stage)
             if i < 3:
                 self.stages.add_sublayer(str(2 * i + 1), PatchMerging(dim))

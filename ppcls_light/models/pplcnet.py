@@ -9,15 +9,16 @@ bias in the head's convolution. What differs: there is no download of weights, a
 """
 
 from functools import partial
-from typing import Literal, Tuple, Union
+from typing import Literal, Optional, Tuple, Union
 
 from paddle import ParamAttr, nn
 from paddle.nn.initializer import KaimingNormal
 from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from ..ops import norm_act
 from ..registry import MODELS
-from .layers import activation, make_divisible
+from .layers import Conv2D, activation, make_divisible
 
 Stride = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]  # both axes, or (height, width)
 
@@ -33,13 +34,16 @@ STAGES = {
     "blocks6": [(5, 512, True)] * 2,
 }
 
+# Channels at scale 1 of the stem and of each block in turn.
+WIDTHS = (STEM_WIDTH, *(width for blocks in STAGES.values() for _, width, _ in blocks))
+
 
 class ConvBNAct(nn.Layer):
     """Convolution without bias, batch norm (exempt from weight decay), activation; (N, C, H, W)."""
 
     def __init__(self, in_channels, out_channels, kernel_size, act, stride=1, groups=1, lr_mult=1.0):
         super().__init__()
-        self.conv = nn.Conv2D(
+        self.conv = Conv2D(
             in_channels,
             out_channels,
             kernel_size,
@@ -57,7 +61,7 @@ class ConvBNAct(nn.Layer):
         self.act = activation(act)
 
     def forward(self, x):
-        return self.act(self.bn(self.conv(x)))
+        return norm_act(self.bn, self.act, self.conv(x))
 
 
 class SqueezeExcitation(nn.Layer):
@@ -106,6 +110,8 @@ class PPLCNet(nn.Layer):
 
     Args:
         scale: multiplies every width but class_expand; widths are rounded to multiples of 8.
+        widths: channels of the stem and of each of the 13 blocks in place of those of `scale`, as pruning
+            leaves them; a squeeze-and-excitation has a quarter of its block's.
         class_num: logits.
         dropout_prob: of the head's dropout.
         class_expand: width of the head's 1x1 convolution.
@@ -139,18 +145,22 @@ class PPLCNet(nn.Layer):
         dropout_mode: Literal["downscale_in_infer", "upscale_in_train"] = "downscale_in_infer",
         last_conv_bias: bool = False,
         features_only: bool = False,
+        widths: Optional[Tuple[(PositiveInt,) * 14]] = None,
     ):
         super().__init__()
         strides = [(stride, stride) if isinstance(stride, int) else tuple(stride) for stride in stride_list]
-        width = make_divisible(STEM_WIDTH * scale)
+        if widths is None:
+            widths = [make_divisible(width * scale) for width in WIDTHS]
+        width, *block_widths = widths
+        out_widths = iter(block_widths)
         self.conv1 = ConvBNAct(3, width, 3, act, strides[0], lr_mult=lr_mult_list[0])
         first_strides = [(1, 1), *strides[1:]]
         self.feature_channels, self.feature_strides = [], []
         reduction = strides[0]
         for (name, blocks), first_stride, lr_mult in zip(STAGES.items(), first_strides, lr_mult_list[1:]):
             stage = nn.Sequential()
-            for i, (kernel_size, out_width, use_se) in enumerate(blocks):
-                out_channels = make_divisible(out_width * scale)
+            for i, (kernel_size, _, use_se) in enumerate(blocks):
+                out_channels = next(out_widths)
                 stride = first_stride if i == 0 else 1
                 block = DepthwiseSeparable(width, out_channels, kernel_size, stride, use_se, act, lr_mult)
                 stage.add_sublayer(str(i), block)

@@ -1,0 +1,178 @@
+"""Filter pruning: out of a trained network a smaller dense one, to be fine-tuned.
+
+Convolutions lose the filters that matter least, and whatever reads their channels loses those inputs. How
+many are left depends on the ratio and the widths alone, the same share in every layer, so that a config with
+a ratio (`Slim.prune`) describes the pruned network without its weights.
+"""
+
+from typing import Dict, NamedTuple, Optional
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..models import create_model
+from ..models.fasternet import FasterNet
+from ..models.layers import make_divisible
+from ..models.pplcnet import STAGES, PPLCNet
+from ..models.profile import profile
+from ..weights import load_weights
+from .quantize import is_quantized
+
+
+def l1_norm(filters):
+    """Return the L1 norm of each of the `filters` (N, ...): small ones matter little (arXiv 1608.08710)."""
+    return np.abs(filters.reshape(len(filters), -1)).sum(axis=1)
+
+
+def distance_to_others(filters):
+    """Return the summed Euclidean distance of each of the `filters` (N, ...) to the others.
+
+    The nearest to the geometric median can best be replaced by the others (FPGM, arXiv 1811.00250, equation 8).
+    """
+    flat = filters.reshape(len(filters), -1).astype("float64")
+    squares = (flat**2).sum(axis=1)
+    return np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0)).sum(axis=1)
+
+
+CRITERIA = {"l1_norm": l1_norm, "fpgm": distance_to_others}
+
+
+class Group(NamedTuple):
+    """Channels that stay or go together.
+
+    Attributes:
+        filters: key of the convolution whose filters make the channels.
+        cuts: {key: axis}, every tensor that has an entry for each channel.
+        share_of: where the channels are a quarter of another group's, as those inside a squeeze-and-excitation
+            are, the `filters` of that group.
+    """
+
+    filters: str
+    cuts: Dict[str, int]
+    share_of: Optional[str] = None
+
+
+def prune(model, ratio, criterion="l1_norm"):
+    """Return a new network with about `ratio` of the filters of `model` removed from each prunable layer.
+
+    PPLCNet loses channels everywhere, FasterNet inside its blocks (`mlp_widths`) and in its head
+    (`feature_dim`): its residual stream joins all blocks of a stage. What is left is a multiple of 8, which
+    keeps vector units full, at least 8, and at most 10 % less than asked for (`make_divisible`). Layers are
+    ranked independently of each other (arXiv 1608.08710, section 3.2).
+
+    The result equals `model` with the removed channels' values ignored by the layers that read them. Its
+    constructor's parameters are in its `options`.
+
+    Args:
+        model: a PPLCNet or FasterNet of `create_model`, left as it was.
+        ratio: between 0 and 1, both excluded.
+        criterion: "l1_norm" or "fpgm".
+
+    Raises:
+        ConfigError: another family, a ratio out of bounds, or one so small that no layer loses a filter.
+    """
+    if not 0 < ratio < 1:
+        raise ConfigError(
+            f"the pruning ratio {ratio:g} is not between 0 and 1; use 0.3 to remove 30 % of the filters"
+        )
+    if is_quantized(model):
+        raise ConfigError("pruning comes before quantization-aware training; give the weights from before it")
+    if type(model) not in FAMILIES or model.options["features_only"]:
+        raise ConfigError(f"{model.model_name} cannot be pruned; classifiers of PPLCNet and FasterNet can")
+    groups_of, options_of = FAMILIES[type(model)]
+    groups = list(groups_of(model))
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    kept = {}
+    for group in groups:
+        filters = state[group.filters]
+        count = len(kept[group.share_of]) // 4 if group.share_of else width_after(len(filters), ratio)
+        most_important_first = np.argsort(-CRITERIA[criterion](filters), kind="stable")
+        kept[group.filters] = np.sort(most_important_first[:count])
+    if all(len(indices) == len(state[key]) for key, indices in kept.items()):
+        raise ConfigError(
+            f"a pruning ratio of {ratio:g} removes nothing: what a layer keeps is a multiple of 8; raise it"
+        )
+    for group in groups:
+        for key, axis in group.cuts.items():
+            state[key] = np.take(state[key], kept[group.filters], axis)
+    left = {key: len(indices) for key, indices in kept.items()}
+    pruned = create_model(model.model_name, **{**model.options, **options_of(left)})
+    load_weights(pruned, state, source="the pruned weights")
+    return pruned
+
+
+def compression_report(before, after, image_shape):
+    """Return what one image of `image_shape` (C, H, W) costs two networks, in words."""
+    costs = [profile(model, image_shape) for model in (before, after)]
+    return ", ".join(
+        f"{name} {was:,} -> {now:,} ({now / was - 1:+.1%})"
+        for name, (was, now) in (
+            ("parameters", [cost.params for cost in costs]),
+            ("multiply-adds", [cost.multiply_adds for cost in costs]),
+        )
+    )
+
+
+def width_after(width, ratio):
+    """Return how many of `width` channels stay: a multiple of 8, or all of fewer than 8."""
+    return min(width, make_divisible(width * (1 - ratio)))
+
+
+def _pplcnet_groups(model):
+    """Yield the channels of the stem and of each block with what reads them in the next block, then the head's."""
+    maker = "conv1"
+    for stage in STAGES:
+        for index, block in enumerate(getattr(model, stage)):
+            name = f"{stage}.{index}"
+            filters = f"{maker}.conv.weight"
+            cuts = {
+                **_conv_and_norm(f"{maker}.conv", f"{maker}.bn"),
+                **_conv_and_norm(f"{name}.dw_conv.conv", f"{name}.dw_conv.bn"),
+                f"{name}.pw_conv.conv.weight": 1,
+            }
+            if block.se is None:
+                yield Group(filters, cuts)
+            else:
+                squeeze, excite = f"{name}.se.conv1", f"{name}.se.conv2"
+                yield Group(
+                    filters, {**cuts, f"{squeeze}.weight": 1, f"{excite}.weight": 0, f"{excite}.bias": 0}
+                )
+                inside = {f"{squeeze}.weight": 0, f"{squeeze}.bias": 0, f"{excite}.weight": 1}
+                yield Group(f"{squeeze}.weight", inside, share_of=filters)
+            maker = f"{name}.pw_conv"
+    cuts = _conv_and_norm(f"{maker}.conv", f"{maker}.bn")
+    if model.last_conv is None:
+        yield Group(f"{maker}.conv.weight", {**cuts, "fc.weight": 0})
+        return
+    yield Group(f"{maker}.conv.weight", {**cuts, "last_conv.weight": 1})
+    bias = {} if model.last_conv.bias is None else {"last_conv.bias": 0}
+    yield Group("last_conv.weight", {"last_conv.weight": 0, **bias, "fc.weight": 0})
+
+
+def _pplcnet_options(left):
+    widths = [width for key, width in left.items() if key.startswith("conv1.") or ".pw_conv." in key]
+    head = {"class_expand": left["last_conv.weight"]} if "last_conv.weight" in left else {}
+    return {"widths": widths, **head}
+
+
+def _fasternet_groups(model):
+    """Yield the hidden channels of every block, then the head's."""
+    for name, _ in model.named_sublayers():
+        if name.endswith(".mlp"):
+            cuts = {**_conv_and_norm(f"{name}.0", f"{name}.1"), f"{name}.3.weight": 1}
+            yield Group(f"{name}.0.weight", cuts)
+    head = "avgpool_pre_head.1.weight"
+    yield Group(head, {head: 0, "head.weight": 0})
+
+
+def _fasternet_options(left):
+    *mlp_widths, feature_dim = left.values()
+    return {"mlp_widths": mlp_widths, "feature_dim": feature_dim}
+
+
+def _conv_and_norm(conv, norm):
+    return {f"{conv}.weight": 0, **{f"{norm}.{name}": 0 for name in ("weight", "bias", "_mean", "_variance")}}
+
+
+# For each family: its groups, and the constructor's parameters that say how many channels of each are left.
+FAMILIES = {PPLCNet: (_pplcnet_groups, _pplcnet_options), FasterNet: (_fasternet_groups, _fasternet_options)}

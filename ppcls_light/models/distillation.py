@@ -1,0 +1,56 @@
+"""Networks that see the same batches: a student and those it learns from.
+
+Sources: Hinton et al., arXiv 1503.02531 (teacher and student); Cui et al., arXiv 2103.05959 (SSLD, PaddleClas'
+recipe); Zhang et al., arXiv 1706.00384 (mutual learning: nobody is frozen). The config is PaddleClas'
+`DistillationModel`; state-dict keys are `<name>.<key of that network>`, as there.
+"""
+
+import paddle
+from paddle import nn
+
+
+class DistillationModel(nn.Layer):
+    """Several networks on one input (N, 3, H, W).
+
+    In training the output is {name: logits (N, K)}; in evaluation it is the logits of the network called
+    `infer_model_name` alone, so that scoring and exporting need not know of the others.
+
+    Args:
+        networks: {name: network}.
+        frozen: names of the networks that do not learn: they are in eval mode even while the others train,
+            compute without gradients, and their parameters have `stop_gradient`.
+        infer_model_name: the student.
+    """
+
+    def __init__(self, networks, frozen=(), infer_model_name="Student"):
+        super().__init__()
+        self.frozen = frozenset(frozen)
+        self.infer_model_name = infer_model_name
+        for name, network in networks.items():
+            self.add_sublayer(name, network)
+            if name in self.frozen:
+                network.eval()
+                for parameter in network.parameters():
+                    parameter.stop_gradient = True
+
+    def train(self):
+        super().train()
+        for name in self.frozen:
+            self._sub_layers[name].eval()
+
+    def forward(self, images):
+        if not self.training:
+            return self.student(images)
+        logits = {}
+        for name, network in self._sub_layers.items():
+            if name in self.frozen:
+                with paddle.no_grad():
+                    logits[name] = network(images)
+            else:
+                logits[name] = network(images)
+        return logits
+
+    @property
+    def student(self):
+        """The network called `infer_model_name`: the one that is evaluated, exported and kept."""
+        return self._sub_layers[self.infer_model_name]
