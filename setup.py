@@ -16,6 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
+    package_data={"ppcls_light.ops": ["*.cc", "*.h"]},
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),
     extras_require={
@@ -24,8 +25,13 @@ setup(
         "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.17"],
         "openvino": ["openvino>=2024.0"],
         "visual": ["visualdl>=2.5"],
+        "tensorboard": ["tensorboardX>=2.6"],
+        "wandb": ["wandb>=0.16"],
         "plot": ["matplotlib>=3.5"],
-        "dev": ["pytest>=7", "pytest-xdist>=3", "ruff>=0.6", "scikit-learn>=1.2", "matplotlib>=3.5"],
+        "dev": [
+            *["pytest>=7", "pytest-xdist>=3", "ruff>=0.6"],
+            *["scikit-learn>=1.2", "matplotlib>=3.5", "visualdl>=2.5", "tensorboardX>=2.6"],
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -2,11 +2,15 @@
 
 import argparse
 import os
+import signal
 import sys
+import time
 import warnings
 
 from .config import dump_config, load_config
 from .errors import UserError
+
+_LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes failed and has ended the rest
 
 
 def add_override(parser):
@@ -48,11 +52,11 @@ def parse_config(arguments):
     return config
 
 
-def run_job(job, description, *flags, **settings):
+def run_job(job, description, options=()):
     """Be a tool that does `job(config)` or, with `--dry-run`, `tasks.dry_run(config)`.
 
-    `flags` and `settings` make one further option, as for `add_argument`; its value is then the second
-    argument of `job`.
+    `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
+    `job` after the config.
     """
     parser = config_parser(description)
     parser.add_argument(
@@ -60,13 +64,14 @@ def run_job(job, description, *flags, **settings):
         action="store_true",
         help="build everything, do one train step, one eval batch and one export, then stop",
     )
-    option = parser.add_argument(*flags, **settings) if flags else None
+    added = [parser.add_argument(*flags, **settings) for flags, settings in options]
 
     def main():
         arguments = parser.parse_args()
-        values = [getattr(arguments, option.dest)] if option else []
-        if arguments.dry_run and any(values):
-            parser.error(f"--dry-run keeps nothing that {flags[0]} could be about; leave one of them out")
+        values = [getattr(arguments, option.dest) for option in added]
+        given = [option.option_strings[0] for option, value in zip(added, values) if value]
+        if arguments.dry_run and given:
+            parser.error(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
         config = parse_config(arguments)
         if arguments.dry_run:
             from . import tasks
@@ -87,8 +92,36 @@ def quiet_paddle():
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
 
 
+def _rank():
+    """Return this process' number among those of a `paddle.distributed.launch`, None when it is alone."""
+    several = int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1
+    return int(os.environ["PADDLE_TRAINER_ID"]) if several else None
+
+
 def run(main):
-    """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130."""
+    """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130.
+
+    Under `paddle.distributed.launch` the line names the rank. The launcher looks once a second which
+    processes have failed, shows the end of the log of the first of them and ends the others, and its own exit
+    code is that of the first in the order of the ranks. So that both are about the process that failed, one
+    that only lost another waits for its end, and so does one after an error that the first has, too.
+    """
+    rank = _rank()
+    try:
+        _run(main, "error: " if rank is None else f"error: rank {rank}: ")
+    except SystemExit as stop:
+        if rank and stop.code == UserError.exit_code:
+            _wait_for_launcher()
+        raise
+
+
+def _wait_for_launcher():
+    # Paddle would answer the launcher's SIGTERM with a C++ traceback, below the line that counts.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(_LAUNCHER_SECONDS)
+
+
+def _run(main, prefix):
     quiet_paddle()
     # Pillow warns of half the size that it refuses; what is read is read, what is refused is an error.
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
@@ -99,8 +132,16 @@ def run(main):
         main()
         sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"{prefix}{error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        # What Paddle raises when the connection to another process of a launch breaks; no other sign tells.
+        if "gloo/transport" not in str(error):
+            raise
+        line = f"{prefix}another process has ended; its own log says why ({error})"
+        print(line, file=sys.stderr, flush=True)
+        _wait_for_launcher()
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

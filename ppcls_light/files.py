@@ -15,6 +15,9 @@ def atomic_path(path, error=UserError):
     """
     path = os.path.abspath(path)
     folder, name = os.path.split(path)
+    if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+        # The rename would put a file in the place of a device or a pipe: root could lose /dev/null.
+        raise error(f"cannot write {path}: it is no ordinary file; give another name")
     temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     try:
         os.makedirs(folder, exist_ok=True)

@@ -1,26 +1,35 @@
-"""The jobs of the four tools: each takes a checked config and does all of it."""
+"""The jobs of the tools: each takes a checked config and does all of it."""
 
 import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import tempfile
 
+from . import compress
+from .config import dump_config
 from .engine import runtime as runtimes
 from .engine.build import (
-    build_model,
     build_reader,
     class_names,
     inference_transforms,
     sample_images,
-    trained_weights,
 )
 from .engine.evaluate import evaluate as score
+from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
 from .engine.log import LOGGER, setup_logging
+from .engine.network import build_model, trained_weights
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.train import Trainer
+from .errors import ConfigError
 from .export import export_model
+from .figures import check_matplotlib
 from .files import write_text
+from .report import write_report
+from .results import softmax
+from .weights import write_weights
 
 
 def train(config, profiler_options=None):
@@ -31,41 +40,52 @@ def train(config, profiler_options=None):
         profiler.close()
 
 
-def evaluate(config, predictions=None):
-    """Score trained weights on DataLoader.Eval; with `predictions`, write one JSON row an image to that file.
+def evaluate(config, predictions=None, report=None):
+    """Score trained weights on DataLoader.Eval.
 
-    A row is {"file_name", "label", "class_ids", "scores"}, all classes, best first, in the list's order.
+    Args:
+        predictions: file for one JSON row an image: {"file_name", "label", "class_ids", "scores"}, all classes,
+            best first, in the list's order.
+        report: folder for tables and pictures by class, see `report.write_report`.
     """
     runtime = _start(config, "eval.log")
+    if report:
+        check_matplotlib("--report")
     weights = trained_weights(config)
     reader = build_reader(config, "Eval", runtime)
     model = build_model(config, weights)
-    rows = {}
-
-    def keep(indices, probs):
-        for index, row in zip(indices.tolist(), probs):
-            order = (-row).argsort(kind="stable")
-            rows[index] = {
-                "file_name": reader.images.path(index),
-                "label": reader.images.label(index),
-                "class_ids": order.tolist(),
-                "scores": row[order].tolist(),
-            }
-
-    result = score(model, reader, config, runtime, on_batch=keep if predictions else None)
-    if predictions:
-        lines = (json.dumps(rows[index], ensure_ascii=False) for index in sorted(rows))
-        write_text(predictions, "".join(f"{line}\n" for line in lines))
+    if not (predictions or report):
+        return score(model, reader, config, runtime)
+    result, logits = evaluate_each(model, reader, config, runtime)
+    if runtime.is_main and predictions:
+        _write_predictions(predictions, reader.images, softmax(logits))
+    if runtime.is_main and report:
+        names = class_names(config, weights)
+        summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), names)
+        numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
+        LOGGER.info("report in %s: %s", report, numbers)
     return result
 
 
+def _write_predictions(path, images, probabilities):
+    def row(index):
+        order = (-probabilities[index]).argsort(kind="stable")
+        return {
+            "file_name": images.path(index),
+            "label": images.label(index),
+            "class_ids": order.tolist(),
+            "scores": probabilities[index][order].tolist(),
+        }
+
+    lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
+    write_text(path, "".join(f"{line}\n" for line in lines))
+
+
 def infer(config):
-    """Classify the files of the section Infer with trained weights; the main process does all of them."""
+    """Classify the files of the section Infer with trained weights; only the main process returns rows."""
     runtime = _start(config, "infer.log")
-    if not runtime.is_main:
-        return []
     weights = trained_weights(config)
-    return classify(build_model(config, weights), config, class_names(config, weights))
+    return classify(build_model(config, weights), config, runtime, class_names(config, weights))
 
 
 def export(config):
@@ -78,20 +98,59 @@ def export(config):
     return _export(build_model(config, weights), config, config.Global.save_inference_dir, weights)
 
 
+def prune(config, ratio, criterion, folder):
+    """Prune trained weights as `compress.prune` does, and write them and a config that goes on from them.
+
+    `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes.
+
+    Raises:
+        ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
+    """
+    if config.Arch.teachers:
+        raise ConfigError(
+            "Arch.name: DistillationModel: prune one network: give the config that has it alone"
+        )
+    runtime = _start(config, None, device="cpu")
+    if not runtime.is_main:
+        return
+    whole = build_model(config, trained_weights(config))
+    pruned = compress.prune(whole, ratio, criterion)
+    params = {
+        key: value for key, value in pruned.options.items() if key not in ("class_num", "features_only")
+    }
+    weights = os.path.join(folder, "pruned.pdparams")
+    settings = dataclasses.replace(
+        config.Global,
+        pretrained_model=weights,
+        checkpoints=None,
+        output_dir=os.path.join(folder, "output"),
+        save_inference_dir=os.path.join(folder, "inference"),
+    )
+    arch = dataclasses.replace(config.Arch, pretrained=None, params=params)
+    slim = dataclasses.replace(config.Slim, prune=None)
+    write_weights(weights, pruned.state_dict())
+    file = os.path.join(folder, "config.yaml")
+    write_text(file, dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim)))
+    LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
+    LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
+
+
 def dry_run(config):
-    """Build everything, do one train step, one eval batch and one export into a scratch folder, and say so."""
+    """Build everything, do one update, one eval batch and one export into a scratch folder, and say so."""
     runtime = _start(config, None)
     trainer = Trainer(config, runtime)
-    trainer.network.train()
+    trainer.model.train()
     with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
-        batch = next(batches)
-    losses = trainer.train_step(batch)[-1]
-    LOGGER.info("dry run: one step of %d images, loss %.5f", len(batch.indices), losses["loss"])
+        for batch in itertools.islice(batches, config.Global.update_freq):
+            losses = trainer.train_step(batch)[-1]
+            LOGGER.info("dry run: a batch of %d images, loss %.5f", len(batch.indices), losses["loss"])
     if trainer.eval_reader is not None:
         trainer.evaluate(max_batches=1)
     if runtime.is_main:
         with tempfile.TemporaryDirectory() as scratch:
-            _export(trainer.model, config, os.path.join(scratch, "inference"))
+            model = trainer.scored_model()
+            model = model.student if config.Arch.teachers else model
+            _export(model, config, os.path.join(scratch, "inference"))
     LOGGER.info("dry run: everything works; nothing was kept")
 
 
@@ -99,7 +158,13 @@ def _start(config, log_name, device=None):
     setup_logging()
     runtime = runtimes.start(device or config.Global.device)
     path = os.path.join(config.Global.output_dir, log_name) if log_name else None
-    setup_logging(path, runtime.rank)
+    ranks = config.Global.logging_ranks()
+    if min(ranks) >= runtime.world_size:
+        raise ConfigError(
+            f"Global.log_ranks: {config.Global.log_ranks}: the processes are 0 to {runtime.world_size - 1}, so "
+            "nothing would be logged; use -o Global.log_ranks=0"
+        )
+    setup_logging(path, runtime.rank, ranks)
     return runtime
 
 
@@ -110,7 +175,7 @@ def _export(model, config, folder, weights=None):
         config.Global.image_shape,
         inference_transforms(config),
         class_names=class_names(config, weights),
-        model_name=config.Arch.name,
+        model_name=config.Arch.network.name,
         topk=config.Infer.PostProcess.topk,
         images=sample_images(config),
     )

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,26 @@ def _logging_as_found():
         handler.close()
     logger.propagate = True
     logger.setLevel(logging.NOTSET)
+
+
+@pytest.fixture(autouse=True)
+def _operators_as_found():
+    """Undo what a training in this process does to the layers."""
+    yield
+    if "ppcls_light.ops" in sys.modules:
+        sys.modules["ppcls_light.ops"].disable()
+
+
+@pytest.fixture
+def own_operators():
+    """The project's operators for CPU, in use; tests that need them skip, with the reason, without a compiler."""
+    from ppcls_light import ops
+
+    try:
+        ops.enable()
+    except ops.BuildError as problem:
+        pytest.skip(f"the operators do not build here: {problem}")
+    return ops
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Atomic files: the old content or the new, whatever happens in between."""
 
 import json
+import os
 
 import pytest
 
@@ -31,6 +32,15 @@ def test_a_place_that_cannot_be_written_is_the_callers_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"cannot write .*file/list\.txt"):
         write_text(tmp_path / "file/list.txt", "", DataError)
+
+
+def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(DataError, match=r"pipe: it is no ordinary file; give another name"):
+        write_text(path, "", DataError)
+    assert path.is_fifo()
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_text_that_utf_8_cannot_hold_is_escaped(tmp_path):

@@ -80,3 +80,34 @@ def test_half_precision_logits_are_computed_in_float32():
 def test_no_loss_is_an_error():
     with pytest.raises(ConfigError, match="at least one loss"):
         build_loss([])
+
+
+WEIGHTS = [0.5, 2.0, 0.0, 1.0, 3.5]
+
+
+@pytest.mark.parametrize("epsilon", [None, 0.1])
+@pytest.mark.parametrize("soft", [False, True])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_class_weights_multiply_the_terms_of_their_classes(batch, epsilon, soft, reduction):
+    logits, labels, one_hot, shares = batch
+    spec = CELoss(1.0, epsilon, reduction, WEIGHTS)
+    total, _ = build_loss([spec])(
+        paddle.to_tensor(logits), paddle.to_tensor(shares.astype("float32") if soft else labels)
+    )
+    targets = (1 - (epsilon or 0)) * (shares if soft else one_hot) + (epsilon or 0) / K
+    expected = getattr(by_hand(logits, targets * WEIGHTS), reduction)()
+    assert float(total) == pytest.approx(expected, rel=REL)
+
+
+def test_class_weights_do_not_depend_on_how_a_batch_is_divided(batch):
+    logits, labels, _, _ = batch
+    loss = build_loss([CELoss(1.0, class_weights=WEIGHTS)])
+    parts = [slice(0, 2), slice(2, 4), slice(4, 6)]
+    divided = [float(loss(paddle.to_tensor(logits[p]), paddle.to_tensor(labels[p]))[0]) for p in parts]
+    whole = float(loss(paddle.to_tensor(logits), paddle.to_tensor(labels))[0])
+    assert np.mean(divided) == pytest.approx(whole, rel=REL)
+    log_loss = pytest.importorskip("sklearn.metrics").log_loss
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    weights = np.asarray(WEIGHTS)[labels]
+    total = log_loss(labels, p, sample_weight=weights, normalize=False, labels=range(K))
+    assert whole == pytest.approx(total / len(labels), rel=1e-6)

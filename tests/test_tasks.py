@@ -78,7 +78,7 @@ def test_training_leaves_paddleclas_files(tmp_path, trained):
     names = {path.name for path in (tmp_path / "output").iterdir()}
     checkpoints = {f"{name}{end}" for name in ("best_model", "latest", "epoch_1", "epoch_2")
                    for end in (".pdparams", ".pdopt", ".pdstates")}  # fmt: skip
-    assert names == {*checkpoints, "train.log", "config.yaml"}
+    assert names == {*checkpoints, "train.log", "config.yaml", "metrics.jsonl", ".lock"}
 
 
 def test_folders_of_class_folders_need_no_list(config_file, photos, tmp_path):

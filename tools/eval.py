@@ -7,12 +7,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
 
+OPTIONS = [
+    (["--predictions"], {"metavar": "FILE", "help": "write one JSON row an image"}),
+    (
+        ["--report"],
+        {"metavar": "DIR", "help": "write tables and pictures by class: precision, recall, mistakes"},
+    ),
+]
 
-def evaluate(config, predictions):
+
+def evaluate(config, predictions, report):
     from ppcls_light import tasks
 
-    tasks.evaluate(config, predictions)
+    tasks.evaluate(config, predictions, report)
 
 
 if __name__ == "__main__":
-    cli.run_job(evaluate, __doc__, "--predictions", metavar="FILE", help="write one JSON row an image")
+    cli.run_job(evaluate, __doc__, OPTIONS)

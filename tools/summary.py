@@ -14,7 +14,8 @@ def main():
     from ppcls_light.models.profile import profile
 
     # Random weights cost as much as trained ones, so none are read.
-    model = create_model(config.Arch.name, class_num=config.Arch.class_num, **config.Arch.params)
+    arch = config.Arch.network
+    model = create_model(arch.name, class_num=arch.class_num, **arch.params)
     print(f"{model.model_name}, one image of {'x'.join(map(str, config.Global.image_shape))}")
     print(profile(model, config.Global.image_shape))
 

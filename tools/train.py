@@ -7,6 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
 
+OPTIONS = [
+    (["-p", "--profiler_options"], {"metavar": "KEY=VALUE;...", "help": "profile a range of steps"}),
+]
+
 
 def train(config, profiler_options):
     from ppcls_light import tasks
@@ -15,6 +19,4 @@ def train(config, profiler_options):
 
 
 if __name__ == "__main__":
-    cli.run_job(
-        train, __doc__, "-p", "--profiler_options", metavar="KEY=VALUE;...", help="profile a range of steps"
-    )
+    cli.run_job(train, __doc__, OPTIONS)

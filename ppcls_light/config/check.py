@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal, Union
 from ..errors import ConfigError, UserError
 from ..registry import nearest
 from .tree import Node
-from .types import FromRegistry, Keyed, Op, Range, WithParams
+from .types import FromRegistry, Keyed, Op, Range, Unnamed, WithParams
 
 _SINGULAR = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 _PLURAL = {bool: "true/false values", int: "whole numbers", float: "numbers", str: "texts"}
@@ -153,6 +153,9 @@ def _convert_annotated(annotation, node, path):
         return _convert_keyed(plain, node, path)
     if isinstance(mark, WithParams):
         return _convert_with_params(plain, mark, node, path)
+    if isinstance(mark, Unnamed):
+        fields = _mapping(node, path, ())
+        return _convert(plain, Node({"name": Node(mark.default, node.where), **fields}, node.where), path)
     value = _convert(plain, node, path)
     if value not in mark:
         raise _wrong(node, path, _describe(annotation), _example(annotation))
@@ -207,10 +210,12 @@ def _convert_union(annotation, node, path):
         return None
     # Text last: it would take a number as well.
     members = sorted((member for member in members if member is not type(None)), key=lambda m: m is str)
-    if len(members) == 1 and not _names(members[0]):
+    by_name = {name: cls for cls in members for name in _names(cls)}
+    if by_name and (all(map(_names, members)) or _name_of(node) in by_name):
+        return _convert_named(by_name, node, path)
+    members = [member for member in members if not _names(member)]
+    if len(members) == 1:
         return _convert(members[0], node, path)
-    if all(map(_names, members)):
-        return _convert_named(members, node, path)
     for member in members:
         with contextlib.suppress(ConfigError):
             return _convert(member, node, path)
@@ -223,9 +228,14 @@ def _names(cls):
     return typing.get_args(hints.get("name"))
 
 
-def _convert_named(classes, node, path):
-    """Choose among dataclasses by the mapping's `name`."""
-    by_name = {name: cls for cls in classes for name in _names(cls)}
+def _name_of(node):
+    """Return the text of the mapping's `name`, or None."""
+    name = node.value.get("name") if isinstance(node.value, dict) else None
+    return name.value if name is not None and isinstance(name.value, str) else None
+
+
+def _convert_named(by_name, node, path):
+    """Choose among dataclasses, given by name, by the mapping's `name`."""
     if not isinstance(node.value, dict) or "name" not in node.value:
         raise _wrong(node, path, "a mapping with a name", f"{{name: {next(iter(by_name))}, ...}}")
     name = node.value["name"]

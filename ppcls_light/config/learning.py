@@ -1,22 +1,92 @@
 """The sections that say what is learned and how: Loss, Metric, Optimizer and its learning rate."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, List, Literal, Optional, Union
+from typing import Annotated, Any, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
 from .types import Keyed, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, Range
 
+# What a learning rate is multiplied by again and again; above 1 it would soon be no number any more.
+DecayFactor = Annotated[float, Range(0, 1, low_open=True)]
+
 
 @dataclass
 class CELoss:
-    """Cross entropy times `weight`; `epsilon` smooths the labels (Szegedy et al., arXiv 1512.00567, sec. 7)."""
+    """Cross entropy times `weight`; `epsilon` smooths the labels (Szegedy et al., arXiv 1512.00567, sec. 7).
+
+    `class_weights`: one number a class, or "balanced", in inverse proportion to the training images of a class.
+    """
 
     weight: NonNegativeFloat
     epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None
     reduction: Literal["mean", "sum"] = "mean"
+    class_weights: Union[List[NonNegativeFloat], Literal["balanced"], None] = None
+
+    def __post_init__(self):
+        if isinstance(self.class_weights, list) and self.class_weights and not any(self.class_weights):
+            raise ConfigError(
+                "class_weights are all 0, which teaches nothing; give at least one class a weight"
+            )
 
 
-Losses = List[Annotated[CELoss, Keyed()]]
+NamePair = Tuple[str, str]
+
+
+@dataclass
+class DistillationGTCELoss:
+    """Cross entropy with the labels, of each network of `model_names`."""
+
+    weight: NonNegativeFloat
+    model_names: List[str]
+    epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None
+
+
+@dataclass
+class DistillationCELoss:
+    """Cross entropy of the first network of each pair with the second one's softmax.
+
+    `hard_label`: with the second one's best class instead (hard distillation; DeiT, arXiv 2012.12877,
+    section 4, as FasterNet's training code has it).
+    """
+
+    weight: NonNegativeFloat
+    model_name_pairs: List[NamePair]
+    hard_label: bool = False
+
+
+@dataclass
+class DistillationKLDivLoss:
+    """KL divergence of the first network of each pair from the second, both softened by `temperature`.
+
+    Multiplied by temperature^2 (Hinton et al., arXiv 1503.02531, section 2), mean over the images.
+    """
+
+    weight: NonNegativeFloat
+    model_name_pairs: List[NamePair]
+    temperature: PositiveFloat = 4.0
+
+
+@dataclass
+class DistillationDMLLoss:
+    """Mean of the KL divergences of each pair both ways (deep mutual learning, arXiv 1706.00384)."""
+
+    weight: NonNegativeFloat
+    model_name_pairs: List[NamePair]
+    act: Literal["softmax"] = "softmax"
+
+
+Losses = List[
+    Annotated[
+        Union[
+            CELoss,
+            DistillationGTCELoss,
+            DistillationCELoss,
+            DistillationKLDivLoss,
+            DistillationDMLLoss,
+        ],
+        Keyed(),
+    ]
+]
 
 
 @dataclass
@@ -27,6 +97,10 @@ class LossConfig:
     def __post_init__(self):
         if not (self.Train and self.Eval):
             raise ConfigError("Train and Eval each need a loss; for example Train: [{CELoss: {weight: 1.0}}]")
+        if not any(loss.weight for loss in self.Train):
+            raise ConfigError(
+                "every weight of Train is 0, which teaches nothing; write for example weight: 1.0"
+            )
 
 
 @dataclass
@@ -43,7 +117,14 @@ class TopkAcc:
         return [self.topk] if isinstance(self.topk, int) else list(self.topk)
 
 
-Metrics = List[Annotated[TopkAcc, Keyed()]]
+@dataclass
+class DistillationTopkAcc(TopkAcc):
+    """TopkAcc of the network called `model_key`: the student, which is the one that is evaluated."""
+
+    model_key: str = "Student"
+
+
+Metrics = List[Annotated[Union[TopkAcc, DistillationTopkAcc], Keyed()]]
 
 
 @dataclass
@@ -60,12 +141,17 @@ class MetricConfig:
 
 @dataclass
 class _Schedule:
-    """What every schedule has: linear warm-up, counted in epochs, from `warmup_start_lr` to `learning_rate`."""
+    """What every schedule has: linear warm-up, counted in epochs, from `warmup_start_lr` to `learning_rate`.
+
+    All rates are for updates of `base_batch_size` images and are multiplied by those that an update has over
+    all processes, divided by it; None leaves them as they are.
+    """
 
     learning_rate: PositiveFloat
     warmup_epoch: NonNegativeInt = 0
     warmup_start_lr: NonNegativeFloat = 0.0
     by_epoch: bool = False
+    base_batch_size: Optional[PositiveInt] = None
 
 
 @dataclass
@@ -85,7 +171,7 @@ class Linear(_Schedule):
 @dataclass
 class Step(_Schedule):
     step_size: PositiveInt = 30  # epochs
-    gamma: PositiveFloat = 0.1
+    gamma: DecayFactor = 0.1
     name: Literal["Step"] = "Step"
 
 
@@ -116,11 +202,105 @@ class Piecewise(_Schedule):
 
 
 @dataclass
+class MultiStepDecay(_Schedule):
+    """`learning_rate` times `gamma` for each of the `milestones`, in epochs after the warm-up, that has passed."""
+
+    milestones: List[PositiveInt] = field(default_factory=list)
+    gamma: DecayFactor = 0.1
+    name: Literal["MultiStepDecay"] = "MultiStepDecay"
+
+    def __post_init__(self):
+        if not self.milestones or sorted(set(self.milestones)) != self.milestones:
+            raise ConfigError("MultiStepDecay needs rising milestones; for example milestones: [30, 60, 90]")
+
+
+@dataclass
+class Cyclic(_Schedule):
+    """Cyclical learning rate (Smith, arXiv 1506.01186): `step_size_up` ticks up, `step_size_down` ticks down.
+
+    A tick is an update, or an epoch when `by_epoch`. A warm-up ends at `base_learning_rate`, which is what
+    `learning_rate` is here.
+    """
+
+    learning_rate: Optional[PositiveFloat] = None
+    base_learning_rate: Optional[PositiveFloat] = None
+    max_learning_rate: Optional[PositiveFloat] = None
+    step_size_up: Optional[PositiveInt] = None
+    step_size_down: Optional[PositiveInt] = None  # as step_size_up
+    mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
+    exp_gamma: DecayFactor = 1.0
+    name: Literal["Cyclic"] = "Cyclic"
+
+    def __post_init__(self):
+        if None in (self.base_learning_rate, self.max_learning_rate, self.step_size_up):
+            raise ConfigError(
+                "Cyclic needs base_learning_rate, max_learning_rate and step_size_up; for example "
+                "base_learning_rate: 0.02, max_learning_rate: 0.1, step_size_up: 2000"
+            )
+        self.learning_rate = _alias(self.learning_rate, self.base_learning_rate, "base_learning_rate")
+
+
+@dataclass
+class OneCycleLR(_Schedule):
+    """One cycle over the whole run (Smith and Topin, arXiv 1708.07120), which begins with its own warm-up."""
+
+    learning_rate: Optional[PositiveFloat] = None
+    max_learning_rate: Optional[PositiveFloat] = None
+    divide_factor: PositiveFloat = 25.0
+    end_learning_rate: NonNegativeFloat = 1e-10
+    phase_pct: Probability = 0.3  # share of the run that rises
+    anneal_strategy: Literal["cos", "linear"] = "cos"
+    three_phase: bool = False
+    name: Literal["OneCycleLR"] = "OneCycleLR"
+
+    def __post_init__(self):
+        if self.max_learning_rate is None:
+            raise ConfigError("OneCycleLR needs max_learning_rate; for example max_learning_rate: 0.1")
+        if self.warmup_epoch:
+            raise ConfigError("OneCycleLR has its own warm-up, phase_pct of the run; leave warmup_epoch out")
+        if self.three_phase and self.phase_pct >= 0.5:
+            raise ConfigError(
+                f"three_phase rises and falls for phase_pct each; {self.phase_pct} is too much, use 0.3"
+            )
+        self.learning_rate = _alias(self.learning_rate, self.max_learning_rate, "max_learning_rate")
+
+
+def _alias(learning_rate, value, key):
+    """Return `value`, the rate that another `key` gives, unless `learning_rate` contradicts it."""
+    if learning_rate not in (None, value):
+        raise ConfigError(f"learning_rate {learning_rate} is not {key} {value}; leave learning_rate out")
+    return value
+
+
+@dataclass
+class ReduceOnPlateau(_Schedule):
+    """PaddleClas' schedule of this name, which is refused: it is no function of the step."""
+
+    mode: Any = None
+    factor: Any = None
+    patience: Any = None
+    threshold: Any = None
+    threshold_mode: Any = None
+    cooldown: Any = None
+    min_lr: Any = None
+    epsilon: Any = None
+    name: Literal["ReduceOnPlateau"] = "ReduceOnPlateau"
+
+    def __post_init__(self):
+        raise ConfigError(
+            "ReduceOnPlateau depends on past scores, not on the step alone, so a run could not be resumed exactly; "
+            "use Cosine or MultiStepDecay, and Global.early_stop to end a run that gets no better"
+        )
+
+
+@dataclass
 class ConstLR(_Schedule):
     name: Literal["ConstLR"] = "ConstLR"
 
 
-LearningRate = Union[Cosine, Linear, Step, Piecewise, ConstLR]
+LearningRate = Union[
+    Cosine, Linear, Step, Piecewise, MultiStepDecay, Cyclic, OneCycleLR, ReduceOnPlateau, ConstLR
+]
 
 
 @dataclass
@@ -136,14 +316,17 @@ class _Optimizer:
     lr: LearningRate
     clip_norm: Optional[PositiveFloat] = None  # PaddleClas: each gradient's own norm
     clip_grad: Optional[PositiveFloat] = None  # global norm, as FasterNet's authors; PaddleClas ignores it
+    clip_value: Optional[PositiveFloat] = None  # each element, to [-clip_value, clip_value]
     no_weight_decay_name: Optional[str] = None  # parts of parameter names, separated by spaces
     one_dim_param_no_weight_decay: bool = False
     multi_precision: bool = False
 
     def __post_init__(self):
-        if self.clip_norm is not None and self.clip_grad is not None:
+        given = [key for key in ("clip_grad", "clip_norm", "clip_value") if getattr(self, key) is not None]
+        if len(given) > 1:
             raise ConfigError(
-                "clip_norm and clip_grad are both given; keep clip_grad (global norm) or clip_norm (each tensor)"
+                f"{' and '.join(given)} are both given; keep one of clip_grad (global norm), clip_norm (each "
+                "tensor's) and clip_value (each element)"
             )
 
 
@@ -180,3 +363,21 @@ class AdamW(_Optimizer):
     beta2: Probability = 0.999
     epsilon: PositiveFloat = 1e-8
     weight_decay: NonNegativeFloat = 0.01
+
+
+@dataclass
+class Adam(_WithPenalty):
+    """Kingma and Ba, arXiv 1412.6980: the penalty's gradient is scaled like any other; AdamW decouples it."""
+
+    name: Literal["Adam"] = "Adam"
+    beta1: Probability = 0.9
+    beta2: Probability = 0.999
+    epsilon: PositiveFloat = 1e-8
+
+
+@dataclass
+class RMSProp(_WithPenalty):
+    name: Literal["RMSProp"] = "RMSProp"
+    momentum: Probability = 0.0
+    rho: Probability = 0.95
+    epsilon: PositiveFloat = 1e-6

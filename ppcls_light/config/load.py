@@ -39,11 +39,7 @@ def load_yaml_as(cls, path, overrides=()):
 
 def dump_config(config):
     """Return the fully resolved config as YAML; loading it again gives the same config."""
-    plain = _plain(config)
-    arch = plain.get("Arch")
-    if arch:
-        arch.update(arch.pop("params"))
-    return dump_yaml(plain)
+    return dump_yaml(_plain(config))
 
 
 class _Locator:
@@ -86,7 +82,10 @@ def _plain(value):
         return {value.name: _plain(value.params) or None}
     if dataclasses.is_dataclass(value):
         names = sorted((f.name for f in dataclasses.fields(value)), key=lambda name: name != "name")
-        return {name: _plain(getattr(value, name)) for name in names}
+        plain = {name: _plain(getattr(value, name)) for name in names}
+        if isinstance(value, schema.ArchConfig):
+            plain.update(plain.pop("params"))
+        return plain
     if isinstance(value, dict):
         return {key: _plain(child) for key, child in value.items()}
     if isinstance(value, (list, tuple)):

@@ -7,12 +7,11 @@ do, the field says so.
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
-from ..registry import BATCH_TRANSFORMS, MODELS, TRANSFORMS
-from .learning import SGD, AdamW, LossConfig, MetricConfig, Momentum
-from .types import FromRegistry, NonNegativeInt, Op, PositiveFloat, PositiveInt, Probability, WithParams
-
-TransformOps = List[Annotated[Op, FromRegistry(TRANSFORMS)]]
-BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
+from ..errors import ConfigError
+from ..registry import MODELS
+from .learning import SGD, Adam, AdamW, DistillationTopkAcc, LossConfig, MetricConfig, Momentum, RMSProp
+from .reading import DataLoaderConfig, TransformOps
+from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, WithParams
 
 
 @dataclass
@@ -22,6 +21,7 @@ class GlobalConfig:
     output_dir: str = "./output"
     device: Literal["auto", "cpu", "gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps"] = "auto"
     epochs: PositiveInt = 100
+    update_freq: PositiveInt = 1  # batches whose gradients make one update
     pretrained_model: Optional[str] = None
     reset_head: bool = False  # a classifier of another class count starts anew instead of being an error
     checkpoints: Optional[str] = None  # a prefix, with or without suffix, or "auto": the newest in output_dir
@@ -31,26 +31,65 @@ class GlobalConfig:
     seed: NonNegativeInt = 0
     print_batch_step: PositiveInt = 10
     save_interval: PositiveInt = 1
+    save_steps: Optional[PositiveInt] = None  # updates between saves of `latest` within an epoch
     eval_during_train: bool = True
     eval_interval: PositiveInt = 1
     start_eval_epoch: NonNegativeInt = 0
     image_shape: Tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)
     save_inference_dir: str = "./inference"
-    use_visualdl: bool = False
+    early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
+    use_visualdl: bool = False  # the same as "visualdl" among the loggers
+    loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)
+    log_histograms: bool = False  # of every parameter, after each epoch, to the loggers
+    log_ranks: Union[NonNegativeInt, str] = "0"  # processes that log to stdout, for example "0,1"
+    print_mem_info: bool = False  # peak memory in the train lines
     use_dali: bool = False  # accepted from PaddleClas' *_ultra.yaml; the reader here has no DALI and says so
     to_static: bool = False
+    cpu_ops: bool = True  # train on CPU with the project's operators, built on first use; else with Paddle's
+
+    def __post_init__(self):
+        if self.early_stop is not None and not self.eval_during_train:
+            raise ConfigError(
+                "early_stop counts evaluations, and there are none; write eval_during_train: true, or early_stop: null"
+            )
+        if self.log_histograms and not self.all_loggers():
+            raise ConfigError("log_histograms draws them in a logger; add for example use_visualdl: true")
+        if not all(rank.strip().isdecimal() for rank in str(self.log_ranks).split(",")):
+            raise ConfigError(
+                f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'
+            )
+
+    def logging_ranks(self):
+        """Return `log_ranks` as numbers."""
+        return [int(rank) for rank in str(self.log_ranks).split(",")]
+
+    def all_loggers(self):
+        """Return `loggers` and what `use_visualdl` adds, each once."""
+        return list(dict.fromkeys([*(["visualdl"] if self.use_visualdl else []), *self.loggers]))
 
 
 @dataclass
 class AMPConfig:
-    """Mixed precision. The section without `use_amp` turns it on, as in PaddleClas."""
+    """Mixed precision. The section without `use_amp` turns it on, as in PaddleClas.
+
+    The loss is scaled under float16 only: bfloat16 has the range of float32. Evaluation is in float32 unless
+    `use_fp16_test`.
+    """
 
     use_amp: bool = True
     level: Literal["O1", "O2"] = "O1"
+    dtype: Literal["float16", "bfloat16"] = "float16"
     use_fp16_test: bool = False
     scale_loss: PositiveFloat = 1.0
     use_dynamic_loss_scaling: bool = False
     use_promote: bool = False
+
+
+@dataclass
+class EMAConfig:
+    """Moving average of the weights; the section turns it on. It is what is scored and saved as .pdparams."""
+
+    decay: Annotated[float, Range(0, 1, high_open=True)] = 0.9999
 
 
 @dataclass
@@ -60,52 +99,111 @@ class ArchConfig:
     name: str
     class_num: PositiveInt = 1000
     pretrained: Union[bool, str, None] = None
+    use_ssld: bool = (
+        False  # which of PaddleClas' downloads; weights are given as files here, so it chooses nothing
+    )
     use_sync_bn: bool = False
     params: Dict[str, Any] = field(default_factory=dict)
 
+    infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
 
-@dataclass
-class DatasetConfig:
-    """Images of a list file, or of a folder with one folder a class when `cls_label_path` is left out."""
+    @property
+    def network(self):
+        """The network that is evaluated and exported."""
+        return self
 
-    image_root: str
-    cls_label_path: Optional[str] = None
-    transform_ops: TransformOps = field(default_factory=list)
-    batch_transform_ops: Optional[BatchTransformOps] = None
-    delimiter: Optional[str] = None
-    name: Literal["ImageNetDataset"] = "ImageNetDataset"
+
+Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
 
 
 @dataclass
-class SamplerConfig:
-    """`batch_size` is per process."""
+class DistillationArch:
+    """Networks trained together on the same batches, as PaddleClas' `DistillationModel`.
 
-    batch_size: PositiveInt
-    drop_last: bool = False
-    shuffle: bool = False
-    name: Literal["DistributedBatchSampler", "BatchSampler"] = "DistributedBatchSampler"
+    `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`.
+    `freeze_params_list` and `pretrained_list` have one entry for each of them: a frozen network is in
+    eval mode, gets no gradients and needs weights, a teacher's. `infer_model_name` is the student.
+    """
 
+    models: List[Dict[str, Network]]
+    pretrained_list: Optional[List[Optional[str]]] = None
+    freeze_params_list: Optional[List[bool]] = None
+    infer_model_name: str = "Student"
+    class_num: Optional[PositiveInt] = None  # for all; the models' own must agree
+    use_sync_bn: bool = False
+    name: Literal["DistillationModel"] = "DistillationModel"
 
-@dataclass
-class LoaderConfig:
-    """`num_workers` 0 reads in the main process. `max_bad`: share of unreadable training images tolerated."""
+    pretrained = None  # as an ArchConfig has it; here each model has its own
 
-    num_workers: Union[NonNegativeInt, Literal["auto"]] = "auto"
-    use_shared_memory: bool = True
-    max_bad: Probability = 0.001
+    def __post_init__(self):
+        if not self.models or any(len(model) != 1 for model in self.models):
+            raise ConfigError(
+                "models is a list of one name each; for example - Student: {name: PPLCNet_x1_0, class_num: 10}"
+            )
+        names = [name for model in self.models for name in model]
+        if len(set(names)) != len(names) or any("." in name for name in names):
+            raise ConfigError(f"the models need different names without dots; got {', '.join(names)}")
+        if self.infer_model_name not in names:
+            raise ConfigError(
+                f"infer_model_name: no model is called '{self.infer_model_name}'; use one of {', '.join(names)}"
+            )
+        for key in ("pretrained_list", "freeze_params_list"):
+            given = getattr(self, key)
+            if given is not None and len(given) != len(names):
+                raise ConfigError(
+                    f"{key} has {len(given)} entries for {len(names)} models; give one for each"
+                )
+        self._check_class_num()
+        self._check_frozen()
 
+    def _check_class_num(self):
+        wanted = self.network.class_num if self.class_num is None else self.class_num
+        wrong = [
+            f"-o Arch.models.{index}.{name}.class_num={wanted}"
+            for index, (name, arch) in enumerate(self.networks.items())
+            if arch.class_num != wanted
+        ]
+        if wrong:
+            raise ConfigError(f"class_num is {wanted}, but not that of every model; use {' '.join(wrong)}")
+        self.class_num = wanted
 
-@dataclass
-class ReaderConfig:
-    dataset: DatasetConfig
-    sampler: SamplerConfig
-    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    def _check_frozen(self):
+        for name in self.frozen:
+            if not self.weights_of(name):
+                raise ConfigError(
+                    f"{name} is frozen but has no weights, and a random teacher teaches nothing; give its file by "
+                    f"pretrained_list or the model's pretrained"
+                )
+        if self.infer_model_name in self.frozen:
+            raise ConfigError(
+                f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"
+            )
 
+    @property
+    def networks(self):
+        """The ArchConfig of each model by its name, in their order."""
+        return {name: arch for model in self.models for name, arch in model.items()}
 
-@dataclass
-class DataLoaderConfig:
-    Train: Optional[ReaderConfig] = None
-    Eval: Optional[ReaderConfig] = None
+    @property
+    def network(self):
+        """The ArchConfig of the network that is evaluated and exported: the student's."""
+        return self.networks[self.infer_model_name]
+
+    @property
+    def teachers(self):
+        """The names of all models but the student."""
+        return [name for name in self.networks if name != self.infer_model_name]
+
+    @property
+    def frozen(self):
+        """The names of the models that do not learn."""
+        flags = self.freeze_params_list or [False] * len(self.models)
+        return [name for name, flag in zip(self.networks, flags) if flag]
+
+    def weights_of(self, name):
+        """Return the weights file that the model called `name` starts from, or None."""
+        from_list = dict(zip(self.networks, self.pretrained_list or []))
+        return from_list.get(name) or self.networks[name].pretrained or None
 
 
 @dataclass
@@ -129,14 +227,77 @@ class InferConfig:
 
 
 @dataclass
+class Quantization:
+    """Quantization-aware training; "pact" learns how far the inputs of a layer reach, the other averages it."""
+
+    name: Literal["pact", "moving_average_abs_max"]
+
+
+@dataclass
+class Pruning:
+    """Filters removed before training: those with the least L1 norm, or nearest to the geometric median (fpgm)."""
+
+    name: Literal["l1_norm", "fpgm"]
+    pruned_ratio: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
+
+
+@dataclass
+class SlimConfig:
+    """Compression, in PaddleClas' words. Both: the network is pruned first."""
+
+    quant: Optional[Quantization] = None
+    prune: Optional[Pruning] = None
+
+
+@dataclass
 class Config:
     """A whole training config, checked."""
 
-    Arch: Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
+    Arch: Union[Network, DistillationArch]
     Global: GlobalConfig = field(default_factory=GlobalConfig)
-    Optimizer: Optional[Union[Momentum, SGD, AdamW]] = None
+    Optimizer: Optional[Union[Momentum, SGD, AdamW, Adam, RMSProp]] = None
     DataLoader: DataLoaderConfig = field(default_factory=DataLoaderConfig)
     Loss: LossConfig = field(default_factory=LossConfig)
     Metric: MetricConfig = field(default_factory=MetricConfig)
     Infer: InferConfig = field(default_factory=InferConfig)
     AMP: Optional[AMPConfig] = None
+    EMA: Optional[EMAConfig] = None
+    Slim: SlimConfig = field(default_factory=SlimConfig)
+
+    def __post_init__(self):
+        if self.Slim.quant and self.AMP and self.AMP.use_amp:
+            raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
+        if self.Slim.quant and self.Global.to_static:
+            raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
+        if self.Slim.prune and self.Arch.teachers:
+            raise ConfigError(
+                "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
+                "Arch.models"
+            )
+        student = self.Arch.infer_model_name
+        for metric in (*self.Metric.Train, *self.Metric.Eval):
+            if isinstance(metric, DistillationTopkAcc) and metric.model_key != student:
+                fix = f"model_key: {student}" if student else "TopkAcc, or Arch.name: DistillationModel"
+                raise ConfigError(
+                    f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"
+                )
+        self._check_class_weights()
+
+    def _check_class_weights(self):
+        class_num = self.Arch.class_num
+        for split, losses in (("Train", self.Loss.Train), ("Eval", self.Loss.Eval)):
+            for weights in (getattr(loss, "class_weights", None) for loss in losses):
+                if weights == "balanced" and split == "Eval":
+                    raise ConfigError(
+                        "Loss.Eval: class_weights: balanced is for Loss.Train; leave it out here, or write the numbers"
+                    )
+                if weights == "balanced" and self.DataLoader.Train and self.DataLoader.Train.sampler.balanced:
+                    raise ConfigError(
+                        "Loss.Train: class_weights: balanced and DataLoader.Train.sampler.balanced correct the same "
+                        "imbalance twice; keep one of them"
+                    )
+                if isinstance(weights, list) and len(weights) != class_num:
+                    raise ConfigError(
+                        f"Loss.{split}: class_weights has {len(weights)} numbers, Arch.class_num is {class_num}; "
+                        "write one for each class"
+                    )

@@ -4,21 +4,23 @@ import os
 from typing import NamedTuple, Optional
 
 from ..config.check import located
+from ..config.reading import CifarConfig, DatasetConfig
 from ..data import (
     BatchLoader,
-    BatchSampler,
+    CifarDataset,
     ImageDataset,
     build_batch_transforms,
     build_transforms,
+    read_cifar,
     read_class_names,
     read_image_list,
     scan_image_folder,
 )
-from ..errors import ConfigError, DataError, WeightsError
-from ..models import create_model
-from ..weights import load_plain_pickle, load_weights
+from ..errors import ConfigError, DataError
+from ..weights import load_plain_pickle
 from .checkpoint import strip_suffix
 from .log import LOGGER
+from .sampling import build_sampler
 
 
 class Reader(NamedTuple):
@@ -27,69 +29,6 @@ class Reader(NamedTuple):
     images: object
     loader: BatchLoader
     class_names: Optional[list]
-
-
-def build_model(config, weights=None):
-    """Create the network of `config.Arch`, to be trained or with trained weights.
-
-    Args:
-        config: schema.Config.
-        weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
-            `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
-
-    Raises:
-        ConfigError, WeightsError: naming the key to change.
-    """
-    arch, settings = config.Arch, config.Global
-    pretrained = None if weights else arch.pretrained or None
-    with located(config.where("Arch.pretrained"), "Arch"):
-        model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
-    path = weights or settings.pretrained_model
-    if path:
-        load_weights(model, path, reset_head=settings.reset_head and not weights)
-        LOGGER.info("Finish load pretrained model from %s", path)
-    return model
-
-
-def trained_weights(config):
-    """Return the weights file that eval, infer and export are about.
-
-    `Global.checkpoints` counts as much as `Global.pretrained_model`: PaddleClas ignores it there and scores
-    random weights. The config of a fine-tuning run names the weights that it began with, so of two keys the
-    one given by `-o` counts.
-
-    Raises:
-        ConfigError: both keys are given in the same place.
-        WeightsError: no weights are given; results of random weights would look like results.
-    """
-    settings = config.Global
-    given = [key for key in ("checkpoints", "pretrained_model") if getattr(settings, key)]
-    if len(given) == 2:
-        given = [key for key in given if config.where(f"Global.{key}").startswith("-o ")]
-        if len(given) != 1:
-            raise ConfigError(
-                "Global.checkpoints and Global.pretrained_model are both given; name the weights that are meant by "
-                "one of them: -o Global.checkpoints=null or -o Global.pretrained_model=null"
-            )
-    if given == ["pretrained_model"]:
-        return settings.pretrained_model
-    if settings.checkpoints == "auto":
-        for name in ("best_model", "latest"):
-            prefix = os.path.join(settings.output_dir, name)
-            if os.path.isfile(f"{prefix}.pdparams"):
-                return prefix
-        raise WeightsError(
-            f"Global.checkpoints: auto: neither best_model nor latest in {settings.output_dir}; train first, "
-            "or name the weights: -o Global.pretrained_model=FILE"
-        )
-    if settings.checkpoints:
-        return strip_suffix(settings.checkpoints)
-    if isinstance(config.Arch.pretrained, str):
-        return config.Arch.pretrained
-    raise WeightsError(
-        "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
-        f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"
-    )
 
 
 def build_reader(config, split, runtime):
@@ -107,33 +46,19 @@ def build_reader(config, split, runtime):
     training = split == "Train"
     path = f"DataLoader.{split}.dataset"
     with located(config.where(path), path):
-        images, names = _read_images(config, section.dataset)
-    if section.dataset.cls_label_path is not None:
+        images, names = _read_images(config, section.dataset, split)
+    if names is None:
         names = _map_if_there(config)
     if training:
         _warn_of_unused_classes(images, config.Arch.class_num)
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
-    seed = config.Global.seed
-    path = f"DataLoader.{split}.sampler"
-    with located(config.where(path), path):
-        if section.sampler.drop_last and not training:
-            raise ConfigError("drop_last: an evaluation scores every image; write drop_last: false")
-        sampler = BatchSampler(
-            len(images),
-            section.sampler.batch_size,
-            shuffle=section.sampler.shuffle,
-            drop_last=section.sampler.drop_last,
-            seed=seed,
-            rank=runtime.rank,
-            world_size=runtime.world_size,
-            pad=training,
-        )
-    mix = section.dataset.batch_transform_ops if training else None
+    mix = _batch_transforms(config) if training else None
+    as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
     loader = BatchLoader(
-        ImageDataset(images, transforms, seed),
-        sampler,
+        as_dataset(images, transforms, config.Global.seed),
+        build_sampler(config, split, images, transforms, runtime),
         num_workers=_worker_count(section.loader.num_workers),
-        batch_transforms=build_batch_transforms(mix, config.Arch.class_num) if mix else None,
+        batch_transforms=mix,
         on_bad="skip" if training else "raise",
         max_bad=section.loader.max_bad,
     )
@@ -142,6 +67,23 @@ def build_reader(config, split, runtime):
             f"DataLoader.{split}.dataset: {len(images)} images for {runtime.world_size} processes; start fewer"
         )
     return Reader(images, loader, names)
+
+
+def _batch_transforms(config):
+    path = "DataLoader.Train.dataset.batch_transform_ops"
+    with located(config.where(path), path):
+        mix = build_batch_transforms(
+            config.DataLoader.Train.dataset.batch_transform_ops, config.Arch.class_num
+        )
+    epsilon = max(getattr(loss, "epsilon", None) or 0.0 for loss in config.Loss.Train)
+    if mix and mix.label_smoothing and epsilon:
+        LOGGER.warning(
+            "%s: labels are smoothed twice, by label_smoothing %g and CELoss.epsilon %g; set one of them to 0",
+            path,
+            mix.label_smoothing,
+            epsilon,
+        )
+    return mix
 
 
 def inference_transforms(config):
@@ -179,11 +121,13 @@ def _from_bytes(config, path, ops):
 def sample_images(config, count=16):
     """Return up to `count` image files of DataLoader.Eval, spread over its list; None when there are none."""
     section = config.DataLoader.Eval
-    if section is None or not os.path.isdir(section.dataset.image_root):
+    if section is None or isinstance(section.dataset, CifarConfig):
+        return None
+    if not os.path.isdir(section.dataset.image_root):
         return None
     if section.dataset.cls_label_path and not os.path.isfile(section.dataset.cls_label_path):
         return None
-    images, _ = _read_images(config, section.dataset)
+    images, _ = _read_images(config, section.dataset, "Eval")
     step = max(1, len(images) // count)
     return [images.path(index) for index in range(0, len(images), step)][:count]
 
@@ -225,9 +169,17 @@ def class_names(config, weights=None):
     return _folder_classes(config)
 
 
-def _read_images(config, dataset):
-    """Return the images of `dataset` and, when they are in class folders, the names of those."""
+def _read_images(config, dataset, split):
+    """Return the images of `dataset` and the names of their classes, None for those of a list file."""
     class_num = config.Arch.class_num
+    if isinstance(dataset, CifarConfig):
+        if class_num != dataset.class_num:
+            raise ConfigError(
+                f"{dataset.name} has {dataset.class_num} classes, Arch.class_num is {class_num}; "
+                f"use -o Arch.class_num={dataset.class_num}"
+            )
+        mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
+        return read_cifar(dataset.data_file, mode, dataset.class_num)
     if dataset.cls_label_path is not None:
         images = read_image_list(
             dataset.cls_label_path, dataset.image_root, class_num=class_num, delimiter=dataset.delimiter
@@ -247,7 +199,8 @@ def _folder_classes(config):
     """Return the class names of the first split that is a folder of class folders: they fix the labels."""
     for section in (config.DataLoader.Train, config.DataLoader.Eval):
         dataset = section and section.dataset
-        if dataset and dataset.cls_label_path is None and os.path.isdir(dataset.image_root):
+        in_folders = isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
+        if in_folders and os.path.isdir(dataset.image_root):
             return scan_image_folder(dataset.image_root)[1]
     return None
 

@@ -1,9 +1,11 @@
-"""Checkpoints: three files that belong together, written so that a crash at any moment loses nothing.
+"""Checkpoints: files that belong together, written so that a crash at any moment loses nothing.
 
 `PREFIX.pdparams` holds the weights, `PREFIX.pdopt` the optimizer state by structured parameter names and
 `PREFIX.pdstates` everything else (epoch, step, position in the epoch, best metric, schedule, class names)
-with the SHA-256 of the two others. All three are first written as `*.new`, the states last: from that
-moment the new set is complete, and `find` finishes the renaming should the process die before it does.
+with the SHA-256 of the others. With an EMA `PREFIX.pdparams` holds the averaged weights, which are the ones to
+use, and `PREFIX.pdema` those in training, as in PaddleClas. All are first written as `*.new`, the states last:
+from that moment the new set is complete, and `load` finishes the renaming should the process die before it
+does.
 
 Which one a run starts from (`Global.checkpoints`):
     a prefix, with or without suffix   that one, or an error
@@ -11,9 +13,11 @@ Which one a run starts from (`Global.checkpoints`):
                                        named and passed over; none at all starts from the beginning
 """
 
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 
@@ -21,7 +25,8 @@ from ..errors import WeightsError
 from ..weights import dump_plain_pickle, load_plain_pickle, read_weights
 from .log import LOGGER
 
-SUFFIXES = (".pdparams", ".pdopt", ".pdstates")
+SUFFIXES = (".pdparams", ".pdopt", ".pdema", ".pdstates")
+_REQUIRED = (".pdparams", ".pdopt", ".pdstates")
 
 # What a run needs of the states, whatever else they hold.
 _STATES = {"sha256": dict, "epoch": int, "position": int, "step": int, "schedule": dict, "scaler": dict}
@@ -29,21 +34,44 @@ _STATES = {"sha256": dict, "epoch": int, "position": int, "step": int, "schedule
 
 @dataclass
 class Checkpoint:
-    """One complete set: `weights` and `optimizer` by name, and the plain values in `states`."""
+    """One complete set: `weights` and `optimizer` by name, and the plain values in `states`.
+
+    `raw`: with an EMA, the weights in training, of which `weights` are the average; else None.
+    """
 
     prefix: str
     weights: dict
     optimizer: dict
     states: dict
+    raw: Optional[dict] = None
+
+    @property
+    def trained(self):
+        """The weights to train on."""
+        return self.weights if self.raw is None else self.raw
 
 
-def save(prefix, weights, optimizer, states):
+def save(prefix, weights, optimizer, states, raw=None):
     """Write the set `prefix.*`; the previous set stays valid until the new one is complete."""
-    dump_plain_pickle(weights, f"{prefix}.pdparams.new")
-    dump_plain_pickle(optimizer, f"{prefix}.pdopt.new")
-    sums = {suffix: _sha256(f"{prefix}{suffix}.new") for suffix in SUFFIXES[:2]}
-    dump_plain_pickle({**states, "sha256": sums}, f"{prefix}.pdstates.new")
+    if os.path.isfile(f"{prefix}.pdstates.new"):
+        _finish_rename(prefix)  # a complete set that a crash left: parts of this one must not mix with it
+    contents = {".pdparams": weights, ".pdopt": optimizer}
+    if raw is not None:
+        contents[".pdema"] = raw
+    try:
+        for suffix, content in contents.items():
+            dump_plain_pickle(content, f"{prefix}{suffix}.new")
+        sums = {suffix: _sha256(f"{prefix}{suffix}.new") for suffix in contents}
+        dump_plain_pickle({**states, "sha256": sums}, f"{prefix}.pdstates.new")
+    except WeightsError:
+        for suffix in contents:
+            with contextlib.suppress(OSError):  # a full disk needs the room
+                os.remove(f"{prefix}{suffix}.new")
+        raise
     _finish_rename(prefix)
+    if raw is None:
+        with contextlib.suppress(FileNotFoundError):  # of a run with an EMA: no part of this set
+            os.remove(f"{prefix}.pdema")
 
 
 def load(prefix):
@@ -59,7 +87,7 @@ def load(prefix):
         )
     if os.path.isfile(f"{prefix}.pdstates.new"):
         _finish_rename(prefix)
-    missing = [suffix for suffix in SUFFIXES if not os.path.isfile(prefix + suffix)]
+    missing = [suffix for suffix in _REQUIRED if not os.path.isfile(prefix + suffix)]
     if missing:
         raise WeightsError(
             f"checkpoint {prefix}: no {' and no '.join(prefix + suffix for suffix in missing)}; "
@@ -72,18 +100,25 @@ def load(prefix):
             f"checkpoint {prefix} was not written by ppcls_light, so its optimizer state cannot be continued "
             f"exactly; start from its weights: -o Global.checkpoints=null -o Global.pretrained_model={prefix}"
         )
-    for suffix in SUFFIXES[:2]:
-        if _sha256(prefix + suffix) != states["sha256"].get(suffix):
+    sums = {".pdparams": None, ".pdopt": None, **states["sha256"]}
+    for suffix in SUFFIXES[:-1]:
+        if suffix in sums and _sha256(prefix + suffix) != sums[suffix]:
             raise WeightsError(
                 f"checkpoint {prefix}: {prefix}{suffix} is damaged or from another save; resume from one of: "
                 f"{_present(os.path.dirname(prefix) + '/', but=prefix)}"
             )
-    optimizer = load_plain_pickle(f"{prefix}.pdopt")
-    if not isinstance(optimizer, dict) or not all(isinstance(a, np.ndarray) for a in optimizer.values()):
+    optimizer = _named_arrays(prefix, ".pdopt")
+    raw = _named_arrays(prefix, ".pdema") if ".pdema" in sums else None
+    return Checkpoint(prefix, read_weights(f"{prefix}.pdparams"), optimizer, states, raw)
+
+
+def _named_arrays(prefix, suffix):
+    content = load_plain_pickle(prefix + suffix)
+    if not isinstance(content, dict) or not all(isinstance(a, np.ndarray) for a in content.values()):
         raise WeightsError(
-            f"checkpoint {prefix}: {prefix}.pdopt holds no named arrays; resume from another one"
+            f"checkpoint {prefix}: {prefix}{suffix} holds no named arrays; resume from another one"
         )
-    return Checkpoint(prefix, read_weights(f"{prefix}.pdparams"), optimizer, states)
+    return content
 
 
 def find_latest(output_dir):
@@ -120,7 +155,13 @@ def _finish_rename(prefix):
     """Rename the complete set `*.new`; a `.new` file that is gone has been renamed before."""
     for suffix in SUFFIXES:
         if os.path.isfile(f"{prefix}{suffix}.new"):
-            os.replace(f"{prefix}{suffix}.new", prefix + suffix)
+            try:
+                os.replace(f"{prefix}{suffix}.new", prefix + suffix)
+            except OSError as problem:
+                raise WeightsError(
+                    f"cannot write {prefix}{suffix}: {problem.strerror}; it is complete as {prefix}{suffix}.new, "
+                    "and the next resume finishes the set"
+                ) from None
 
 
 def _prefixes(folder):
@@ -137,8 +178,14 @@ def _present(prefix, but=None):
 
 
 def _sha256(path):
+    """Return the checksum of a file, or "" when it is not there."""
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            digest.update(block)
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        raise WeightsError(f"cannot read {path}: {problem.strerror}") from None
     return digest.hexdigest()

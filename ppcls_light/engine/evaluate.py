@@ -2,16 +2,15 @@
 
 import numpy as np
 import paddle
-from paddle.nn import functional
 
 from ..errors import DataError
 from ..losses import build_loss
 from ..metrics import build_metric
-from .log import LOGGER, Averages, StepTimer, eval_line, format_values
-from .runtime import sum_over_ranks
+from .log import LOGGER, ON_BAR, Averages, StepTimer, eval_line, format_values, progress
+from .runtime import sum_over_ranks, together
 
 
-def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch=None):
+def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch=None, timer=None):
     """Score `model` on `reader` and log PaddleClas' `[Eval]` lines.
 
     Args:
@@ -21,7 +20,8 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
         runtime: Runtime; sums go over all of its processes.
         epoch: number for the log lines.
         max_batches: stop early, for a dry run; the count of images is then not checked.
-        on_batch: called with (indices, probabilities (N, K) as numpy) for each batch.
+        on_batch: called with (indices, logits float32 (N, K) as numpy) for each batch.
+        timer: StepTimer that has the speed afterwards.
 
     Returns:
         dict: mean of each loss and metric over the images of the split, in the order of the log line.
@@ -29,15 +29,15 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
     Raises:
         DataError: an image cannot be read, or not every image was scored exactly once.
     """
-    criterion = build_loss(config.Loss.Eval)
+    criterion = build_loss(config.Loss.Eval, config.Arch.infer_model_name)
     accuracy = build_metric(config.Metric.Eval)
-    losses, timer = Averages(), StepTimer()
+    losses, timer = Averages(), timer or StepTimer()
     every = config.Global.print_batch_step
     steps = len(reader.loader)
     was_training = model.training
     model.eval()
     seen = 0
-    with paddle.no_grad():
+    with paddle.no_grad(), progress() as show, together(runtime):
         for step, batch in enumerate(reader.loader.epoch(0)):
             timer.data_ready()
             labels = paddle.to_tensor(batch.labels)
@@ -48,11 +48,12 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
             losses.update({name: float(part) for name, part in parts.items()}, count)
             seen += count
             if on_batch is not None:
-                on_batch(batch.indices, functional.softmax(logits).numpy())
+                on_batch(batch.indices, logits.numpy())
             timer.step_done(count)
+            values = {**losses.means(), **accuracy.compute()}
+            show("Eval", step + 1, steps, values, timer, steps - step - 1)
             if step % every == 0:
-                values = {**losses.means(), **accuracy.compute()}
-                LOGGER.info(eval_line(epoch, step, steps, values, timer))
+                LOGGER.info(eval_line(epoch, step, steps, values, timer), extra=ON_BAR)
             if max_batches is not None and step + 1 >= max_batches:
                 break
     if was_training:
@@ -65,6 +66,32 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
         )
     LOGGER.info("[Eval][Epoch %d][Avg]%s", epoch, format_values(result))
     return result
+
+
+def evaluate_each(model, reader, config, runtime):
+    """Score `model` as `evaluate` does; return (result, logits float32 (N, K)) of all images in list order.
+
+    Every process has all of them. Raises DataError when an image was scored twice or not at all.
+    """
+    count = len(reader.images)
+    logits, times = np.zeros((count, config.Arch.class_num), "float32"), np.zeros(count)
+
+    def keep(indices, rows):
+        logits[indices] = rows
+        times[indices] += 1
+
+    result = evaluate(model, reader, config, runtime, on_batch=keep)
+    # An image's row is zero on all processes but one. In blocks: the sum is made in float64, as a copy.
+    for start in range(0, count, 4096):
+        block = slice(start, start + 4096)
+        logits[block] = sum_over_ranks(logits[block].astype("float64"), runtime)
+    wrong = np.flatnonzero(sum_over_ranks(times, runtime) != 1)
+    if wrong.size:
+        raise DataError(
+            f"{reader.images.path(int(wrong[0]))} and {wrong.size - 1} other images were not scored exactly once; "
+            "please report this"
+        )
+    return result, logits
 
 
 def _over_ranks(losses, accuracy, seen, runtime):

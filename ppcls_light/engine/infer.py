@@ -1,7 +1,9 @@
 """Classifying files with the network in training code: one row a file, in input order, failed ones too."""
 
+import itertools
 import json
 import os
+import zlib
 
 import numpy as np
 import paddle
@@ -13,16 +15,19 @@ from ..files import write_text
 from ..results import Topk
 from .build import inference_transforms
 from .log import LOGGER
+from .runtime import gather, require_same
 
 
-def infer(model, config, names=None):
+def infer(model, config, runtime, names=None):
     """Classify what `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path a line) names.
 
-    With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative.
+    With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative. The processes
+    of a run take turns with the batches, which are the same as those of a single one.
 
     Args:
         model: network; put into eval mode.
         config: schema.Config.
+        runtime: Runtime of this process; only the main one logs, writes and has rows to return.
         names: class names by id, or None.
 
     Returns:
@@ -38,10 +43,12 @@ def infer(model, config, names=None):
     topk = Topk(settings.PostProcess.topk, names, "class names")
     model.eval()
     rows = []
-    for start in range(0, len(paths), settings.batch_size):
-        batch = _classify(model, transforms, topk, paths[start : start + settings.batch_size])
-        LOGGER.info("%s", batch)
-        rows.extend(batch)
+    for batch in _shared(lambda part: _classify(model, transforms, topk, part), paths, settings, runtime):
+        if runtime.is_main:
+            LOGGER.info("%s", batch)
+            rows.extend(batch)
+    if not runtime.is_main:
+        return []
     if settings.save_dir:
         write_text(f"{settings.save_dir}.json", json.dumps(rows, ensure_ascii=False))
     failed = [row for row in rows if "error" in row]
@@ -67,6 +74,17 @@ def _paths(settings):
     if not paths:
         raise DataError("Infer: the list of images is empty; add -o Infer.infer_imgs=FILE_OR_FOLDER")
     return paths
+
+
+def _shared(classify, paths, settings, runtime):
+    """Yield the rows of every batch in order, on every process: one round of batches at a time is exchanged."""
+    contents = (len(paths), zlib.crc32(os.fsencode("\n".join(paths))))
+    require_same(contents, runtime, "Infer: (number, checksum) of the list of images")
+    starts = range(0, len(paths), settings.batch_size)
+    for first in range(0, len(starts), runtime.world_size):
+        own = starts[first + runtime.rank : first + runtime.rank + 1]
+        rows = [classify(paths[start : start + settings.batch_size]) for start in own]
+        yield from itertools.chain.from_iterable(gather(rows, runtime))
 
 
 def _listed(root, line):

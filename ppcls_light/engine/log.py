@@ -1,5 +1,6 @@
 """Log lines in PaddleClas' format, and the averages they print."""
 
+import contextlib
 import datetime
 import logging
 import os
@@ -7,13 +8,20 @@ import sys
 import time
 
 from ..errors import ConfigError
+from .progress import Bar, is_terminal
 
 LOGGER = logging.getLogger("ppcls_light")
 _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
 
 
-def setup_logging(path=None, rank=0):
-    """Log to stdout and append to `path`. Ranks other than 0 only say what went wrong, on stderr.
+# Marks a log line whose place the progress bar takes on a terminal; the log file has every line.
+ON_BAR = {"on_bar": True}
+
+
+def setup_logging(path=None, rank=0, ranks=(0,)):
+    """Log to stdout and append to `path`. Ranks that are not in `ranks` only give warnings and errors, on stderr.
+
+    The file is rank 0's alone, and has every line whatever `ranks` are.
 
     Raises:
         ConfigError: `path` cannot be written.
@@ -22,8 +30,9 @@ def setup_logging(path=None, rank=0):
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO if rank == 0 else logging.ERROR)
-    handlers = [_Console(sys.stdout if rank == 0 else sys.stderr)]
+    LOGGER.setLevel(logging.INFO)
+    handlers = [_Console(sys.stdout if rank in ranks else sys.stderr)]
+    handlers[0].setLevel(logging.INFO if rank in ranks else logging.WARNING)
     if path and rank == 0:
         folder = os.path.dirname(path) or "."
         try:
@@ -53,11 +62,49 @@ class _UntilLost:
 
 
 class _Console(_UntilLost, logging.StreamHandler):
-    pass
+    """Log lines on `stream`; on a terminal they scroll above a progress bar."""
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self.bar = Bar(stream) if is_terminal(stream) else None
+
+    def emit(self, record):
+        if self.bar is None:
+            super().emit(record)
+        elif not getattr(record, "on_bar", False):
+            self.bar.hide()
+            super().emit(record)
+            self.bar.redraw()
 
 
 class _LogFile(_UntilLost, logging.FileHandler):
     pass
+
+
+def terminal_bar():
+    """Return the progress bar of the terminal that the log goes to, or None where it goes to none."""
+    bars = (getattr(handler, "bar", None) for handler in LOGGER.handlers)
+    return next((bar for bar in bars if bar is not None), None)
+
+
+@contextlib.contextmanager
+def progress():
+    """Give a function `show(title, done, total, values, timer, remaining_steps)` for each step of a loop.
+
+    It draws a progress bar on a terminal and nothing elsewhere; the bar is gone when the block ends.
+    """
+    bar = terminal_bar()
+
+    def show(title, done, total, values, timer, remaining_steps):
+        if bar is not None:
+            note = f"{timer.images_per_second:.1f} images/s, eta {_eta(timer, remaining_steps)}"
+            bar.show(title, done, total, f"{note}, data wait {timer.data_share:.0%}, {format_values(values)}")
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.end()
 
 
 class Averages:
@@ -135,9 +182,13 @@ def format_values(values):
     return ", ".join(f"{name}: {value:.5f}" for name, value in values.items())
 
 
+def _eta(timer, remaining_steps):
+    return datetime.timedelta(seconds=int(timer.batch_cost * remaining_steps))
+
+
 def train_line(epoch, epochs, step, steps, schedule_name, lr, values, timer, remaining_steps):
     """Return one `[Train]` line; `remaining_steps` of the whole run give the eta."""
-    eta = datetime.timedelta(seconds=int(timer.batch_cost * remaining_steps))
+    eta = _eta(timer, remaining_steps)
     return (
         f"[Train][Epoch {epoch}/{epochs}][Iter: {step}/{steps}]lr({schedule_name}): {lr:.8f}, "
         f"{format_values(values)}, batch_cost: {timer.batch_cost:.5f}s, reader_cost: {timer.reader_cost:.5f}, "

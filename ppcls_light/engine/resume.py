@@ -7,7 +7,9 @@ import paddle.distributed as dist
 from ..errors import ConfigError
 from ..optim import build_schedule
 from . import checkpoint
+from .global_batch import images_per_update
 from .log import LOGGER
+from .runtime import require_same
 
 
 def find_checkpoint(settings, runtime):
@@ -27,6 +29,8 @@ def find_checkpoint(settings, runtime):
     )
     if runtime.is_main and runtime.world_size > 1:
         dist.barrier()
+    step = None if found is None else found.states["step"]
+    require_same(step, runtime, f"Global.checkpoints: the step of the checkpoint in {settings.output_dir}")
     if found is None:
         LOGGER.info(
             "Global.checkpoints: auto: nothing in %s yet; starting from the beginning", settings.output_dir
@@ -34,27 +38,33 @@ def find_checkpoint(settings, runtime):
     return found
 
 
-def schedule_settings(config, steps_per_epoch):
+def schedule_settings(lr, epochs, steps_per_epoch):
     """Return what the learning rate's course depends on, as a checkpoint keeps it."""
     return {
-        "lr": dataclasses.asdict(config.Optimizer.lr),
-        "epochs": config.Global.epochs,
+        "lr": dataclasses.asdict(lr),
+        "epochs": epochs,
         "steps_per_epoch": steps_per_epoch,
     }
 
 
-def resumed_schedule(found, config, steps_per_epoch):
+def resumed_schedule(found, settings, lr, steps_per_epoch):
     """Return the Schedule to go on with; where it changed, `Global.resume_schedule` says which one holds.
+
+    Args:
+        found: the Checkpoint.
+        settings: schema.GlobalConfig.
+        lr: config of the learning rate, scaled to the global batch as this run has it.
+        steps_per_epoch: of this run.
 
     Raises:
         ConfigError: it changed and nothing says so, or the checkpoint's cannot be kept.
     """
-    saved, now = found.states["schedule"], schedule_settings(config, steps_per_epoch)
-    schedule = build_schedule(config.Optimizer.lr, config.Global.epochs, steps_per_epoch)
+    saved, now = found.states["schedule"], schedule_settings(lr, settings.epochs, steps_per_epoch)
+    schedule = build_schedule(lr, settings.epochs, steps_per_epoch)
     changed = _differences(saved, now)
     if not changed:
         return schedule
-    choice = config.Global.resume_schedule
+    choice = settings.resume_schedule
     if choice is None:
         raise ConfigError(
             f"the schedule differs from that of checkpoint {found.prefix}: {changed}; say which one holds: "
@@ -68,15 +78,44 @@ def resumed_schedule(found, config, steps_per_epoch):
         )
     if choice == "new":
         return schedule
-    lr = type(config.Optimizer.lr)
-    if saved["lr"]["name"] != lr.__name__:
+    kind = type(lr)
+    if saved["lr"]["name"] != kind.__name__:
         raise ConfigError(f"Global.resume_schedule: keep needs Optimizer.lr.name {saved['lr']['name']}")
     if saved["steps_per_epoch"] != steps_per_epoch:
         raise ConfigError(
             f"Global.resume_schedule: keep needs epochs of {saved['steps_per_epoch']} steps, these have "
             f"{steps_per_epoch}; use the data and batch size of the checkpoint, or new"
         )
-    return build_schedule(lr(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
+    return build_schedule(kind(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
+
+
+def order_settings(config, runtime, images):
+    """Return what the order of the images in an epoch, and their division into updates, depend on."""
+    sampler = dataclasses.asdict(config.DataLoader.Train.sampler)
+    # Per process: what counts is how many images all of them take for an update.
+    per_process = ("batch_size", "first_bs")
+    return {
+        **{
+            key: value for key, value in sampler.items() if key not in (*per_process, "size_schedule", "name")
+        },
+        "images": len(images),
+        "images_per_update": images_per_update(config, runtime),
+        "seed": config.Global.seed if sampler.get("seed") is None else sampler["seed"],
+    }
+
+
+def require_same_order(found, order):
+    """Raise ConfigError when `found`, a Checkpoint inside an epoch, counts its updates in another order.
+
+    Some images of the epoch would be seen twice and others not at all. A checkpoint of an older version does
+    not tell.
+    """
+    changed = _differences(found.states.get("order", order), order)
+    if found.states["position"] and changed:
+        raise ConfigError(
+            f"checkpoint {found.prefix} stands inside an epoch whose images came in another order: {changed}; "
+            "resume with these settings as they were, or from an epoch_N checkpoint"
+        )
 
 
 def _differences(saved, now, path=""):

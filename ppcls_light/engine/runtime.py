@@ -1,22 +1,22 @@
-"""Device, processes, randomness and precision of a run: everything that depends on the machine."""
+"""Device, processes and randomness of a run: everything that depends on the machine."""
 
 import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
 
+import numpy as np
 import paddle
 import paddle.distributed as dist
 
-from ..errors import DeviceError
-from .log import LOGGER
+from ..errors import ConfigError, DeviceError, UserError
 
 _ACCELERATORS = ("gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps")
 
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this process runs: `device` as Paddle spells it, `rank` of `world_size` processes."""
+    """Where this process runs: `device` is the kind ("cpu", "gpu", ...), `rank` one of `world_size` processes."""
 
     device: str
     rank: int = 0
@@ -37,10 +37,24 @@ def start(device):
         DeviceError: the installed Paddle was not built for the device, or the machine has none.
     """
     kind = choose_device(device, _available())
-    paddle.set_device(kind)
+    paddle.set_device(own_device(kind, os.environ))
     if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        if kind == "cpu":
+            # Where there are GPUs the launcher does not ask for gloo, and Paddle would move to a GPU here.
+            os.environ["PADDLE_DISTRI_BACKEND"] = "gloo"
         dist.init_parallel_env()
     return Runtime(kind, dist.get_rank(), dist.get_world_size())
+
+
+def own_device(kind, environ):
+    """Return the device of this process as `paddle.set_device` takes it, "gpu:2" for example.
+
+    The launcher gives each of its processes one of `--gpus` in FLAGS_selected_gpus, counted among the visible
+    ones, and a single process all of them, of which it takes the first. Without a launcher it is number 0.
+    """
+    if kind == "cpu":
+        return kind
+    return f"{kind}:{environ.get(f'FLAGS_selected_{kind}s', '0').split(',')[0]}"
 
 
 def choose_device(wanted, available):
@@ -86,6 +100,59 @@ def sum_over_ranks(values, runtime):
     return total.numpy()
 
 
+def mean_over_ranks(values, runtime):
+    """Return the means over all processes of a dict of numbers, whose keys are the same on each of them."""
+    totals = sum_over_ranks(np.array(list(values.values()), "float64"), runtime)
+    return dict(zip(values, (totals / runtime.world_size).tolist()))
+
+
+def gather(value, runtime):
+    """Return the list of every process' `value`, any object that pickles, in the order of the ranks."""
+    if runtime.world_size == 1:
+        return [value]
+    values = []
+    dist.all_gather_object(values, value)
+    return values
+
+
+@contextlib.contextmanager
+def together(runtime):
+    """Raise the UserError of any process on all of them, when all have left the block: none waits for another.
+
+    Inside, the processes must not exchange anything.
+    """
+    error = None
+    try:
+        yield
+    except UserError as own:
+        error = own
+    first = next(filter(None, gather(error, runtime)), None)
+    if first is not None:
+        raise first
+
+
+def require_same(value, runtime, what):
+    """Raise ConfigError, on every process, unless `value` is the same on all of them; `what` says what it is of."""
+    values = gather(value, runtime)
+    if any(other != values[0] for other in values):
+        shown = ", ".join(f"{other} on rank {rank}" for rank, other in enumerate(values))
+        raise ConfigError(f"{what} is not the same for all processes: {shown}; all nodes need the same files")
+
+
+def average_gradients(model, runtime):
+    """Replace the gradients of `model` by their means over all processes, in one exchange for each type."""
+    by_type = {}
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
+    for gradients in by_type.values():
+        flat = paddle.concat([gradient.flatten() for gradient in gradients]).scale_(1 / runtime.world_size)
+        dist.all_reduce(flat)
+        sizes = [int(np.prod(gradient.shape)) for gradient in gradients]
+        for gradient, mean in zip(gradients, paddle.split(flat, sizes)):
+            gradient.set_value(mean.reshape(gradient.shape))
+
+
 def broadcast_statistics(model, runtime):
     """Give every process rank 0's batch-norm statistics: each sees its own batches, and they drift apart."""
     if runtime.world_size > 1:
@@ -103,42 +170,3 @@ def synchronise_batch_norms(model, runtime):
     if runtime.device == "cpu":
         raise DeviceError("Arch.use_sync_bn: Paddle has none on CPU; use -o Arch.use_sync_bn=false")
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-
-
-class Precision:
-    """One path for fp32 and mixed precision: `autocast()`, `backward(loss)`, `step(optimizer)`.
-
-    Args:
-        amp: schema.AMPConfig or None.
-        device: where the run is; on CPU Paddle's AMP does nothing, so a warning says that fp32 is used.
-    """
-
-    def __init__(self, amp, device):
-        wanted = amp is not None and amp.use_amp
-        if wanted and device == "cpu":
-            LOGGER.warning("AMP.use_amp: Paddle has no mixed precision on CPU; this run is in fp32")
-        self.enabled = wanted and device != "cpu"
-        self.level = amp.level if self.enabled else "O0"
-        self.scaler = paddle.amp.GradScaler(
-            enable=self.enabled,
-            init_loss_scaling=amp.scale_loss if self.enabled else 1.0,
-            use_dynamic_loss_scaling=amp.use_dynamic_loss_scaling if self.enabled else False,
-        )
-
-    def decorate(self, model, optimizer):
-        """Return model and optimizer ready for level O2 (fp16 weights, fp32 master copies); else unchanged."""
-        if self.level == "O2":
-            return paddle.amp.decorate(model, optimizer, level="O2", master_weight=True, save_dtype="float32")
-        return model, optimizer
-
-    def autocast(self):
-        if not self.enabled:
-            return contextlib.nullcontext()
-        return paddle.amp.auto_cast(level=self.level)
-
-    def backward(self, loss):
-        self.scaler.scale(loss).backward()
-
-    def step(self, optimizer):
-        self.scaler.step(optimizer)
-        self.scaler.update()

@@ -1,44 +1,242 @@
-"""Where a run's numbers go besides the log."""
+"""Where a run's numbers and pictures go besides the log: VisualDL, TensorBoard, Weights & Biases."""
 
 import contextlib
+import dataclasses
+import importlib
+import io
+import json
+import math
 import os
+import time
+import uuid
+
+import numpy as np
 
 from ..errors import ConfigError
+from ..files import atomic_path, write_text
+from .graph import describe_graph
+from .log import LOGGER
+
+BUCKETS = 64
 
 
-class NoSink(contextlib.nullcontext):
-    """Takes scalars and keeps nothing."""
+class Sink:
+    """One place that keeps what it is given; `step` is always the number of batches done.
+
+    Args:
+        config: schema.Config of the run. The files go to `Global.output_dir`.
+        step: batches that the run has done. Above 0 the files that are there are continued.
+    """
+
+    def __init__(self, config, step):
+        """Open it. Raises ConfigError when it cannot be."""
 
     def scalars(self, group, values, step):
-        """Record `values` (name -> float) of `group` ("train", "eval") at `step`."""
+        """Keep `values` (name -> number) of `group` ("train", "train_avg", "eval")."""
+
+    def images(self, tag, images, step):
+        """Keep uint8 `images` (N, H, W, 3)."""
+
+    def histograms(self, arrays, step):
+        """Keep the distribution of each of `arrays` (name -> finite numbers)."""
+
+    def graph(self, model, image_shape):
+        """Keep the graph of `model`, which takes images of `image_shape` (C, H, W), where the sink shows one."""
+
+    def close(self):
+        """Write what is still in memory."""
 
 
-class VisualDLSink:
-    """Scalars for `visualdl --logdir OUTPUT_DIR/vdl`."""
+class VisualDLSink(Sink):
+    """For `visualdl --logdir OUTPUT_DIR/vdl`."""
 
-    def __init__(self, folder):
-        try:
-            from visualdl import LogWriter
-        except ImportError:
-            raise ConfigError(
-                "Global.use_visualdl needs the package visualdl: pip install 'ppcls_light[visual]', "
-                "or use -o Global.use_visualdl=false"
-            ) from None
-        self._writer = LogWriter(logdir=folder)
+    def __init__(self, config, step):
+        from visualdl import LogWriter
+
+        self._folder = os.path.join(config.Global.output_dir, "vdl")
+        # VisualDL shows one file a folder, so a resumed run has to go on in the one that is there.
+        last = max(_names(self._folder, "vdlrecords."), default=None) if step else None
+        if last is not None:
+            _drop_records_after(os.path.join(self._folder, last), step)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints that the file exists
+            self._writer = LogWriter(logdir=self._folder, file_name=last or "")
 
     def scalars(self, group, values, step):
         for name, value in values.items():
             self._writer.add_scalar(tag=f"{group}/{name}", value=value, step=step)
 
-    def __enter__(self):
-        return self
+    def images(self, tag, images, step):
+        self._writer.add_image(tag=tag, img=_sheet(images), step=step)
 
-    def __exit__(self, *_):
+    def histograms(self, arrays, step):
+        for name, array in arrays.items():
+            self._writer.add_histogram(tag=name, values=array, step=step, buckets=BUCKETS)
+
+    def graph(self, model, image_shape):
+        if _names(self._folder, "vdlgraph."):
+            return
+        try:
+            text = json.dumps(describe_graph(model, image_shape))
+        # Whatever it is, of Paddle's tracing or of VisualDL: a picture of the network is not worth the run.
+        except Exception as problem:
+            said = str(problem).strip().splitlines()
+            LOGGER.warning("VisualDL gets no graph of this network: %s", said[-1] if said else repr(problem))
+        else:
+            write_text(os.path.join(self._folder, f"vdlgraph.{int(time.time()):010d}.log"), text)
+
+    def close(self):
         self._writer.close()
 
 
-def open_sink(use_visualdl, output_dir, runtime):
-    """Return the sink of this process: VisualDL on the main one when asked for, otherwise nothing."""
-    if use_visualdl and runtime.is_main:
-        return VisualDLSink(os.path.join(output_dir, "vdl"))
-    return NoSink()
+class TensorBoardSink(Sink):
+    """For `tensorboard --logdir OUTPUT_DIR/tensorboard`."""
+
+    def __init__(self, config, step):
+        from tensorboardX import SummaryWriter
+
+        folder = os.path.join(config.Global.output_dir, "tensorboard")
+        # TensorBoard joins the files of a folder and forgets what comes from a step that is purged.
+        purged = step + 1 if step else None
+        self._writer = SummaryWriter(folder, purge_step=purged, filename_suffix=f".{step}")
+
+    def scalars(self, group, values, step):
+        for name, value in values.items():
+            self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def images(self, tag, images, step):
+        self._writer.add_image(tag, _sheet(images), step, dataformats="HWC")
+
+    def histograms(self, arrays, step):
+        for name, array in arrays.items():
+            self._writer.add_histogram(name, array, step, bins=BUCKETS)
+
+    def close(self):
+        self._writer.close()
+
+
+class WandbSink(Sink):
+    """A run of Weights & Biases; WANDB_MODE=offline keeps it in OUTPUT_DIR/wandb for a later `wandb sync`."""
+
+    def __init__(self, config, step):
+        import wandb
+
+        folder = config.Global.output_dir
+        project = os.environ.get("WANDB_PROJECT", "ppcls_light")
+        try:
+            self._run = wandb.init(
+                project=project,
+                name=os.path.basename(os.path.abspath(folder)),
+                id=_run_id(os.path.join(folder, "wandb_run.txt"), step),
+                resume="allow",
+                dir=folder,
+                config=dataclasses.asdict(config),
+                settings=wandb.Settings(
+                    console="off"
+                ),  # else it takes stdout, and the terminal's bar with it
+            )
+        except wandb.Error as problem:
+            raise ConfigError(
+                f"Global.loggers: wandb: {str(problem).splitlines()[0].rstrip('.')}; run `wandb login`, "
+                "or set WANDB_MODE=offline in the environment"
+            ) from None
+        self._wandb = wandb
+        # By default wandb counts calls; a resumed run goes back in steps.
+        self._run.define_metric("step")
+        self._run.define_metric("*", step_metric="step")
+
+    def scalars(self, group, values, step):
+        self._run.log({**{f"{group}/{name}": value for name, value in values.items()}, "step": step})
+
+    def images(self, tag, images, step):
+        self._run.log({tag: [self._wandb.Image(image) for image in images], "step": step})
+
+    def histograms(self, arrays, step):
+        counted = {name: np.histogram(array, bins=BUCKETS) for name, array in arrays.items()}
+        self._run.log(
+            {
+                **{name: self._wandb.Histogram(np_histogram=counts) for name, counts in counted.items()},
+                "step": step,
+            }
+        )
+
+    def close(self):
+        self._run.finish()
+
+
+class _Kind:
+    """A kind of sink: its class, the package it needs and the extra of this project that installs it."""
+
+    def __init__(self, sink, package, extra):
+        self.sink, self.package, self.extra = sink, package, extra
+
+
+KINDS = {
+    "visualdl": _Kind(VisualDLSink, "visualdl", "visual"),
+    "tensorboard": _Kind(TensorBoardSink, "tensorboardX", "tensorboard"),
+    "wandb": _Kind(WandbSink, "wandb", "wandb"),
+}
+
+
+def check_loggers(settings):
+    """Raise ConfigError when the package of one of the `Global.loggers` is missing."""
+    for name in settings.all_loggers():
+        kind = KINDS[name]
+        try:
+            importlib.import_module(kind.package)
+        except ImportError:
+            own = name == "visualdl" and settings.use_visualdl
+            key = "Global.use_visualdl" if own else f"Global.loggers: {name}"
+            without = "Global.use_visualdl=false" if own else "Global.loggers=[]"
+            raise ConfigError(
+                f"{key} needs the package {kind.package}: pip install 'ppcls_light[{kind.extra}]', "
+                f"or use -o {without}"
+            ) from None
+
+
+def open_sinks(config, step):
+    """Return the sinks that `Global.loggers` and `Global.use_visualdl` ask for, for a run of `step` batches."""
+    return [KINDS[name].sink(config, step) for name in config.Global.all_loggers()]
+
+
+def _sheet(images):
+    """Return one picture (H, W, 3) with `images` (N, H, W, 3) in rows, as near to a square as they come."""
+    count, height, width, _ = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    cells = np.zeros((rows * columns, height, width, 3), np.uint8)
+    cells[:count] = images
+    return cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, -1, 3)
+
+
+def _names(folder, prefix):
+    names = os.listdir(folder) if os.path.isdir(folder) else []
+    return [name for name in names if name.startswith(prefix)]
+
+
+def _drop_records_after(path, step):
+    """Leave the records up to `step` in a VisualDL file, and nothing of one that a crash cut off."""
+    from google.protobuf.message import DecodeError
+    from visualdl.proto import record_pb2
+    from visualdl.reader.record_reader import RecordReader
+    from visualdl.writer.record_writer import RecordWriter
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        writer = RecordWriter(file)
+        for data in RecordReader(filepath=path).get_all():
+            record = record_pb2.Record()
+            try:
+                record.ParseFromString(data)
+            except DecodeError:
+                break
+            if all(value.id <= step for value in record.values):
+                writer.write(data)
+
+
+def _run_id(path, step):
+    """Return the id that wandb knows the run by: that in the file `path` when it goes on, else a new one there."""
+    if step and os.path.isfile(path):
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    name = uuid.uuid4().hex[:8]
+    write_text(path, f"{name}\n")
+    return name

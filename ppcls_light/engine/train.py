@@ -1,12 +1,17 @@
 """The train loop: one path for every precision, and a contract for resuming.
 
-Learning rate, shuffling, augmentation and dropout are pure functions of (seed, epoch, step, rank). A
-checkpoint therefore needs no generator states, and 2N steps equal N steps, a resume, and N more, bit for
-bit on CPU, whatever the number of reader processes.
+A step is one update of the weights, made from the mean gradient of `Global.update_freq` batches; the last of
+an epoch is made from those that are left. Learning rate, shuffling, augmentation, dropout and the decay of the
+EMA are pure functions of (seed, epoch, step, rank). Checkpoints are made between steps; they therefore need no
+generator states, and 2N steps equal N steps, a resume, and N more, bit for bit on CPU, whatever the number of
+reader processes.
 """
 
+import contextlib
+import copy
 import math
 import os
+import zlib
 
 import paddle
 
@@ -16,20 +21,47 @@ from ..errors import ConfigError, UserError
 from ..files import write_text
 from ..losses import build_loss
 from ..metrics import build_metric
-from ..optim import build_optimizer, build_schedule, load_optimizer_state, optimizer_state
-from ..weights import load_weights
+from ..optim import (
+    ExponentialMovingAverage,
+    build_optimizer,
+    build_schedule,
+    load_optimizer_state,
+    optimizer_state,
+)
+from ..weights import load_weights, write_weights
 from . import checkpoint
-from .build import build_model, build_reader
+from .build import build_reader
 from .evaluate import evaluate
-from .log import LOGGER, Averages, StepTimer, format_values, train_line
-from .resume import find_checkpoint, resumed_schedule, schedule_settings
-from .runtime import Precision, broadcast_statistics, seed_everything, synchronise_batch_norms
+from .global_batch import scaled_learning_rate
+from .lock import sole_run
+from .log import LOGGER, Averages, StepTimer
+from .network import build_model, student_weights
+from .operators import choose_operators
+from .precision import Precision
+from .recorder import Recorder
+from .resume import (
+    find_checkpoint,
+    order_settings,
+    require_same_order,
+    resumed_schedule,
+    schedule_settings,
+)
+from .runtime import (
+    average_gradients,
+    broadcast_statistics,
+    mean_over_ranks,
+    require_same,
+    seed_everything,
+    synchronise_batch_norms,
+    together,
+)
+from .sampling import weigh_classes
 from .signals import StopSignals
-from .sinks import open_sink
+from .static_graph import StaticGraph
 
 
 class Trainer:
-    """A training run: `fit()` does all of it, `train_step(batch)` one update.
+    """A training run: `fit()` does all of it, `train_step(batch)` one batch.
 
     Args:
         config: schema.Config with an Optimizer and DataLoader.Train.
@@ -42,41 +74,66 @@ class Trainer:
             raise ConfigError(
                 "the section Optimizer is missing; for example Optimizer: {name: Momentum, lr: {...}}"
             )
-        if config.Global.to_static:
-            raise ConfigError(
-                f"{config.where('Global.to_static')}: Global.to_static: training as a static graph is not available; "
-                "leave it out (Paddle gains nothing from it on these networks)"
-            )
         if config.Global.use_dali:
             LOGGER.warning(
                 "Global.use_dali: there is no DALI here; the ordinary reader gives the same batches"
             )
         self.config, self.runtime, self.profiler = config, runtime, profiler
+        choose_operators(config.Global, runtime)
         seed_everything(config.Global.seed)
         self.reader = build_reader(config, "Train", runtime)
         self.eval_reader = build_reader(config, "Eval", runtime) if config.Global.eval_during_train else None
+        for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
+            if reader is not None:
+                contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
+                what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
+                require_same(contents, runtime, what)
         self.model = build_model(config)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
-        self.steps_per_epoch = len(self.reader.loader)
-        self.schedule = build_schedule(config.Optimizer.lr, config.Global.epochs, self.steps_per_epoch)
+        self.update_freq = config.Global.update_freq
+        self.steps_per_epoch = math.ceil(len(self.reader.loader) / self.update_freq)
+        if self.update_freq > len(self.reader.loader):
+            LOGGER.warning(
+                "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
+                *(self.update_freq, len(self.reader.loader)),
+            )
+        self.lr = scaled_learning_rate(config, runtime)
+        self.schedule = build_schedule(self.lr, config.Global.epochs, self.steps_per_epoch)
         self.optimizer = build_optimizer(config.Optimizer, self.model)
-        self.criterion = build_loss(config.Loss.Train)
+        arch = config.Arch
+        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.class_num)
+        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
+        if self.eval_reader is not None:
+            build_loss(
+                config.Loss.Eval, arch.infer_model_name
+            )  # what is wrong with it is said before an epoch
         mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
         # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
         self.metrics = [] if mixes else config.Metric.Train
         self.precision = Precision(config.AMP, runtime.device)
         self.step = self.epoch = self.position = 0
-        self.best, self.evaluated = None, True
+        self.best, self.evaluations_since_best, self.evaluated = None, 0, True
         resumed = find_checkpoint(config.Global, runtime)
+        self.order = order_settings(config, runtime, self.reader.images)
         if resumed is not None:
-            self.schedule = resumed_schedule(resumed, config, self.steps_per_epoch)
-            load_weights(self.model, resumed.weights, source=resumed.prefix)
+            require_same_order(resumed, self.order)
+            self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.steps_per_epoch)
+            load_weights(self.model, resumed.trained, source=resumed.prefix)
+        # Copies made before `decorate`, which may make the weights half precision.
+        self.ema = ExponentialMovingAverage(self.model, config.EMA.decay) if config.EMA else None
+        self.float32 = copy.deepcopy(self.model) if self.precision.scores_in_float32 else None
         self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
         if resumed is not None:
             self._continue_from(resumed)
+        if config.Global.to_static:
+            self.network = StaticGraph(self.network)
         if runtime.world_size > 1:
             self.network = paddle.DataParallel(self.network)
+        # On CPU DataParallel dies of a lost process before Python could say so, and has nothing to gain by
+        # exchanging gradients while others are still computed.
+        self._averages_gradients = runtime.world_size > 1 and runtime.device == "cpu"
+        self.recorder = Recorder(config, runtime, len(self.reader.loader), self.schedule.name)
 
     def fit(self):
         """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first."""
@@ -86,15 +143,19 @@ class Trainer:
                 "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
             )
             return
+        with sole_run(settings.output_dir) if self.runtime.is_main else contextlib.nullcontext():
+            self._fit(settings)
+
+    def _fit(self, settings):
         if self.runtime.is_main:
             write_text(os.path.join(settings.output_dir, "config.yaml"), dump_config(self.config))
-        self.sink = open_sink(settings.use_visualdl, settings.output_dir, self.runtime)
-        with StopSignals() as stop, self.sink:
+        batches_done = min(self.position * self.update_freq, len(self.reader.loader))
+        recorder = self.recorder.start(self.epoch, batches_done, self.evaluated, self.model)
+        with StopSignals() as stop, recorder:
             if not self.evaluated:
                 self._end_of_epoch()
-            while self.epoch < settings.epochs:
-                self.train_epoch(stop)
-                if stop.signal is not None:
+            while self.epoch < settings.epochs and not self._stops_early():
+                if self.train_epoch(stop):
                     self.save("latest")
                     LOGGER.info(
                         "stopped at step %d; the same command with Global.checkpoints=auto goes on", self.step
@@ -104,68 +165,91 @@ class Trainer:
                 self._end_of_epoch()
 
     def train_epoch(self, stop):
-        """Run the rest of the current epoch from `self.position`; return early once `stop.signal` is set."""
+        """Run the rest of the current epoch from `self.position`.
+
+        Returns whether `stop` asks to end the run after it, on all ranks alike.
+        """
+        stopped = False
         if self.position == self.steps_per_epoch:
-            return  # the checkpoint was made after the epoch's last step
-        self.network.train()
-        settings = self.config.Global
+            return stopped  # the checkpoint was made after the epoch's last step
+        self.model.train()
         averages, accuracy, timer = Averages(), build_metric(self.metrics), StepTimer()
-        total_steps = settings.epochs * self.steps_per_epoch
-        for batch in self.reader.loader.epoch(self.epoch, start=self.position):
+        for batch in self.reader.loader.epoch(self.epoch, start=self.position * self.update_freq):
             timer.data_ready()
-            # By number, not by counting: a batch without a readable image is never seen here.
-            self.position = batch.number
-            self.step = self.epoch * self.steps_per_epoch + batch.number
+            self._go_to(batch)
+            self.recorder.batch(batch.images)
             logits, labels, losses = self.train_step(batch)
             averages.update(losses, len(batch.indices))
             if self.metrics:
                 accuracy.update(logits, labels)
             timer.step_done(len(batch.indices))
-            if self.position % settings.print_batch_step == 0:
-                values = {**accuracy.compute(), **averages.means()}
-                lr, shown = self.optimizer.get_lr(), (self.epoch + 1, settings.epochs)
-                LOGGER.info(
-                    train_line(
-                        *shown,
-                        self.position,
-                        self.steps_per_epoch,
-                        self.schedule.name,
-                        lr,
-                        values,
-                        timer,
-                        total_steps - self.step,
-                    )
-                )
-                self.sink.scalars("train", {**values, "lr": lr}, self.step)
-            self.step += 1
-            self.position += 1
+            values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
+            lr, skipped = self.optimizer.get_lr(), self.precision.skipped
+            self.recorder.train_step(self.epoch, batch.number, lr, values, timer, skipped)
             if self.profiler is not None:
                 self.profiler.step()
-            if stop.signal is not None:
-                return
-        values = {**accuracy.compute(), **averages.means()}
-        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", self.epoch + 1, settings.epochs, format_values(values))
+            if not self._ends_step(batch):
+                continue
+            self.step += 1
+            self.position += 1
+            if self._saves_within_epoch():
+                self.save("latest")
+            stopped = stop.reached(self.runtime)
+            if stopped and self.position < self.steps_per_epoch:
+                return stopped
+        values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
+        self.recorder.train_epoch(self.epoch, values, self.model)
+        return stopped
 
     def train_step(self, batch):
-        """Do one update; return (logits, labels, {loss name: float}). Raises UserError on a non-finite loss."""
-        seed_everything(self.config.Global.seed, self.runtime.rank, self.step)
+        """Add the gradients of a batch, and update the weights when it is the last of its step.
+
+        Returns (logits, labels, {loss name: float}). Raises UserError on a non-finite loss, before the update.
+        """
+        # By batch, not by step: each of a step's batches has its own dropout.
+        place = self.epoch * len(self.reader.loader) + batch.number
+        seed_everything(self.config.Global.seed, self.runtime.rank, place)
         self.optimizer.set_lr(self.schedule(self.step))
         labels = paddle.to_tensor(batch.labels)
-        with self.precision.autocast():
-            logits = self.network(paddle.to_tensor(batch.images))
-            loss, parts = self.criterion(logits.astype("float32"), labels)
-        losses = {name: float(part) for name, part in parts.items()}
-        if not math.isfinite(losses["loss"]):
-            raise self._non_finite(losses, batch)
-        self.precision.backward(loss)
-        self.precision.step(self.optimizer)
-        self.optimizer.clear_grad()
+        with self._gradients_exchanged(self._ends_step(batch)):
+            with self.precision.autocast():
+                outputs = self.network(paddle.to_tensor(batch.images))
+                loss, parts = self.criterion(outputs, labels)
+            own = {name: float(part) for name, part in parts.items()}
+            losses = mean_over_ranks(own, self.runtime)
+            if not math.isfinite(losses["loss"]):
+                with together(self.runtime):
+                    self._check_finite(own, batch)
+            self.precision.backward(loss / self._batches_of_step(batch))
+        if self._ends_step(batch):
+            if self._averages_gradients:
+                average_gradients(self.model, self.runtime)
+            if self.precision.step(self.optimizer) and self.ema is not None:
+                self.ema.update(self.model, self.optimizer, self.step - self.precision.skipped)
+            self.optimizer.clear_grad()
+        logits = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
         return logits.detach(), labels, losses
 
     def evaluate(self, max_batches=None):
-        """Score the network on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
-        broadcast_statistics(self.model, self.runtime)
-        return evaluate(self.model, self.eval_reader, self.config, self.runtime, self.epoch, max_batches)
+        """Score `scored_model()` on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
+        model = self.scored_model()
+        broadcast_statistics(model, self.runtime)
+        timer = StepTimer()
+        with self.precision.evaluation():
+            result = evaluate(
+                model, self.eval_reader, self.config, self.runtime, self.epoch, max_batches, timer=timer
+            )
+        self.recorder.evaluation(self.epoch, result, timer)
+        return result
+
+    def scored_model(self):
+        """Return the network that is evaluated: with the averaged weights when there is an EMA."""
+        if self.ema is not None:
+            return self.ema.model
+        if self.float32 is None:
+            return self.model
+        self.float32.set_state_dict(self.model.state_dict())
+        return self.float32
 
     def save(self, name):
         """Write the checkpoint set `Global.output_dir/name.*` on the main process."""
@@ -177,17 +261,24 @@ class Trainer:
             "step": self.step,
             "metric": self.best if self.best is not None else 0.0,
             "best": self.best,
+            "evaluations_since_best": self.evaluations_since_best,
             "evaluated": self.evaluated,
-            "schedule": schedule_settings(self.config, self.steps_per_epoch),
-            "scaler": self.precision.scaler.state_dict(),
+            "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
+            "order": self.order,
+            "scaler": self.precision.state_dict(),
             "class_names": self.reader.class_names,
-            "arch": self.config.Arch.name,
+            "arch": self.config.Arch.network.name,
             "class_num": self.config.Arch.class_num,
             "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},
         }
         prefix = os.path.join(self.config.Global.output_dir, name)
-        weights = {key: value.numpy() for key, value in self.model.state_dict().items()}
-        checkpoint.save(prefix, weights, optimizer_state(self.optimizer, self.model), states)
+        weights = raw = {key: value.numpy() for key, value in self.model.state_dict().items()}
+        if self.ema is not None:
+            weights = {key: value.numpy() for key, value in self.ema.model.state_dict().items()}
+        optimizer = optimizer_state(self.optimizer, self.model)
+        checkpoint.save(prefix, weights, optimizer, states, raw=raw if self.ema is not None else None)
+        if self.config.Arch.teachers:
+            write_weights(f"{prefix}_student.pdparams", student_weights(self.config.Arch, weights))
         LOGGER.info("Already save model in %s", prefix)
 
     def _end_of_epoch(self):
@@ -203,30 +294,83 @@ class Trainer:
         if evaluates:
             result = self.evaluate()
             self.evaluated = True
-            self.sink.scalars("eval", result, self.step)
             metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
-            if self.best is None or metric >= self.best:
+            better = self.best is None or metric > self.best
+            self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
+            if better or metric == self.best:
                 self.best = metric
                 self.save("best_model")
             LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)
         self.save("latest")
 
+    def _stops_early(self):
+        """Return whether the metric has not risen for `Global.early_stop` evaluations, and say so."""
+        patience = self.config.Global.early_stop
+        if patience is None or self.evaluations_since_best < patience:
+            return False
+        LOGGER.info(
+            "Global.early_stop: %d evaluations in a row were no better than %s; stopping after epoch %d of %d",
+            self.evaluations_since_best,
+            self.best,
+            self.epoch,
+            self.config.Global.epochs,
+        )
+        return True
+
     def _continue_from(self, found):
         """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
         load_optimizer_state(self.optimizer, self.model, found.optimizer)
-        self.precision.scaler.load_state_dict(found.states["scaler"])
+        self.precision.load_state_dict(found.states["scaler"])
+        if self.ema is not None and found.raw is not None:
+            load_weights(self.ema.model, found.weights, source=found.prefix)
+        elif self.ema is not None:
+            LOGGER.warning("%s has no EMA; this run's starts from its weights", found.prefix)
+        elif found.raw is not None:
+            LOGGER.warning("%s has an EMA; without the section EMA this run leaves it behind", found.prefix)
         for name in ("epoch", "position", "step"):
             setattr(self, name, found.states[name])
         self.best, self.evaluated = found.states.get("best"), found.states.get("evaluated", True)
+        self.evaluations_since_best = found.states.get("evaluations_since_best", 0)
         LOGGER.info(
-            "Finish load checkpoints from %s (epoch %d, step %d)", found.prefix, self.epoch, self.step
+            "Finish load checkpoints from %s (%d epochs and %d steps done)",
+            found.prefix,
+            self.epoch,
+            self.step,
         )
 
-    def _non_finite(self, losses, batch):
-        bad = next(name for name, value in losses.items() if not math.isfinite(value))
+    def _go_to(self, batch):
+        """Set step and position by the batch's number: a batch without a readable image is never seen."""
+        self.position = batch.number // self.update_freq
+        step = self.epoch * self.steps_per_epoch + self.position
+        if step != self.step:  # the batch that would have ended the last step was one of those
+            self.optimizer.clear_grad()
+        self.step = step
+
+    def _saves_within_epoch(self):
+        every = self.config.Global.save_steps
+        return every is not None and self.step % every == 0 and self.position < self.steps_per_epoch
+
+    def _ends_step(self, batch):
+        last = batch.number + 1
+        return last % self.update_freq == 0 or last == len(self.reader.loader)
+
+    def _batches_of_step(self, batch):
+        first = batch.number // self.update_freq * self.update_freq
+        return min(self.update_freq, len(self.reader.loader) - first)
+
+    def _gradients_exchanged(self, wanted):
+        """Return a context in which a backward pass averages the gradients of all processes only if `wanted`."""
+        if self.runtime.world_size == 1 or (wanted and not self._averages_gradients):
+            return contextlib.nullcontext()
+        return self.network.no_sync()
+
+    def _check_finite(self, losses, batch):
+        bad = next((name for name, value in losses.items() if not math.isfinite(value)), None)
+        if bad is None:
+            return
         files = [self.reader.images.name(int(index)) for index in batch.indices]
         shown = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
-        return UserError(
+        raise UserError(
             f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
             f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
         )

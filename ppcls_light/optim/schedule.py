@@ -45,9 +45,9 @@ def build_schedule(lr, epochs, steps_per_epoch):
     """Return the Schedule of a run.
 
     Args:
-        lr: learning.Cosine, Linear, Step, Piecewise or ConstLR. Its epochs (`warmup_epoch`, `step_size`,
-            `decay_epochs`) are whole epochs whatever `by_epoch` says; those of Step and Piecewise count
-            from the end of the warm-up.
+        lr: one of learning.LearningRate. Its epochs (`warmup_epoch`, `step_size`, `decay_epochs`,
+            `milestones`) are whole epochs whatever `by_epoch` says; those of Step, Piecewise and
+            MultiStepDecay count from the end of the warm-up. The step sizes of Cyclic are ticks.
         epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
         steps_per_epoch: updates in an epoch.
 
@@ -103,6 +103,34 @@ def _piecewise(lr, tick, schedule):
     return lr.values[passed]
 
 
+def _multi_step(lr, tick, schedule):
+    passed = sum(tick >= epoch * schedule.ticks_per_epoch for epoch in lr.milestones)
+    return lr.learning_rate * lr.gamma**passed
+
+
+def _cyclic(lr, tick, schedule):
+    """Triangles between the two rates; "triangular2" halves and "exp_range" shrinks them (arXiv 1506.01186)."""
+    up, down = lr.step_size_up, lr.step_size_down or lr.step_size_up
+    cycle, place = divmod(tick, up + down)
+    height = place / up if place <= up else (up + down - place) / down
+    scale = {"triangular": 1.0, "triangular2": 0.5**cycle, "exp_range": lr.exp_gamma**tick}[lr.mode]
+    return lr.base_learning_rate + (lr.max_learning_rate - lr.base_learning_rate) * height * scale
+
+
+def _one_cycle(lr, tick, schedule):
+    """From max / divide_factor to max within phase_pct of the run and down to the end; knots as in Paddle."""
+    rise, first = lr.phase_pct * schedule.span, lr.max_learning_rate / lr.divide_factor
+    knots = [(0, first), (rise - 1, lr.max_learning_rate), (schedule.span - 1, lr.end_learning_rate)]
+    if lr.three_phase:
+        knots.insert(2, (2 * rise - 2, first))
+    phase = sum(tick > end for end, _ in knots[1:-1])
+    (begin, start), (end, stop) = knots[phase : phase + 2]
+    share = min((tick - begin) / (end - begin), 1.0) if end > begin else 1.0
+    if lr.anneal_strategy == "cos":
+        share = (1 - math.cos(math.pi * share)) / 2
+    return start + (stop - start) * share
+
+
 def _constant(lr, tick, schedule):
     return lr.learning_rate
 
@@ -112,5 +140,8 @@ _KINDS = {
     learning.Linear: ("PolynomialDecay", _linear),
     learning.Step: ("StepDecay", _step),
     learning.Piecewise: ("PiecewiseDecay", _piecewise),
+    learning.MultiStepDecay: ("MultiStepDecay", _multi_step),
+    learning.Cyclic: ("CyclicLR", _cyclic),
+    learning.OneCycleLR: ("OneCycleLR", _one_cycle),
     learning.ConstLR: ("Constant", _constant),
 }

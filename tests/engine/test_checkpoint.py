@@ -11,9 +11,10 @@ from ppcls_light.errors import WeightsError
 from ppcls_light.weights import dump_plain_pickle
 
 
-def save(prefix, value):
+def save(prefix, value, ema=False):
     weights = {"fc.weight": np.full((2, 3), value, "float32")}
-    checkpoint.save(prefix, weights, {"fc.weight.velocity_0": np.full(3, value)}, states(value))
+    raw = {"fc.weight": np.full((2, 3), value, "float32")} if ema else None
+    checkpoint.save(prefix, weights, {"fc.weight.velocity_0": np.full(3, value)}, states(value), raw)
 
 
 def states(step, **others):
@@ -22,14 +23,18 @@ def states(step, **others):
 
 def value_of(found):
     values = {*np.unique(found.weights["fc.weight"]), *np.unique(found.optimizer["fc.weight.velocity_0"])}
-    assert values == {found.states["step"]}, "the three files are not of one save"
+    values |= {*np.unique(found.trained["fc.weight"])}
+    assert values == {found.states["step"]}, "the files are not of one save"
     return found.states["step"]
 
 
+@pytest.mark.parametrize(
+    ("ema_before", "ema_after"), [(False, False), (True, True), (False, True), (True, False)]
+)
 @pytest.mark.parametrize("dies_at", range(12))
-def test_a_crash_at_any_write_leaves_one_whole_set(tmp_path, monkeypatch, dies_at):
+def test_a_crash_at_any_write_leaves_one_whole_set(tmp_path, monkeypatch, dies_at, ema_before, ema_after):
     prefix = str(tmp_path / "latest")
-    save(prefix, 1)
+    save(prefix, 1, ema_before)
     calls = {"count": 0}
     real = os.replace
 
@@ -42,15 +47,59 @@ def test_a_crash_at_any_write_leaves_one_whole_set(tmp_path, monkeypatch, dies_a
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", replace)
         try:
-            save(prefix, 2)
+            save(prefix, 2, ema_after)
             finished = True
         except SystemExit:
             finished = False
     found = checkpoint.find_latest(tmp_path)
     assert value_of(found) == (2 if finished else value_of(found))
     assert value_of(checkpoint.load(prefix)) == value_of(found)
+    assert (found.raw is not None) == (ema_before if found.states["step"] == 1 else ema_after)
     save(prefix, 3)
+    assert not (tmp_path / "latest.pdema").exists()
     assert value_of(checkpoint.load(prefix)) == 3
+
+
+def test_a_second_crash_does_not_mix_with_the_set_of_the_first(tmp_path, monkeypatch):
+    prefix, real = str(tmp_path / "latest"), os.replace
+    save(prefix, 1)
+
+    def dies_after(count):
+        left = [count]
+
+        def replace(source, target):
+            if not left[0]:
+                raise SystemExit
+            left[0] -= 1
+            real(source, target)
+
+        return replace
+
+    with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(os, "replace", dies_after(3))  # the three files of set 2 are there as `.new`
+        save(prefix, 2)
+    with monkeypatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(os, "replace", dies_after(4))  # set 2 is finished, set 3 has its first file
+        save(prefix, 3)
+    assert value_of(checkpoint.load(prefix)) == 2
+
+
+def test_a_save_that_fails_gives_its_room_back(tmp_path):
+    prefix = str(tmp_path / "latest")
+    save(prefix, 1)
+    (tmp_path / "latest.pdopt.new").mkdir()  # stands for a disk that is full from there on
+    with pytest.raises(WeightsError, match=r"cannot write .*pdopt\.new"):
+        save(prefix, 2)
+    assert not (tmp_path / "latest.pdparams.new").exists()
+    assert value_of(checkpoint.load(prefix)) == 1
+
+
+def test_a_folder_in_the_place_of_a_file_is_one_line(tmp_path):
+    (tmp_path / "latest.pdparams").mkdir()
+    with pytest.raises(WeightsError, match=r"cannot write .*latest\.pdparams: Is a directory"):
+        save(str(tmp_path / "latest"), 1)
+    with pytest.raises(WeightsError, match="latest"):
+        checkpoint.load(str(tmp_path / "latest"))
 
 
 def test_both_outcomes_of_a_crash_occur(tmp_path, monkeypatch):
@@ -80,13 +129,20 @@ def test_both_outcomes_of_a_crash_occur(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
 def test_a_damaged_file_is_found_and_the_older_set_used(tmp_path, suffix):
-    save(str(tmp_path / "epoch_1"), 1)
-    save(str(tmp_path / "latest"), 2)
+    save(str(tmp_path / "epoch_1"), 1, ema=True)
+    save(str(tmp_path / "latest"), 2, ema=True)
     path = tmp_path / f"latest{suffix}"
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(WeightsError, match="latest"):
         checkpoint.load(str(tmp_path / "latest"))
     assert value_of(checkpoint.find_latest(tmp_path)) == 1
+
+
+def test_a_set_without_the_weights_in_training_is_not_resumed(tmp_path):
+    save(str(tmp_path / "latest"), 2, ema=True)
+    (tmp_path / "latest.pdema").unlink()
+    with pytest.raises(WeightsError, match=r"latest.pdema is damaged or from another save"):
+        checkpoint.load(str(tmp_path / "latest"))
 
 
 def test_the_most_steps_win_and_nothing_is_nothing(tmp_path):

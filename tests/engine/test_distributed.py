@@ -1,61 +1,259 @@
-"""Two processes on CPU, started as a user starts them."""
+"""Several processes on CPU, on one node and on two, started as a user starts them, and killed."""
 
 import json
 import os
+import random
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
+from ppcls_light import tasks
+from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.train import Trainer
 
 pytestmark = pytest.mark.slow
 
 
-def launch(root, log_dir, *command):
-    """Run `command` in two processes; return the completed process with rank 0's log as stdout."""
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    process = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "paddle.distributed.launch",
-            "--nproc_per_node=2",
-            f"--log_dir={log_dir}",
-            *command,
-        ],
+def launcher(log_dir, *options):
+    return [sys.executable, "-m", "paddle.distributed.launch", f"--log_dir={log_dir}", *options]
+
+
+def start(root, command, **environment):
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.Popen(
+        [str(part) for part in command],
         cwd=root,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
-        check=False,
+        errors="replace",
     )
-    logs = "".join(path.read_text(errors="replace") for path in sorted(Path(log_dir).glob("workerlog.*")))
-    assert process.returncode == 0, process.stdout[-2000:] + process.stderr[-2000:] + logs[-4000:]
-    return (Path(log_dir) / "workerlog.0").read_text()
 
 
-def test_ranks_agree_and_every_image_is_used(root, config_file, tmp_path):
+def output_of(process):
+    """Wait for the end of `process` and return what it printed; one that hangs is ended with all of its own."""
+    try:
+        return process.communicate(timeout=240)[0]
+    except subprocess.TimeoutExpired:
+        process.terminate()
+        raise
+
+
+def finish(process, code=0):
+    """Return what `process` printed; it must end with exit code `code`."""
+    output = output_of(process)
+    assert process.returncode == code, output[-6000:]
+    return output
+
+
+def launch(root, log_dir, *command, options=("--nproc_per_node=2",), **environment):
+    return finish(start(root, [*launcher(log_dir, *options), *command], **environment))
+
+
+def train(config_file, output_dir, *overrides):
+    """Return the train command."""
+    options = [part for override in overrides for part in ("-o", override)]
+    return ["tools/train.py", "-c", config_file, *options, "-o", f"Global.output_dir={output_dir}"]
+
+
+def final(output_dir):
+    """Return the arrays of the last checkpoint, of weights and optimizer."""
+    found = checkpoint.load(os.path.join(output_dir, "latest"))
+    return {**found.weights, **{f"optimizer {key}": value for key, value in found.optimizer.items()}}
+
+
+def assert_same(output_dir, reference):
+    arrays = final(output_dir)
+    assert arrays.keys() == reference.keys()
+    assert not [key for key, array in arrays.items() if not np.array_equal(array, reference[key])]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def layer_norm_config(config_file, tmp_path):
+    """As `config_file`, with a network whose result for an image does not depend on the others of its batch."""
+    content = yaml.safe_load(config_file.read_text())
+    content["Arch"] = {"name": "EdgeNeXt_XX_Small", "class_num": 3, "drop_path_rate": 0.0}
+    path = tmp_path / "layer_norm.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_ranks_agree_share_the_images_and_equal_one_process(
+    root, config_file, layer_norm_config, photos, tmp_path
+):
+    single = Trainer(
+        load_config(layer_norm_config, ["DataLoader.Train.sampler.batch_size=8"]), Runtime("cpu")
+    )
+    single.model.train()
+    losses = []
+    for batch in single.reader.loader.epoch(0):
+        losses.append(single.train_step(batch)[-1]["loss"])
+        single.step += 1
     output = tmp_path / "report.json"
     script = Path(__file__).with_name("two_ranks.py")
-    launch(root, tmp_path / "log", str(script), str(config_file), str(output))
-    report = json.loads(output.read_text())
-    assert report["world_size"] == 2
-    assert report["largest_gradient"] > 0
-    assert report["gradients"] == 0
-    assert report["weights"] == 0
-    # 26 images, 13 a rank, 3 full batches of 4: no image twice.
-    seen = [index for rank in report["seen"] for batch in rank for index in batch]
-    assert len(seen) == len(set(seen)) == 24
-    # 11 images do not divide by two: 6 and 5, each exactly once, and both ranks know the sum.
-    assert [len(rank) for rank in report["scored"]] == [6, 5]
-    assert sorted(index for rank in report["scored"] for index in rank) == list(range(11))
-    assert report["results"][0] == report["results"][1]
+    launch(root, tmp_path / "log", script, output, layer_norm_config, config_file)
+    reports = json.loads(output.read_text())
+    for report in reports:
+        assert report["world_size"] == 2
+        assert report["largest_gradient"] > 0
+        assert report["gradients"] == 0
+        assert report["weights"] == 0
+        assert report["losses"][0] == report["losses"][1]
+        # 26 images, 13 a rank, 3 full batches of 4: no image twice.
+        seen = [index for rank in report["seen"] for batch in rank for index in batch]
+        assert len(seen) == len(set(seen)) == 24
+        # 11 images do not divide by two: 6 and 5, each exactly once, and both ranks know the sum.
+        assert [len(rank) for rank in report["scored"]] == [6, 5]
+        assert sorted(index for rank in report["scored"] for index in rank) == list(range(11))
+        assert report["results"][0] == report["results"][1]
+        # What only rank 1 ran into is everybody's error.
+        assert report["not finite"][0] == report["not finite"][1]
+        assert re.match(r"CELoss is nan at step 3 \(epoch 1, rank 1\)", report["not finite"][0])
+        assert report["unreadable"][0] == report["unreadable"][1]
+        assert str(photos / "val/01.png") in report["unreadable"][0]
+    assert reports[0]["losses"][0] == pytest.approx(losses, rel=1e-5)
+    assert max(losses) - min(losses) > 0.01
 
 
-def test_the_train_tool_runs_under_the_launcher(root, config_file, tmp_path):
-    log = launch(root, tmp_path / "log", "tools/train.py", "-c", str(config_file), "-o", "Global.epochs=1")
-    assert "[Eval][Epoch 1][Avg]CELoss: " in log
-    assert checkpoint.load(str(tmp_path / "output/latest")).states["step"] == 3
+def test_two_nodes_train_and_evaluate_as_one_and_infer_shares_the_images(root, config_file, photos, tmp_path):
+    script = train(config_file, tmp_path / "one", "Global.epochs=2")
+    output = launch(root, tmp_path / "log", *script)
+    assert "global batch 8 (batch_size 4 x world_size 2 x update_freq 1), learning rate 0.05" in output
+    assert output.count("Optimizer.lr.base_batch_size is not given") == 1
+    scores = re.findall(r"\[Eval\]\[Epoch \d\]\[Avg\]CELoss: .*", output)
+    assert len(scores) == 2
+    reference = final(tmp_path / "one")
+
+    nodes, port = [], free_port()
+    for rank in (0, 1):
+        options = [*("--master", f"127.0.0.1:{port}", "--nnodes", "2", "--rank", rank, "--nproc_per_node=1")]
+        script = train(config_file, tmp_path / "two", "Global.epochs=2")
+        nodes.append(start(root, [*launcher(tmp_path / f"log{rank}", *options), *script]))
+    output, _ = map(finish, nodes)
+    assert re.findall(r"\[Eval\]\[Epoch \d\]\[Avg\]CELoss: .*", output) == scores
+    assert_same(tmp_path / "two", reference)
+
+    (photos / "val/05.png").write_bytes(b"no image")
+    overrides = [
+        f"Global.pretrained_model={tmp_path}/one/latest",
+        f"Infer.save_dir={tmp_path}/rows",
+        "Infer.batch_size=2",
+    ]
+    script = ["tools/infer.py", "-c", config_file, "-o", *overrides]
+    output = launch(root, tmp_path / "log_infer", *script)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [row["file_name"] for row in rows] == sorted(map(str, (photos / "val").iterdir()))
+    printed = re.findall(r"^\[.*ppcls INFO: (\[\{.*)$", output, re.M)
+    assert printed == [str(rows[index : index + 2]) for index in range(0, 11, 2)]
+    assert rows == tasks.infer(load_config(config_file, overrides))
+
+
+def test_each_process_takes_the_gpu_that_the_launcher_gave_it(root, tmp_path):
+    script = Path(__file__).with_name("own_device.py")
+    # On a build for CPU the launcher hands out whatever this variable names.
+    launch(root, tmp_path / "log", script, tmp_path, options=("--gpus", "5,3"), CUDA_VISIBLE_DEVICES="3,5,7")
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    # Counted among the visible ones, as CUDA does; and the CPU was asked for in spite of them.
+    assert found == [{"device": "cpu", "backend": "gloo", "gpu": f"gpu:{number}"} for number in (1, 0)]
+
+
+def test_an_error_of_one_rank_ends_the_job_and_is_named(root, config_file, photos, tmp_path):
+    lines = [f"train/{index:02d}.png 0\n" for index in range(26)]
+    (photos / "train_list.txt").write_text("".join(lines))
+    (photos / "train/03.png").write_bytes(b"no image")  # without shuffling rank 1's
+    overrides = ["DataLoader.Train.sampler.shuffle=false", "DataLoader.Train.loader.max_bad=0.0"]
+    script = train(config_file, tmp_path / "output", *overrides)
+    process = start(root, [*launcher(tmp_path / "log", "--nproc_per_node=2"), *script])
+    output = output_of(process)
+    assert process.returncode != 0
+    assert re.search(r"^Container rank 1 status failed .* code 2 ", output, re.M), output[-6000:]
+    assert re.search(r"^error: rank 1: .*train/03\.png", output, re.M), output[-6000:]
+    # Rank 0 is ended while it waits, and its log still ends with its own line.
+    assert "Traceback" not in (tmp_path / "log/workerlog.0").read_text()
+
+
+def rank_processes(root_pid):
+    """Return {rank: pid} of the processes of a launch under `root_pid`."""
+    found, pids = {}, [root_pid]
+    while pids:
+        pid = pids.pop()
+        folder = Path(f"/proc/{pid}")
+        pids += map(int, (folder / f"task/{pid}/children").read_text().split())
+        values = dict(item.partition("=")[::2] for item in (folder / "environ").read_text().split("\0"))
+        if "PADDLE_TRAINER_ID" in values:
+            found.setdefault(int(values["PADDLE_TRAINER_ID"]), pid)
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds a rank's process in /proc")
+def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, config_file, tmp_path):
+    seed = time.time_ns()
+    random.seed(seed)
+    steps, victim = random.randint(2, 9), random.randint(0, 1)
+    print(f"seed {seed}: rank {victim} killed after {steps} steps")
+    overrides = [
+        "Global.epochs=8",
+        "Global.print_batch_step=1",
+        "Global.save_steps=1",
+        "Global.checkpoints=auto",
+    ]
+    launch(root, tmp_path / "log", *train(config_file, tmp_path / "alone", *overrides))
+    command = [*launcher(tmp_path / "log2", "--nproc_per_node=2")]
+    command += train(config_file, tmp_path / "killed", *overrides)
+    supervised = start(root, ["bash", "tools/supervise.sh", "3", "0", *command])
+    log = tmp_path / "log2/workerlog.0"
+
+    def wait_for(lines):
+        while not log.exists() or log.read_text().count("[Train][Epoch ") < lines:
+            assert supervised.poll() is None, supervised.communicate()[0]
+            time.sleep(0.02)
+
+    wait_for(steps)
+    os.kill(rank_processes(supervised.pid)[victim], signal.SIGKILL)
+    wait_for(steps + 6)
+    supervised.send_signal(signal.SIGTERM)
+    output = finish(supervised, code=signal.SIGTERM)
+    assert re.search(rf"^Container rank {victim} status failed .* code -9 ", output, re.M), output[-6000:]
+    survivor = (tmp_path / f"log2/workerlog.{1 - victim}").read_text()
+    assert f"error: rank {1 - victim}: another process has ended" in survivor
+    assert re.search(r"^supervise: exit code (247|241), try 1 of 3: again in 0 s$", output, re.M)
+    # In the process' own log: the launcher, which shows it once a second, may have been stopped before.
+    assert "Finish load checkpoints from" in log.read_text()
+    assert re.search(r"stopped at step \d+; the same command", log.read_text())
+    assert "interrupted" in (tmp_path / "log2/workerlog.1").read_text()
+    finish(start(root, command))
+    assert_same(tmp_path / "killed", final(tmp_path / "alone"))
+
+
+def test_the_supervisor_stops_where_another_try_cannot_help(root, tmp_path):
+    def supervise(script):
+        (tmp_path / "tries").write_text("")
+        command = ["bash", "-c", f"echo >> {tmp_path}/tries; {script}"]
+        process = start(root, ["bash", "tools/supervise.sh", "2", "0", *command])
+        process.communicate(timeout=60)
+        return process.returncode, (tmp_path / "tries").read_text().count("\n")
+
+    assert supervise("exit 0") == (0, 1)
+    assert supervise("exit 2") == (2, 1)
+    assert supervise("exit 15") == (15, 1)
+    assert supervise("exit 130") == (130, 1)
+    assert supervise("exit 241") == (241, 2)
+    misused = start(root, ["bash", "tools/supervise.sh", "many", "0", "true"])
+    assert finish(misused, code=2).startswith("usage: ")

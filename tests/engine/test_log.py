@@ -30,6 +30,16 @@ def test_a_log_that_fails_is_named_once_and_the_others_go_on(capsys):
         full.close()
 
 
+def test_the_file_has_every_line_also_when_another_process_logs(tmp_path, capsys):
+    setup_logging(str(tmp_path / "train.log"), rank=0, ranks=(1,))
+    LOGGER.info("a line")
+    LOGGER.warning("a warning")
+    assert (tmp_path / "train.log").read_text().count("\n") == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+
+
 def test_an_error_in_a_message_is_not_taken_for_a_full_disk(capsys):
     setup_logging()
     raising, logging.raiseExceptions = logging.raiseExceptions, True

@@ -128,7 +128,7 @@ def stop_after(run, steps):
 
 def test_training_learns_and_the_best_model_is_the_best(config_file, tmp_path):
     adamw = "Optimizer={name: AdamW, lr: {name: Cosine, learning_rate: 0.01, warmup_epoch: 1}}"
-    run = trainer(config_file, "Global.epochs=12", adamw)
+    run = trainer(config_file, "Global.epochs=16", adamw)
     run.fit()
     assert run.best >= 0.9
     best = checkpoint.load(tmp_path / "output/best_model").states
@@ -219,3 +219,48 @@ def test_the_second_signal_interrupts_at_once():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ("DataLoader.Train.sampler.batch_size=5", "images_per_update 4 -> 5"),
+        ("Global.seed=5", "seed 0 -> 5"),
+        ("DataLoader.Train.sampler.balanced=true", "balanced False -> True"),
+    ],
+)
+def test_inside_an_epoch_the_order_of_its_images_stays(config_file, tmp_path, change, shown):
+    folder = f"Global.output_dir={tmp_path / 'run'}"
+    whole = "DataLoader.Train.sampler.drop_last=false"
+    half = trainer(config_file, folder, whole)
+    half.position = half.step = 1
+    half.save("latest")
+    resume = (folder, whole, "Global.checkpoints=auto", "Global.resume_schedule=new")
+    with pytest.raises(ConfigError, match=rf"inside an epoch .* another order: {shown}; resume with"):
+        trainer(config_file, *resume, change)
+    # The same images an update, in the same order, whatever batches they come in.
+    same = trainer(config_file, *resume, "DataLoader.Train.sampler.batch_size=2", "Global.update_freq=2")
+    assert same.position == 1
+    half.epoch, half.position, half.step = 1, 0, half.steps_per_epoch
+    half.save("latest")
+    assert trainer(config_file, *resume, change).epoch == 1
+
+
+def test_what_teaches_nothing_is_refused(config_file):
+    for loss, message in (
+        ("CELoss: {weight: 0}", "every weight of Train is 0"),
+        ("CELoss: {weight: 1, class_weights: [0, 0, 0]}", "class_weights are all 0"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            load_config(config_file, [f"Loss.Train=[{{{loss}}}]"])
+
+
+def test_a_loss_of_the_evaluation_that_cannot_be_is_said_before_training(config_file):
+    pairs = "Loss.Eval=[{DistillationDMLLoss: {weight: 1, model_name_pairs: [[a, b]]}}]"
+    with pytest.raises(ConfigError, match="there are no logits of 'a' here"):
+        trainer(config_file, pairs)
+
+
+def test_more_batches_an_update_than_an_epoch_has_are_said(config_file, caplog):
+    trainer(config_file, "Global.update_freq=1000")
+    assert "Global.update_freq 1000: an epoch has " in caplog.text

@@ -1,32 +1,29 @@
 """Run by `paddle.distributed.launch` in test_distributed.py: compares the ranks from inside.
 
-two_ranks.py CONFIG OUTPUT.json
+two_ranks.py OUTPUT.json CONFIG ...
 """
 
 import json
+import os
 import sys
 
 import numpy as np
-import paddle.distributed as dist
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import runtime as runtimes
+from ppcls_light.engine.evaluate import evaluate
+from ppcls_light.engine.runtime import broadcast_statistics, gather
 from ppcls_light.engine.train import Trainer
+from ppcls_light.errors import UserError
 
 
-def gather(value):
-    gathered = []
-    dist.all_gather_object(gathered, value)
-    return gathered
+def largest_difference(by_rank):
+    return max(float(np.abs(by_rank[0][key] - by_rank[1][key]).max()) for key in by_rank[0])
 
 
-def main(config_file, output):
-    config = load_config(config_file)
-    runtime = runtimes.start("cpu")
-    trainer = Trainer(config, runtime)
-    trainer.network.train()
-    gradients = {}
-    clear = trainer.optimizer.clear_grad
+def note_gradients(trainer):
+    """Return a dict that has, after each step, the gradients that the update was made from."""
+    gradients, clear = {}, trainer.optimizer.clear_grad
 
     def note_and_clear():
         for name, parameter in trainer.model.named_parameters():
@@ -35,32 +32,65 @@ def main(config_file, output):
         clear()
 
     trainer.optimizer.clear_grad = note_and_clear
-    seen = []
+    return gradients
+
+
+def message_of(action, *arguments):
+    """Return the text of the UserError that `action` raises."""
+    try:
+        action(*arguments)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def compare(config_file, runtime):
+    """Train one epoch and evaluate; return what the ranks agree on and how they shared the work."""
+    config = load_config(config_file)
+    trainer = Trainer(config, runtime)
+    trainer.network.train()
+    gradients = note_gradients(trainer)
+    seen, losses, scored = [], [], []
     for batch in trainer.reader.loader.epoch(0):
-        trainer.train_step(batch)
+        losses.append(trainer.train_step(batch)[-1]["loss"])
         seen.append(batch.indices.tolist())
         trainer.step += 1
-    scored = []
-    on_batch = lambda indices, probs: scored.extend(indices.tolist())  # noqa: E731
-    from ppcls_light.engine.evaluate import evaluate
-    from ppcls_light.engine.runtime import broadcast_statistics
+
+    def keep(indices, logits):
+        scored.extend(indices.tolist())
 
     broadcast_statistics(trainer.model, runtime)
-    result = evaluate(trainer.model, trainer.eval_reader, config, runtime, on_batch=on_batch)
-    states = gather({key: np.asarray(value.numpy()) for key, value in trainer.model.state_dict().items()})
-    every = gather(gradients)
+    result = evaluate(trainer.model, trainer.eval_reader, config, runtime, on_batch=keep)
+    states = gather({key: value.numpy() for key, value in trainer.model.state_dict().items()}, runtime)
+    every = gather(gradients, runtime)
     report = {
         "world_size": runtime.world_size,
-        "gradients": max(float(np.abs(every[0][key] - every[1][key]).max()) for key in every[0]),
+        "gradients": largest_difference(every),
         "largest_gradient": max(float(np.abs(value).max()) for value in every[0].values()),
-        "weights": max(float(np.abs(states[0][key] - states[1][key]).max()) for key in states[0]),
-        "seen": gather(seen),
-        "scored": gather(scored),
-        "results": gather(result),
+        "weights": largest_difference(states),
+        "losses": gather(losses, runtime),
+        "seen": gather(seen, runtime),
+        "scored": gather(scored, runtime),
+        "results": gather(result, runtime),
     }
+    spoiled = batch._replace(images=batch.images * np.nan) if runtime.rank == 1 else batch
+    report["not finite"] = gather(message_of(trainer.train_step, spoiled), runtime)
+    path = trainer.eval_reader.images.path(1)  # of rank 1's share
+    if runtime.rank == 1:
+        os.rename(path, f"{path}.away")
+    unreadable = message_of(evaluate, trainer.model, trainer.eval_reader, config, runtime)
+    report["unreadable"] = gather(unreadable, runtime)
+    if runtime.rank == 1:
+        os.rename(f"{path}.away", path)
+    return report
+
+
+def main(output, *config_files):
+    runtime = runtimes.start("cpu")
+    reports = [compare(config_file, runtime) for config_file in config_files]
     if runtime.is_main:
         with open(output, "w") as file:
-            json.dump(report, file)
+            json.dump(reports, file)
 
 
 if __name__ == "__main__":

@@ -94,6 +94,54 @@ def adamw_by_hand(before, gradients, decay, beta1=0.9, beta2=0.999, epsilon=1e-8
     return after
 
 
+def adam_by_hand(before, gradients, penalty, beta1=0.8, beta2=0.95, epsilon=1e-6):
+    """Kingma and Ba, algorithm 1, on gradients that hold the penalty's."""
+    after = {}
+    for name, weight in before.items():
+        m, v = np.zeros_like(weight), np.zeros_like(weight)
+        for t, gradient in enumerate(gradients, 1):
+            step = gradient[name] + penalty(name, weight)
+            m, v = beta1 * m + (1 - beta1) * step, beta2 * v + (1 - beta2) * step**2
+            weight = weight - rate(name) * (m / (1 - beta1**t)) / (np.sqrt(v / (1 - beta2**t)) + epsilon)
+        after[name] = weight
+    return after
+
+
+def rmsprop_by_hand(before, gradients, penalty, rho=0.9, momentum=0.7, epsilon=1e-3):
+    """Hinton's lecture 6e with momentum; epsilon is under the root, as in TensorFlow and Paddle."""
+    after = {}
+    for name, weight in before.items():
+        square, velocity = np.zeros_like(weight), np.zeros_like(weight)
+        for gradient in gradients:
+            step = gradient[name] + penalty(name, weight)
+            square = rho * square + (1 - rho) * step**2
+            velocity = momentum * velocity + rate(name) * step / np.sqrt(square + epsilon)
+            weight = weight - velocity
+        after[name] = weight
+    return after
+
+
+ADAPTIVE = {
+    "Adam": (adam_by_hand, {"beta1": 0.8, "beta2": 0.95, "epsilon": 1e-6}),
+    "RMSProp": (rmsprop_by_hand, {"rho": 0.9, "momentum": 0.7, "epsilon": 1e-3}),
+}
+
+
+@pytest.mark.parametrize("kind", ADAPTIVE)
+@pytest.mark.parametrize("penalty", ["L1", "L2"])
+def test_adaptive_optimizers_add_the_penalty_and_spare_what_is_exempt(kind, penalty):
+    by_hand, keys = ADAPTIVE[kind]
+    config = configure(
+        kind, **keys, regularizer={"name": penalty, "coeff": 0.3}, one_dim_param_no_weight_decay=True
+    )
+    before, gradients, after = run(config)
+
+    def gradient_of_penalty(name, w):
+        return 0.3 * (np.sign(w) if penalty == "L1" else w) if w.ndim > 1 else 0.0
+
+    check(after, by_hand(before, gradients, gradient_of_penalty))
+
+
 def is_norm(name):
     return name.startswith("norm.")
 
@@ -170,7 +218,14 @@ def clip_each(gradient, limit):
     return {name: g * limit / max(np.linalg.norm(g), limit) for name, g in gradient.items()}
 
 
-@pytest.mark.parametrize(("key", "clip"), [("clip_grad", clip_globally), ("clip_norm", clip_each)])
+def clip_elements(gradient, limit):
+    return {name: g.clip(-limit, limit) for name, g in gradient.items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "clip"),
+    [("clip_grad", clip_globally), ("clip_norm", clip_each), ("clip_value", clip_elements)],
+)
 def test_clipping(key, clip):
     """Clipped before the penalty is added; exempting parameters does not split the norm."""
     config = configure("SGD", weight_decay=0.3, no_weight_decay_name="fc", **{key: 0.5})
@@ -180,6 +235,11 @@ def test_clipping(key, clip):
         before, [clip(g, 0.5) for g in gradients], lambda name, w: penalty[name.split(".")[0]] * w
     )
     check(after, expected)
+
+
+def test_one_kind_of_clipping_at_a_time():
+    with pytest.raises(ConfigError, match="clip_grad and clip_value are both given; keep one"):
+        configure("SGD", clip_grad=1.0, clip_value=1.0)
 
 
 def test_clip_leaves_small_gradients_alone():

@@ -13,6 +13,8 @@ from ppcls_light.optim import build_optimizer, load_optimizer_state, optimizer_s
 OPTIMIZERS = {
     "momentum": ("Momentum", {"use_nesterov": True, "weight_decay": 1e-3, "clip_grad": 1.0}),
     "sgd": ("SGD", {"regularizer": {"name": "L1", "coeff": 1e-3}}),
+    "adam": ("Adam", {"weight_decay": 1e-3, "clip_value": 0.1}),
+    "rmsprop": ("RMSProp", {"momentum": 0.5, "clip_norm": 1.0}),
     "adamw": ("AdamW", {"weight_decay": 0.05, "one_dim_param_no_weight_decay": True}),
 }
 
@@ -122,7 +124,7 @@ def test_frozen_parameters_have_no_state():
     assert "conv.weight.velocity_0" not in optimizer_state(optimizer, model)
 
 
-@pytest.mark.parametrize("name", ["Momentum", "SGD", "AdamW"])
+@pytest.mark.parametrize("name", ["Momentum", "SGD", "AdamW", "Adam", "RMSProp"])
 def test_master_weights_of_half_precision(name):
     def half():
         model = Tiny()

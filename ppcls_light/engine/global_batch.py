@@ -1,0 +1,69 @@
+"""How many images one update sees over all processes, and what that does to the learning rate."""
+
+import dataclasses
+
+from ..config.learning import Piecewise
+from .log import LOGGER
+
+_RATES = (
+    "learning_rate",
+    "warmup_start_lr",
+    "eta_min",
+    "end_lr",
+    "base_learning_rate",
+    "max_learning_rate",
+    "end_learning_rate",
+)
+
+
+def images_per_update(config, runtime):
+    """Return the global batch: batch size x processes x `Global.update_freq`."""
+    return config.DataLoader.Train.sampler.batch_size * runtime.world_size * config.Global.update_freq
+
+
+def scaled_learning_rate(config, runtime):
+    """Return `config.Optimizer.lr` for the global batch of this run, and log both with their numbers.
+
+    The global batch is batch size x processes x `Global.update_freq`. With `Optimizer.lr.base_batch_size` the
+    whole curve of the learning rate, every rate in it, is multiplied by global batch / base_batch_size (the
+    linear scaling rule: Goyal et al., arXiv 1706.02677, section 2.1). Without it the curve is what the config
+    says, as in PaddleClas, and a warning tells what that means where one process' batch is not the global one.
+
+    Args:
+        config: schema.Config with an Optimizer and DataLoader.Train.
+        runtime: runtime.Runtime.
+
+    Returns:
+        the schedule's config with the rates that hold, `base_batch_size` None; `config` is not changed.
+    """
+    lr, settings = config.Optimizer.lr, config.Global
+    batch_size = config.DataLoader.Train.sampler.batch_size
+    global_batch = images_per_update(config, runtime)
+    made_of = (
+        f"batch_size {batch_size} x world_size {runtime.world_size} x update_freq {settings.update_freq}"
+    )
+    base = lr.base_batch_size
+    if base is None:
+        LOGGER.info("global batch %d (%s), learning rate %g", global_batch, made_of, lr.learning_rate)
+        if global_batch != batch_size and runtime.is_main:
+            LOGGER.warning(
+                "Optimizer.lr.base_batch_size is not given: the learning rate stays %g at a global batch of %d; name "
+                "the batch that it was chosen for: -o Optimizer.lr.base_batch_size=%d (this one) keeps it, %d (one "
+                "process) makes it %g",
+                *(lr.learning_rate, global_batch, global_batch),
+                *(batch_size, lr.learning_rate * global_batch / batch_size),
+            )
+        return lr
+    scaled = _multiplied(lr, global_batch / base)
+    LOGGER.info(
+        "global batch %d (%s), learning rate %g = %g x %d / %d (base_batch_size)",
+        *(global_batch, made_of, scaled.learning_rate, lr.learning_rate, global_batch, base),
+    )
+    return scaled
+
+
+def _multiplied(lr, factor):
+    rates = {name: getattr(lr, name) * factor for name in _RATES if hasattr(lr, name)}
+    if isinstance(lr, Piecewise):
+        rates["values"] = [value * factor for value in lr.values]
+    return dataclasses.replace(lr, base_batch_size=None, **rates)

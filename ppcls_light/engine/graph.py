@@ -1,0 +1,72 @@
+"""A network's graph as VisualDL draws it.
+
+VisualDL's own `add_graph` reads the program format of Paddle 2. Paddle 3 traces into another one (PIR), which
+is written here as a program of the old format: names, shapes and attributes only, enough to be drawn.
+"""
+
+import copy
+
+import paddle
+
+
+def describe_graph(model, image_shape):
+    """Return VisualDL's description (nodes, variables, edges) of `model` in eval mode on images (C, H, W)."""
+    from visualdl.component.graph.graph_component import analyse_model
+
+    network = copy.deepcopy(model)
+    network.eval()
+    spec = [paddle.static.InputSpec([None, *image_shape], "float32", name="image")]
+    with paddle.no_grad():
+        static = paddle.jit.to_static(network, input_spec=spec, full_graph=True)
+        program = static.forward.concrete_program.main_program
+    if hasattr(program, "desc"):
+        return analyse_model(program.desc.serialize_to_string())
+    return analyse_model(_old_program(program).SerializeToString())
+
+
+def _old_program(program):
+    """Return a PIR program as a ProgramDesc."""
+    from paddle.base.proto import framework_pb2 as proto
+
+    old = proto.ProgramDesc()
+    block = old.blocks.add(idx=0, parent_idx=-1)
+    names = {}
+    for number, op in enumerate(program.global_block().ops):
+        kind = op.name().split(".", 1)[1]
+        attributes = op.attrs()
+        node = None
+        if kind != "parameter":
+            node = block.ops.add(type=kind)
+            scope = attributes.get("struct_name", "").strip("/")
+            _add_attribute(node, proto, "op_namescope", f"/{scope}/" if scope else "/")
+            arguments = [names[value.id] for value in op.operands_source() if value.initialized()]
+            node.inputs.add(parameter="X", arguments=arguments)
+            for key in sorted(attributes.keys() - {"op_callstack", "struct_name", "stop_gradient"}):
+                _add_attribute(node, proto, key, attributes[key])
+        for index, value in enumerate(op.results()):
+            if not value.initialized():
+                continue
+            name = attributes["parameter_name"] if node is None else f"{kind}_{number}.{index}"
+            names[value.id] = name
+            variable = block.vars.add(name=name, persistable=node is None)
+            variable.type.type = proto.VarType.DENSE_TENSOR
+            if value.is_dense_tensor_type():
+                variable.type.dense_tensor.tensor.data_type = proto.VarType.FP32
+                variable.type.dense_tensor.tensor.dims.extend(value.shape)
+            if node is not None:
+                node.outputs.add(parameter=f"Out{index}", arguments=[name])
+    return old
+
+
+def _add_attribute(node, proto, name, value):
+    """Add a text, number or list of numbers as what it is, anything else as text."""
+    if isinstance(value, bool):
+        node.attrs.add(name=name, type=proto.BOOLEAN, b=value)
+    elif isinstance(value, int):
+        node.attrs.add(name=name, type=proto.LONG, l=value)
+    elif isinstance(value, float):
+        node.attrs.add(name=name, type=proto.FLOAT, f=value)
+    elif isinstance(value, list) and all(isinstance(item, int) for item in value):
+        node.attrs.add(name=name, type=proto.LONGS, longs=value)
+    else:
+        node.attrs.add(name=name, type=proto.STRING, s=str(value))

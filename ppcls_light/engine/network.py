@@ -1,0 +1,137 @@
+"""The network of a config, with the weights that it starts from or was trained to."""
+
+import os
+
+from ..compress import compression_report, prune, quantize
+from ..config.check import located
+from ..errors import ConfigError, WeightsError
+from ..models import create_model
+from ..models.distillation import DistillationModel
+from ..weights import load_weights, read_weights
+from .checkpoint import strip_suffix
+from .log import LOGGER
+
+
+def build_model(config, weights=None):
+    """Create the network of `config.Arch`, to be trained or with trained weights.
+
+    Args:
+        config: schema.Config.
+        weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
+            `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
+
+    Raises:
+        ConfigError, WeightsError: naming the key to change.
+    """
+    arch, settings = config.Arch, config.Global
+    if weights:
+        return _trained(config, weights)
+    model = (
+        _create_several(config) if arch.teachers else _create(config, arch, "Arch", arch.pretrained or None)
+    )
+    if settings.pretrained_model:
+        state = read_weights(settings.pretrained_model)
+        # A file without the other networks is one for the student to start from.
+        alone = arch.teachers and student_weights(arch, state) is state
+        target = model.student if alone else model
+        load_weights(target, state, settings.reset_head, source=settings.pretrained_model)
+        LOGGER.info("Finish load pretrained model from %s", settings.pretrained_model)
+    if config.Slim.prune:
+        if not (settings.pretrained_model or arch.pretrained):
+            raise ConfigError(
+                f"{config.where('Slim.prune')}: Slim.prune: random filters have no importance; add "
+                "-o Global.pretrained_model=FILE with the weights of a finished training"
+            )
+        whole, model = model, _pruned(config, model)
+        LOGGER.info("Slim.prune: %s", compression_report(whole, model, settings.image_shape))
+    if config.Slim.quant:
+        quantize(model.student if arch.teachers else model, config.Slim.quant.name)
+    return model
+
+
+def _pruned(config, model):
+    with located(config.where("Slim.prune"), "Slim.prune"):
+        return prune(model, config.Slim.prune.pruned_ratio, config.Slim.prune.name)
+
+
+def _create(config, arch, path, pretrained=None):
+    with located(config.where(f"{path}.pretrained"), path):
+        return create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+
+
+def _create_several(config):
+    networks = {}
+    for index, (name, arch) in enumerate(config.Arch.networks.items()):
+        path, weights = f"Arch.models.{index}.{name}", config.Arch.weights_of(name)
+        learns = name not in config.Arch.frozen
+        networks[name] = _create(config, arch, path, weights if learns else None)
+        if not learns:
+            with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
+                load_weights(networks[name], weights)  # every key: a teacher gets no new head
+    return DistillationModel(networks, config.Arch.frozen, config.Arch.infer_model_name)
+
+
+def student_weights(arch, state):
+    """Return the student's part of `state`, weights by key, under its own keys.
+
+    A distillation's checkpoint holds every network, `<name>.<key>`. Anything else is the student's already,
+    or that of the one network there is.
+    """
+    prefix = f"{arch.infer_model_name}."
+    if not (arch.teachers and any(key.startswith(prefix) for key in state)):
+        return state
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _trained(config, path):
+    """Return the network that is evaluated, with all of its weights from `path`."""
+    model = _create(config, config.Arch.network, "Arch")
+    # How many channels are left does not depend on the weights.
+    if config.Slim.prune:
+        model = _pruned(config, model)
+    if config.Slim.quant:
+        quantize(model, config.Slim.quant.name)
+    load_weights(model, student_weights(config.Arch, read_weights(path)), source=os.fspath(path))
+    LOGGER.info("Finish load pretrained model from %s", path)
+    return model
+
+
+def trained_weights(config):
+    """Return the weights file that eval, infer and export are about.
+
+    `Global.checkpoints` counts as much as `Global.pretrained_model`: PaddleClas ignores it there and scores
+    random weights. The config of a fine-tuning run names the weights that it began with, so of two keys the
+    one given by `-o` counts.
+
+    Raises:
+        ConfigError: both keys are given in the same place.
+        WeightsError: no weights are given; results of random weights would look like results.
+    """
+    settings = config.Global
+    given = [key for key in ("checkpoints", "pretrained_model") if getattr(settings, key)]
+    if len(given) == 2:
+        given = [key for key in given if config.where(f"Global.{key}").startswith("-o ")]
+        if len(given) != 1:
+            raise ConfigError(
+                "Global.checkpoints and Global.pretrained_model are both given; name the weights that are meant by "
+                "one of them: -o Global.checkpoints=null or -o Global.pretrained_model=null"
+            )
+    if given == ["pretrained_model"]:
+        return settings.pretrained_model
+    if settings.checkpoints == "auto":
+        for name in ("best_model", "latest"):
+            prefix = os.path.join(settings.output_dir, name)
+            if os.path.isfile(f"{prefix}.pdparams"):
+                return prefix
+        raise WeightsError(
+            f"Global.checkpoints: auto: neither best_model nor latest in {settings.output_dir}; train first, "
+            "or name the weights: -o Global.pretrained_model=FILE"
+        )
+    if settings.checkpoints:
+        return strip_suffix(settings.checkpoints)
+    if isinstance(config.Arch.pretrained, str):
+        return config.Arch.pretrained
+    raise WeightsError(
+        "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
+        f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"
+    )

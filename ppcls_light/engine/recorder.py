@@ -1,0 +1,157 @@
+"""What a training run says of itself: to the log and the terminal, metrics.jsonl and the sinks."""
+
+import contextlib
+import os
+import sys
+import time
+
+import numpy as np
+import paddle
+
+from ..data import build_transforms
+from ..history import FILE_NAME, History
+from .log import LOGGER, ON_BAR, format_values, progress, train_line
+from .sinks import check_loggers, open_sinks
+
+_SHOWN_IMAGES = 16
+
+
+class Recorder:
+    """Takes what a run measures and hands it to everything that shows or keeps it.
+
+    Only the main process keeps anything. Between `start()` and the end of its `with` block it writes files;
+    outside, as in a dry run, it only logs.
+
+    Args:
+        config: schema.Config.
+        runtime: Runtime.
+        steps_per_epoch: batches that make an epoch: a step here is one of them, as PaddleClas' Iter is.
+        schedule_name: of the learning rate, for the log lines.
+
+    Raises:
+        ConfigError: the package of one of `Global.loggers` is missing.
+    """
+
+    def __init__(self, config, runtime, steps_per_epoch, schedule_name):
+        self._config, self._settings, self._runtime = config, config.Global, runtime
+        self._steps, self._schedule_name = steps_per_epoch, schedule_name
+        self._history, self._sinks, self._batch_shown = None, [], False
+        self._files = contextlib.ExitStack()
+        self._show = None
+        if runtime.is_main:
+            check_loggers(self._settings)
+
+    def start(self, epoch, position, evaluated, model):
+        """Open the files of a run that has done `epoch` epochs and `position` steps more; return self.
+
+        Rows of steps that a crash took back leave them; `evaluated`: see `History`.
+        """
+        self._show = self._files.enter_context(progress())
+        if self._runtime.is_main:
+            path = os.path.join(self._settings.output_dir, FILE_NAME)
+            self._history = History(path, epoch + position / self._steps, evaluated)
+            self._files.callback(self._history.close)
+            self._sinks = open_sinks(self._config, epoch * self._steps + position)
+        for sink in self._sinks:
+            self._files.callback(sink.close)
+            sink.graph(model, self._settings.image_shape)
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._history, self._sinks, self._show = None, [], None
+        self._files.close()
+
+    def batch(self, images):
+        """Keep pictures of the first batch of the run, float32 (N, 3, H, W) as the network gets them."""
+        if self._sinks and not self._batch_shown:
+            self._batch_shown = True
+            pictures = denormalise(
+                images[:_SHOWN_IMAGES], self._config.DataLoader.Train.dataset.transform_ops
+            )
+            for sink in self._sinks:
+                sink.images("train/first_batch", pictures, 0)
+
+    def train_step(self, epoch, position, lr, values, timer, skipped=0):
+        """Record step `position` of `epoch`, both from 0; `skipped`: updates that AMP has left out so far."""
+        epochs, step = self._settings.epochs, epoch * self._steps + position
+        remaining = epochs * self._steps - step
+        if self._show is not None:
+            self._show(f"Epoch {epoch + 1}/{epochs}", position + 1, self._steps, values, timer, remaining)
+        if position % self._settings.print_batch_step:
+            return
+        line = train_line(
+            epoch + 1, epochs, position, self._steps, self._schedule_name, lr, values, timer, remaining
+        )
+        if skipped:
+            line += f", skipped updates: {skipped}"
+        memory = peak_memory(self._runtime.device) if self._settings.print_mem_info else {}
+        for name, megabytes in memory.items():
+            line += f", {name}: {megabytes:.2f} MB"
+        LOGGER.info(line, extra=ON_BAR)
+        self._keep("train", epoch, position + 1, values, timer, lr, memory)
+
+    def train_epoch(self, epoch, values, model):
+        """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""
+        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", epoch + 1, self._settings.epochs, format_values(values))
+        self._keep("train_avg", epoch, self._steps, values)
+        if self._sinks and self._settings.log_histograms:
+            arrays = {name: _finite(tensor) for name, tensor in model.named_parameters()}
+            arrays = {name: array for name, array in arrays.items() if array.size}
+            for sink in self._sinks:
+                sink.histograms(arrays, (epoch + 1) * self._steps)
+
+    def evaluation(self, epoch, values, timer):
+        """Record an evaluation after `epoch` epochs."""
+        self._keep("eval", epoch - 1, self._steps, values, timer)
+
+    def _keep(self, split, epoch, done, values, timer=None, lr=None, memory=()):
+        """Write a row for `done` steps of `epoch`, from 0."""
+        step = epoch * self._steps + done
+        if self._history is not None:
+            self._history.append(
+                split,
+                epoch + done / self._steps,
+                step,
+                values,
+                lr=lr,
+                images_per_second=timer and round(timer.images_per_second, 3),
+                data_wait=timer and round(timer.data_share, 4),
+                time=round(time.time(), 3),
+                **({"memory_mb": dict(memory)} if memory else {}),
+            )
+        for sink in self._sinks:
+            sink.scalars(split, values if lr is None else {**values, "lr": lr}, step)
+
+
+def denormalise(images, ops):
+    """Return uint8 (N, H, W, 3) pictures of a batch, float32 (N, 3, H, W), that `ops` have normalised."""
+    images = images.transpose(0, 2, 3, 1)[..., :3]
+    for op in ops:
+        if op.name == "NormalizeImage":
+            normalize = build_transforms([op]).ops[0]
+            images = (images * normalize.std + normalize.mean) / normalize.scale
+    return np.clip(np.rint(images), 0, 255).astype(np.uint8)
+
+
+def peak_memory(device):
+    """Return the most memory that the process has had so far, {name: megabytes}, as far as the machine tells."""
+    if device == "gpu":
+        cuda = paddle.device.cuda
+        return {
+            "max_mem_reserved": cuda.max_memory_reserved() / 2**20,
+            "max_mem_allocated": cuda.max_memory_allocated() / 2**20,
+        }
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"max_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+
+
+def _finite(tensor):
+    array = tensor.astype("float32").numpy().ravel()
+    return array[np.isfinite(array)]

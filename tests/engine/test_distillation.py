@@ -1,0 +1,131 @@
+"""Distillation from the YAML to the student's export."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+
+from ppcls_light import tasks
+from ppcls_light.config import dump_config, load_config
+from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.train import Trainer
+from ppcls_light.errors import ConfigError
+from ppcls_light.models import create_model
+from ppcls_light.weights import read_weights, write_weights
+
+STRIDES = [1, 2, 2, 2, 2]
+
+
+@pytest.fixture
+def distilling(config_file, tmp_path):
+    """`config_file` with PPLCNet_x0_35 as the frozen teacher of PPLCNet_x0_25, written as PaddleClas writes it."""
+    paddle.seed(1)
+    teacher = create_model("PPLCNet_x0_35", class_num=3, stride_list=STRIDES)
+    write_weights(tmp_path / "teacher.pdparams", {k: v.numpy() for k, v in teacher.state_dict().items()})
+    content = yaml.safe_load(config_file.read_text())
+    content["Global"]["epochs"] = 2
+    content["Arch"] = {
+        "name": "DistillationModel",
+        "class_num": 3,
+        "pretrained_list": [str(tmp_path / "teacher.pdparams"), None],
+        "freeze_params_list": [True, False],
+        "infer_model_name": "Student",
+        "models": [
+            {"Teacher": {"name": "PPLCNet_x0_35", "class_num": 3, "stride_list": STRIDES}},
+            {
+                "Student": {
+                    "name": "PPLCNet_x0_25",
+                    "class_num": 3,
+                    "stride_list": STRIDES,
+                    "pretrained": False,
+                }
+            },
+        ],
+    }
+    content["Loss"]["Train"] = [
+        {"DistillationDMLLoss": {"weight": 1.0, "model_name_pairs": [["Student", "Teacher"]]}},
+        {"DistillationGTCELoss": {"weight": 0.5, "model_names": ["Student"]}},
+    ]
+    content["Metric"] = {
+        split: [{"DistillationTopkAcc": {"model_key": "Student", "topk": [1, 2]}}]
+        for split in ("Train", "Eval")
+    }
+    path = tmp_path / "distill.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.mark.slow
+def test_train_resume_evaluate_and_export_the_student(distilling, tmp_path):
+    tasks.train(load_config(distilling, ["Global.epochs=1"]))
+    tasks.train(load_config(distilling, ["Global.checkpoints=auto", "Global.resume_schedule=new"]))
+    output = tmp_path / "output"
+    weights = read_weights(output / "latest.pdparams")
+    given = read_weights(tmp_path / "teacher.pdparams")
+    for key, value in given.items():
+        np.testing.assert_array_equal(weights[f"Teacher.{key}"], value)
+    student = {k[len("Student.") :]: v for k, v in weights.items() if k.startswith("Student.")}
+    alone = read_weights(output / "latest_student.pdparams")
+    assert alone.keys() == student.keys()
+    assert all(np.array_equal(alone[key], student[key]) for key in alone)
+
+    tasks.evaluate(
+        load_config(distilling, [f"Global.pretrained_model={output}/latest"]), str(tmp_path / "whole.jsonl")
+    )
+    plain = ["Arch={name: PPLCNet_x0_25, class_num: 3, stride_list: [1, 2, 2, 2, 2]}"]
+    metric = ["Metric={Eval: [{TopkAcc: {topk: [1, 2]}}]}", "Loss={}"]
+    config = load_config(
+        distilling, [*plain, *metric, f"Global.pretrained_model={output}/latest_student.pdparams"]
+    )
+    tasks.evaluate(config, str(tmp_path / "student.jsonl"))
+    assert (tmp_path / "whole.jsonl").read_text() == (tmp_path / "student.jsonl").read_text()
+
+    tasks.export(load_config(distilling, ["Global.checkpoints=auto"]))
+    bundle = yaml.safe_load((tmp_path / "inference/inference.yml").read_text())
+    assert bundle["Global"]["model_name"] == "PP-LCNet_x0_25"  # PaddleX' spelling
+    assert json.loads((tmp_path / "whole.jsonl").read_text().splitlines()[0])["label"] == 0
+
+
+def test_the_step_s_loss_is_the_hand_computed_one(distilling):
+    config = load_config(distilling, ["Arch.models.1.Student.dropout_prob=0.0"])
+    trainer = Trainer(config, Runtime("cpu"))
+    trainer.network.train()
+    batch = next(iter(trainer.reader.loader.epoch(0)))
+    images = paddle.to_tensor(batch.images)
+    with paddle.no_grad():
+        outputs = {name: logits.numpy().astype("float64") for name, logits in trainer.model(images).items()}
+    p, q = (
+        np.exp(a) / np.exp(a).sum(axis=1, keepdims=True) for a in (outputs["Student"], outputs["Teacher"])
+    )
+    mutual = ((p * np.log(p / q)).sum(axis=1).mean() + (q * np.log(q / p)).sum(axis=1).mean()) / 2
+    labels = -np.log(p[np.arange(len(p)), batch.labels]).mean()
+    losses = trainer.train_step(batch)[-1]
+    assert losses["DistillationDMLLoss"] == pytest.approx(mutual, rel=1e-4)
+    assert losses["loss"] == pytest.approx(mutual + 0.5 * labels, rel=1e-4)
+
+
+def test_the_config_survives_being_written(distilling, tmp_path):
+    config = load_config(distilling)
+    path = tmp_path / "again.yaml"
+    path.write_text(dump_config(config))
+    assert load_config(path).Arch == config.Arch
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("Arch.pretrained_list=null", "Teacher is frozen but has no weights.*pretrained_list"),
+        ("Arch.freeze_params_list=[true, true]", "Student is frozen|freezes Student"),
+        ("Arch.freeze_params_list=[true]", "freeze_params_list has 1 entries for 2 models"),
+        ("Arch.infer_model_name=Pupil", "no model is called 'Pupil'; use one of Teacher, Student"),
+        ("Arch.class_num=4", r"class_num is 4.*-o Arch\.models\.0\.Teacher\.class_num=4 -o Arch\.models\.1"),
+        ("Arch.models.0.Teacher.name=ResNet50_vd", "unknown model 'ResNet50_vd'"),
+        ("Metric.Eval.0.DistillationTopkAcc.model_key=Teacher", "no network called 'Teacher' is evaluated"),
+        ("Arch.temprature=1", "unknown key Arch.temprature"),
+    ],
+)
+def test_what_does_not_fit_is_said(distilling, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(distilling, [override])
