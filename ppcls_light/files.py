@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import tempfile
 
 from .errors import UserError
 
@@ -30,6 +31,19 @@ def atomic_path(path, error=UserError):
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def require_writable(path, error=UserError):
+    """Raise `error` if `path` has no folder that files can be made in: before long work, not after it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as problem:
+        raise error(
+            f"cannot write {path}: {folder}: {problem.strerror or problem}; choose another folder"
+        ) from None
 
 
 def write_text(path, text, error=UserError):

@@ -26,7 +26,7 @@ from .engine.train import Trainer
 from .errors import ConfigError
 from .export import export_model
 from .figures import check_matplotlib
-from .files import write_text
+from .files import require_writable, write_text
 from .report import write_report
 from .results import softmax
 from .weights import write_weights
@@ -51,6 +51,9 @@ def evaluate(config, predictions=None, report=None):
     runtime = _start(config, "eval.log")
     if report:
         check_matplotlib("--report")
+    if runtime.is_main:
+        for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
+            require_writable(path)
     weights = trained_weights(config)
     reader = build_reader(config, "Eval", runtime)
     model = build_model(config, weights)

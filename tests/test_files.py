@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ppcls_light.errors import DataError
-from ppcls_light.files import atomic_path, write_text
+from ppcls_light.errors import DataError, UserError
+from ppcls_light.files import atomic_path, require_writable, write_text
 
 
 def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
@@ -46,3 +46,11 @@ def test_a_pipe_or_device_is_not_replaced_by_a_file(tmp_path):
 def test_text_that_utf_8_cannot_hold_is_escaped(tmp_path):
     write_text(tmp_path / "rows.json", json.dumps(["\u56fe", "\udcff"], ensure_ascii=False))
     assert (tmp_path / "rows.json").read_bytes() == '["\u56fe", "\\udcff"]'.encode()
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    with pytest.raises(UserError, match=r"cannot write .*taken/summary\.json: .*; choose another folder"):
+        require_writable(tmp_path / "taken/summary.json")
+    require_writable(tmp_path / "new/summary.json")
+    assert list((tmp_path / "new").iterdir()) == []
