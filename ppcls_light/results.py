@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 
 class Topk:
@@ -52,6 +52,31 @@ class Topk:
             }
             for row, ids, name in zip(probs, order, file_names)
         ]
+
+
+def classify_batch(inputs, names, prepare, classify, topk):
+    """Return one row for each of `inputs`, in their order; images of one shape are classified together.
+
+    Args:
+        inputs: what `prepare` takes.
+        names: their file names.
+        prepare: input -> array (C, H, W); its DataError makes the row {file_name, error}.
+        classify: (N, C, H, W) -> probabilities (N, class_num).
+        topk: a `Topk`.
+    """
+    rows, by_shape = [None] * len(inputs), {}
+    for index, one in enumerate(inputs):
+        try:
+            image = prepare(one)
+        except DataError as error:
+            rows[index] = {"file_name": names[index], "error": str(error)}
+        else:
+            by_shape.setdefault(image.shape, []).append((index, image))
+    for group in by_shape.values():
+        indices, images = zip(*group)
+        for index, row in zip(indices, topk(classify(np.stack(images)), [names[i] for i in indices])):
+            rows[index] = row
+    return rows
 
 
 def format_row(name, row):

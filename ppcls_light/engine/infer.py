@@ -5,14 +5,13 @@ import json
 import os
 import zlib
 
-import numpy as np
 import paddle
 from paddle.nn import functional
 
 from ..data import build_transforms, find_images, read_bytes
 from ..errors import ConfigError, DataError
 from ..files import write_text
-from ..results import Topk
+from ..results import Topk, classify_batch
 from .build import inference_transforms
 from .log import LOGGER
 from .runtime import gather, require_same
@@ -95,18 +94,9 @@ def _listed(root, line):
 
 
 def _classify(model, transforms, topk, paths):
-    """Return the rows of `paths`; images of one shape go through the network together."""
-    rows, by_shape = [None] * len(paths), {}
-    for index, path in enumerate(paths):
-        try:
-            image = transforms(read_bytes(path))
-            by_shape.setdefault(image.shape, []).append((index, image))
-        except DataError as error:
-            rows[index] = {"file_name": path, "error": str(error)}
-    for group in by_shape.values():
+    def probabilities(images):
         with paddle.no_grad():
-            logits = model(paddle.to_tensor(np.stack([image for _, image in group])))
-        probs = functional.softmax(logits.astype("float32")).numpy()
-        for (index, _), row in zip(group, topk(probs, [paths[index] for index, _ in group])):
-            rows[index] = row
-    return rows
+            logits = model(paddle.to_tensor(images))
+        return functional.softmax(logits.astype("float32")).numpy()
+
+    return classify_batch(paths, paths, lambda path: transforms(read_bytes(path)), probabilities, topk)

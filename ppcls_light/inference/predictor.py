@@ -9,7 +9,7 @@ from ..data.decode import read_bytes
 from ..data.transforms import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.bundle import read_bundle, split_decode
-from ..results import Topk, softmax
+from ..results import Topk, classify_batch, softmax
 
 
 class Predictor:
@@ -132,17 +132,4 @@ class Predictor:
 
     def _predict_batch(self, images):
         names = [os.fspath(image) if isinstance(image, (str, os.PathLike)) else None for image in images]
-        rows, by_shape = [None] * len(images), {}
-        for index, image in enumerate(images):
-            try:
-                ready = self.preprocess(image)
-            except DataError as error:
-                rows[index] = {"file_name": names[index], "error": str(error)}
-            else:
-                by_shape.setdefault(ready.shape, []).append((index, ready))
-        for group in by_shape.values():
-            indices = [index for index, _ in group]
-            probs = self.run(np.stack([ready for _, ready in group]))
-            for index, row in zip(indices, self._topk(probs, [names[index] for index in indices])):
-                rows[index] = row
-        return rows
+        return classify_batch(images, names, self.preprocess, self.run, self._topk)
