@@ -134,9 +134,10 @@ def paddle_inference(folder, shape, threads):
     import numpy as np
 
     from .export import read_bundle
-    from .inference.paddle_engine import EngineOptions, PaddleEngine
+    from .inference.engines import create_engine
+    from .inference.options import EngineOptions
 
-    engine = PaddleEngine(read_bundle(folder), EngineOptions(cpu_threads=threads))
+    engine = create_engine(read_bundle(folder), EngineOptions(cpu_threads=threads))
     images = np.random.default_rng(0).standard_normal(shape).astype("float32")
     return lambda: engine.run(images)
 

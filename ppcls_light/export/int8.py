@@ -64,7 +64,7 @@ def main(network, weights, folder):
     state = read_weights(weights)
     model = create_model(described["name"], **described["options"])
     load_weights(model, {key: state[key] for key in model.state_dict()})
-    static = quantize(fold(model), "moving_average_abs_max")
+    static = quantize(fold(model, ["batch_norm"]), "moving_average_abs_max")
     scales = input_scales(state)
     for name, layer in static.named_sublayers():
         if isinstance(layer, QUANTIZED):

@@ -10,6 +10,8 @@ from ..data.transforms import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.bundle import read_bundle, split_decode
 from ..results import Topk, classify_batch, softmax
+from .engines import create_engine
+from .options import EngineOptions
 
 
 class Predictor:
@@ -23,7 +25,7 @@ class Predictor:
         batch_size: images a forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
         topk, class_names: in place of the folder's; `class_names_from` says in messages where they were read.
-        engine: further fields of `EngineOptions` (cpu_threads, onednn, precision, gpu_mem, use_tensorrt, ...).
+        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...).
 
     Raises:
         ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
@@ -42,10 +44,8 @@ class Predictor:
         topk=None,
         class_names=None,
         class_names_from="class_names",
-        **engine,
+        **engine_options,
     ):
-        from .paddle_engine import EngineOptions, PaddleEngine
-
         self.bundle = bundle = read_bundle(folder)
         self.batch_size = batch_size
         transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
@@ -63,7 +63,9 @@ class Predictor:
         self._topk = Topk(bundle.topk if topk is None else topk, class_names, class_names_from)
         if bundle.class_num is not None:
             self._topk.check_class_num(bundle.class_num)
-        self._engine = PaddleEngine(bundle, EngineOptions(device=device, batch_size=batch_size, **engine))
+        self._engine = create_engine(
+            bundle, EngineOptions(device=device, batch_size=batch_size, **engine_options)
+        )
 
     def clone(self):
         """Return a predictor for another thread; the weights are shared."""

@@ -16,7 +16,8 @@ from ppcls_light.engine.network import build_model
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export import export_model
 from ppcls_light.export.verify import verify
-from ppcls_light.inference.paddle_engine import Build, EngineOptions, check_options, plan
+from ppcls_light.inference.options import EngineOptions
+from ppcls_light.inference.paddle_engine import Build, check_options, plan
 from ppcls_light.models import create_model
 from ppcls_light.weights import read_weights
 

@@ -10,7 +10,8 @@ from ppcls_light.cores import physical_cores
 from ppcls_light.errors import DeviceError
 from ppcls_light.export import read_bundle
 from ppcls_light.export.static import save_static
-from ppcls_light.inference.paddle_engine import Build, EngineOptions, PaddleEngine, check_options, plan
+from ppcls_light.inference.options import EngineOptions
+from ppcls_light.inference.paddle_engine import Build, PaddleEngine, check_options, plan
 
 CPU_BUILD = Build(version="3.3.1", cuda=False, gpus=0, tensorrt=False, reads_json=True)
 GPU_BUILD = Build(version="3.3.1", cuda=True, gpus=1, tensorrt=True, reads_json=True)
