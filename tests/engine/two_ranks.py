@@ -82,6 +82,7 @@ def compare(config_file, runtime):
     report["unreadable"] = gather(unreadable, runtime)
     if runtime.rank == 1:
         os.rename(f"{path}.away", path)
+    gather(None, runtime)  # the next config's lists are checked only once the file is back
     return report
 
 
