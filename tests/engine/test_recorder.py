@@ -1,9 +1,7 @@
 """What a run leaves of its numbers: metrics.jsonl, the sinks, early stop."""
 
 import json
-import os
 import re
-import signal
 import sys
 import types
 
@@ -28,20 +26,6 @@ def trainer(config_file, *overrides):
 
 def rows(output_dir):
     return [json.loads(line) for line in (output_dir / "metrics.jsonl").read_text().splitlines()]
-
-
-def stop_after(run, steps):
-    """Let `run` train and send it SIGTERM during step number `steps`."""
-    original = run.train_step
-
-    def train_step(batch):
-        if run.step == steps - 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return original(batch)
-
-    run.train_step = train_step
-    with pytest.raises(KeyboardInterrupt):
-        run.fit()
 
 
 def test_the_rows_are_the_lines_of_the_log(config_file, tmp_path):
@@ -82,7 +66,7 @@ def test_the_rows_are_the_lines_of_the_log(config_file, tmp_path):
 
 
 @pytest.mark.parametrize("steps", [8, 12], ids=["in mid-epoch", "after an epoch's last step"])
-def test_a_resumed_run_leaves_the_rows_of_an_uninterrupted_one(config_file, tmp_path, steps):
+def test_a_resumed_run_leaves_the_rows_of_an_uninterrupted_one(config_file, tmp_path, steps, stop_after):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     settings = ["Global.epochs=3", "Global.print_batch_step=1"]
     trainer(config_file, *settings, f"Global.output_dir={whole}").fit()
@@ -131,7 +115,7 @@ def scored(run, *metrics):
     return run
 
 
-def test_early_stop_counts_over_a_resume(config_file, tmp_path):
+def test_early_stop_counts_over_a_resume(config_file, tmp_path, stop_after):
     settings = ["Global.epochs=9", "Global.early_stop=3"]
     setup_logging(str(tmp_path / "train.log"))
     whole = scored(
@@ -207,7 +191,7 @@ def test_a_missing_package_is_one_line_before_training(config_file, monkeypatch,
         trainer(config_file, setting)
 
 
-def test_visualdl_has_everything_and_goes_on_after_a_crash(config_file, tmp_path):
+def test_visualdl_has_everything_and_goes_on_after_a_crash(config_file, tmp_path, stop_after):
     visualdl = pytest.importorskip("visualdl", reason="needs the extra visual")
     settings = ["Global.use_visualdl=true", "Global.log_histograms=true", "Global.epochs=2"]
     stop_after(trainer(config_file, *settings), 8)
@@ -250,7 +234,7 @@ def test_a_network_that_cannot_be_drawn_is_one_warning(config_file, tmp_path, mo
     assert caplog.text.count("VisualDL gets no graph of this network: last line") == 1
 
 
-def test_tensorboard_has_everything_and_forgets_what_a_crash_took_back(config_file, tmp_path):
+def test_tensorboard_has_everything_and_forgets_what_a_crash_took_back(config_file, tmp_path, stop_after):
     pytest.importorskip("tensorboardX", reason="needs the extra tensorboard")
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     settings = ["Global.loggers=[tensorboard]", "Global.log_histograms=true", "Global.epochs=2"]
@@ -301,7 +285,7 @@ def wandb(monkeypatch):
     return module
 
 
-def test_wandb_gets_every_row_and_a_resumed_run_is_the_same_run(config_file, tmp_path, wandb):
+def test_wandb_gets_every_row_and_a_resumed_run_is_the_same_run(config_file, tmp_path, wandb, stop_after):
     settings = ["Global.loggers=[wandb]", "Global.log_histograms=true", "Global.epochs=2"]
     stop_after(trainer(config_file, *settings), 8)
     trainer(config_file, *settings, "Global.checkpoints=auto").fit()
