@@ -1,50 +1,97 @@
-"""Batch norms folded into the convolutions before them."""
+"""Batch norms folded into the convolution or linear layer before them, or into the convolution after them."""
 
 import numpy as np
 from paddle import nn
 
+_NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
+
 
 def fold_batch_norms(model):
-    """Make every conv + batch norm pair of `model` one convolution.
+    """Make every conv + batch norm and every linear + batch norm pair of `model` one layer.
 
-    A pair is a Conv2D directly followed, in the order in which their parent defines its children, by a
-    batch norm of as many channels; the batch norm becomes an Identity. In eval mode
+    A pair is a Conv2D (of any groups and kernel) or a Linear directly followed, in the order in which their
+    parent defines its children, by a batch norm of as many channels; the batch norm becomes an Identity. In
+    eval mode
 
         BN(W * x + b) = (s W) * x + (s (b - mean) + beta),   s = gamma / sqrt(variance + eps)
 
     per output channel (Ioffe and Szegedy, arXiv 1502.03167, algorithm 2). The order of definition is a
     convention, not a proof: `export_model` compares the outputs afterwards.
     """
+    for parent, layer, name, norm in _neighbours(model):
+        if _is_pair(layer, norm):
+            scale, offset = _affine(norm)
+            bias = offset if layer.bias is None else _array(layer.bias) * scale + offset
+            out_axis = 0 if isinstance(layer, nn.Conv2D) else 1
+            _set(layer, _array(layer.weight) * _along(scale, out_axis, layer.weight.ndim), bias)
+            parent.add_sublayer(name, nn.Identity())
+
+
+def fold_batch_norms_before(model):
+    """Make every batch norm + conv pair in an nn.Sequential of `model`, whose order is that of execution, one layer.
+
+    BN(x) = s x + t goes into the weights of each input channel and the bias: W * (s x + t) = (W s) * x + sum(W t).
+    At a border padded with zeros the sum has fewer terms, so that a convolution that pads so stays as it is.
+    """
+    for parent, norm, _, conv in _neighbours(model):
+        if isinstance(parent, nn.Sequential) and _is_pair_before(norm, conv):
+            scale, offset = _affine(norm)
+            weight = _array(conv.weight)
+            out_channels, per_group = weight.shape[:2]
+            group = np.arange(out_channels) // (out_channels // conv._groups)
+            inputs = group[:, None] * per_group + np.arange(per_group)  # of each output channel
+            bias = (weight.sum(axis=(2, 3)) * offset[inputs]).sum(axis=1)
+            if conv.bias is not None:
+                bias = bias + _array(conv.bias)
+            _set(conv, weight * scale[inputs][:, :, None, None], bias)
+            before = next(key for key, layer in parent.named_children() if layer is norm)
+            parent.add_sublayer(before, nn.Identity())
+
+
+def _neighbours(model):
+    """Yield (parent, child, name of the next child, next child)."""
     for parent in model.sublayers(include_self=True):
         children = list(parent.named_children())
-        for (_, conv), (name, norm) in zip(children, children[1:]):
-            if _is_pair(conv, norm):
-                _fuse(conv, norm)
-                parent.add_sublayer(name, nn.Identity())
+        for (_, child), (name, following) in zip(children, children[1:]):
+            yield parent, child, name, following
 
 
-def _is_pair(conv, norm):
+def _is_pair(layer, norm):
+    if isinstance(layer, nn.Conv2D):
+        return isinstance(norm, _NORMS) and layer.weight.shape[0] == norm._mean.shape[0]
     return (
-        isinstance(conv, nn.Conv2D)
-        and isinstance(norm, (nn.BatchNorm2D, nn.SyncBatchNorm))
-        and conv.weight.shape[0] == norm._mean.shape[0]
+        isinstance(layer, nn.Linear)
+        and isinstance(norm, nn.BatchNorm1D)
+        and layer.weight.shape[1] == norm._mean.shape[0]
     )
 
 
-def _fuse(conv, norm):
+def _is_pair_before(norm, conv):
+    if not (isinstance(norm, _NORMS) and isinstance(conv, nn.Conv2D)):
+        return False
+    zeros = conv._padding_mode == "zeros" and (isinstance(conv._padding, str) or np.any(conv._padding))
+    return not zeros and conv._in_channels == norm._mean.shape[0]
+
+
+def _affine(norm):
+    """Return scale and offset that the batch norm is in eval mode."""
     # float64: folding must not cost accuracy where a variance is tiny
-    weight, mean, variance = (_array(tensor) for tensor in (conv.weight, norm._mean, norm._variance))
-    scale = 1 / np.sqrt(variance + norm._epsilon)
+    scale = 1 / np.sqrt(_array(norm._variance) + norm._epsilon)
     if norm.weight is not None:
         scale = scale * _array(norm.weight)
-    bias = -mean if conv.bias is None else _array(conv.bias) - mean
-    bias = bias * scale
-    if norm.bias is not None:
-        bias = bias + _array(norm.bias)
-    if conv.bias is None:
-        conv.bias = conv.create_parameter([weight.shape[0]], is_bias=True)
-    conv.weight.set_value((weight * scale[:, None, None, None]).astype("float32"))
-    conv.bias.set_value(bias.astype("float32"))
+    offset = -_array(norm._mean) * scale
+    return scale, offset if norm.bias is None else offset + _array(norm.bias)
+
+
+def _along(values, axis, dimensions):
+    return values.reshape([-1 if i == axis else 1 for i in range(dimensions)])
+
+
+def _set(layer, weight, bias):
+    if layer.bias is None:
+        layer.bias = layer.create_parameter(list(bias.shape), is_bias=True)
+    layer.weight.set_value(weight.astype("float32"))
+    layer.bias.set_value(bias.astype("float32"))
 
 
 def _array(tensor):

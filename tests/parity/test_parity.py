@@ -81,6 +81,12 @@ def test_equals_the_other_implementation(name, arch, options):
     assert profile(model, (3, 64, 64)).params == int(case["params"])
 
 
+@pytest.mark.parametrize(("name", "arch", "options"), [case for case in OFFICIAL if "edgenext" in case[0]])
+def test_folded_edgenext_equals_the_authors(name, arch, options):
+    case, model = load_case(name, arch, options)
+    assert max(relative_errors(fold(model), case)) <= 1e-5
+
+
 @pytest.mark.parametrize(
     ("name", "arch", "options"), [case for case in PADDLECLAS + OFFICIAL if "features_only" not in case[2]]
 )
