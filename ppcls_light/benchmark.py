@@ -4,15 +4,18 @@ Other load, throttling and warm-up then meet all cases alike, and no case inheri
 """
 
 import argparse
+import contextlib
+import math
 import multiprocessing
 import os
 import platform
+import resource
 import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Tuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 from .cli import quiet_paddle
 from .errors import UserError
@@ -29,10 +32,40 @@ SETTLE_SECONDS = 0.3
 
 
 class Case(NamedTuple):
-    """What a process of its own times: `prepare(*arguments)` returns the function that is called."""
+    """What a process of its own times: `prepare(*arguments)` returns the function that is called.
+
+    If that has an attribute `note`, a text, the observation carries it.
+    """
 
     prepare: Callable
     arguments: Tuple[Any, ...]
+
+
+class Observation(NamedTuple):
+    """What was seen of a case.
+
+    Attributes:
+        turns: the milliseconds of the calls, a list a turn.
+        load: milliseconds from the start of `prepare`, imports included, to the end of the first call.
+        memory: the most that its process held at once, MiB, the interpreter included.
+        note: what the case said of itself once it was prepared.
+    """
+
+    turns: List[List[float]]
+    load: float
+    memory: float
+    note: str
+
+    @property
+    def medians(self):
+        """The median of each turn, milliseconds."""
+        return [statistics.median(turn) for turn in self.turns]
+
+    @property
+    def p90(self):
+        """What nine calls of ten keep within, over all turns, milliseconds; interpolated as numpy does."""
+        times = [time for turn in self.turns for time in turn]
+        return statistics.quantiles(times, n=10, method="inclusive")[8] if len(times) > 1 else times[0]
 
 
 def tool_parser(description):
@@ -67,55 +100,127 @@ def measure(cases, rounds, runs):
     Raises:
         UserError: the process of a case ended; what it says is on stderr.
     """
-    context = multiprocessing.get_context("spawn")
-    workers = {}
+    return {name: seen.medians for name, seen in observe(cases, rounds, runs).items()}
+
+
+def observe(cases, rounds, runs, seconds=math.inf, refused=None):
+    """Time the cases in turns and see what else there is to see.
+
+    Args:
+        cases, rounds, runs: as of `measure`; with 0 rounds each is only prepared.
+        seconds: after this long a turn ends before its `runs` calls are done, though never before the first.
+        refused: a dict that gets {name: message} of the cases that cannot be run, which are left out then.
+
+    Returns:
+        {name: Observation}
+
+    Raises:
+        UserError: a case cannot be run, and there is no `refused` to say so.
+    """
+    workers, working = [], {}
     try:
         for name, case in cases.items():
-            pipe, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, case, runs), daemon=True)
-            workers[name] = process, pipe
-            process.start()
-            # Only the worker must hold its end, so that its death is an end of file here.
-            theirs.close()
-            _receive(name, pipe)
-        medians = {name: [] for name in cases}
+            workers.append(_Worker(name))
+            with noting(refused, name):
+                workers[-1].prepare(case, runs, seconds)
+                working[name] = workers[-1]
         for _ in range(rounds):
-            for name, (_, pipe) in workers.items():
-                time.sleep(SETTLE_SECONDS)
-                pipe.send(True)
-                medians[name].append(_receive(name, pipe))
+            for name, worker in list(working.items()):
+                # Out until its turn has gone well.
+                del working[name]
+                with noting(refused, name):
+                    worker.turn()
+                    working[name] = worker
     finally:
-        for process, pipe in workers.values():
-            pipe.close()
-            process.join()
-    return medians
+        for worker in workers:
+            worker.close()
+    return {name: working[name].seen for name in cases if name in working}
 
 
-def _receive(name, pipe):
+@contextlib.contextmanager
+def noting(refused, name):
+    """Put the message of a UserError into `refused`; raise it where that is None."""
     try:
-        return pipe.recv()
-    except EOFError:
-        raise UserError(f"the process that times {name} ended; see its message above") from None
+        yield
+    except UserError as error:
+        if refused is None:
+            raise
+        refused[name] = str(error)
 
 
-def _serve(pipe, case, runs):
-    """Prepare the case, then time `runs` calls and send their median for each message, until the pipe closes."""
-    quiet_paddle()
-    call = case.prepare(*case.arguments)
-    for _ in range(WARM_UP):
-        call()
-    pipe.send(None)
-    while True:
+class _Worker:
+    """The process of a case, seen from outside; `seen` is its Observation so far."""
+
+    def __init__(self, name):
+        self._name = name
+        self.seen = None
+
+    def prepare(self, case, runs, seconds):
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, case, runs, seconds), daemon=True)
+        self._process.start()
+        # Only the worker must hold its end, so that its death is an end of file here.
+        theirs.close()
+        self.seen = Observation([], *self._receive())
+
+    def turn(self):
+        time.sleep(SETTLE_SECONDS)
+        self._pipe.send(True)
+        times, memory = self._receive()
+        self.seen = self.seen._replace(turns=[*self.seen.turns, times], memory=memory)
+
+    def _receive(self):
         try:
+            answer = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            raise UserError(f"the process that times {self._name} ended; see its message above") from None
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+    def close(self):
+        self._pipe.close()
+        self._process.join()
+
+
+def _serve(pipe, case, runs, seconds):
+    """Prepare the case, then time `runs` calls and send the times for each message, until the pipe closes."""
+    quiet_paddle()
+    try:
+        began = time.perf_counter()
+        call = case.prepare(*case.arguments)
+        call()
+        load = (time.perf_counter() - began) * 1000
+        _times(call, WARM_UP - 1, seconds)
+        pipe.send((load, peak_memory(), getattr(call, "note", "")))
+        while True:
             pipe.recv()
-        except EOFError:
-            return
-        times = []
-        for _ in range(runs):
-            began = time.perf_counter()
-            call()
-            times.append((time.perf_counter() - began) * 1000)
-        pipe.send(statistics.median(times))
+            pipe.send((_times(call, runs, seconds), peak_memory()))
+    except UserError as error:
+        pipe.send(error)
+    except EOFError:
+        return
+
+
+def _times(call, runs, seconds):
+    times, end = [], time.perf_counter() + seconds
+    while not times or (len(times) < runs and time.perf_counter() < end):
+        began = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+def peak_memory():
+    """Return the most memory that this process ever held, MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # getrusage would count what the parent held when it started this process
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) / 1024
+    # in bytes on macOS, the one other system with this call on which Paddle runs
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def summary(medians):
@@ -129,15 +234,18 @@ def write_rows(arguments, columns, rows, **more):
     write_csv(arguments.csv, [*columns, *more], [[*row, *more.values()] for row in rows])
 
 
-def paddle_inference(folder, shape, threads):
-    """A case: one batch of random images of `shape` (N, C, H, W) through an exported folder, on the CPU."""
+def inference(folder, shape, options):
+    """A case: one batch of random images of `shape` (N, C, H, W) through an exported folder.
+
+    `options` are those of `EngineOptions`, as a dict; batch_size is that of `shape`.
+    """
     import numpy as np
 
     from .export import read_bundle
     from .inference.engines import create_engine
     from .inference.options import EngineOptions
 
-    engine = create_engine(read_bundle(folder), EngineOptions(cpu_threads=threads))
+    engine = create_engine(read_bundle(folder), EngineOptions(**{**options, "batch_size": shape[0]}))
     images = np.random.default_rng(0).standard_normal(shape).astype("float32")
     return lambda: engine.run(images)
 

@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import logging
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,6 +17,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def root():
     """The checkout."""
     return ROOT
+
+
+@pytest.fixture
+def run_tool(monkeypatch):
+    """A function that runs tools/NAME.py in this process: run_tool(NAME, *arguments)."""
+
+    def run(name, *arguments):
+        path = str(ROOT / "tools" / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [path, *map(str, arguments)])
+        runpy.run_path(path, run_name="__main__")
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,11 @@ import functools
 import runpy
 import sys
 
+import numpy as np
 import pytest
 
-from ppcls_light import benchmark
-from ppcls_light.errors import UserError
+from ppcls_light import benchmark, comparison
+from ppcls_light.errors import ConfigError, UserError
 
 
 def appending(tmp_path, letter):
@@ -69,14 +70,64 @@ def test_rows_carry_what_they_depend_on(tmp_path):
     assert rows == [{"name": "a", "ms": "1", **expected}, {"name": "b", "ms": "2", **expected}]
 
 
-@pytest.mark.slow
-def test_the_tool_measures_a_network_folded_and_not(root, tmp_path, monkeypatch):
-    arguments = ["PPLCNet_x0_25", "--size", "32", "--rounds", "1", "--runs", "1"]
-    monkeypatch.setattr(sys, "argv", ["tools/benchmark.py", *arguments, "--csv", str(tmp_path / "t.csv")])
-    runpy.run_path(str(root / "tools/benchmark.py"), run_name="__main__")
-    with open(tmp_path / "t.csv", newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["model"], row["form"], row["pixels"]) for row in rows] == [
-        ("PPLCNet_x0_25", "folded", "32"),
-        ("PPLCNet_x0_25", "as trained", "32"),
-    ]
+def script(tmp_path, name, text):
+    """Return a case that runs `text` at each call."""
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    return benchmark.Case(functools.partial, (runpy.run_path, str(path)))
+
+
+def test_what_is_seen_of_a_case(tmp_path):
+    held = bytearray(64 << 20)  # what this process holds is not what a case holds
+    cases = {
+        "small": script(tmp_path, "small", "import time; time.sleep(0.02)"),
+        "large": script(tmp_path, "large", "bytes(bytearray(b'x' * (40 << 20)))"),
+    }
+    small, large = benchmark.observe(cases, rounds=2, runs=4).values()
+    assert [len(turn) for turn in small.turns] == [4, 4]
+    assert min(min(turn) for turn in small.turns) >= 20
+    assert small.load >= 20
+    assert small.medians == [float(np.median(turn)) for turn in small.turns]
+    assert small.p90 == pytest.approx(np.percentile(small.turns, 90))
+    assert large.memory > small.memory + 70
+    assert small.note == ""
+    del held
+
+
+def test_p90_of_a_single_call():
+    assert benchmark.Observation([[3.0]], 0, 0, "").p90 == 3
+
+
+def test_a_turn_ends_after_its_seconds_but_not_before_one_call(tmp_path):
+    observation = benchmark.observe({"a": appending(tmp_path, "a")}, rounds=2, runs=50, seconds=0)["a"]
+    assert [len(turn) for turn in observation.turns] == [1, 1]
+    assert (tmp_path / "log").read_text() == "a" * 4  # loading, warming up, two turns
+
+
+def test_cases_that_are_refused_are_left_out(tmp_path):
+    cases = {
+        "refused": benchmark.Case(comparison.Peer.parse, ("x.txt",)),
+        "good": appending(tmp_path, "a"),
+        "later": script(tmp_path, "later", COUNTING.format(path=str(tmp_path / "count"))),
+    }
+    refused = {}
+    assert list(benchmark.observe(cases, rounds=2, runs=3, refused=refused)) == ["good"]
+    assert refused == {"refused": str(refusal("x.txt")), "later": "enough"}
+    with pytest.raises(ConfigError, match=r"--peer x\.txt"):
+        benchmark.observe(cases, rounds=1, runs=1)
+
+
+COUNTING = """
+from ppcls_light.errors import UserError
+with open({path!r}, "a+") as file:
+    file.write("x")
+    file.seek(0)
+    if len(file.read()) > 10:
+        raise UserError("enough")
+"""
+
+
+def refusal(text):
+    with pytest.raises(ConfigError) as caught:
+        comparison.Peer.parse(text)
+    return caught.value

@@ -1,12 +1,24 @@
-"""Latency of exported networks in Paddle Inference on CPU, with and without the export's folding.
+"""Latency, throughput, memory and load time of networks on CPU, ours and others', side by side.
 
-    python tools/benchmark.py FasterNet_T0 PPLCNet_x1_0 --threads 1 2 --batch 1
+    python tools/benchmark.py FasterNet_T0 PPLCNet_x1_0 --engine paddle auto --batch 1 8 --threads 1 all
+    python tools/benchmark.py --all --engine auto --csv output/speed.csv \\
+        --peer 'authors=peers/onnx/{model}.onnx' 'PaddleClas=peers/paddleclas/{model}/inference.json'
+    python tools/benchmark.py PPLCNet_x1_0 --peer paddle.vision:mobilenet_v3_small
 
-Random weights: times only. Every case runs in a process of its own; the cases take turns, round by round, so
-that other load on the machine meets all of them. A row is the median over the rounds of each round's median,
-and the spread is from the fastest to the slowest round.
+A model is a registered name, which is exported here with random weights as tools/export_model.py exports it, or a
+folder that it wrote. A peer is run in fp32 by every installed engine that reads it; tools/export_peer.py writes some.
+Of a model, with one batch and one number of threads, everything is run at once: each in a process of its own, in
+turns, round by round, so that other load on the machine meets all of them. Leave the machine alone meanwhile.
+
+    median ms      of a batch: the median over the rounds of each round's median
+    p90 ms         what nine runs of ten keep within, over all rounds
+    load ms        from a new process, with only Python in it, to the first answer; what "auto" measures is not in it
+    peak MiB       the most memory that the process held
+    ratio          how many times as fast as the fastest peer: the median over the rounds of (peer's / ours)
+    ratios         the same for each peer
 """
 
+import contextlib
 import itertools
 import sys
 import tempfile
@@ -14,57 +26,166 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import benchmark, cli
-from ppcls_light.tables import markdown_table
+from ppcls_light import benchmark, cli, comparison
+from ppcls_light.cores import physical_cores
+from ppcls_light.errors import ConfigError, DeviceError, ExportError
+from ppcls_light.files import require_writable
+from ppcls_light.tables import markdown_table, write_csv
+
+ROOT = Path(__file__).resolve().parents[1]
+ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
+PRECISIONS = ("fp32", "bf16", "int8", "auto")
 
 
 def parse_arguments():
     parser = benchmark.tool_parser(__doc__)
-    parser.add_argument("models", nargs="+", help="registered names")
-    parser.add_argument("--threads", type=benchmark.positive, nargs="+", default=[1])
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="registered name or exported folder")
+    parser.add_argument("--all", action="store_true", help="all models that have a published top-1")
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=["paddle"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--batch", type=benchmark.positive, nargs="+", default=[1])
-    parser.add_argument("--size", type=benchmark.positive, default=224, help="height and width in pixels")
-    return parser.parse_args()
+    parser.add_argument("--threads", type=threads, nargs="+", default=[1], metavar="N|all")
+    parser.add_argument("--peer", nargs="+", default=[], metavar="[NAME=]FILE|paddle.vision:NETWORK",
+                        help="{model} in FILE stands for the model's name")  # fmt: skip
+    parser.add_argument("--as-trained", action="store_true", help="also without the export's folding")
+    parser.add_argument(
+        "--size", type=benchmark.positive, help="pixels; default: that of the model's YAML file"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="end a turn after this long (default 3)")
+    arguments = parser.parse_args()
+    if arguments.all == bool(arguments.models):
+        parser.error("name models or give --all, one of the two")
+    return arguments
 
 
-def export(name, size, folder):
-    """Save the network twice; return {"folded": folder, "as trained": folder}."""
+def threads(text):
+    """Return a number of threads; "all" is one for each physical core."""
+    return physical_cores() if text == "all" else benchmark.positive(text)
+
+
+def image_shape(model, size):
+    """Return (C, H, W): `size`, or that of the folder or of the model's YAML file, or 224 pixels."""
+    from ppcls_light.config import load_config
+    from ppcls_light.export.bundle import read_bundle
+
+    if size:
+        return [3, size, size]
+    files = list(ROOT.glob(f"configs/*/{Path(model).name}.yaml"))
+    shape = read_bundle(model).image_shape if Path(model).is_dir() else None
+    return shape or (load_config(files[0]).Global.image_shape if files else [3, 224, 224])
+
+
+def bundles(model, shape, scratch, as_trained, precisions):
+    """Return {what it is: `Bundle`} of a model: the folder as it is, or a registered network exported now.
+
+    Of the latter int8 is calibrated on random images, if it is among the `precisions`: times only, as its weights.
+    """
     from ppcls_light import create_model
+    from ppcls_light.export.bundle import read_bundle
     from ppcls_light.export.fold import fold
     from ppcls_light.export.static import save_static
 
-    model = create_model(name)
-    model.eval()
-    folders = {}
-    for form, network in (("folded", fold(model)), ("as trained", model)):
-        folders[form] = Path(folder) / f"{name} {form}"
-        folders[form].mkdir()
-        save_static(network, str(folders[form]), [3, size, size])
-    return folders
+    if Path(model).is_dir():
+        return {"as exported": read_bundle(model)}
+    network = create_model(model)
+    network.eval()
+    forms = {"folded": fold(network), **({"as trained": network} if as_trained else {})}
+    found = {}
+    for form, layer in forms.items():
+        folder = Path(scratch, form)
+        folder.mkdir()
+        save_static(layer, str(folder), shape)
+        found[form] = read_bundle(folder)
+        if {"int8", "auto"} & set(precisions):
+            calibrate(found[form], shape)
+    return found
+
+
+def calibrate(bundle, shape):
+    """Make the int8 graphs of `bundle` that the installed tools can make, from random images."""
+    import numpy as np
+
+    from ppcls_light.inference.int8_graphs import SUFFIXES, in_writable_folder, make
+
+    random = np.random.default_rng(0)
+    for engine in SUFFIXES:
+        try:
+            make(
+                in_writable_folder(bundle),
+                engine,
+                [f"image {index}" for index in range(4)],
+                lambda _: random.standard_normal(shape).astype("float32"),
+            )
+        except (DeviceError, ExportError) as problem:
+            print(f"no int8 for {engine}: {problem}", file=sys.stderr)
+
+
+def groups(model, arguments, peers, scratch):
+    """Yield the image shape and the entries of `model` that are compared with one another."""
+    from ppcls_light.inference.options import EngineOptions
+
+    shape = image_shape(model, arguments.size)
+    ours = bundles(model, shape, scratch, arguments.as_trained, arguments.precision)
+    others = {}
+    for index, peer in enumerate(peers):
+        folder = Path(scratch, f"peer {index}")
+        folder.mkdir()
+        bundle = peer.bundle(Path(model).name, str(folder), shape)
+        if bundle is None:
+            print(f"{model}: no peer {peer.location}", file=sys.stderr)
+        else:
+            others[peer] = bundle
+    for batch, count in itertools.product(arguments.batch, dict.fromkeys(arguments.threads)):
+        entries = [
+            comparison.Entry(
+                form,
+                bundle,
+                EngineOptions(engine=engine, precision=precision, cpu_threads=count, batch_size=batch),
+            )
+            for (form, bundle), engine, precision in itertools.product(
+                ours.items(), arguments.engine, arguments.precision
+            )
+        ]
+        for peer, bundle in others.items():
+            entries += comparison.peer_entries(peer, bundle, batch, count)
+        print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
+        yield shape, entries
+
+
+def cell(value):
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def main():
     arguments = parse_arguments()
-    with tempfile.TemporaryDirectory() as scratch:
-        cases = {}
-        for name in arguments.models:
-            for form, folder in export(name, arguments.size, scratch).items():
-                for batch, threads in itertools.product(arguments.batch, arguments.threads):
-                    shape = (batch, 3, arguments.size, arguments.size)
-                    cases[name, form, batch, threads] = benchmark.Case(
-                        benchmark.paddle_inference, (str(folder), shape, threads)
-                    )
-        medians = benchmark.measure(cases, arguments.rounds, arguments.runs)
-    print(
-        f"\n{benchmark.environment()}; {arguments.rounds} rounds of {arguments.runs} runs, {arguments.size} pixels\n"
-    )
-    columns = ("model", "form", "batch", "threads", *benchmark.TIMES)
-    rows = [
-        (*case, *(f"{value:.2f}" for value in benchmark.summary(times))) for case, times in medians.items()
-    ]
-    print(markdown_table(columns, rows), end="")
+    peers = [comparison.Peer.parse(text) for text in arguments.peer]
     if arguments.csv:
-        benchmark.write_rows(arguments, columns, rows, pixels=arguments.size)
+        require_writable(arguments.csv)
+    if arguments.all:
+        from ppcls_light.models.published import TOP1
+
+        arguments.models = list(TOP1)
+    stamp = comparison.environment_stamp()
+    settings = {"rounds": arguments.rounds, "runs": arguments.runs, **stamp}
+    rows, refused = [], {}
+    for model in arguments.models:
+        with tempfile.TemporaryDirectory() as scratch, contextlib.closing(
+            groups(model, arguments, peers, scratch)
+        ) as listed:  # fmt: skip
+            for shape, entries in listed:
+                more = (shape[-1], *settings.values())
+                found = comparison.compare(Path(model).name, entries, shape, arguments, refused)
+                rows += [(*row, *more) for row in found]
+        if arguments.csv:
+            write_csv(arguments.csv, (*comparison.COLUMNS, "pixels", *settings), rows)
+    for name, reason in refused.items():
+        print(f"left out: {', '.join(map(str, name))}: {reason}", file=sys.stderr)
+    if not rows:
+        raise ConfigError("nothing could be run; the reasons are above")
+    print(f"\n{', '.join(f'{key} {value}' for key, value in settings.items() if value != '')}\n")
+    named = [dict(zip(comparison.COLUMNS, row)) for row in rows]
+    shown = [[cell(row[column]) for column in comparison.SHOWN] for row in named]
+    print(markdown_table(comparison.SHOWN, shown), end="")
 
 
 if __name__ == "__main__":

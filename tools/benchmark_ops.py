@@ -202,7 +202,8 @@ def main():
         for index, (name, (operator, shape, depth)) in enumerate(exports.items()):
             folder = Path(scratch) / str(index)
             export(operator, shape, depth, folder)
-            cases[name] = benchmark.Case(benchmark.paddle_inference, (str(folder), (1, *shape), threads))
+            options = {"cpu_threads": threads}
+            cases[name] = benchmark.Case(benchmark.inference, (str(folder), (1, *shape), options))
         times = benchmark.measure(cases, arguments.rounds, arguments.runs)
     product = max(
         2 * PRODUCT_SIZE**3 / min(times["matrix product"]) / 1e6,

@@ -1,6 +1,5 @@
+import functools
 import re
-import runpy
-import sys
 
 import pytest
 
@@ -8,14 +7,9 @@ from ppcls_light.models import list_models, published
 
 
 @pytest.fixture
-def tool(root, monkeypatch):
-    """Run the tool in this process with these arguments."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tools/model_zoo_table.py", *map(str, arguments)])
-        runpy.run_path(str(root / "tools/model_zoo_table.py"), run_name="__main__")
-
-    return run
+def tool(run_tool):
+    """A function that runs the tool with arguments."""
+    return functools.partial(run_tool, "model_zoo_table")
 
 
 @pytest.mark.slow

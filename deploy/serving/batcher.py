@@ -1,0 +1,168 @@
+"""Dynamic batching: images of many requests wait a few milliseconds for each other and run together."""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from .worker import Worker, WorkerDiedError
+
+logger = logging.getLogger(__name__)
+
+# What cannot be started this often in a row has a cause that another start does not cure.
+_STARTS = 3
+
+
+class OverloadedError(Exception):
+    """The queue has no room for the images of a request."""
+
+
+@dataclass
+class _Waiting:
+    image: bytes
+    topk: int
+    since: float
+    answer: asyncio.Future = field(repr=False)
+
+
+class Batcher:
+    """A bounded queue of images before a few worker processes.
+
+    A worker that is free takes up to `max_batch` images. It waits for more of them until the oldest has waited
+    `max_delay`, so that a lone image is late by that much at most, and under load nobody waits at all: the next
+    batch fills while the last one runs.
+
+    Args:
+        model: `worker.ModelOptions`.
+        workers: processes.
+        max_delay: seconds.
+        capacity: images that may wait; more are refused.
+        metrics: `metrics.Metrics`.
+    """
+
+    def __init__(self, model, workers, max_delay, capacity, metrics):
+        self.max_batch, self.max_delay, self.capacity = model.max_batch, max_delay, capacity
+        self.loaded = None
+        self._workers = [Worker(model) for _ in range(workers)]
+        self._threads = ThreadPoolExecutor(workers, "worker")
+        self._queue = deque()
+        self._arrived, self._full, self._collecting = asyncio.Event(), asyncio.Event(), asyncio.Lock()
+        self._serving = 0
+        self._metrics = metrics
+        metrics.watch(lambda: len(self._queue), lambda: self._serving)
+
+    @property
+    def ready(self):
+        return self._serving > 0
+
+    async def run(self):
+        """Start the workers and keep them at work until cancelled.
+
+        Raises:
+            UserError: the model folder or an option is wrong.
+            WorkerDiedError: the workers cannot be kept running.
+        """
+        # The first one alone: it may measure engines, and write down what the others then read.
+        self.loaded = await self._call(self._workers[0].start)
+        tasks = [asyncio.create_task(self._attend(w, w is self._workers[0])) for w in self._workers]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def close(self):
+        """End the worker processes."""
+        for worker in self._workers:
+            worker.stop(for_good=True)
+        self._threads.shutdown(wait=True)
+
+    def submit(self, images, topk):
+        """Queue the bytes of image files, all or none; return a future of each one's (row, times).
+
+        Raises:
+            OverloadedError: there is no room.
+        """
+        self._drop_given_up()
+        if len(self._queue) + len(images) > self.capacity:
+            raise OverloadedError
+        loop = asyncio.get_running_loop()
+        items = [_Waiting(image, topk, loop.time(), loop.create_future()) for image in images]
+        self._queue.extend(items)
+        self._arrived.set()
+        if len(self._queue) >= self.max_batch:
+            self._full.set()
+        return [item.answer for item in items]
+
+    async def _attend(self, worker, started):
+        failures = 0
+        while failures < _STARTS:
+            try:
+                if not started:
+                    await self._call(worker.start)
+                started, failures = True, 0
+                self._serving += 1
+                try:
+                    while True:
+                        await self._serve_batch(worker)
+                finally:
+                    self._serving -= 1
+            except WorkerDiedError as error:
+                started, failures = False, failures + 1
+                logger.error("a worker died and is started anew: %s", error)
+                self._metrics.restarts.inc()
+                await self._call(worker.stop)
+        raise WorkerDiedError(f"a worker could not be started {failures} times in a row")
+
+    async def _serve_batch(self, worker):
+        loop = asyncio.get_running_loop()
+        batch = await self._collect()
+        if not batch:
+            return
+        begin = loop.time()
+        try:
+            done = await self._call(
+                worker.classify, [item.image for item in batch], max(item.topk for item in batch)
+            )
+        except WorkerDiedError:
+            for item in batch:
+                _answer(item, {"error": "the worker of this batch died; send it again", "status": 500}, {})
+            raise
+        self._metrics.batch_size.observe(len(batch))
+        for item, row in zip(batch, done["rows"]):
+            times = {"queue": begin - item.since, "decode": done["decode"], "inference": done["inference"]}
+            _answer(item, row, times)
+
+    async def _collect(self):
+        # One at a time: two free workers that share what arrives would both run half a batch.
+        async with self._collecting:
+            while not self._queue:
+                self._arrived.clear()
+                await self._arrived.wait()
+            left = self._queue[0].since + self.max_delay - asyncio.get_running_loop().time()
+            if len(self._queue) < self.max_batch and left > 0:
+                self._full.clear()
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._full.wait(), left)
+            taken = [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
+            return [item for item in taken if not item.answer.done()]
+
+    def _drop_given_up(self):
+        # Requests give up in the order in which they came, and must not keep others out of the queue.
+        while self._queue and self._queue[0].answer.done():
+            self._queue.popleft()
+
+    def _call(self, function, *arguments):
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+def _answer(item, row, times):
+    if item.answer.done():
+        return
+    if "error" in row:
+        row = {"error": row["error"], "status": row["status"]}
+    else:
+        row = {key: row[key][: item.topk] for key in ("class_ids", "scores", "label_names")}
+    item.answer.set_result((row, times))

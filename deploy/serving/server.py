@@ -1,0 +1,194 @@
+"""Serve an exported model over HTTP: python deploy/serving/server.py --model inference --port 8080"""
+
+import argparse
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import typing
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli
+from ppcls_light.cores import physical_cores
+from ppcls_light.errors import ConfigError, DeviceError, UserError
+
+logger = logging.getLogger("deploy.serving")
+
+
+def parse_args(argv=None):
+    from ppcls_light.inference.options import EngineOptions
+
+    def choices(name):
+        return typing.get_args(EngineOptions.__dataclass_fields__[name].type)
+
+    def at_least(smallest, kind=int):
+        def number(text):
+            value = kind(text)
+            if not value >= smallest:
+                raise ValueError
+            return value
+
+        number.__name__ = f"number of at least {smallest}"
+        return number
+
+    parser = argparse.ArgumentParser(
+        description="Serve an exported model over HTTP.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", required=True, help="folder that tools/export_model.py wrote")
+    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every network of this machine")
+    add("--port", type=at_least(0), default=8080, help="0 takes a free one")
+    add("--max-batch", type=at_least(1), default=8, help="images that run together at most")
+    add("--max-delay", type=at_least(0, float), default=5, help="ms that an image waits for others")
+    add("--queue", type=at_least(1), default=64, help="images that may wait; more are answered with 503")
+    add("--timeout", type=at_least(0.001, float), default=10, help="s for the upload, and for the answer")
+    add("--max-bytes", type=at_least(1), default=10 * 1024 * 1024, help="of a request's body")
+    add("--max-pixels", type=at_least(1), default=50_000_000, help="of an image")
+    add("--max-images", type=at_least(1), default=16, help="in one request")
+    add(
+        "--workers",
+        type=at_least(1),
+        help="processes with the network; None: the cores, 4 at most; 1 on a GPU",
+    )
+    add("--threads", type=at_least(1), help="of a worker's network; None: its share of the cores")
+    add("--decode-threads", type=at_least(1), default=2, help="of a worker")
+    add("--drain", type=at_least(0, float), default=1, help="s between SIGTERM and closing the port")
+    add("--engine", choices=choices("engine"), default="paddle")
+    add("--precision", choices=choices("precision"), default="fp32")
+    add("--device", choices=choices("device"), default="cpu")
+    arguments = parser.parse_args(argv)
+    cores = physical_cores()
+    if arguments.workers is None:
+        # Networks as light as these gain more from a second process than from a second thread.
+        arguments.workers = 1 if arguments.device == "gpu" else min(4, cores)
+    if arguments.threads is None:
+        arguments.threads = max(1, cores // arguments.workers)
+    return arguments
+
+
+class Lifecycle:
+    """Runs the batcher while the server runs, and ends the server when asked to or when the batcher fails.
+
+    On SIGTERM or SIGINT `/ready` turns 503 at once; requests are taken for `drain` more seconds, until load
+    balancers have noticed. Then the port is closed, what is under way is answered, and the process ends. A
+    second signal ends it at once.
+    """
+
+    def __init__(self, drain):
+        self._drain = drain
+        self.draining = False
+        self.failure = None
+        self.server = None
+
+    @contextlib.asynccontextmanager
+    async def running(self, batcher):
+        loop = asyncio.get_running_loop()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: loop.call_soon_threadsafe(self._end))
+        task = asyncio.create_task(self._run(batcher))
+        try:
+            yield
+        finally:
+            task.cancel()
+            await loop.run_in_executor(None, batcher.close)
+
+    async def _run(self, batcher):
+        from deploy.serving.worker import WorkerDiedError
+
+        try:
+            await batcher.run()
+        except (UserError, WorkerDiedError) as error:
+            self.failure, self.server.should_exit = error, True
+
+    def _end(self):
+        if self.draining:
+            self.server.force_exit = self.server.should_exit = True
+        else:
+            self.draining = True
+            logger.info("draining: the port closes in %g s", self._drain)
+            asyncio.get_running_loop().call_later(self._drain, setattr, self.server, "should_exit", True)
+
+
+def listen(host, port):
+    """Return a socket that listens. Raises ConfigError."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except (OSError, OverflowError) as error:
+        # Python adds the address to its own words
+        reason = os.strerror(error.errno) if getattr(error, "errno", None) in errno.errorcode else error
+        raise ConfigError(
+            f"cannot listen on {host} port {port}: {reason}; choose another --host or --port"
+        ) from None
+
+
+def main():
+    arguments = parse_args()
+    try:
+        import uvicorn
+
+        from deploy.serving.app import Limits, create_app
+        from deploy.serving.metrics import Metrics
+    except ImportError as error:
+        raise DeviceError(
+            f"serving needs the package {error.name}: pip install 'ppcls_light[serving]'"
+        ) from None
+    from deploy.serving.batcher import Batcher
+    from deploy.serving.worker import ModelOptions
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self):
+            yield  # they are Lifecycle's
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    model = ModelOptions(
+        arguments.model,
+        arguments.decode_threads,
+        arguments.max_batch,
+        arguments.max_pixels,
+        {
+            "engine": arguments.engine,
+            "precision": arguments.precision,
+            "device": arguments.device,
+            "cpu_threads": arguments.threads,
+        },
+    )
+    max_images = min(arguments.max_images, arguments.queue)
+    limits = Limits(arguments.max_bytes, max_images, arguments.timeout, 2 * arguments.queue)
+    lifecycle = Lifecycle(arguments.drain)
+
+    async def serve(listening):
+        metrics = Metrics()
+        batcher = Batcher(model, arguments.workers, arguments.max_delay / 1000, arguments.queue, metrics)
+        config = uvicorn.Config(
+            create_app(batcher, metrics, limits, lifecycle),
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(2 * arguments.timeout) + 1,
+        )
+        lifecycle.server = Server(config)
+        await lifecycle.server.serve([listening])
+
+    with listen(arguments.host, arguments.port) as listening:
+        host, port = listening.getsockname()[:2]
+        print(f"http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)
+        asyncio.run(serve(listening))
+    if isinstance(lifecycle.failure, UserError):
+        raise lifecycle.failure
+    if lifecycle.failure is not None:
+        logger.error("%s", lifecycle.failure)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,249 @@
+"""Networks in engines, ours and others', timed side by side; the rows of tools/benchmark.py."""
+
+import importlib.metadata
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import benchmark
+from .errors import ConfigError
+
+TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
+COLUMNS = (
+    *("model", "network", "engine", "precision", "batch", "threads", "runs as"),
+    *TIMES,
+    *("peer", "ratio", "ratios"),
+)
+# For a table that people read; "runs as" has the engine and the precision, "ratios" the peer.
+SHOWN = tuple(column for column in COLUMNS if column not in ("engine", "precision", "peer"))
+
+# What runs a peer, by the kind of its file.
+_ENGINES = {".onnx": ("onnxruntime", "openvino"), ".json": ("paddle",), ".pdmodel": ("paddle",)}
+_VISION = "paddle.vision:"
+
+
+class Entry(NamedTuple):
+    """A network in an engine.
+
+    Attributes:
+        network: what it is: "folded", or the name of a peer.
+        bundle: the `Bundle` to run.
+        options: `EngineOptions`; engine and precision may be "auto".
+        peer: whether others are compared with it.
+    """
+
+    network: str
+    bundle: Any
+    options: Any
+    peer: bool = False
+
+    @property
+    def engine(self):
+        return self.options.engine
+
+
+class Peer(NamedTuple):
+    """A network of others, from `[NAME=]FILE` or `[NAME=]paddle.vision:NETWORK`.
+
+    `{model}` in the location stands for the model that is compared.
+    """
+
+    name: str
+    location: str
+
+    @classmethod
+    def parse(cls, text):
+        """Raises ConfigError when `text` is neither a file that an engine reads nor a network of paddle.vision."""
+        name, equals, location = text.partition("=")
+        peer = cls(name, location) if equals else cls(text, text)
+        path = Path(peer.location)
+        if not peer.location.startswith(_VISION) and (
+            path.suffix not in _ENGINES or (path.suffix != ".onnx" and path.stem != "inference")
+        ):
+            raise ConfigError(
+                f"--peer {text}: give a .onnx file, an inference.json or inference.pdmodel with its "
+                f"inference.pdiparams, or {_VISION}NETWORK"
+            )
+        return peer
+
+    def bundle(self, model, folder, image_shape):
+        """Return the `Bundle` to compare `model` with, None when there is none for this model.
+
+        Args:
+            model: a name to put in the place of "{model}".
+            folder: an empty one, for a network of paddle.vision.
+            image_shape: (C, H, W), for the same.
+
+        Raises:
+            ConfigError: a location without "{model}" does not exist.
+        """
+        from .export.bundle import Bundle, read_bundle
+
+        if self.location.startswith(_VISION):
+            _save_vision(self.location[len(_VISION) :], folder, image_shape)
+            return read_bundle(folder)
+        path = Path(self.location.replace("{model}", model))
+        if not path.is_file():
+            if "{model}" in self.location:
+                return None
+            raise ConfigError(f"--peer {self.location}: no such file; tools/export_peer.py writes some")
+        if path.suffix == ".onnx":
+            return Bundle(str(path.parent), "onnx", onnx_file=str(path))
+        return read_bundle(path.parent)
+
+
+def _save_vision(name, folder, image_shape):
+    import paddle
+
+    from .export.static import save_static
+
+    create = getattr(paddle.vision.models, name, None)
+    if not callable(create):
+        raise ConfigError(f"--peer {_VISION}{name}: paddle.vision.models has no {name}; mobilenet_v2 is one")
+    save_static(create(pretrained=False), folder, image_shape)
+
+
+def peer_entries(peer, bundle, batch, threads):
+    """Return an `Entry` for each installed engine that reads the peer's `bundle`, in fp32."""
+    from .inference.engines import missing_library
+    from .inference.options import EngineOptions
+
+    engines = _ENGINES[os.path.splitext(bundle.onnx_file or bundle.graph_file)[1]]
+    return [
+        Entry(peer.name, bundle, EngineOptions(engine=engine, cpu_threads=threads, batch_size=batch), True)
+        for engine in engines
+        if not missing_library(engine)
+    ]
+
+
+class _Run:
+    """One batch through an engine; `note` says what runs in the end."""
+
+    def __init__(self, engine, images):
+        self._engine, self._images = engine, images
+
+    def __call__(self):
+        return self._engine.run(self._images)
+
+    @property
+    def note(self):
+        return title(self._engine.options)
+
+
+def prepare(entry, image_shape):
+    """The case of an `Entry`: one batch of random images of `image_shape` (C, H, W)."""
+    import numpy as np
+
+    from .inference.engines import create_engine
+    from .inference.paddle_library import FREEING_FLAG
+
+    options = entry.options
+    images = np.random.default_rng(0).standard_normal((options.batch_size, *image_shape)).astype("float32")
+    if entry.peer and options.engine == "paddle":  # as others run it
+        os.environ.setdefault(FREEING_FLAG, "0")
+    return _Run(create_engine(entry.bundle, options), images)
+
+
+def title(options):
+    """Return what `EngineOptions` in force are called: "paddle fp32, oneDNN off"."""
+    off = ", oneDNN off" if options.engine == "paddle" and not options.onednn else ""
+    return f"{options.engine} {options.precision}{off}"
+
+
+def compare(model, entries, image_shape, arguments, refused):
+    """Time the entries in turns and compare each of ours with each peer.
+
+    Args:
+        model: its name, the first column.
+        entries: of one batch and one number of threads.
+        image_shape: (C, H, W).
+        arguments: with `rounds`, `runs` and `seconds`, see `benchmark.observe`.
+        refused: dict that gets {the first six of `COLUMNS`: why it did not run}.
+
+    Returns:
+        Rows of `COLUMNS`, numbers as numbers; "" where there is nothing to compare.
+    """
+    cases, asked = {}, {}
+    for entry in entries:
+        options = entry.options
+        settings = options.precision, options.batch_size, options.cpu_threads
+        name = (model, entry.network, entry.engine, *settings)
+        with benchmark.noting(refused, name):
+            cases[name] = benchmark.Case(prepare, (_settled(entry, image_shape), image_shape))
+            asked[name] = entry
+    seen = benchmark.observe(cases, arguments.rounds, arguments.runs, arguments.seconds, refused)
+    peers = {
+        f"{entry.network} in {entry.engine}": seen[name].medians
+        for name, entry in asked.items()
+        if entry.peer and name in seen
+    }
+    rows = []
+    for name, observation in seen.items():
+        options = asked[name].options
+        auto = "auto: " if "auto" in (options.engine, options.precision) else ""
+        comparison = ("", "", "") if asked[name].peer else compared(observation.medians, peers)
+        rows.append((*name, auto + observation.note, *times(observation, options.batch_size), *comparison))
+    return rows
+
+
+def _settled(entry, image_shape):
+    """Return the entry with what "auto" comes to here, and with its ONNX graph: neither is part of loading."""
+    from .inference.onnx_graph import with_onnx_file
+
+    if "auto" in (entry.options.engine, entry.options.precision):
+        from .inference.auto import resolve
+
+        entry = entry._replace(options=resolve(entry.bundle, entry.options, image_shape))
+    if entry.options.engine != "paddle":
+        entry = entry._replace(bundle=with_onnx_file(entry.bundle))
+    return entry
+
+
+def times(observation, batch):
+    """Return the values of `TIMES`: the median over the rounds of their medians, images a second by it."""
+    median, least, greatest = benchmark.summary(observation.medians)
+    per_second = 1000 * batch / median
+    return median, observation.p90, least, greatest, per_second, observation.load, observation.memory
+
+
+def ratio(medians, peer):
+    """Return how many times faster than a peer: the median over the rounds of (peer's / ours) in that round.
+
+    Within a round both meet much the same load of the machine, which a division of two medians does not use.
+    """
+    return statistics.median(theirs / ours for ours, theirs in zip(medians, peer))
+
+
+def compared(medians, peers):
+    """Return (the best peer, the ratio to it, the ratios to all as text); {name: its rounds' medians}."""
+    if not peers:
+        return "", "", ""
+    best = min(peers, key=lambda name: statistics.median(peers[name]))
+    ratios = {name: ratio(medians, peer) for name, peer in peers.items()}
+    return best, ratios[best], "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())
+
+
+def environment_stamp():
+    """Return what the times depend on beside the settings: {column: value}."""
+    versions = {}
+    for library, packages in {
+        "paddle": ("paddlepaddle", "paddlepaddle-gpu"),
+        "onnxruntime": ("onnxruntime",),
+        "openvino": ("openvino",),
+    }.items():
+        versions[library] = next(filter(None, map(_version, packages)), "")
+    return {
+        "machine": benchmark.machine(),
+        **versions,
+        "load average": f"{os.getloadavg()[0]:.2f}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _version(package):
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""

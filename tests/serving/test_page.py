@@ -1,0 +1,133 @@
+import base64
+import shutil
+
+import pytest
+
+from ppcls_light import Predictor
+
+pytest.importorskip("fastapi", reason="the server needs the extra `serving`")
+playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+DROP = """([data, name, type]) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const carried = new DataTransfer();
+    carried.items.add(new File([bytes], name, {type}));
+    const target = document.querySelector("#drop");
+    for (const kind of ["dragenter", "dragover", "drop"])
+        target.dispatchEvent(new DragEvent(kind, {dataTransfer: carried, bubbles: true, cancelable: true}));
+}"""
+
+PASTE = """([data, name, type]) => {
+    const bytes = Uint8Array.from(atob(data), (c) => c.charCodeAt(0));
+    const carried = new DataTransfer();
+    carried.items.add(new File([bytes], name, {type}));
+    document.dispatchEvent(new ClipboardEvent("paste", {clipboardData: carried, bubbles: true}));
+}"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with playwright.sync_playwright() as driver:
+        one = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def page(browser, server):
+    """The page; the test fails when the browser complained, about the content security policy for one."""
+    context = browser.new_context(reduced_motion="reduce")
+    one, complaints = context.new_page(), []
+    one.on("pageerror", lambda error: complaints.append(str(error)))
+    one.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    one.on("request", lambda sent: sent.url.startswith((server.url, "blob:")) or complaints.append(sent.url))
+    one.on("filechooser", lambda _: None)  # from now on no dialog opens that nobody could see
+    one.goto(server.url)
+    one.wait_for_selector("#model.ready")
+    yield one
+    context.close()
+    # What the browser says about every answer that is not 200 is no complaint.
+    assert [text for text in complaints if "status of 4" not in text] == []
+
+
+def file_of(path):
+    return [base64.b64encode(path.read_bytes()).decode(), path.name, "image/jpeg"]
+
+
+def shown(page):
+    """Return what the page shows: (names, scores in words, widths of the bars as parts of their tracks)."""
+    widths = "all => all.map((b) => b.getBoundingClientRect().width / b.parentElement.getBoundingClientRect().width)"
+    return (
+        page.locator("#bars .label").all_text_contents(),
+        page.locator("#bars .score").all_text_contents(),
+        page.eval_on_selector_all("#bars .fill", widths),
+    )
+
+
+def check_bars(page, model, path):
+    row = Predictor(model, topk=5).predict([path])[0]
+    page.wait_for_selector(f"#bars li:first-child .label:text-is('{row['label_names'][0]}')")
+    page.wait_for_function("document.querySelector('#bars .fill').style.width !== ''")
+    names, scores, widths = shown(page)
+    assert names == row["label_names"]
+    assert scores == [f"{100 * score:.1f} %" for score in row["scores"]]
+    assert widths == pytest.approx(row["scores"], abs=0.01)
+    assert page.locator("#summary").text_content() == f"Most probable: {names[0]}, {scores[0]}"
+    assert page.locator("#error").is_hidden()
+    assert page.locator("#name").text_content() == path.name
+    size = page.eval_on_selector("#picture", "image => image.decode().then(() => image.naturalWidth)")
+    assert size == 60
+
+
+def number(page, selector):
+    text = page.locator(selector).text_content()
+    assert text.endswith(" ms")
+    return float(text[:-3])
+
+
+def test_choosing_dropping_and_pasting(page, model, photo):
+    assert page.locator("#model").text_content() == "Paint · 6 classes · paddle"
+    page.set_input_files("#file", photo(0))
+    check_bars(page, model, photo(0))
+    assert 0 < number(page, "#server") <= number(page, "#trip")
+    assert page.locator("#legend li").count() == 5
+    page.evaluate(DROP, file_of(photo(1)))
+    check_bars(page, model, photo(1))
+    page.evaluate(PASTE, file_of(photo(2)))
+    check_bars(page, model, photo(2))
+
+
+def test_the_file_dialog_opens_by_keyboard(page, model, photo):
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.labels[0].innerText").startswith("Drop an image here")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(photo(1))
+    check_bars(page, model, photo(1))
+
+
+def test_errors_are_words_and_the_next_image_clears_them(page, model, photo, tmp_path):
+    page.set_input_files("#file", {"name": "<i>x.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
+    page.wait_for_selector("#error:visible")
+    expected = "<i>x.pdf: not an image of a kind that is read here (JPEG, PNG, WEBP, BMP, GIF, TIFF)"
+    assert page.locator("#error").text_content() == expected
+    assert page.locator("#error").get_attribute("role") == "alert"
+    assert page.locator("#bars li").count() == 0
+    page.set_input_files("#file", {"name": "big.png", "mimeType": "image/png", "buffer": bytes(400_000)})
+    page.wait_for_selector("#error:has-text('this server takes 0.3 MB at most')")
+    page.evaluate(DROP, file_of(photo(2)))
+    check_bars(page, model, photo(2))
+
+
+def test_dark_and_narrow(page, photo):
+    light = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.emulate_media(color_scheme="dark", reduced_motion="reduce")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != light
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.set_input_files("#file", photo(0))
+    page.wait_for_selector("#bars li")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -1,0 +1,329 @@
+import base64
+import io
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ppcls_light import Predictor
+
+pytest.importorskip("fastapi", reason="the server needs the extra `serving`")
+httpx = pytest.importorskip("httpx", reason="a real HTTP client")
+
+LOAD_TEST = Path(__file__).parents[2] / "deploy" / "serving" / "load_test.py"
+
+
+@pytest.fixture
+def client(server):
+    with httpx.Client(base_url=server.url, timeout=20) as one:
+        yield one
+
+
+def metric(client, name):
+    found = re.search(rf"^{re.escape(name)} (\S+)$", client.get("/metrics").text, re.M)
+    return float(found[1]) if found else 0.0
+
+
+def predict(client, *paths, **query):
+    return client.post("/predict", files=[("file", (p.name, p.read_bytes())) for p in paths], params=query)
+
+
+def as_row(expected, name):
+    return {key: expected[key] for key in ("class_ids", "scores", "label_names")} | {"file_name": name}
+
+
+def png_of(width, height):
+    """Return a PNG file of a few bytes whose header speaks of this size."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+
+
+def test_rows_are_those_of_predictor(client, model, photo):
+    paths = [photo(0), photo(1, ".png"), photo(2, ".webp"), photo(1, ".gif")]
+    expected = Predictor(model).predict(paths)
+    several = predict(client, *paths)
+    assert several.status_code == 200
+    assert several.json()["results"] == [as_row(row, path.name) for row, path in zip(expected, paths)]
+    for path, row in zip(paths, expected):
+        assert predict(client, path).json()["results"] == [as_row(row, path.name)]
+    texts = [base64.b64encode(path.read_bytes()).decode() for path in paths]
+    assert client.post("/predict", json={"images": texts}).json()["results"] == [
+        as_row(row, None) for row in expected
+    ]
+    one = client.post("/predict", json={"image": texts[2], "topk": 1}).json()["results"][0]
+    assert one["label_names"] == expected[2]["label_names"][:1] == ["blue"]
+
+
+def test_topk_of_the_request(client, photo):
+    assert [len(predict(client, photo(0), topk=k).json()["results"][0]["scores"]) for k in (1, 5, 99)] == [
+        *(1, 5, 6)
+    ]
+    form = client.post("/predict", files={"x": photo(0).read_bytes()}, data={"topk": "2"})
+    assert len(form.json()["results"][0]["scores"]) == 2
+    for wrong in ("0", "-1", "x", "1.5", "99999999"):
+        refused = predict(client, photo(0), topk=wrong)
+        assert refused.status_code == 400
+        assert f"not '{wrong}'" in refused.json()["error"]
+
+
+def test_requests_at_a_time_run_together_and_each_gets_its_own(client, model, photo):
+    paths = [photo(index % 3, size=(60 + index, 50)) for index in range(24)]
+    expected = [as_row(row, path.name) for row, path in zip(Predictor(model).predict(paths), paths)]
+    batches, images = metric(client, "ppcls_batch_size_count"), metric(client, "ppcls_batch_size_sum")
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda path: predict(client, path).json()["results"][0], paths))
+    assert answers == expected
+    assert metric(client, "ppcls_batch_size_sum") - images == 24
+    assert metric(client, "ppcls_batch_size_count") - batches <= 16
+
+
+def test_a_bad_file_is_named_and_costs_no_other(client, photo, tmp_path):
+    cut, text = tmp_path / "cut.jpg", tmp_path / "notes.pdf"
+    cut.write_bytes(photo(0).read_bytes()[:300])
+    text.write_bytes(b"%PDF-1.4 no image")
+    answer = predict(client, photo(0), cut, photo(1), text)
+    content = answer.json()
+    assert answer.status_code == 422
+    assert content["error"].startswith("cut.jpg: damaged image: ")
+    assert [row.get("status", 200) for row in content["results"]] == [200, 422, 200, 415]
+    assert content["results"][2]["label_names"][0] == "green"
+    assert "JPEG, PNG" in content["results"][3]["error"]
+    assert predict(client, text).status_code == 415
+    (tmp_path / "empty.png").write_bytes(b"")
+    assert predict(client, tmp_path / "empty.png").json()["error"] == (
+        "empty.png: the file is empty (0 bytes)"
+    )
+
+
+def test_files_that_run_programs_in_pillow_are_refused(client):
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "EPS")
+    answer = client.post("/predict", files={"file": ("a.jpg", file.getvalue())})
+    assert answer.status_code == 415
+
+
+@pytest.mark.parametrize(
+    ("size", "status", "words"),
+    [
+        ((30_000, 30_000), 413, "more than 400,000"),
+        ((700, 600), 413, "700 x 600 pixels, more than 400,000"),
+        ((9_000, 2), 422, "one side is over 50 times the other"),
+        ((20, 20), 422, "damaged image"),
+    ],
+)
+def test_decompression_bombs_and_strips(client, size, status, words):
+    answer = client.post("/predict", files={"file": ("bomb.png", png_of(*size))})
+    assert answer.status_code == status
+    assert answer.json()["error"].startswith("bomb.png: ")
+    assert words in answer.json()["error"]
+
+
+def test_bodies_over_the_limit_with_and_without_a_length(client, photo):
+    assert "content-length" in client.build_request("POST", "/predict", content=b"x").headers
+    form = {"Content-Type": "multipart/form-data; boundary=b"}
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
+
+    def chunks(size):
+        yield head
+        for _ in range(size // 10_000):
+            yield bytes(10_000)
+        yield b"\r\n--b--\r\n"
+
+    for content in (b"".join(chunks(900_000)), chunks(900_000)):
+        answer = client.post("/predict", content=content, headers=form)
+        assert answer.status_code == 413
+        assert answer.json()["error"].startswith("the request has more than 300,000 bytes")
+    assert (
+        client.post("/predict", content=chunks(100_000), headers=form).status_code == 415
+    )  # zeros, no image
+    assert predict(client, *[photo(0)] * 5).status_code == 413
+    assert client.post("/predict", json={"images": ["aGk="] * 5}).status_code == 413
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "words"),
+    [
+        ({"content": b"\xff\xd8", "headers": {"Content-Type": "image/jpeg"}}, 415, "multipart/form-data"),
+        ({}, 415, "multipart/form-data"),
+        ({"content": b"{", "headers": {"Content-Type": "application/json"}}, 400, "not JSON"),
+        ({"content": b"[" * 90_000, "headers": {"Content-Type": "application/json"}}, 400, "not JSON"),
+        ({"json": []}, 400, '{"image": base64}'),
+        ({"json": {"image": "a", "images": []}}, 400, '{"image": base64}'),
+        ({"json": {"images": []}}, 400, "no image"),
+        ({"json": {"images": "aGk="}}, 400, "must be a list"),
+        ({"json": {"images": ["aGk=", 7]}}, 400, "image 1 is not base64"),
+        ({"json": {"image": "../../etc/passwd"}}, 400, "image 0 is not base64"),
+        ({"json": {"image": "aGk=", "top": 3}}, 400, "unknown key 'top'"),
+        ({"json": {"image": "aGk=", "topk": True}}, 400, "topk must be"),
+        ({"data": {"path": "/etc/passwd"}, "files": {"f": b"x"}}, 400, "unknown field 'path'"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "oundary"),
+    ],
+)
+def test_malformed_requests_are_one_line(client, request_, status, words):
+    answer = client.post("/predict", **request_)
+    assert answer.status_code == status
+    assert words in answer.json()["error"]
+    assert "\n" not in answer.json()["error"]
+
+
+def test_every_answer_has_an_id_and_the_headers(client, photo):
+    given = client.get("/health", headers={"X-Request-ID": "trace-1.a"})
+    assert given.json() == {"status": "alive"}
+    assert given.headers["x-request-id"] == "trace-1.a"
+    for path in (
+        "/health",
+        "/",
+        "/nothing",
+        "/static/page.css",
+        "/static/../server.py",
+        "/static/%2e%2e/app.py",
+    ):
+        answer = client.get(path, headers={"X-Request-ID": "a b\tc"})
+        assert re.fullmatch("[0-9a-f]{16}", answer.headers["x-request-id"])
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'; script-src 'self'; ")
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.status_code == (404 if path.endswith((".py", "nothing")) else 200)
+    answer = predict(client, photo(0))
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert client.get("/predict").status_code == 405
+
+
+def test_metrics_count_outcomes_and_stages(client, photo):
+    names = [
+        *('ppcls_requests_total{outcome="ok"}', 'ppcls_requests_total{outcome="wrong_type"}'),
+        *('ppcls_stage_seconds_count{stage="decode"}', 'ppcls_stage_seconds_count{stage="total"}'),
+    ]
+    before = [metric(client, name) for name in names]
+    predict(client, photo(0), photo(1))
+    client.post("/predict")
+    assert [metric(client, name) - old for name, old in zip(names, before)] == [1, 1, 2, 2]
+    assert metric(client, "ppcls_queue_images") == 0
+    assert metric(client, "ppcls_workers") == 1
+
+
+def test_the_page_refers_to_this_server_only(client):
+    texts = [client.get(path).text for path in ("/", "/static/page.js", "/static/page.css")]
+    assert not [link for text in texts for link in re.findall(r"(?:https?:)?//[\w.]+", text)]
+    assert "style=" not in texts[0]
+    assert ready(client)["engine"] == "paddle"
+
+
+def ready(client):
+    answer = client.get("/ready")
+    return answer.json() if answer.status_code == 200 else None
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_started_anew(launch, model, photo):
+    with launch.running(model) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        (old,) = server.children()
+        os.kill(old, signal.SIGKILL)
+        while predict(client, photo(1)).status_code != 200:
+            assert client.get("/health").status_code == 200
+            time.sleep(0.05)
+        assert server.children() != [old]
+        assert metric(client, "ppcls_worker_restarts_total") == 1
+
+
+@pytest.mark.slow
+def test_a_full_queue_time_limits_and_draining(launch, model, photo):
+    # A batch that cannot fill waits its whole delay, so that the queue is full for as long as the test needs.
+    options = ["--queue", 3, "--max-batch", 4, "--max-delay", 2000, "--drain", 1]
+    with (
+        launch.running(model, *options) as server,
+        httpx.Client(base_url=server.url, timeout=30) as client,
+        ThreadPoolExecutor(3) as threads,
+    ):
+        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as leaving:
+            head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n"
+            leaving.sendall(head + b"Content-Type: application/json\r\n\r\n{")
+        first = [threads.submit(predict, client, photo(channel)) for channel in range(3)]
+        while metric(client, "ppcls_queue_images") < 3:
+            assert not first[0].done()
+        full = predict(client, photo(0))
+        assert full.status_code == 503
+        assert full.headers["retry-after"] == "1"
+        server.terminate()
+        while ready(client):
+            assert not first[0].done()
+        assert client.get("/ready").json() == {"ready": False, "status": "draining"}
+        assert client.get("/health").status_code == 200
+        rows = [one.result().json()["results"][0] for one in first]
+        assert [row["label_names"][0] for row in rows] == ["red", "green", "blue"]
+        code, log = server.end()
+        assert code == 0
+        assert "Traceback" not in log
+        assert re.search(r"request [0-9a-f]{16}: POST 503, \d+\.\d ms", log)
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 1)
+
+
+@pytest.mark.slow
+def test_an_answer_that_comes_too_late_is_504(launch, model, photo):
+    options = ["--timeout", 0.2, "--max-batch", 2, "--max-delay", 5000]
+    with launch.running(model, *options) as server, httpx.Client(base_url=server.url) as client:
+        late = predict(client, photo(0))
+        assert late.status_code == 504
+        assert late.json()["error"].endswith("no answer within 0.2 s")
+        # The late one has given up its place; two that fill a batch are in time.
+        assert predict(client, photo(0), photo(1)).status_code == 200
+
+        def slow():
+            yield b"--b\r\n"
+            time.sleep(0.6)
+            yield b"--b--\r\n"
+
+        form = {"Content-Type": "multipart/form-data; boundary=b"}
+        assert client.post("/predict", content=slow(), headers=form).status_code == 408
+        server.terminate()
+        assert server.end()[0] == 0
+
+
+def test_errors_of_the_command_line_are_one_line(launch, model, tmp_path):
+    def error(*arguments):
+        process = launch(*arguments)
+        lines = process.communicate(timeout=60)[1].splitlines()
+        assert process.returncode == 2
+        return lines
+
+    (line,) = error("--model", tmp_path / "nothing")
+    assert re.match(r"error: .*nothing: no such folder", line)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (line,) = error("--model", model, "--port", port)
+        assert line.startswith(
+            f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose"
+        )
+    assert error("--model", model, "--max-batch", "0")[-1].endswith(
+        "argument --max-batch: invalid number of at least 1 value: '0'"
+    )
+
+
+def load_test(*arguments):
+    command = [sys.executable, str(LOAD_TEST), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_load_test_loses_nothing_and_stays_on_this_machine(server, client):
+    before = metric(client, 'ppcls_requests_total{outcome="ok"}')
+    done = load_test("--url", server.url, "--clients", "8", "--requests", "48", "--rounds", "1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"server +48 answered, 0 lost, 0 different; .* p99 \d+", done.stdout)
+    assert metric(client, 'ppcls_requests_total{outcome="ok"}') - before == 48 + 2 * 8
+    elsewhere = load_test("--url", "http://192.0.2.1:8080")
+    assert elsewhere.returncode == 1
+    assert elsewhere.stderr == "error: 192.0.2.1 is not this machine; add --remote if you may load it\n"
