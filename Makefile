@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 VENV26 ?= .venv-paddle26
+VENVX ?= .venv-paddlex
 PIP_FLAGS := -q --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: quickstart test test-paddle26 lint clean
+.PHONY: quickstart test test-paddle26 test-paddlex lint clean
 
 quickstart: $(VENV)/.ready
 	$(VENV)/bin/python tools/quickstart.py
@@ -16,6 +17,10 @@ test: $(VENV)/.ready
 # The public index's newest paddlepaddle-gpu is 2.6.2, so the code must run there, too.
 test-paddle26: $(VENV26)/.ready
 	$(VENV26)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+# PaddleX pins versions of its own (PyYAML, OpenCV), so it gets an environment of its own.
+test-paddlex: $(VENVX)/.ready
+	$(VENVX)/bin/python -m pytest -m paddlex tests/export
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .
@@ -28,8 +33,13 @@ $(VENV)/.ready: setup.py requirements.txt
 
 $(VENV26)/.ready: setup.py requirements.txt
 	$(PYTHON) -m venv $(VENV26)
-	$(VENV26)/bin/python -m pip install $(PIP_FLAGS) -e ".[dev]" "paddlepaddle==2.6.2" "numpy<2.3" setuptools
+	$(VENV26)/bin/python -m pip install $(PIP_FLAGS) -e ".[test]" "paddlepaddle==2.6.2" "numpy<2.3" setuptools
+	touch $@
+
+$(VENVX)/.ready: setup.py requirements.txt
+	$(PYTHON) -m venv $(VENVX)
+	$(VENVX)/bin/python -m pip install $(PIP_FLAGS) -e ".[cpu,onnx,paddlex,test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV26) build *.egg-info .pytest_cache .ruff_cache output
+	rm -rf $(VENV) $(VENV26) $(VENVX) build *.egg-info .pytest_cache .ruff_cache output

@@ -8,6 +8,34 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py").read_text())[1]
 
+EXTRAS = {
+    "cpu": ["paddlepaddle>=2.6.2"],
+    "gpu": ["paddlepaddle-gpu>=2.6.2"],
+    "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.17"],
+    "openvino": ["openvino>=2024.0"],
+    "int8": ["nncf>=2.14"],
+    "serving": ["fastapi>=0.100", "uvicorn>=0.29", "python-multipart>=0.0.7", "prometheus-client>=0.17"],
+    "batch": ["ray[data]>=2.30", "pyarrow>=10"],
+    # later PaddleX (3.5.2 to 3.7.2) lists a whole batch's class ids for each image
+    "paddlex": [
+        "paddlex>=3.3,<3.5",
+        "opencv-contrib-python==4.10.0.84",
+        "pypdfium2>=4",
+    ],  # the one OpenCV it takes
+    "visual": ["visualdl>=2.5"],
+    "tensorboard": ["tensorboardX>=2.6"],
+    "wandb": ["wandb>=0.16"],
+    "plot": ["matplotlib>=3.5"],
+    "test": [
+        *["pytest>=7", "pytest-xdist>=3"],
+        *["scikit-learn>=1.2", "matplotlib>=3.5", "visualdl>=2.5", "tensorboardX>=2.6"],
+    ],
+}
+EXTRAS["dev"] = [
+    *["ruff>=0.6", "httpx>=0.25", "playwright>=1.40"],
+    *(need for name in ("test", "onnx", "openvino", "int8", "serving", "batch") for need in EXTRAS[name]),
+]
+
 setup(
     name="ppcls_light",
     version=VERSION,
@@ -19,20 +47,7 @@ setup(
     package_data={"ppcls_light.ops": ["*.cc", "*.h"]},
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),
-    extras_require={
-        "cpu": ["paddlepaddle>=2.6.2"],
-        "gpu": ["paddlepaddle-gpu>=2.6.2"],
-        "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.17"],
-        "openvino": ["openvino>=2024.0"],
-        "visual": ["visualdl>=2.5"],
-        "tensorboard": ["tensorboardX>=2.6"],
-        "wandb": ["wandb>=0.16"],
-        "plot": ["matplotlib>=3.5"],
-        "dev": [
-            *["pytest>=7", "pytest-xdist>=3", "ruff>=0.6"],
-            *["scikit-learn>=1.2", "matplotlib>=3.5", "visualdl>=2.5", "tensorboardX>=2.6"],
-        ],
-    },
+    extras_require=EXTRAS,
     classifiers=[
         "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3",

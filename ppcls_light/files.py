@@ -6,6 +6,11 @@ import tempfile
 
 from .errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 @contextlib.contextmanager
 def atomic_path(path, error=UserError):
@@ -56,3 +61,21 @@ def write_text(path, text, error=UserError):
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         file.write(text)
+
+
+def hold(file):
+    """Lock the open `file` until it is closed; the system lets go of it when the process dies, however it does.
+
+    Returns:
+        False where another process that still runs holds it. Where the system or the file system has no locks,
+        nothing is checked.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True

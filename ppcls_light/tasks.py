@@ -8,12 +8,14 @@ import os
 import tempfile
 
 from . import compress
+from .accuracy import MAX_DROP, check_max_drop
 from .config import dump_config
 from .engine import runtime as runtimes
 from .engine.build import (
     build_reader,
     class_names,
     inference_transforms,
+    labelled_images,
     sample_images,
 )
 from .engine.evaluate import evaluate as score
@@ -25,6 +27,8 @@ from .engine.profiler import Profiler, parse_profiler_options
 from .engine.train import Trainer
 from .errors import ConfigError
 from .export import export_model
+from .export.graph_ops import compare_ops
+from .export.post_training import export_calibrated
 from .figures import check_matplotlib
 from .files import require_writable, write_text
 from .report import write_report
@@ -91,14 +95,35 @@ def infer(config):
     return classify(build_model(config, weights), config, runtime, class_names(config, weights))
 
 
-def export(config):
-    """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result."""
+def export(config, graph_format=None, max_drop=None):
+    """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
+
+    With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
+    `Global.export_precision` int8 nothing is exported that loses more than `max_drop` percentage points of top-1.
+    """
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
     runtime = _start(config, "export.log", device="cpu")
     if not runtime.is_main:
         return None
+    if max_drop is not None and config.Global.export_precision != "int8":
+        raise ConfigError("--max-drop is what int8 may lose; add -o Global.export_precision=int8")
     weights = trained_weights(config)
-    return _export(build_model(config, weights), config, config.Global.save_inference_dir, weights)
+    folder, onnx = config.Global.save_inference_dir, graph_format == "onnx"
+    model = build_model(config, weights)
+    if config.Global.export_precision == "fp32":
+        report = _export(model, config, folder, weights, onnx)
+        table = compare_ops(model, report.folder, config.Global.image_shape)
+        LOGGER.info("Operators of the graph:\n%s", table.rstrip())
+        return report
+    labelled = labelled_images(config)
+    report, _ = export_calibrated(
+        *_exported(model, config, folder),
+        labelled,
+        check_max_drop(MAX_DROP if max_drop is None else max_drop),
+        onnx=onnx,
+        **_described(config, weights),
+    )
+    return report
 
 
 def prune(config, ratio, criterion, folder):
@@ -171,14 +196,23 @@ def _start(config, log_name, device=None):
     return runtime
 
 
-def _export(model, config, folder, weights=None):
+def _export(model, config, folder, weights=None, onnx=False):
     return export_model(
-        model,
-        folder,
-        config.Global.image_shape,
-        inference_transforms(config),
-        class_names=class_names(config, weights),
-        model_name=config.Arch.network.name,
-        topk=config.Infer.PostProcess.topk,
+        *_exported(model, config, folder),
         images=sample_images(config),
+        onnx=onnx,
+        fold_steps=config.Global.fold,
+        **_described(config, weights),
     )
+
+
+def _exported(model, config, folder):
+    return model, folder, config.Global.image_shape, inference_transforms(config)
+
+
+def _described(config, weights):
+    return {
+        "class_names": class_names(config, weights),
+        "model_name": config.Arch.network.name,
+        "topk": config.Infer.PostProcess.topk,
+    }

@@ -13,17 +13,17 @@ PACKAGE = Path(ppcls_light.__file__).parent
 
 # A module imports from its own layer and from those before it, never from one after it.
 LAYERS = [
-    ("errors", "registry", "cores", "files", "figures", "tables", "plain_pickle"),
+    ("errors", "registry", "cores", "files", "figures", "tables", "plain_pickle", "processor", "workers"),
     ("config",),
     ("data",),
     ("weights",),
     ("ops",),
     ("models",),
-    ("losses", "metrics", "results", "history", "report", "curves", "optim", "compress"),
+    ("losses", "metrics", "results", "history", "report", "curves", "optim", "compress", "accuracy"),
     ("engine",),
     ("export",),
     ("inference",),
-    ("tasks", "cli", "benchmark"),
+    ("tasks", "cli", "benchmark", "comparison"),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem != "__init__")

@@ -1,4 +1,8 @@
-"""Export for Paddle Inference: python tools/export_model.py -c CONFIG -o Global.pretrained_model=FILE"""
+"""Export for Paddle Inference: python tools/export_model.py -c CONFIG -o Global.pretrained_model=FILE
+
+With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With -o Global.export_precision=int8 quantized after training, if that costs no more than --max-drop.
+"""
 
 import sys
 from pathlib import Path
@@ -7,12 +11,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
 
+OPTIONS = [
+    (
+        ["--format"],
+        {
+            "choices": ["paddle", "onnx"],
+            "help": "paddle (default): Paddle's graph alone; onnx: inference.onnx beside it",
+        },
+    ),
+    (
+        ["--max-drop"],
+        {
+            "type": float,
+            "metavar": "POINTS",
+            "help": "percentage points of top-1 that Global.export_precision=int8 may lose (1.0)",
+        },
+    ),
+]
 
-def export(config):
+
+def export(config, graph_format, max_drop):
     from ppcls_light import tasks
 
-    tasks.export(config)
+    tasks.export(config, graph_format, max_drop)
 
 
 if __name__ == "__main__":
-    cli.run_job(export, __doc__)
+    cli.run_job(export, __doc__, OPTIONS)

@@ -1,52 +1,103 @@
 """Classify images with an exported model: python deploy/python/predict_cls.py -c CONFIG -o Global.key=value"""
 
 import argparse
+import json
+import logging
 import os
+import signal
 import sys
-import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from ppcls_light.data import find_images
-from ppcls_light.inference.deploy import predictor_from_config, read_deploy_config
+from ppcls_light.inference.deploy import read_deploy_config
+from ppcls_light.inference.job import classify_files
 from ppcls_light.results import format_row
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cls.yaml"
+SHORTCUTS = ("engine", "precision", "labels", "image_root", "max_drop", "output", "workers")
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description="Classify images with an exported model.")
     parser.add_argument("-c", "--config", default=str(DEFAULT_CONFIG), help="deploy YAML")
     cli.add_override(parser)
+    parser.add_argument(
+        "--engine", metavar="NAME", help="Global.engine: paddle, onnxruntime, openvino or auto"
+    )
+    parser.add_argument(
+        "--precision", metavar="NAME", help="Global.precision: fp32, fp16, bf16, int8 or auto"
+    )
+    parser.add_argument(
+        "--labels", metavar="LIST", help="Global.labels: labelled images that int8 and bf16 are compared on"
+    )
+    parser.add_argument(
+        "--image-root", metavar="DIR", help="Global.image_root: folder that the paths in --labels begin at"
+    )
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="Global.max_drop: percentage points of top-1 that int8 and bf16 may lose (1.0)",
+    )
+    parser.add_argument(
+        "--output", metavar="FILE", help="Global.output: rows.jsonl or rows.csv, a row for each image"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on from the rows that an ended run left in --output"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no lines that say how far it is")
     parser.add_argument("-v", "--verbose", action="store_true", help="print what the model folder says")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Print one row an image; exit with 0 if all were classified, 1 if some failed, 2 if none was."""
+    """Print one row an image; exit with 0 if all were classified, 1 if some failed, 2 if none was.
+
+    130 and 143: ended by SIGINT or SIGTERM.
+    """
     args = parse_args(argv)
-    config = read_deploy_config(args.config, cli.overrides(args))
-    images = find_images(config.Global.infer_imgs)
-    predictor = predictor_from_config(config)
-    if args.verbose:
-        print(predictor.bundle, predictor.engine_options, sep="\n", file=sys.stderr)
-    failed, start = 0, time.perf_counter()
-    for row in predictor.iter_predict(images):
-        if "error" in row:
-            failed += 1
-            print(f"error: {row['error']}", file=sys.stderr)
-        else:
-            print(format_row(os.path.basename(row["file_name"]), row), flush=True)
+    report_to_stderr()
+    shortcuts = {key: getattr(args, key) for key in SHORTCUTS if getattr(args, key) is not None}
+    given = [f"Global.{key}={json.dumps(value)}" for key, value in shortcuts.items()]
+    config = read_deploy_config(args.config, [*cli.overrides(args), *given])
+    progress = None if args.quiet else sys.stderr
+    outcome = classify_files(config, show, args.resume, progress, announce if args.verbose else None)
     if config.Global.enable_benchmark:
-        seconds = time.perf_counter() - start
-        print(
-            f"{len(images)} images in {seconds:.2f} s, {len(images) / seconds:.1f} images/s", file=sys.stderr
-        )
-    if failed:
-        print(f"{failed} of {len(images)} images could not be classified", file=sys.stderr)
-        sys.exit(2 if failed == len(images) else 1)
+        rate = outcome.new / outcome.seconds
+        print(f"{outcome.new} images in {outcome.seconds:.2f} s, {rate:.1f} images/s", file=sys.stderr)
+    if outcome.signal is not None:
+        left = f": {outcome.images} rows are in {outcome.partial}; --resume goes on from them"
+        name = signal.Signals(outcome.signal).name
+        print(f"ended by {name}{left if outcome.partial else ''}", file=sys.stderr)
+        sys.exit(128 + outcome.signal)
+    if outcome.failed:
+        print(f"{outcome.failed} of {outcome.images} images could not be classified", file=sys.stderr)
+        sys.exit(2 if outcome.failed == outcome.images else 1)
+
+
+def report_to_stderr():
+    """Let people read what engines and precisions were compared, and which was taken."""
+    logger, handler = logging.getLogger("ppcls_light"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+def announce(predictor):
+    print(predictor.bundle, predictor.engine_options, sep="\n", file=sys.stderr)
+
+
+def show(row):
+    if "error" in row:
+        print(f"error: {row['error']}", file=sys.stderr)
+    else:
+        print(format_row(os.path.basename(row["file_name"]), row), flush=True)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class PACT(nn.Layer):
         return maximum(minimum(x, self.alpha), -self.alpha)
 
 
-def quantize(model, method="pact"):
+def quantize(model, method="pact", only=None):
     """Put the fake-quantizing layers into `model`, in place, and return it.
 
     The keys of its state dict stay, and those of the scales come in addition. The scales of the inputs mean
@@ -43,7 +43,11 @@ def quantize(model, method="pact"):
     Args:
         model: a network of `create_model`, with weights of float training or without.
         method: "moving_average_abs_max", or "pact" for learned clipping before it.
+        only: names of the convolutions and linear layers to quantize, None for all.
     """
+    if only is not None:
+        for name, layer in model.named_sublayers():
+            layer.skip_quant = name not in only  # Paddle's name for it
     ImperativeQuantizeInputs(
         quantizable_layer_type=["Conv2D", "Linear"],
         weight_quantize_type="channel_wise_abs_max",

@@ -4,7 +4,10 @@ from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
 from .schema import TransformOps
-from .types import PositiveInt
+from .types import NonNegativeFloat, NonNegativeInt, PositiveInt
+
+EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 
 
 @dataclass
@@ -14,13 +17,20 @@ class DeployGlobalConfig:
     infer_imgs: Optional[str] = None
     inference_model_dir: Optional[str] = None
     batch_size: PositiveInt = 1
+    engine: EngineName = "paddle"
+    precision: Precision = "fp32"
+    labels: Optional[str] = None  # list of labelled images, for the precisions beside fp32
+    image_root: str = "."  # folder to which its paths are relative
+    max_drop: NonNegativeFloat = 1.0  # percentage points of top-1 that a precision may lose
     use_gpu: bool = False
     gpu_mem: PositiveInt = 8000  # MiB
     use_tensorrt: bool = False
-    use_fp16: bool = False
+    use_fp16: bool = False  # the same as precision fp16
     enable_mkldnn: bool = True
     cpu_num_threads: Optional[PositiveInt] = None  # None: the physical cores
     ir_optim: bool = True
+    workers: Optional[NonNegativeInt] = None  # processes; None: as many as cores for a long list, else 0
+    output: Optional[str] = None  # .jsonl or .csv
     enable_benchmark: bool = False  # print the speed at the end
     enable_profile: bool = False  # print Paddle's operator profile at the end; Paddle also writes profile.log
 

@@ -37,6 +37,9 @@ class GlobalConfig:
     start_eval_epoch: NonNegativeInt = 0
     image_shape: Tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)
     save_inference_dir: str = "./inference"
+    export_precision: Literal["fp32", "int8"] = "fp32"  # int8: calibrated, of a network trained in float
+    calibration_images: PositiveInt = 256  # for that, at most
+    fold: Optional[List[str]] = None  # steps of the export's folding, those of export.fold.STEPS; null: all
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers
     loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)
@@ -267,6 +270,10 @@ class Config:
     def __post_init__(self):
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
             raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
+        if self.Slim.quant and self.Global.export_precision == "int8":
+            raise ConfigError(
+                "Global.export_precision: a network trained with Slim.quant is exported as int8 by itself; leave it out"
+            )
         if self.Slim.quant and self.Global.to_static:
             raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
         if self.Slim.prune and self.Arch.teachers:

@@ -8,6 +8,7 @@ import importlib
 _HOME = {
     "ImageList": "image_list",
     "find_images": "image_list",
+    "iter_images": "image_list",
     "read_class_names": "image_list",
     "read_image_list": "image_list",
     "scan_image_folder": "image_list",
@@ -40,6 +41,7 @@ __all__ = [
     "build_transforms",
     "decode_image",
     "find_images",
+    "iter_images",
     "read_bytes",
     "read_cifar",
     "read_class_names",

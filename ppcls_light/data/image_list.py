@@ -183,15 +183,23 @@ def find_images(path):
     Raises:
         DataError: nothing there, or a folder without images.
     """
+    return list(iter_images(path))
+
+
+def iter_images(path):
+    """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths."""
     path = os.fspath(path)
     if os.path.isfile(path):
-        return [path]
+        yield path
+        return
     if not os.path.isdir(path):
         raise DataError(f"{path}: no such image file or folder")
-    images = list(_walk(path))
-    if not images:
+    images = _walk(path)
+    first = next(images, None)
+    if first is None:
         raise DataError(f"{path}: no images in this folder; expected files {' '.join(IMAGE_SUFFIXES)}")
-    return images
+    yield first
+    yield from images
 
 
 def read_class_names(path, delimiter=None):

@@ -12,8 +12,6 @@ import math
 import multiprocessing
 import os
 import queue
-import signal
-import threading
 import weakref
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +20,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from ..errors import DataError
+from ..signals import follow_parent, interrupts_held
 from . import decode, shared
 
 logger = logging.getLogger(__name__)
@@ -129,7 +128,7 @@ class BatchLoader:
         try:
             for number, plan in plans:
                 place = self._free_place()
-                with _interrupts_held():
+                with interrupts_held():
                     future = self._pool.submit(_read_in_worker, number, plan, epoch, place)
                 waiting.append((future, place))
                 if len(waiting) == PREFETCH * self.num_workers:
@@ -273,23 +272,6 @@ class _Reader:
         return np.stack(images)
 
 
-@contextlib.contextmanager
-def _interrupts_held():
-    """Hold Ctrl-C back until the block ends; the workers that `submit` starts inherit that for good.
-
-    Ctrl-C reaches the whole process group. The parent alone answers it, and a worker that is still importing
-    must not die of it with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 _worker_reader = None
 _worker_memories = []
 
@@ -297,17 +279,9 @@ _worker_memories = []
 def _start_worker(reader, memories):
     global _worker_reader, _worker_memories
     _worker_reader, _worker_memories = reader, memories
-    # Where signals cannot be held back (Windows), this is the earliest that a worker can ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    follow_parent()
     if decode.cv2 is not None:
         decode.cv2.setNumThreads(0)
-
-
-def _end_with_parent():
-    # A killed parent cannot tell its workers to stop: they would wait for work for ever.
-    multiprocessing.parent_process().join()
-    os._exit(1)
 
 
 def _read_in_worker(number, plan, epoch, place):

@@ -3,6 +3,7 @@
 import os
 from typing import NamedTuple, Optional
 
+from ..accuracy import part
 from ..config.check import located
 from ..config.reading import CifarConfig, DatasetConfig
 from ..data import (
@@ -120,16 +121,40 @@ def _from_bytes(config, path, ops):
 
 def sample_images(config, count=16):
     """Return up to `count` image files of DataLoader.Eval, spread over its list; None when there are none."""
-    section = config.DataLoader.Eval
+    images = _image_files(config, "Eval")
+    if images is None:
+        return None
+    step = max(1, len(images) // count)
+    return [images.path(index) for index in range(0, len(images), step)][:count]
+
+
+def labelled_images(config):
+    """Return the `Labelled` images that int8 is calibrated with and scored on.
+
+    Those of DataLoader.Train calibrate, prepared as for evaluation; without them part of those of Eval.
+
+    Raises:
+        ConfigError: there are no image files of DataLoader.Eval. DataError: too few images.
+    """
+    images = _image_files(config, "Eval")
+    if images is None:
+        raise ConfigError(
+            f"{config.where('Global.export_precision')}: Global.export_precision: int8 is compared with fp32 on "
+            "labelled image files, and DataLoader.Eval.dataset has none here; give its image_root and cls_label_path"
+        )
+    return part(images, config.Global.calibration_images, _image_files(config, "Train"))
+
+
+def _image_files(config, split):
+    """Return the ImageList of a split; None when it is not of files, or they are not here."""
+    section = getattr(config.DataLoader, split)
     if section is None or isinstance(section.dataset, CifarConfig):
         return None
     if not os.path.isdir(section.dataset.image_root):
         return None
     if section.dataset.cls_label_path and not os.path.isfile(section.dataset.cls_label_path):
         return None
-    images, _ = _read_images(config, section.dataset, "Eval")
-    step = max(1, len(images) // count)
-    return [images.path(index) for index in range(0, len(images), step)][:count]
+    return _read_images(config, section.dataset, split)[0]
 
 
 def _comparable(ops):

@@ -9,8 +9,10 @@ tools serve the folder, and one section of our own:
       paddle: 3.3.1             # wrote the graph
       format: json              # json or pdmodel
       precision: fp32           # fp32, or int8: a quantized graph
+      weights: 7f39d2...        # SHA-256 of the weights it was made from: equal for a network and its calibrated int8
       output: probs             # probs: softmax is in the graph; logits: it is not
       class_num: 4
+      named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
       parity: {...}             # ExportReport's comparison with the network in training code
@@ -31,6 +33,7 @@ from ..files import write_text
 CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
 GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
+ONNX_FILE = "inference.onnx"
 
 
 @dataclass
@@ -39,7 +42,8 @@ class Bundle:
 
     Attributes:
         folder: its path.
-        format: "json" (Paddle 3) or "pdmodel" (Paddle 2, and int8 everywhere).
+        format: "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here.
+        onnx_file: path of inference.onnx, None when there is none.
         precision: "fp32", or "int8": the graph says what is to be computed in int8.
         transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
         decode: the decoding op, [] for DecodeImage's defaults.
@@ -49,6 +53,7 @@ class Bundle:
             layout this is, always ends the graph with a softmax, so "probs" is assumed then.
         class_num, image_shape: as recorded, None when the exporter did not.
         model_name: the recorded name, or "".
+        weights: checksum of the weights that the graph was made from, "" when the exporter did not say.
     """
 
     folder: str
@@ -62,10 +67,12 @@ class Bundle:
     image_shape: Optional[List[int]] = None
     model_name: str = ""
     precision: str = "fp32"
+    weights: str = ""
+    onnx_file: Optional[str] = None
 
     @property
     def graph_file(self):
-        return os.path.join(self.folder, GRAPH_FILES[self.format])
+        return os.path.join(self.folder, GRAPH_FILES.get(self.format, ONNX_FILE))
 
     @property
     def params_file(self):
@@ -95,8 +102,10 @@ class _Own:
     paddle: str = ""
     format: str = ""
     precision: Literal["fp32", "int8"] = "fp32"
+    weights: str = ""
     output: Literal["probs", "logits"] = "probs"
     class_num: Optional[PositiveInt] = None
+    named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
     parity: Dict[str, Any] = field(default_factory=dict)
@@ -131,13 +140,16 @@ def read_bundle(folder):
         )
     present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     formats = [name for name, file in GRAPH_FILES.items() if file in present]
-    if not formats or PARAMS_FILE not in present:
+    onnx_file = os.path.join(folder, ONNX_FILE) if ONNX_FILE in present else None
+    if onnx_file and CONFIG_FILE in present and not formats:
+        formats = ["onnx"]
+    elif not formats or PARAMS_FILE not in present:
         wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
         raise ConfigError(
             f"{folder}: no {wanted} here, only: {', '.join(present) or 'nothing'}; "
             "export the model with tools/export_model.py, or name the folder that has the files"
         )
-    bundle = Bundle(folder, formats[0])
+    bundle = Bundle(folder, formats[0], onnx_file=onnx_file)
     if CONFIG_FILE in present:
         _read_yml(os.path.join(folder, CONFIG_FILE), bundle)
     return bundle
@@ -153,9 +165,10 @@ def _read_yml(path, bundle):
     name = others.get("model_name") if isinstance(others, dict) else None
     bundle.transform_ops = content.PreProcess.transform_ops
     bundle.topk = content.PostProcess.Topk.topk
-    bundle.class_names = content.PostProcess.Topk.label_list
+    bundle.class_names = content.PostProcess.Topk.label_list if own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
+    bundle.weights = own.weights
     bundle.model_name = own.arch or (str(name.plain()) if name else "")
 
 
@@ -178,6 +191,9 @@ def write_inference_yml(folder, transform_ops, topk, class_names, own):
     }
     if class_names is not None:
         content["PostProcess"]["Topk"]["label_list"] = list(class_names)
+    elif own.get("class_num"):  # PaddleX cannot do without names: the ids stand in for them
+        content["PostProcess"]["Topk"]["label_list"] = [str(index) for index in range(own["class_num"])]
+        content["ppcls_light"]["named"] = False
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
 
 
@@ -210,6 +226,10 @@ def _plain_op(op):
         for key, value in op.params.items()
         if value is not None
     }
+    if op.name == "ResizeImage":
+        plain.pop("return_numpy", None)  # a matter of speed between two ops of ours
+        if plain.get("backend", "cv2") == "cv2" and plain.get("interpolation") == "bilinear":
+            del plain["interpolation"]  # the default everywhere, which PaddleX calls LINEAR
     if op.name == "NormalizeImage":
         # PaddleX insists on these two; PaddleClas calls the same thing "hwc"
         plain["order"] = "" if plain.get("order") == "hwc" else plain.get("order", "chw")

@@ -1,4 +1,4 @@
-"""A network after quantization-aware training saved as an int8 graph that Paddle Inference reads.
+"""A quantized network, trained as that or calibrated, saved as an int8 graph that Paddle Inference reads.
 
 Paddle 3 writes int8 graphs only as inference.pdmodel and only in a process that was started for its older
 graph format (`FLAGS_enable_pir_api=0`), so this module is also a program:
@@ -28,10 +28,11 @@ def save_int8(model, folder, image_shape):
     """Save `model`, followed by a softmax, as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
 
     Its batch norms are folded into the convolutions first. Weights are stored as int8, with a scale for each
-    output channel; the scales of the inputs are those found in training.
+    output channel; the scales of the inputs are those found in training or in calibration.
 
     Args:
-        model: a network of `create_model` that `compress.quantize` and a training have been at.
+        model: a network of `create_model` that `compress.quantize` and a training have been at, or
+            `compress.calibrate`.
         folder: an existing folder.
         image_shape: (C, H, W), fixed in the graph.
 
@@ -64,8 +65,8 @@ def main(network, weights, folder):
     state = read_weights(weights)
     model = create_model(described["name"], **described["options"])
     load_weights(model, {key: state[key] for key in model.state_dict()})
-    static = quantize(fold(model, ["batch_norm"]), "moving_average_abs_max")
     scales = input_scales(state)
+    static = quantize(fold(model, ["batch_norm"]), "moving_average_abs_max", only=scales)
     for name, layer in static.named_sublayers():
         if isinstance(layer, QUANTIZED):
             layer._fake_quant_input._scale.set_value(scales[name])

@@ -2,12 +2,14 @@
 
 import contextlib
 import copy
+import hashlib
 import logging
 import os
 import shutil
 import tempfile
 import uuid
 from dataclasses import asdict, dataclass
+from typing import Optional
 
 import cv2
 import numpy as np
@@ -16,9 +18,10 @@ import paddle
 from .. import __version__
 from ..compress import is_quantized
 from ..errors import ExportError
-from .bundle import GRAPH_FILES, write_inference_yml
-from .fold import fold
+from .bundle import GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
+from .fold import STEPS, fold
 from .int8 import save_int8
+from .onnx import to_onnx
 from .static import STEM, save_static
 from .verify import verify
 
@@ -42,6 +45,8 @@ class ExportReport:
             four.
         same_top1: whether all best classes agree up to ties within that; always for fp32.
         onednn: whether Paddle Inference used oneDNN in the comparison.
+        onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
+            Inference, at batch 1 and 8: at most 1e-4; None without an inference.onnx.
     """
 
     folder: str
@@ -53,10 +58,21 @@ class ExportReport:
     max_abs_diff: float
     same_top1: bool
     onednn: bool
+    onnx_max_abs_diff: Optional[float] = None
 
 
 def export_model(
-    model, folder, image_shape, transform_ops, class_names=None, model_name=None, topk=5, images=None
+    model,
+    folder,
+    image_shape,
+    transform_ops,
+    class_names=None,
+    model_name=None,
+    topk=5,
+    images=None,
+    onnx=False,
+    check=None,
+    fold_steps=None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -77,6 +93,9 @@ def export_model(
         topk: how many classes a result lists.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
+        check: called with the staged folder after the comparison; what it raises leaves `folder` as it was.
+        fold_steps: names of `fold.STEPS` that an fp32 export takes; None: all.
+        onnx: whether to write inference.onnx beside the Paddle graph, too, and to compare the two.
 
     Returns:
         ExportReport.
@@ -96,28 +115,43 @@ def export_model(
         if is_quantized(model):
             precision, graph_format = "int8", save_int8(model, stage, image_shape)
         else:
-            precision, graph_format = "fp32", save_static(fold(model), stage, image_shape)
+            folded = fold(model, STEPS if fold_steps is None else fold_steps)
+            precision, graph_format = "fp32", save_static(folded, stage, image_shape)
         own = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
             "paddle": paddle.__version__,
             "format": graph_format,
             "precision": precision,
+            "weights": _checksum(model),
             "output": "probs",
             "image_shape": list(image_shape),
         }
         write_inference_yml(stage, transform_ops, topk, None, own)
-        parity = verify(stage, reference, transform_ops, image_shape, paths, precision)
+        if onnx:
+            to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
+        parity = verify(stage, reference, transform_ops, image_shape, paths, precision, onnx)
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
         write_inference_yml(stage, transform_ops, topk, names, own)
+        if check is not None:
+            check(stage)
     report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
     logger.info("Exported and original model agree: %s", asdict(report))
     logger.info(
         'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
     )
     return report
+
+
+def _checksum(model):
+    """Return the SHA-256 of the weights without the scales of quantization: the same before `calibrate` and after."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if "._fake_quant" not in key:
+            digest.update(key.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _checked_names(class_names, class_num):
@@ -153,7 +187,8 @@ def _staged(folder):
         made = os.listdir(stage)
         for name in made:
             _put(os.path.join(stage, name), os.path.join(folder, name))
-        for name in set(GRAPH_FILES.values()) - set(made):  # a graph of the other format is another network's
+        # a graph of another format, from an earlier export, is another network's
+        for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))
     finally:

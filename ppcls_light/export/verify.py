@@ -16,9 +16,11 @@ from .child import run_module
 # How much a probability may differ, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
 TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
+ONNX_TOLERANCE = 1e-4
+ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime"}
 
 
-def verify(folder, model, transform_ops, image_shape, images, precision="fp32"):
+def verify(folder, model, transform_ops, image_shape, images, precision="fp32", onnx=False):
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
@@ -31,16 +33,20 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32"):
         image_shape: (C, H, W) of the graph.
         images: paths of image files.
         precision: of the graph, "fp32" or "int8"; says what `TOLERANCES` it has.
+        onnx: whether to compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
 
     Returns:
-        dict: images (their number), max_abs_diff (of probabilities), same_top1, class_num, onednn.
+        dict: images (their number), max_abs_diff (of probabilities), same_top1, class_num, onednn, and with
+        `onnx` onnx_max_abs_diff.
 
     Raises:
         ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
-            differs though it does not tie within it; or one side fails.
+            differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
+            side fails.
     """
     expected = _dygraph_probs(model, transform_ops, image_shape, images)
-    probs, onednn = _served_probs(folder, images)
+    served = served_probs(folder, images)
+    probs = served["probs"]
     if probs.shape != expected.shape:
         raise ExportError(f"the exported model returns {probs.shape}, the network {expected.shape}")
     tolerance, share = TOLERANCES[precision]
@@ -54,13 +60,29 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32"):
             "exported. If the network is new, check that each batch norm is defined right after the one convolution "
             "that feeds it"
         )
-    return {
+    parity = {
         "images": len(images),
         "max_abs_diff": float(differences.max()),
         "same_top1": bool(same.all()),
         "class_num": probs.shape[1],
-        "onednn": onednn,
+        "onednn": bool(served["onednn"]),
     }
+    if onnx:
+        parity["onnx_max_abs_diff"] = _onnx_difference(served, served_probs(folder, images, "onnxruntime"))
+    return parity
+
+
+def _onnx_difference(paddle_served, onnx_served):
+    largest = 0.0
+    for batch, key in ((1, "probs"), (8, "probs_of_8")):
+        difference = float(np.abs(onnx_served[key] - paddle_served[key]).max())
+        if not difference <= ONNX_TOLERANCE:  # true for NaN, too
+            raise ExportError(
+                f"inference.onnx in ONNX Runtime differs from Paddle Inference by {difference:.2e} at batch {batch} "
+                f"(allowed {ONNX_TOLERANCE:.0e}); nothing was exported. Export with --format paddle"
+            )
+        largest = max(largest, difference)
+    return largest
 
 
 def _same_top1(probs, expected, tolerance):
@@ -69,10 +91,14 @@ def _same_top1(probs, expected, tolerance):
     return expected.max(axis=1) - best <= 2 * tolerance
 
 
-def _dygraph_probs(model, transform_ops, image_shape, images):
+def prepared(transform_ops, image_shape, images):
+    """Yield each of `images` (paths) as the network takes it, float32 `image_shape` (C, H, W).
+
+    Raises:
+        DataError: an image cannot be read. ExportError: the transforms give another shape.
+    """
     decode, ops = split_decode(transform_ops)
     prepare = build_transforms([*(decode or [("DecodeImage", {})]), *ops])
-    rows = []
     for path in images:
         with located(os.fspath(path), "image to compare on"):
             image = prepare(read_bytes(path))
@@ -81,13 +107,24 @@ def _dygraph_probs(model, transform_ops, image_shape, images):
                 f"the transforms give {list(image.shape)} for {path}, but Global.image_shape is "
                 f"{list(image_shape)}; make them equal"
             )
+        yield image
+
+
+def _dygraph_probs(model, transform_ops, image_shape, images):
+    rows = []
+    for image in prepared(transform_ops, image_shape, images):
         with paddle.no_grad():
             logits = model(paddle.to_tensor(image[None]))
             rows.append(paddle.nn.functional.softmax(logits, axis=-1).numpy()[0])
     return np.stack(rows)
 
 
-def _served_probs(folder, images):
+def served_probs(folder, images, engine="paddle"):
+    """Return what `python -m ppcls_light.inference` says of `images` (paths), by its names.
+
+    Raises:
+        ExportError: it fails.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         listed, output = os.path.join(scratch, "images.txt"), os.path.join(scratch, "probs.npz")
         with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -97,7 +134,8 @@ def _served_probs(folder, images):
             os.path.abspath(folder),
             listed,
             output,
-            task="Paddle Inference cannot run the exported model",
+            engine,
+            task=f"{ENGINE_NAMES[engine]} cannot run the exported model",
         )
         with np.load(output) as saved:
-            return saved["probs"], bool(saved["onednn"])
+            return dict(saved)

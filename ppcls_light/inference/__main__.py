@@ -1,7 +1,8 @@
-"""python -m ppcls_light.inference FOLDER IMAGES.txt PROBS.npz: class probabilities of every listed image.
+"""python -m ppcls_light.inference FOLDER IMAGES.txt PROBS.npz ENGINE: class probabilities of every listed image.
 
-IMAGES.txt has one path a line. PROBS.npz gets `probs` (N, class_num), float32, and `onednn`, whether oneDNN
-was used. `export_model` runs this in a new process, so that what it checks is what a user will run.
+IMAGES.txt has one path a line. PROBS.npz gets `probs` (N, class_num), float32, of the images one by one,
+`probs_of_8` (8, class_num) of a batch of 8, the first images over and over, and `onednn`, whether oneDNN was
+used. `export_model` runs this in a new process, so that what it checks is what a user will run.
 """
 
 import sys
@@ -12,16 +13,21 @@ from ..errors import UserError
 from .predictor import Predictor
 
 
-def main(folder, list_file, output):
+def main(folder, list_file, output, engine):
     with open(list_file, encoding="utf-8", errors="surrogateescape") as file:
         paths = file.read().splitlines()
-    predictor = Predictor(folder)
-    probs = [predictor.run(predictor.preprocess(path)[None])[0] for path in paths]
-    np.savez(output, probs=np.stack(probs), onednn=predictor.engine_options.onednn)
+    predictor = Predictor(folder, engine=engine)
+    first = np.stack([predictor.preprocess(path) for path in paths[:8]])
+    np.savez(
+        output,
+        probs=np.concatenate([predictor.run(predictor.preprocess(path)[None]) for path in paths]),
+        probs_of_8=predictor.run(np.resize(first, (8, *first.shape[1:]))),
+        onednn=predictor.engine_options.onednn,
+    )
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 5:
         sys.exit(__doc__)
     try:
         main(*sys.argv[1:])

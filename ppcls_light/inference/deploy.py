@@ -26,6 +26,16 @@ def read_deploy_config(path, overrides=()):
     return config
 
 
+def _precision(config):
+    run = config.Global
+    if run.use_fp16 and run.precision not in ("fp32", "fp16"):
+        raise ConfigError(
+            f"{config.where('Global.precision')}: Global.precision={run.precision} and Global.use_fp16=True exclude "
+            "each other; leave one of them out"
+        )
+    return "fp16" if run.use_fp16 else run.precision
+
+
 def predictor_from_config(config):
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run, post = config.Global, config.PostProcess.merged()
@@ -43,7 +53,10 @@ def predictor_from_config(config):
         gpu_mem=run.gpu_mem,
         cpu_threads=run.cpu_num_threads,
         onednn=run.enable_mkldnn,
-        precision="fp16" if run.use_fp16 else "fp32",
+        engine=run.engine,
+        precision=_precision(config),
+        labelled=(run.labels, run.image_root) if run.labels else None,
+        max_drop=run.max_drop,
         use_tensorrt=run.use_tensorrt,
         ir_optim=run.ir_optim,
         profile=run.enable_profile,

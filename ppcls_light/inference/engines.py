@@ -9,12 +9,51 @@ An engine is a class of `Engine(bundle, options)` with
 Its constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.
 """
 
+import importlib.util
 from importlib import import_module
+from typing import NamedTuple
 
-ENGINES = {"paddle": (".paddle_engine", "PaddleEngine")}
+from ..errors import DeviceError
+
+
+class Kind(NamedTuple):
+    """Where an engine is, the library that it needs, and the extra of this package that installs it."""
+
+    module: str
+    name: str
+    library: str
+    extra: str
+
+
+ENGINES = {
+    "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
+    "onnxruntime": Kind(".onnx_engine", "OnnxEngine", "onnxruntime", "onnx"),
+    "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
+}
 
 
 def create_engine(bundle, options):
-    """Return the engine `options.engine` of a `Bundle`."""
-    module, name = ENGINES[options.engine]
-    return getattr(import_module(module, __package__), name)(bundle, options)
+    """Return the engine `options.engine` of a `Bundle`.
+
+    Raises:
+        DeviceError: its library is not installed.
+    """
+    kind = ENGINES[options.engine]
+    if missing := missing_library(options.engine):
+        raise DeviceError(missing)
+    try:
+        module = import_module(kind.module, __package__)
+    except ImportError as error:
+        raise DeviceError(
+            f"engine {options.engine}: {kind.library} is installed but cannot be imported ({error}); install it "
+            f'again: pip install --force-reinstall "ppcls_light[{kind.extra}]"'
+        ) from error
+    return getattr(module, kind.name)(bundle, options)
+
+
+def missing_library(engine):
+    """Return what to tell a person who lacks the library of `engine`, "" when it is there; imports nothing."""
+    kind = ENGINES[engine]
+    if importlib.util.find_spec(kind.library) is not None:
+        return ""
+    return f'engine {engine} needs {kind.library}, which is not installed; pip install "ppcls_light[{kind.extra}]"'

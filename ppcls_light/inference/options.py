@@ -1,7 +1,10 @@
 """What an engine can be told."""
 
 from dataclasses import dataclass
-from typing import Literal, Optional
+from typing import Literal, Optional, get_args
+
+from ..config.deploy import EngineName, Precision
+from ..errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -9,25 +12,37 @@ class EngineOptions:
     """How to run a network; every field is said to the engine explicitly.
 
     Attributes:
-        engine: "paddle", "onnxruntime" or "openvino".
+        engine: "paddle", "onnxruntime", "openvino", or "auto": the fastest of them on this machine.
         device: "cpu" or "gpu"; `gpu_id` picks one of several, `gpu_mem` MiB are reserved on it at once.
         cpu_threads: threads of CPU operators; None: the physical cores.
-        onednn: oneDNN (formerly MKL-DNN) on the CPU. Off is 3 to 8 times slower.
-        precision: "fp32", or "fp16" on a GPU; a folder that is int8 is run as that.
+        onednn: oneDNN (formerly MKL-DNN) in Paddle on the CPU. Off is 3 to 8 times slower on most networks;
+            "auto" tries both.
+        precision: "fp32"; "fp16" on a GPU; "bf16" on a CPU that has instructions for it; "int8"; "auto": the
+            fastest of those for the CPU. A folder that is int8 is run as that.
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
         ir_optim: Paddle's graph optimisation.
         profile: Paddle's own operator profile, printed at the end of the process.
-        batch_size: the largest batch TensorRT plans for.
+        batch_size: the batch that the engine is prepared for; the largest one for TensorRT.
+
+    Raises:
+        ConfigError: an engine or a precision that there is not.
     """
 
-    engine: Literal["paddle", "onnxruntime", "openvino"] = "paddle"
+    engine: EngineName = "paddle"
     device: Literal["cpu", "gpu"] = "cpu"
     gpu_id: int = 0
     gpu_mem: int = 8000
     cpu_threads: Optional[int] = None
     onednn: bool = True
-    precision: Literal["fp32", "fp16"] = "fp32"
+    precision: Precision = "fp32"
     use_tensorrt: bool = False
     ir_optim: bool = True
     profile: bool = False
     batch_size: int = 1
+
+    def __post_init__(self):
+        for key, names in (("engine", EngineName), ("precision", Precision)):
+            if getattr(self, key) not in get_args(names):
+                raise ConfigError(
+                    f"there is no {key} {getattr(self, key)!r}; choose one of {', '.join(get_args(names))}"
+                )

@@ -1,20 +1,24 @@
 """Paddle Inference: the options checked against the installed build, then one predictor.
 
-The only module of the inference package that imports Paddle.
+With `paddle_library` the only module of the inference package that imports Paddle.
 """
 
 import logging
+import os
 from dataclasses import dataclass, replace
 from typing import List
 
 import numpy as np
-import paddle
-from paddle import inference
 
 from ..cores import physical_cores
-from ..errors import ConfigError, DeviceError, WeightsError
+from ..errors import DeviceError
+from ..processor import require
+from .failures import input_error, load_error
+from .paddle_library import FREEING_FLAG, load
 
 logger = logging.getLogger(__name__)
+
+inference = load()
 
 # Paddle 3.3.0 and 3.3.1 cannot run some operators under oneDNN (Paddle issue 77340)
 _ONEDNN_BUG = "ConvertPirAttribute2RuntimeAttribute not support"
@@ -25,6 +29,11 @@ _INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
 
 # Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
 _PADDLE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
+
+# By default Paddle hands every intermediate result, when it is not needed any more, to a second thread to be freed,
+# which takes up to a third of the time of networks this small. Kept from batch to batch they take more memory: some
+# 40 MB for PPLCNet_x1_0 at batch 8.
+_KEEP_RESULTS = -1.0
 
 
 @dataclass(frozen=True)
@@ -39,11 +48,10 @@ class Build:
 
     @classmethod
     def installed(cls):
-        cuda = paddle.is_compiled_with_cuda()
         return cls(
-            version=paddle.__version__,
-            cuda=cuda,
-            gpus=paddle.device.cuda.device_count() if cuda else 0,
+            version=inference.version,
+            cuda=inference.cuda,
+            gpus=inference.gpus,
             tensorrt=any(inference.get_trt_compile_version()),
             reads_json=hasattr(inference.Config, "enable_new_ir"),
         )
@@ -57,6 +65,11 @@ def check_options(options, build, graph_format, int8=False):
     Raises:
         DeviceError: names the switch and the fix.
     """
+    if graph_format == "onnx":
+        raise DeviceError(
+            "this folder has inference.onnx alone, which Paddle does not run; choose the engine onnxruntime or "
+            "openvino, or export the model again with tools/export_model.py"
+        )
     if graph_format == "json" and not build.reads_json:
         raise DeviceError(
             f"this folder has inference.json, which Paddle {build.version} cannot read; install Paddle 3.0 or "
@@ -95,7 +108,16 @@ def check_options(options, build, graph_format, int8=False):
             )
     if options.precision == "fp16" and options.device != "gpu":
         raise DeviceError(
-            "Global.use_fp16=True needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False"
+            "precision fp16 (Global.use_fp16=True) needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False"
+        )
+    if options.precision in ("bf16", "int8") and (options.device == "gpu" or not options.onednn):
+        raise DeviceError(
+            f"precision {options.precision} is for the CPU with oneDNN; set Global.use_gpu=False and "
+            "Global.enable_mkldnn=True, or Global.precision=fp32"
+        )
+    if options.precision == "bf16" and int8:
+        raise DeviceError(
+            "this folder is int8 and is run as that; set Global.precision=int8 in place of bf16"
         )
 
 
@@ -120,6 +142,8 @@ def plan(options, graph_format, image_shape=None, int8=False):
         calls.append(("enable_mkldnn" if options.onednn else "disable_mkldnn", ()))
         if int8 and options.onednn:
             calls.append(("enable_mkldnn_int8", (_INT8_OPERATORS,)))
+        if options.precision == "bf16":
+            calls.append(("enable_mkldnn_bfloat16", ()))
     if graph_format == "json":
         # the order matters: memory optimisation of a PIR graph needs the new executor
         calls += [("enable_new_ir", (True,)), ("enable_new_executor", ())]
@@ -158,7 +182,13 @@ class PaddleEngine:
     """
 
     def __init__(self, bundle, options):
+        if options.precision == "int8" and bundle.precision != "int8":
+            from .precisions import int8_bundle
+
+            bundle = int8_bundle(bundle)
         check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
+        if options.precision == "bf16":
+            require("bf16")
         self.options = options
         self._bundle = bundle
         self._predictor = self._create(options)
@@ -168,13 +198,12 @@ class PaddleEngine:
         config = inference.Config(bundle.graph_file, bundle.params_file)
         for method, arguments in plan(options, bundle.format, bundle.image_shape, bundle.precision == "int8"):
             getattr(config, method)(*arguments)
+        if options.device == "cpu" and FREEING_FLAG not in os.environ:
+            inference.flags[FREEING_FLAG] = _KEEP_RESULTS
         try:
             return inference.create_predictor(config)
         except _PADDLE_ERRORS as error:
-            raise WeightsError(
-                f"{bundle.folder}: Paddle {paddle.__version__} cannot load this model, a file may be damaged or "
-                f"incomplete ({_first_line(error)}); copy or export it again"
-            ) from error
+            raise load_error(bundle.folder, f"Paddle {inference.version}", error) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
@@ -186,14 +215,11 @@ class PaddleEngine:
             return self._run(images)
         except _PADDLE_ERRORS as error:
             if not self.options.onednn or _ONEDNN_BUG not in str(error):
-                raise ConfigError(
-                    f"{self._bundle.folder}: the network fails on an input of shape {list(images.shape)} "
-                    f"({_first_line(error)}); check PreProcess.transform_ops"
-                ) from error
+                raise input_error(self._bundle.folder, images, error) from error
             logger.warning(
                 "oneDNN is switched off, which is slower: Paddle %s cannot run this network with it "
                 "(Paddle issue 77340)",
-                paddle.__version__,
+                inference.version,
             )
             self.options = replace(self.options, onednn=False)
             self._predictor = self._create(self.options)
@@ -212,7 +238,3 @@ class PaddleEngine:
         twin.options, twin._bundle = self.options, self._bundle
         twin._predictor = self._predictor.clone()
         return twin
-
-
-def _first_line(error):
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

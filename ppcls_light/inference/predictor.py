@@ -1,9 +1,13 @@
 """An exported folder as a classifier of image files."""
 
+import contextlib
+import functools
 import os
+from dataclasses import replace
 
 import numpy as np
 
+from ..accuracy import MAX_DROP
 from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms import build_transforms
@@ -12,6 +16,7 @@ from ..export.bundle import read_bundle, split_decode
 from ..results import Topk, classify_batch, softmax
 from .engines import create_engine
 from .options import EngineOptions
+from .pipeline import read_ahead, shared_out
 
 
 class Predictor:
@@ -20,16 +25,22 @@ class Predictor:
     Preprocessing, class names and the kind of output come from the folder's inference.yml.
 
     Args:
-        folder: holds inference.json or inference.pdmodel, inference.pdiparams and inference.yml.
+        folder: holds inference.json or inference.pdmodel, inference.pdiparams and inference.yml; or, for the
+            engines onnxruntime and openvino, inference.onnx and inference.yml, and then needs no Paddle.
         device: "cpu" or "gpu".
         batch_size: images a forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
         topk, class_names: in place of the folder's; `class_names_from` says in messages where they were read.
-        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...).
+        labelled: (list file, image root) of labelled images, with which int8 is calibrated and every precision
+            beside fp32 is compared; "auto" among the precisions needs them, and so does the first int8.
+        max_drop: percentage points of top-1 that such a precision may lose.
+        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
+            engine "auto", making a Predictor takes some seconds the first time on a machine, while the engines
+            are measured; engine.json in the folder then remembers the choice.
 
     Raises:
         ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
-        DeviceError: the installed Paddle cannot do what is asked.
+        DeviceError: the engine is not installed, or cannot do what is asked.
 
     Not safe to share between threads; give each its own `clone()`.
     """
@@ -44,6 +55,8 @@ class Predictor:
         topk=None,
         class_names=None,
         class_names_from="class_names",
+        labelled=None,
+        max_drop=MAX_DROP,
         **engine_options,
     ):
         self.bundle = bundle = read_bundle(folder)
@@ -63,9 +76,21 @@ class Predictor:
         self._topk = Topk(bundle.topk if topk is None else topk, class_names, class_names_from)
         if bundle.class_num is not None:
             self._topk.check_class_num(bundle.class_num)
-        self._engine = create_engine(
-            bundle, EngineOptions(device=device, batch_size=batch_size, **engine_options)
-        )
+        options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
+        if "auto" in (options.engine, options.precision) or labelled is not None:
+            options = self._resolve(options, labelled, max_drop)
+        self._engine = create_engine(self.bundle, options)
+
+    def _resolve(self, options, labelled, max_drop):
+        image_shape = self.bundle.image_shape or self._shape_of_a_blank()
+        if labelled is None and options.precision != "auto":
+            from .auto import resolve
+
+            return resolve(self.bundle, options, image_shape)
+        from .precisions import settle
+
+        self.bundle, options = settle(self.bundle, options, image_shape, self.preprocess, labelled, max_drop)
+        return options
 
     def clone(self):
         """Return a predictor for another thread; the weights are shared."""
@@ -76,8 +101,13 @@ class Predictor:
 
     @property
     def engine_options(self):
-        """The options in force; `onednn` turns False when Paddle could not run the network with it."""
+        """The options in force: what "auto" became; and `onednn` is False when Paddle could not run with it."""
         return self._engine.options
+
+    @property
+    def topk(self):
+        """How many classes a row lists, if there are as many."""
+        return self._topk.topk
 
     def preprocess(self, image):
         """Return one image as the network takes it, float32 (C, H, W).
@@ -99,6 +129,9 @@ class Predictor:
             return self._checked(self._from_bytes(data))
         except DataError as error:
             raise DataError(f"{os.fspath(image)}: {error}") from None
+
+    def _shape_of_a_blank(self):
+        return list(self._from_array(np.zeros((512, 512, 3), "uint8")).shape)
 
     def _checked(self, ready):
         expected = self.bundle.image_shape
@@ -126,12 +159,44 @@ class Predictor:
         """
         return list(self.iter_predict(images))
 
-    def iter_predict(self, images):
-        """Like `predict`, yielding rows as batches are done."""
-        images = list(images)
-        for start in range(0, len(images), self.batch_size):
-            yield from self._predict_batch(images[start : start + self.batch_size])
+    def iter_predict(self, images, workers=0):
+        """Like `predict`, yielding rows as batches are done; `images` is any iterable, never held as a whole.
 
-    def _predict_batch(self, images):
-        names = [os.fspath(image) if isinstance(image, (str, os.PathLike)) else None for image in images]
-        return classify_batch(images, names, self.preprocess, self.run, self._topk)
+        Args:
+            images: a little more is taken from it than the rows that were yielded: 2 batches, each worker's too.
+            workers: processes that share the images out among them, each with its part of the cores; 0 for this
+                process alone, in which threads read ahead.
+
+        Raises:
+            DeviceError: a worker died.
+        """
+        if workers:
+            for rows in shared_out(self, images, workers):
+                yield from rows
+            return
+        with contextlib.closing(read_ahead(images, self.preprocess, self.batch_size)) as batches:
+            for batch, ready in batches:
+                yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
+
+    def predict_batch(self, images):
+        """Return the rows of a list of images, all classified at once, see `predict`."""
+        return classify_batch(images, _names(images), self.preprocess, self.run, self._topk)
+
+    def remake(self, cpu_threads):
+        """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_engine"}
+        return functools.partial(_made, state, replace(self.engine_options, cpu_threads=cpu_threads))
+
+
+def _made(state, options):
+    predictor = object.__new__(Predictor)
+    predictor.__dict__.update(state, _engine=create_engine(state["bundle"], options))
+    return predictor
+
+
+def _names(images):
+    return [os.fspath(image) if isinstance(image, (str, os.PathLike)) else None for image in images]
+
+
+def _call(function):
+    return function()

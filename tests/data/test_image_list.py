@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ppcls_light.data import find_images, read_class_names, read_image_list, scan_image_folder
+from ppcls_light.data import find_images, iter_images, read_class_names, read_image_list, scan_image_folder
 from ppcls_light.errors import DataError
 
 
@@ -239,3 +239,18 @@ def test_an_entry_takes_little_memory(tmp_path):
     assert images.name(count - 1) == names[-1]
     assert kept < 60 * count
     assert peak < 156 * count
+
+
+def test_paths_of_a_folder_are_not_held_all_at_once(tmp_path):
+    for folder in range(20):
+        (tmp_path / f"{folder:02}").mkdir()
+        for number in range(200):
+            (tmp_path / f"{folder:02}" / f"{number:04}.jpg").touch()
+    peaks = []
+    for read in (find_images, lambda path: sum(1 for _ in iter_images(path))):
+        tracemalloc.start()
+        read(tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 5
+    assert list(iter_images(tmp_path)) == find_images(tmp_path)

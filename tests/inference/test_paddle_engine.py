@@ -12,6 +12,7 @@ from ppcls_light.export import read_bundle
 from ppcls_light.export.static import save_static
 from ppcls_light.inference.options import EngineOptions
 from ppcls_light.inference.paddle_engine import Build, PaddleEngine, check_options, plan
+from ppcls_light.inference.paddle_library import FREEING_FLAG
 
 CPU_BUILD = Build(version="3.3.1", cuda=False, gpus=0, tensorrt=False, reads_json=True)
 GPU_BUILD = Build(version="3.3.1", cuda=True, gpus=1, tensorrt=True, reads_json=True)
@@ -78,7 +79,7 @@ def test_gpu_switches():
             "without TensorRT",
         ),
         ({"use_tensorrt": True, "device": "gpu"}, GPU_BUILD, "json", "takes inference.pdmodel"),
-        ({"precision": "fp16"}, CPU_BUILD, "json", "use_fp16=True needs a GPU"),
+        ({"precision": "fp16"}, CPU_BUILD, "json", r"use_fp16=True\) needs a GPU"),
         ({}, Build("2.6.2", False, 0, False, False), "json", "Paddle 2.6.2 cannot read"),
     ],
 )
@@ -154,3 +155,14 @@ def test_physical_cores(tmp_path, monkeypatch):
     ):
         (tmp_path / "cpu.max").write_text(text)
         assert physical_cores(tmp_path / "smt", tmp_path / "cpu.max") == cores
+
+
+def test_results_are_kept_between_batches_unless_the_environment_says_otherwise(exported, monkeypatch):
+    flags = paddle.base.core.globals()
+    monkeypatch.delenv(FREEING_FLAG, raising=False)
+    for asked, expected in ((None, -1.0), ("0", 0.0)):
+        monkeypatch.setitem(flags, FREEING_FLAG, 0.0)
+        if asked is not None:
+            monkeypatch.setenv(FREEING_FLAG, asked)
+        PaddleEngine(read_bundle(exported), EngineOptions())
+        assert flags[FREEING_FLAG] == expected

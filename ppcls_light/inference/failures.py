@@ -1,0 +1,28 @@
+"""What an engine's own exceptions become: one line of ours that says what to do."""
+
+from ..errors import ConfigError, WeightsError
+
+
+def load_error(path, engine, error):
+    """Return the WeightsError of a network that `engine` (its name and version) cannot load from `path`."""
+    return WeightsError(
+        f"{path}: {engine} cannot load this model, a file may be damaged or incomplete ({first_line(error)}); "
+        "copy or export it again"
+    )
+
+
+def input_error(path, images, error):
+    """Return the ConfigError of a network that fails on `images` (N, C, H, W)."""
+    return ConfigError(
+        f"{path}: the network fails on an input of shape {list(images.shape)} ({first_line(error)}); check "
+        "PreProcess.transform_ops"
+    )
+
+
+def first_line(error):
+    """Return the first line of an exception that says something."""
+    lines = (line.strip() for line in str(error).splitlines())
+    # OpenVINO names its own source files first
+    return next(
+        (line for line in lines if line and not line.startswith("Exception from")), type(error).__name__
+    )

@@ -1,0 +1,101 @@
+"""All images of a folder, each row shown as it comes and kept in a file that a later run can go on from."""
+
+import contextlib
+import itertools
+import time
+from typing import NamedTuple, Optional
+
+from ..cores import physical_cores
+from ..data import iter_images
+from ..errors import ConfigError
+from ..signals import StopSignals
+from .deploy import predictor_from_config
+from .progress import Progress
+from .rows import RowFile, check_output
+
+MANY = 1000  # images from which on starting processes is soon made up for
+MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 MB
+
+
+class Outcome(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+        images: that have a row, those of earlier runs with them; `failed` of them with an error.
+        new: rows of this run, which took `seconds`.
+        signal: what ended it before the last image, or None.
+        partial: where the rows are then, None without an output.
+    """
+
+    images: int
+    failed: int
+    new: int
+    seconds: float
+    signal: Optional[int]
+    partial: Optional[str]
+
+
+def classify_files(config, show, resume=False, progress=None, announce=None):
+    """Classify the images of a `DeployConfig`, in the order of their names.
+
+    Args:
+        config: Global.infer_imgs says which, Global.output where rows are kept, Global.workers by how many
+            processes.
+        show: called with each row as soon as there is one.
+        resume: go on from the rows of Global.output.
+        progress: stream for a line now and then, or None.
+        announce: called with the `Predictor` before the first row.
+
+    Returns:
+        An `Outcome`; SIGINT and SIGTERM end the job early.
+
+    Raises:
+        UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this
+            job's.
+    """
+    run = config.Global
+    if run.output:
+        check_output(run.output)
+    elif resume:
+        raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
+    images = iter_images(run.infer_imgs)
+    images = itertools.chain(
+        [next(images)], images
+    )  # what cannot be found is said before the model is loaded
+    with StopSignals() as stop, contextlib.ExitStack() as ends:
+        predictor = predictor_from_config(config)
+        if announce is not None:
+            announce(predictor)
+        file = ends.enter_context(RowFile(run.output, predictor.topk, resume)) if run.output else None
+        if file is not None:
+            file.skip_done(images)
+        before, failed = (file.done, file.failed) if file is not None else (0, 0)
+        head = list(itertools.islice(images, MANY))
+        workers = _workers(run, many=len(head) == MANY)
+        rows = ends.enter_context(
+            contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
+        )
+        told = Progress(lambda: sum(1 for _ in iter_images(run.infer_imgs)), before, progress)
+        new, began = 0, time.perf_counter()
+        while stop.signal is None:
+            row = next(rows, None)
+            if row is None:
+                break
+            if file is not None:
+                file.write(row)
+            new, failed = new + 1, failed + ("error" in row)
+            show(row)
+            told.note(before + new)
+        if file is not None and stop.signal is None:
+            file.finish()
+    partial = file.partial if file is not None else None
+    return Outcome(before + new, failed, new, time.perf_counter() - began, stop.signal, partial)
+
+
+def _workers(run, many):
+    if run.workers is not None:
+        return run.workers
+    cores = physical_cores()
+    if not many or cores == 1 or run.use_gpu or run.enable_profile:
+        return 0
+    return min(cores, MOST_WORKERS)

@@ -1,0 +1,78 @@
+"""OpenVINO; the only module that imports it."""
+
+import copy
+
+import numpy as np
+import openvino as ov
+
+from ..cores import physical_cores
+from ..processor import require
+from .failures import input_error, load_error
+from .onnx_graph import check_options, graph_file
+
+
+def properties(options):
+    """Return what is said to OpenVINO.
+
+    The precision must be said: on a processor that has bf16, OpenVINO takes that by itself.
+    """
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": options.cpu_threads or physical_cores(),
+        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+    }
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU: one network compiled for `options.batch_size`, one for every other batch.
+
+    With the batch known, MicroNet takes half the time. The one for other batches is made when it is needed.
+    `run` lets other Python threads work meanwhile.
+    """
+
+    def __init__(self, bundle, options):
+        check_options(options, ("fp32", "bf16", "int8"))
+        if options.precision == "bf16":
+            require("bf16")
+        self.options = options
+        self._file = graph_file(bundle, options)
+        self._compiled = {}
+        self._requests = {}
+        self._request(options.batch_size)
+
+    def _request(self, batch):
+        key = batch if batch == self.options.batch_size else None
+        if key not in self._requests:
+            if key not in self._compiled:
+                self._compiled[key] = self._compile(key)
+            self._requests[key] = self._compiled[key].create_infer_request()
+        return self._requests[key]
+
+    def _compile(self, batch):
+        try:
+            core = ov.Core()
+            model = core.read_model(self._file)
+            if batch is not None:
+                model.reshape([batch, *list(model.inputs[0].partial_shape)[1:]])
+            return core.compile_model(model, "CPU", properties(self.options))
+        except RuntimeError as error:
+            version = ov.__version__.split("-")[0]
+            raise load_error(self._file, f"OpenVINO {version}", error) from error
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+
+        Raises:
+            ConfigError: the network cannot take images of this shape.
+        """
+        request = self._request(len(images))
+        try:
+            return request.infer({0: images}, share_inputs=True)[0]
+        except RuntimeError as error:
+            raise input_error(self._file, images, error) from error
+
+    def clone(self):
+        """Return an engine for another thread; it shares what is compiled, not the requests."""
+        twin = copy.copy(self)
+        twin._requests = {}
+        return twin
