@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import time
 from typing import NamedTuple, Optional
 
@@ -88,14 +89,19 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
             told.note(before + new)
         if file is not None and stop.signal is None:
             file.finish()
-    partial = file.partial if file is not None else None
+    partial = file.partial if file is not None and os.path.exists(file.partial) else None
     return Outcome(before + new, failed, new, time.perf_counter() - began, stop.signal, partial)
 
 
 def _workers(run, many):
+    cores, most = physical_cores(), max(MOST_WORKERS, os.cpu_count() or 1)
     if run.workers is not None:
+        if run.workers > most:
+            raise ConfigError(
+                f"Global.workers={run.workers}: this machine is too small for more than {most}; set fewer, or leave "
+                "it out"
+            )
         return run.workers
-    cores = physical_cores()
     if not many or cores == 1 or run.use_gpu or run.enable_profile:
         return 0
     return min(cores, MOST_WORKERS)

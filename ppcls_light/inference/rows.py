@@ -4,6 +4,7 @@ Rows are appended to FILE.partial, and each is in the system's hands as soon as 
 killed loses none. FILE.partial is renamed to FILE when every image has its row.
 """
 
+import contextlib
 import csv
 import io
 import itertools
@@ -13,7 +14,7 @@ import shutil
 import time
 
 from ..errors import ConfigError, DataError, UserError
-from ..files import hold, require_writable
+from ..files import atomic_path, hold, require_writable
 
 FORMATS = (".jsonl", ".csv")
 SYNC_SECONDS = 5  # at most that much work is lost when the machine itself dies
@@ -31,6 +32,8 @@ class Jsonl:
         """Yield (file_name, whether it failed) of each row."""
         for line in lines:
             row = json.loads(line)
+            if not isinstance(row["file_name"], str):
+                raise ValueError("file_name is no text")
             yield row["file_name"], "error" in row
 
 
@@ -70,7 +73,14 @@ def check_output(path):
         raise ConfigError(
             f"output {path}: the name ends in neither {' nor '.join(FORMATS)}, which say the format"
         )
+    for taken in (path, _partial(path)):
+        if os.path.exists(taken) and not os.path.isfile(taken):
+            raise ConfigError(f"output {path}: {taken} is there and is no ordinary file; give another name")
     require_writable(path, ConfigError)
+
+
+def _partial(path):
+    return f"{path}.partial"
 
 
 class RowFile:
@@ -90,7 +100,7 @@ class RowFile:
 
     def __init__(self, path, topk, resume=False):
         check_output(path)
-        self.path, self.partial = path, f"{path}.partial"
+        self.path, self.partial = path, _partial(path)
         self.done = self.failed = 0
         self._rows = Csv(topk) if path.lower().endswith(".csv") else Jsonl()
         if not resume and os.path.exists(self.partial):
@@ -98,9 +108,14 @@ class RowFile:
                 f"{self.partial}: rows of a run that was ended are there; add --resume to go on from them, or delete "
                 "the file"
             )
-        if resume and not os.path.exists(self.partial) and os.path.exists(path):
-            shutil.copyfile(path, self.partial)
-        self._file = open(self.partial, "ab", buffering=0)  # noqa: SIM115, closed by __exit__
+        self._unchanged = not os.path.exists(self.partial)  # nothing in it that is not in `path`, too
+        try:
+            if resume and self._unchanged and os.path.exists(path):
+                with atomic_path(self.partial, ConfigError) as temporary:
+                    shutil.copyfile(path, temporary)
+            self._file = open(self.partial, "ab", buffering=0)  # noqa: SIM115, closed by __exit__
+        except OSError as problem:
+            raise ConfigError(f"cannot write {self.partial}: {problem.strerror}; give another output") from None
         if not hold(self._file):
             self._file.close()
             raise ConfigError(
@@ -112,6 +127,9 @@ class RowFile:
         return self
 
     def __exit__(self, *_):
+        if self._unchanged:  # the next run need not be told of it
+            with contextlib.suppress(OSError):
+                os.unlink(self.partial)
         self._file.close()
 
     def skip_done(self, names):
@@ -139,7 +157,7 @@ class RowFile:
                 except StopIteration:
                     whole = end
                     break
-                except (ValueError, KeyError, IndexError, TypeError, csv.Error):
+                except (ValueError, KeyError, IndexError, TypeError, RecursionError, csv.Error):
                     if file.read(1):
                         raise DataError(
                             f"{self.partial}:{lines}: no row that this command wrote with these settings; delete "
@@ -154,12 +172,14 @@ class RowFile:
                         "not the same, or were named from another folder; delete the file to begin again"
                     )
                 whole, self.done, self.failed = end, self.done + 1, self.failed + failed
-        os.truncate(self.partial, whole)
+        with self._disk():
+            os.truncate(self.partial, whole)
         if whole == 0:
             self._append(self._rows.header)
 
     def write(self, row):
         """Append one row. Raises UserError when the disk is full."""
+        self._unchanged = False
         self._append(self._rows.encode(row))
         self.done += 1
         self.failed += "error" in row
@@ -169,22 +189,29 @@ class RowFile:
     def finish(self):
         """Give the file its name: every image has a row."""
         self._sync()
-        self._file.close()
-        os.replace(self.partial, self.path)
+        with self._disk():
+            os.replace(self.partial, self.path)
+        self._unchanged = False
 
     def _append(self, data):
         data = memoryview(data)
-        try:
+        with self._disk():
             while data:
                 data = data[self._file.write(data) :]
+
+    def _sync(self):
+        with self._disk():
+            os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+    @contextlib.contextmanager
+    def _disk(self):
+        try:
+            yield
         except OSError as problem:
             raise UserError(
                 f"cannot write {self.partial}: {problem.strerror}; make room and go on from it with --resume"
             ) from None
-
-    def _sync(self):
-        os.fsync(self._file.fileno())
-        self._synced = time.monotonic()
 
 
 def _utf8(text):

@@ -54,4 +54,4 @@ def test_what_is_copied_exists_and_the_server_runs_as_a_user(path):
     assert f":{values['EXPOSE']}/health" in json.loads(values["HEALTHCHECK"].split("CMD ")[1])[2]
     assert (ROOT / entry[1]).is_file()
     extras = set(re.search(r'"\.\[(.+?)\]"', path.read_text())[1].split(","))
-    assert extras <= set(re.findall(r'^        "(\w+)": \[', (ROOT / "setup.py").read_text(), re.M))
+    assert extras <= set(re.findall(r'^ +"(\w+)": \[', (ROOT / "setup.py").read_text(), re.M))
