@@ -39,7 +39,9 @@ def atomic_path(path, error=UserError):
 
 
 def require_writable(path, error=UserError):
-    """Raise `error` if `path` has no folder that files can be made in: before long work, not after it."""
+    """Raise `error` if no file can be made at `path`, or its folder takes none: before long work, not after it."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise error(f"cannot write {path}: it is no ordinary file; give another name")
     folder = os.path.dirname(os.path.abspath(path))
     try:
         os.makedirs(folder, exist_ok=True)

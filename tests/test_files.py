@@ -53,4 +53,6 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
     with pytest.raises(UserError, match=r"cannot write .*taken/summary\.json: .*; choose another folder"):
         require_writable(tmp_path / "taken/summary.json")
     require_writable(tmp_path / "new/summary.json")
+    with pytest.raises(UserError, match="new: it is no ordinary file"):
+        require_writable(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []

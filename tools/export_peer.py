@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
+from ppcls_light import benchmark, cli
 from ppcls_light.errors import ConfigError, ExportError
 from ppcls_light.files import atomic_path, require_writable
 
@@ -42,7 +42,7 @@ def parse_arguments():
     parser.add_argument("--onnx", action="store_true", help="paddleclas: write OUT/onnx/NAME.onnx as well")
     parser.add_argument("--out", metavar="DIR", default="peers", help="default: peers")
     parser.add_argument(
-        "--size", type=int, help="height and width in pixels; default: EdgeNeXt 256, else 224"
+        "--size", type=benchmark.positive, help="height and width in pixels; default: EdgeNeXt 256, else 224"
     )
     arguments = parser.parse_args()
     for option, sources in (("repo", ("paddleclas", "authors")), ("python", ("timm", "authors"))):
@@ -62,7 +62,7 @@ def paddleclas_network(repo, name):
     root = Path(repo, "ppcls")
     backbone = root / "arch" / "backbone"
     defines = re.compile(rf"^def {re.escape(name)}\(", re.MULTILINE)
-    found = [path for path in backbone.rglob("*.py") if defines.search(path.read_text(encoding="utf-8"))]
+    found = [path for path in backbone.rglob("*.py") if defines.search(path.read_text("utf-8", "replace"))]
     if not found:
         raise ConfigError(f"{backbone}: no file here defines {name}; give a PaddleClas checkout that has it")
     for package in _SKIPPED:
@@ -74,6 +74,10 @@ def paddleclas_network(repo, name):
         network = getattr(importlib.import_module(".".join(parts)), name)()
     except ImportError as error:
         raise ConfigError(f"{found[0]} needs {error.name}; pip install it") from None
+    except Exception as error:  # whatever goes wrong in code of others
+        raise ConfigError(
+            f"{found[0]} cannot make {name} ({type(error).__name__}: {error}); give a whole PaddleClas checkout"
+        ) from error
     return nn.Sequential(network, nn.Softmax(axis=-1))
 
 

@@ -8,6 +8,7 @@ hollow ones the fastest peer of each model.
 
 import argparse
 import csv
+import math
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ NEEDED = {
     "images/s",
     "machine",
 }
+NUMBERS = {"batch": int, "threads": int, "median ms": float, "images/s": float}
 
 
 def parse_arguments():
@@ -52,11 +54,26 @@ def read_rows(path):
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a CSV file") from None
     if not rows or not set(rows[0]) >= NEEDED:
         raise DataError(f"{path} is no CSV of tools/benchmark.py; make one with its --csv")
+    for number, row in enumerate(rows, 1):
+        wrong = next((column for column in sorted(NEEDED) if not _fits(column, row[column])), None)
+        if wrong:
+            raise DataError(
+                f"{path}: row {number}: '{wrong}' is {row[wrong]!r}; make the file anew, or take it out"
+            )
     return rows
+
+
+def _fits(column, text):
+    if text is None:  # the row ends before it
+        return False
+    try:
+        return column not in NUMBERS or 0 < NUMBERS[column](text) < math.inf
+    except ValueError:
+        return False
 
 
 def family(model):

@@ -7,9 +7,11 @@ on the machine does not reach.
 """
 
 import argparse
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -53,8 +55,14 @@ def main():
     arguments = parse_arguments()
     if arguments.run:
         return run(arguments)
-    # Paddle prints its profile when the process ends
-    done = subprocess.run([sys.executable, *sys.argv, "--run"], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, str(Path(__file__).resolve()), os.path.abspath(arguments.folder), "--run"]
+    for name in ("batch", "threads", "runs"):
+        command += [f"--{name}", str(getattr(arguments, name))]
+    if arguments.no_onednn:
+        command.append("--no-onednn")
+    # Paddle prints its profile when the process ends, and leaves a profile.log where it runs
+    with tempfile.TemporaryDirectory() as scratch:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch)
     if done.returncode:
         sys.exit(done.returncode)
     rows = [

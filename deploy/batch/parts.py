@@ -52,8 +52,7 @@ class Parts:
         }
         path = os.path.join(self.folder, "_job.json")
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                found = json.load(file)
+            found = _read_job(path)
             different = [key for key, value in job.items() if found.get(key) != value]
             if different:
                 raise ConfigError(
@@ -84,6 +83,17 @@ class Parts:
         rows = [{key: _text(value) for key, value in row.items()} for row in rows]
         with atomic_path(self.path(part), ExportError) as temporary:
             parquet.write_table(pyarrow.Table.from_pylist(rows, schema), temporary)
+
+
+def _read_job(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            found = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: damaged, so nobody knows whose rows are here; give another --output")
+    return found
 
 
 def _text(value):

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 
 from ppcls_light.data import find_images
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, DeviceError
 
 COLUMNS = ("path", "url", "image", "file_name")
 _CHUNK = 1 << 16
@@ -24,8 +24,9 @@ def read_names(source, column=None):
         The folder to which relative names belong, absolute, and the names: paths and URLs as they are listed.
 
     Raises:
-        DataError: nothing there, or no images in it.
+        DataError: nothing there, no images in it, or it cannot be read.
         ConfigError: the parquet file has no such column of text.
+        DeviceError: pyarrow is not installed.
     """
     if os.path.isdir(source):
         return os.path.abspath(source), [os.path.relpath(path, source) for path in find_images(source)]
@@ -38,14 +39,21 @@ def read_names(source, column=None):
 
 
 def _lines(path):
-    with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
-        return [line.strip() for line in file if line.strip()]
+    try:
+        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+            return [line.strip() for line in file if line.strip()]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; give another --input") from None
 
 
 def _parquet_column(path, column):
-    import pyarrow
-    from pyarrow import parquet
-
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        raise DeviceError(
+            f'{path}: parquet needs pyarrow, which is not installed; pip install "ppcls_light[batch]"'
+        ) from None
     try:
         file = parquet.ParquetFile(path)
         present = file.schema_arrow.names
@@ -55,8 +63,9 @@ def _parquet_column(path, column):
                 f"{path}: no column '{column or 'path'}', only: {', '.join(present)}; give --column"
             )
         values = file.read([column]).column(0).to_pylist()
-    except pyarrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not a parquet file ({error})") from None
+    except (pyarrow.ArrowException, OSError) as error:  # OSError: a page of it is damaged
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a parquet file, or a damaged one ({reason}); write it again") from None
     wrong = next((index for index, value in enumerate(values) if not isinstance(value, str)), None)
     if wrong is not None:
         raise ConfigError(f"{path}: row {wrong} of column '{column}' is {values[wrong]!r}, not a path or URL")

@@ -121,7 +121,7 @@ def listen(host, port):
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family, backlog=2048)
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, TypeError, ValueError) as error:
         # Python adds the address to its own words
         reason = os.strerror(error.errno) if getattr(error, "errno", None) in errno.errorcode else error
         raise ConfigError(

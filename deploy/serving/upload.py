@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -128,7 +129,7 @@ async def _read_form(request, max_images):
         for key, value in form.multi_items():
             if isinstance(value, UploadFile):
                 images.files.append(await value.read())
-                images.names.append(value.filename or None)
+                images.names.append(_sendable(value.filename) or None)
             elif key == "topk":
                 images.topk = _parse_topk(value)
             else:
@@ -136,6 +137,11 @@ async def _read_form(request, max_images):
                     400, f"unknown field {key[:40]!r}; send files, and topk if you like"
                 )
         return images
+
+
+def _sendable(name):
+    # The form's charset may be one that makes what UTF-8 cannot hold.
+    return (name or "").encode("utf-8", "backslashreplace").decode()
 
 
 async def _read_json(request, _):
@@ -166,7 +172,7 @@ def _from_base64(text, place):
 
 def _parse_topk(value):
     text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= 10_000):
+    if isinstance(value, bool) or not (re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= 10_000):
         raise RequestRefusedError(400, f"topk must be a whole number from 1 to 10000, not {text[:40]!r}")
     return int(text)
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Optional
 
 import cv2
@@ -59,6 +59,16 @@ class ExportReport:
     same_top1: bool
     onednn: bool
     onnx_max_abs_diff: Optional[float] = None
+
+    def __str__(self):
+        images = "" if self.source == "given" else "generated "
+        text = (
+            f"in Paddle Inference{' with oneDNN' if self.onednn else ''} the {self.precision} probabilities of "
+            f"{self.images} {images}images differ by at most {self.max_abs_diff:.1e}"
+        )
+        if self.onnx_max_abs_diff is not None:
+            text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
+        return text + ("" if self.source == "given" else "; no real images were given")
 
 
 def export_model(
@@ -138,7 +148,7 @@ def export_model(
         if check is not None:
             check(stage)
     report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
-    logger.info("Exported and original model agree: %s", asdict(report))
+    logger.info("Exported and original model agree: %s", report)
     logger.info(
         'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
     )

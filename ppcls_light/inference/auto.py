@@ -68,7 +68,7 @@ def candidates(bundle, options):
     listed = []
     for engine, precision in pairs:
         if options.engine in ("auto", engine):
-            # Networks of many small operations are faster without oneDNN; other precisions need it.
+            # Some networks are faster without oneDNN on some processors; other precisions need it.
             switches = (True, False) if (engine, precision) == ("paddle", "fp32") else (True,)
             listed += [
                 replace(options, engine=engine, precision=precision, onednn=onednn) for onednn in switches

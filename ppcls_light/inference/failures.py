@@ -1,13 +1,17 @@
 """What an engine's own exceptions become: one line of ours that says what to do."""
 
+import os
+
 from ..errors import ConfigError, WeightsError
 
 
 def load_error(path, engine, error):
     """Return the WeightsError of a network that `engine` (its name and version) cannot load from `path`."""
+    # What was made here from the network is kept as long as the network is the same: exported again, too.
+    made_here = os.path.basename(path).startswith("inference_")
+    fix = "delete this file, and it is made again" if made_here else "copy or export it again"
     return WeightsError(
-        f"{path}: {engine} cannot load this model, a file may be damaged or incomplete ({first_line(error)}); "
-        "copy or export it again"
+        f"{path}: {engine} cannot load this model, a file may be damaged or incomplete ({first_line(error)}); {fix}"
     )
 
 

@@ -6,6 +6,8 @@ from typing import Literal, Optional, get_args
 from ..config.deploy import EngineName, Precision
 from ..errors import ConfigError
 
+MOST_THREADS = 1024  # with many more OpenMP ends the process
+
 
 @dataclass(frozen=True)
 class EngineOptions:
@@ -25,7 +27,7 @@ class EngineOptions:
         batch_size: the batch that the engine is prepared for; the largest one for TensorRT.
 
     Raises:
-        ConfigError: an engine or a precision that there is not.
+        ConfigError: an engine or a precision that there is not, or more threads than OpenMP can start.
     """
 
     engine: EngineName = "paddle"
@@ -46,3 +48,7 @@ class EngineOptions:
                 raise ConfigError(
                     f"there is no {key} {getattr(self, key)!r}; choose one of {', '.join(get_args(names))}"
                 )
+        if self.cpu_threads is not None and self.cpu_threads > MOST_THREADS:
+            raise ConfigError(
+                f"{self.cpu_threads} threads are too many; take the physical cores (leave Global.cpu_num_threads out)"
+            )

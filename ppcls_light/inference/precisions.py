@@ -113,7 +113,6 @@ def settle(bundle, options, image_shape, prepare, labelled, max_drop=MAX_DROP):
             raise DeviceError(
                 f"{bundle.folder}: {options.engine} {options.precision} {reason}; use another precision"
             )
-    logger.info("running on %s %s", options.engine, options.precision)
     return judge.bundle, options
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import logging
 import os
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from ..results import Topk, classify_batch, softmax
 from .engines import create_engine
 from .options import EngineOptions
 from .pipeline import read_ahead, shared_out
+
+logger = logging.getLogger(__name__)
 
 
 class Predictor:
@@ -86,10 +89,14 @@ class Predictor:
         if labelled is None and options.precision != "auto":
             from .auto import resolve
 
-            return resolve(self.bundle, options, image_shape)
-        from .precisions import settle
+            options = resolve(self.bundle, options, image_shape)
+        else:
+            from .precisions import settle
 
-        self.bundle, options = settle(self.bundle, options, image_shape, self.preprocess, labelled, max_drop)
+            self.bundle, options = settle(
+                self.bundle, options, image_shape, self.preprocess, labelled, max_drop
+            )
+        logger.info("running on %s %s", options.engine, options.precision)
         return options
 
     def clone(self):

@@ -73,10 +73,8 @@ def check_output(path):
         raise ConfigError(
             f"output {path}: the name ends in neither {' nor '.join(FORMATS)}, which say the format"
         )
-    for taken in (path, _partial(path)):
-        if os.path.exists(taken) and not os.path.isfile(taken):
-            raise ConfigError(f"output {path}: {taken} is there and is no ordinary file; give another name")
-    require_writable(path, ConfigError)
+    for written in (path, _partial(path)):
+        require_writable(written, ConfigError)
 
 
 def _partial(path):
@@ -115,7 +113,9 @@ class RowFile:
                     shutil.copyfile(path, temporary)
             self._file = open(self.partial, "ab", buffering=0)  # noqa: SIM115, closed by __exit__
         except OSError as problem:
-            raise ConfigError(f"cannot write {self.partial}: {problem.strerror}; give another output") from None
+            raise ConfigError(
+                f"cannot write {self.partial}: {problem.strerror}; give another output"
+            ) from None
         if not hold(self._file):
             self._file.close()
             raise ConfigError(

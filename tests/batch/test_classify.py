@@ -15,7 +15,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, DeviceError
 from ppcls_light.export.bundle import write_inference_yml
 from ppcls_light.export.static import save_static
 from ppcls_light.inference import Predictor
@@ -141,6 +141,21 @@ def test_names_of_a_folder_a_list_and_a_parquet_file(module, tmp_path):
     (tmp_path / "no.parquet").write_text("text")
     with pytest.raises(DataError, match="not a parquet file"):
         read_names(str(tmp_path / "no.parquet"))
+    page = tmp_path / "page.parquet"
+    parquet.write_table(pyarrow.table({"url": ["a.jpg"]}), str(page))
+    page.write_bytes(page.read_bytes()[:4] + b"\xff" * 40 + page.read_bytes()[44:])
+    with pytest.raises(DataError, match=r"page\.parquet: not a parquet file, or a damaged one"):
+        read_names(str(page))
+
+
+def test_parquet_without_pyarrow_and_a_list_that_cannot_be_read_are_one_line(module, tmp_path, monkeypatch):
+    read_names = module("sources").read_names
+    (tmp_path / "a.parquet").write_text("text")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DeviceError, match=r"a\.parquet: parquet needs pyarrow"):
+        read_names(str(tmp_path / "a.parquet"))
+    with pytest.raises(DataError, match="/proc/self/mem: cannot be read"):
+        read_names("/proc/self/mem")
 
 
 def test_a_url_gives_bytes_or_the_reason(module):
@@ -170,6 +185,14 @@ def test_a_folder_of_another_job_is_refused(module, tmp_path):
         ConfigError, match=r"_job\.json: this folder has rows of another job \(list differs\)"
     ):
         parts.claim(["a", "b", "d"], [])
+
+
+@pytest.mark.parametrize("content", [b"", b"{bad", b"[]", b"null", b"\xff"])
+def test_a_damaged_job_file_is_one_line_and_stays(module, tmp_path, content):
+    (tmp_path / "_job.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"_job\.json: damaged.*another --output"):
+        module("parts").Parts(str(tmp_path), "jsonl", 2, 3).claim(["a", "b", "c"], [])
+    assert (tmp_path / "_job.json").read_bytes() == content
 
 
 def test_settings_that_are_wrong_are_one_line(root, inference, tmp_path):

@@ -169,6 +169,7 @@ def test_failed_files_are_rows_and_count_again(model, images, tmp_path):
         (["--output", "rows.txt"], "the name ends in neither .jsonl nor .csv"),
         (["--output", "/proc/rows.csv"], "cannot write /proc/rows.csv"),
         (["--workers", "-1"], "Global.workers"),
+        (["--workers", "1000"], "Global.workers=1000: this machine is too small for more than"),
     ],
 )
 def test_what_cannot_be_is_one_line(model, images, tmp_path, arguments, message):

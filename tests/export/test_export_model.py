@@ -74,6 +74,7 @@ def test_the_exported_folder_answers_as_the_network(model, photos, tmp_path, cap
     assert line in caplog.messages
     assert report.max_abs_diff <= 1e-5
     assert (report.images, report.source, report.class_num) == (3, "given", 4)
+    assert f"of 3 images differ by at most {report.max_abs_diff:.1e}" in str(report)
     assert model.training
 
     graph = "inference.json" if report.format == "json" else "inference.pdmodel"

@@ -220,6 +220,18 @@ def test_a_damaged_graph_and_a_wrong_input(converted, tmp_path, engine):
         Predictor(folder, engine=engine)
 
 
+@pytest.mark.parametrize("engine", ONNX_ENGINES)
+def test_a_damaged_conversion_is_to_be_deleted(exported, tmp_path, engine):
+    needs(engine)
+    require_conversion()
+    folder = shutil.copytree(exported, tmp_path / "inference")
+    path = onnx_graph.with_onnx_file(read_bundle(folder)).onnx_file
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(WeightsError, match=r"inference_\w+\.onnx: .*delete this file, and it is made again"):
+        Predictor(folder, engine=engine)
+
+
 def test_the_conversion_is_kept_and_follows_the_graph(exported, tmp_path):
     require_conversion()
     folder = shutil.copytree(exported, tmp_path / "inference")

@@ -7,7 +7,7 @@ import pytest
 from paddle import inference, nn
 
 from ppcls_light.cores import physical_cores
-from ppcls_light.errors import DeviceError
+from ppcls_light.errors import ConfigError, DeviceError
 from ppcls_light.export import read_bundle
 from ppcls_light.export.static import save_static
 from ppcls_light.inference.options import EngineOptions
@@ -166,3 +166,8 @@ def test_results_are_kept_between_batches_unless_the_environment_says_otherwise(
             monkeypatch.setenv(FREEING_FLAG, asked)
         PaddleEngine(read_bundle(exported), EngineOptions())
         assert flags[FREEING_FLAG] == expected
+
+
+def test_more_threads_than_openmp_can_start_are_refused():
+    with pytest.raises(ConfigError, match="100000 threads are too many"):
+        EngineOptions(cpu_threads=100000)

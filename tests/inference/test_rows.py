@@ -129,6 +129,45 @@ def test_rows_of_other_images_are_refused(tmp_path, names, message):
         write(path, ROWS, names, resume=True)
 
 
+def test_a_finished_file_of_other_images_leaves_no_copy(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    write(path, ROWS)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="the images are not the same"):
+        write(path, ROWS, ["other.jpg"], resume=True)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["rows.jsonl"]
+
+
+def test_a_run_that_made_no_row_leaves_no_file(tmp_path):
+    with RowFile(str(tmp_path / "rows.csv"), 2):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("line", ['{"file_name": 5}', '{"file_name": null}', "[1, 2]", "[" * 100_000])
+def test_a_line_that_is_no_row_is_named(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    write(path, ROWS[:3], NAMES[:3], finish=False)
+    partial = tmp_path / "rows.jsonl.partial"
+    first, *rest = partial.read_text().splitlines()
+    partial.write_text("\n".join([first, line, *rest, ""]))
+    with pytest.raises(DataError, match=r"rows\.jsonl\.partial:2: no row"):
+        write(path, ROWS, resume=True)
+
+
+@pytest.mark.parametrize("taken", ["rows.jsonl", "rows.jsonl.partial"])
+def test_a_folder_in_the_place_of_the_output_is_refused_before_the_work(tmp_path, taken):
+    (tmp_path / taken).mkdir()
+    with pytest.raises(ConfigError, match=f"{taken}: it is no ordinary file"):
+        write(tmp_path / "rows.jsonl", ROWS)
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot write .*too long"):
+        write(tmp_path / f"{'x' * 249}.jsonl", ROWS)
+
+
 def test_a_fresh_run_does_not_throw_away_an_ended_one(tmp_path):
     path = tmp_path / "rows.jsonl"
     write(path, ROWS, finish=False)

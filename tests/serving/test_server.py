@@ -74,7 +74,7 @@ def test_topk_of_the_request(client, photo):
     ]
     form = client.post("/predict", files={"x": photo(0).read_bytes()}, data={"topk": "2"})
     assert len(form.json()["results"][0]["scores"]) == 2
-    for wrong in ("0", "-1", "x", "1.5", "99999999"):
+    for wrong in ("0", "-1", "x", "1.5", "99999999", "0000099999999"):
         refused = predict(client, photo(0), topk=wrong)
         assert refused.status_code == 400
         assert f"not '{wrong}'" in refused.json()["error"]
@@ -178,6 +178,17 @@ def test_malformed_requests_are_one_line(client, request_, status, words):
     assert answer.status_code == status
     assert words in answer.json()["error"]
     assert "\n" not in answer.json()["error"]
+
+
+def test_a_file_name_that_utf8_cannot_hold_comes_back_as_its_escape(client, photo):
+    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="\\ud800.jpg"\r\n\r\n'
+    answer = client.post(
+        "/predict",
+        content=head + photo(0).read_bytes() + b"\r\n--b--\r\n",
+        headers={"Content-Type": "multipart/form-data; boundary=b; charset=raw_unicode_escape"},
+    )
+    assert answer.status_code == 200
+    assert answer.json()["results"][0]["file_name"] == r"\ud800.jpg"
 
 
 def test_every_answer_has_an_id_and_the_headers(client, photo):
@@ -308,6 +319,8 @@ def test_errors_of_the_command_line_are_one_line(launch, model, tmp_path):
         assert line.startswith(
             f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose"
         )
+    (line,) = error("--model", model, "--host", "é..x")
+    assert line.startswith("error: cannot listen on é..x port 0")
     assert error("--model", model, "--max-batch", "0")[-1].endswith(
         "argument --max-batch: invalid number of at least 1 value: '0'"
     )

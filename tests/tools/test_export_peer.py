@@ -46,6 +46,7 @@ def paddleclas(tmp_path):
         "ppcls/arch/backbone/model_zoo/__init__.py": "",
         "ppcls/arch/backbone/model_zoo/tiny.py": NETWORK,
         "ppcls/arch/backbone/model_zoo/lost.py": "import no_such_package\ndef Lost_M0():\n    pass\n",
+        "ppcls/arch/backbone/model_zoo/torn.py": "def Torn_M0(size):\n    pass\n",
     }
     for name, text in files.items():
         path = tmp_path / "PaddleClas" / name
@@ -81,6 +82,10 @@ def test_paddleclas_network_is_saved_with_a_softmax_and_any_batch(tool, paddlecl
     [
         (["paddleclas", "Tiny_M9", "--repo", "{repo}"], "no file here defines Tiny_M9"),
         (["paddleclas", "Lost_M0", "--repo", "{repo}"], "lost.py needs no_such_package; pip install it"),
+        (
+            ["paddleclas", "Torn_M0", "--repo", "{repo}"],
+            "torn.py cannot make Torn_M0 (TypeError: Torn_M0() missing",
+        ),
         (["paddleclas", "Tiny_M0", "--repo", "nowhere"], "no file here defines Tiny_M0"),
         (["paddleclas", "Tiny_M0"], "paddleclas needs --repo"),
         (["timm", "FasterNet_T0"], "timm needs --python"),

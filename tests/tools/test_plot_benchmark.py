@@ -6,6 +6,7 @@ import runpy
 import pytest
 
 from ppcls_light import comparison
+from ppcls_light.errors import DataError
 from ppcls_light.models.published import TOP1
 
 COLUMNS = [*comparison.COLUMNS, "machine"]
@@ -56,6 +57,32 @@ def test_points_are_ours_beside_the_fastest_peer_against_the_published_top1(tool
         "EdgeNeXt BN-HS": [(9.0, TOP1["EdgeNeXt_X_Small_BN_HS"], "XS", None)],
     }
     assert tool["points"](rows, "8", "images/s") == {"PPLCNet": [(500.0, TOP1["PPLCNet_x0_5"], "x0.5", None)]}
+
+
+@pytest.mark.parametrize(
+    ("column", "text"),
+    [
+        ("batch", "x"),
+        ("threads", "0"),
+        ("median ms", ""),
+        ("images/s", "nan"),
+        ("median ms", "-1"),
+        ("images/s", "inf"),
+    ],
+)
+def test_a_row_with_a_wrong_number_is_named(tool, table, column, text):
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    rows[2][column] = text
+    lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
+    table.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=f"row 3: '{column}' is '{text}'"):
+        tool["read_rows"](table)
+
+
+def test_a_row_that_ends_early_is_named(tool, table):
+    table.write_text(table.read_text() + "PPLCNet_x1_0,folded\n")
+    with pytest.raises(DataError, match=f"row {len(ROWS) + 1}: .* is None"):
+        tool["read_rows"](table)
 
 
 def test_variants_are_short_and_different(tool):
