@@ -11,7 +11,11 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py")
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
-    "onnx": ["paddle2onnx>=2.0", "onnxruntime>=1.17"],
+    "onnx": [
+        "paddle2onnx>=2.0",
+        "onnxruntime>=1.17",
+        "ml_dtypes>=0.3",
+    ],  # the last for ONNX Runtime's quantizer
     "openvino": ["openvino>=2024.0"],
     "int8": ["nncf>=2.14"],
     "serving": ["fastapi>=0.100", "uvicorn>=0.29", "python-multipart>=0.0.7", "prometheus-client>=0.17"],

@@ -112,12 +112,13 @@ def export(config, graph_format=None, max_drop=None):
     model = build_model(config, weights)
     if config.Global.export_precision == "fp32":
         report = _export(model, config, folder, weights, onnx)
-        table = compare_ops(model, report.folder, config.Global.image_shape)
-        LOGGER.info(
-            "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
-            "into the convolutions before them:\n%s",
-            table.rstrip(),
-        )
+        if report.precision == "fp32":  # a network after quantization-aware training has no other graph
+            table = compare_ops(model, report.folder, config.Global.image_shape)
+            LOGGER.info(
+                "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
+                "into the convolutions before them:\n%s",
+                table.rstrip(),
+            )
         return report
     labelled = labelled_images(config)
     report, _ = export_calibrated(

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -31,6 +32,15 @@ def module(root, monkeypatch):
     yield __import__
     for name in ("parts", "sources"):
         sys.modules.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_found():
+    """Undo what Ray does to this process."""
+    found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in found.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
