@@ -1,6 +1,7 @@
 """OpenVINO; the only module that imports it."""
 
 import copy
+import functools
 
 import numpy as np
 import openvino as ov
@@ -21,6 +22,17 @@ def properties(options):
         "INFERENCE_NUM_THREADS": options.cpu_threads or physical_cores(),
         "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
     }
+
+
+@functools.cache
+def _core():
+    """Return the process' one Core.
+
+    The first network that a Core compiles sets up a stack for the thread's signals, and a Core that goes sets up the
+    one before again: of two Cores that go in the order in which they came, the second leaves freed memory there,
+    and the next signal ends the process (OpenVINO 2026.4).
+    """
+    return ov.Core()
 
 
 class OpenVinoEngine:
@@ -50,11 +62,10 @@ class OpenVinoEngine:
 
     def _compile(self, batch):
         try:
-            core = ov.Core()
-            model = core.read_model(self._file)
+            model = _core().read_model(self._file)
             if batch is not None:
                 model.reshape([batch, *list(model.inputs[0].partial_shape)[1:]])
-            return core.compile_model(model, "CPU", properties(self.options))
+            return _core().compile_model(model, "CPU", properties(self.options))
         except RuntimeError as error:
             version = ov.__version__.split("-")[0]
             raise load_error(self._file, f"OpenVINO {version}", error) from error

@@ -255,3 +255,19 @@ def test_a_graph_that_does_not_convert(exported, tmp_path):
     with pytest.raises(ExportError, match="cannot convert"):
         Predictor(folder, engine="onnxruntime")
     assert not list(folder.glob("*.onnx"))
+
+
+def test_a_signal_after_two_networks_came_and_went_is_only_a_signal(converted, root):
+    pytest.importorskip("openvino", reason="the extra openvino is not installed")
+    code = f"""
+import gc, os, signal
+from ppcls_light import Predictor
+predictors = [Predictor({str(converted)!r}, engine="openvino") for _ in range(2)]
+while predictors:
+    predictors.pop(0)
+    gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
