@@ -8,7 +8,6 @@ import contextlib
 import math
 import multiprocessing
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -282,10 +281,6 @@ def environment():
 def machine():
     """Return the processor and its cores, as one line."""
     from .cores import physical_cores
+    from .processor import processor_name
 
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = info.read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    return f"{cpu}, {physical_cores()} physical cores"
+    return f"{processor_name()}, {physical_cores()} physical cores"

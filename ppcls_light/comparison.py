@@ -39,10 +39,6 @@ class Entry(NamedTuple):
     options: Any
     peer: bool = False
 
-    @property
-    def engine(self):
-        return self.options.engine
-
 
 class Peer(NamedTuple):
     """A network of others, from `[NAME=]FILE` or `[NAME=]paddle.vision:NETWORK`.
@@ -169,13 +165,13 @@ def compare(model, entries, image_shape, arguments, refused):
     for entry in entries:
         options = entry.options
         settings = options.precision, options.batch_size, options.cpu_threads
-        name = (model, entry.network, entry.engine, *settings)
+        name = (model, entry.network, entry.options.engine, *settings)
         with benchmark.noting(refused, name):
             cases[name] = benchmark.Case(prepare, (_settled(entry, image_shape), image_shape))
             asked[name] = entry
     seen = benchmark.observe(cases, arguments.rounds, arguments.runs, arguments.seconds, refused)
     peers = {
-        f"{entry.network} in {entry.engine}": seen[name].medians
+        f"{entry.network} in {entry.options.engine}": seen[name].medians
         for name, entry in asked.items()
         if entry.peer and name in seen
     }
