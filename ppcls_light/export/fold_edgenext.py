@@ -13,6 +13,7 @@ from ..models.edgenext import (
     SDTAEncoder,
     fourier_features,
 )
+from .fold_norms import affine, array, set_weights
 
 # Up to this width a convolution that reads channels last is cheaper than a transpose before a plain one
 # (measured in Paddle Inference; in ONNX Runtime the two cost the same).
@@ -34,7 +35,7 @@ def fold_edgenext(model):
     for index, layers in enumerate(list(model.downsample_layers)):
         first, second = layers[0], layers[1]
         if isinstance(second, nn.Conv2D):
-            model.downsample_layers[index] = _normed_conv(first, _array(second.weight), second.bias)
+            model.downsample_layers[index] = _normed_conv(first, array(second.weight), second.bias)
         elif isinstance(second, nn.LayerNorm):
             identity = np.eye(second.weight.shape[0])[:, :, None, None]
             model.downsample_layers[index] = nn.Sequential(first, _normed_conv(second, identity))
@@ -43,8 +44,10 @@ def fold_edgenext(model):
             stage.add_sublayer(name, _FOLDED[type(encoder)](encoder))
     if not model.features_only:
         scale, shift = _affine(model.norm)
-        weight = _array(model.head.weight)
-        _set(model.head, weight * scale[:, None], _array(model.head.bias) + (weight * shift[:, None]).sum(0))
+        weight = array(model.head.weight)
+        set_weights(
+            model.head, weight * scale[:, None], array(model.head.bias) + (weight * shift[:, None]).sum(0)
+        )
         model.norm = _standardise(model.norm) or nn.Identity()
 
 
@@ -147,15 +150,15 @@ class FoldedAttention(nn.Layer):
         super().__init__()
         attention = encoder.xca
         self.dim, self.heads = attention.dim, attention.heads
-        weight, bias = _array(attention.qkv.weight), _array(attention.qkv.bias)
+        weight, bias = array(attention.qkv.weight), array(attention.qkv.bias)
         if isinstance(encoder.norm_xca, nn.LayerNorm):
             scale, shift = _affine(encoder.norm_xca)
             weight, bias = weight * scale[:, None], bias + shift @ weight
         layers = zip(np.split(weight, 3, axis=1), np.split(bias, 3))
         self.query, self.key, self.value = (_linear(*layer) for layer in layers)
         self.temperature = attention.temperature
-        gamma = _array(encoder.gamma_xca)
-        self.proj = _linear(_array(attention.proj.weight) * gamma, _array(attention.proj.bias) * gamma)
+        gamma = array(encoder.gamma_xca)
+        self.proj = _linear(array(attention.proj.weight) * gamma, array(attention.proj.bias) * gamma)
 
     def forward(self, x):
         heads, width = self.heads, self.dim // self.heads
@@ -184,8 +187,8 @@ class Positions(nn.Layer):
 
     def __init__(self, encoding):
         super().__init__()
-        self._weight = _array(encoding.token_projection.weight)[:, :, 0, 0]
-        self._bias = _array(encoding.token_projection.bias)
+        self._weight = array(encoding.token_projection.weight)[:, :, 0, 0]
+        self._bias = array(encoding.token_projection.bias)
 
     def forward(self, height, width):
         rows = self._weight[:, :FOURIER_DIM] @ fourier_features(height) + self._bias[:, None]
@@ -215,7 +218,7 @@ def _whole_convolutions(encoder):
             layers.append(_conv(mix[:, :, None, None], np.zeros(dim)))
         weight, bias = np.zeros((dim, 1, 3, 3)), np.zeros(dim)
         weight[:, 0, 1, 1] = 1
-        weight[group], bias[group] = _array(conv.weight), _array(conv.bias)
+        weight[group], bias[group] = array(conv.weight), array(conv.bias)
         layers.append((weight, bias))
     if encoder.bn_hs and isinstance(encoder.norm_xca, nn.BatchNorm2D):
         scale, shift = _affine(encoder.norm_xca)
@@ -227,7 +230,7 @@ def _whole_convolutions(encoder):
 def _normed_conv(norm, weight, bias=None):
     """Return the convolution after a norm, of the same stride and kernel size, with the norm in its weights."""
     scale, shift = (values[None, :, None, None] for values in _affine(norm))
-    bias = (weight * shift).sum((1, 2, 3)) + (0 if bias is None else _array(bias))
+    bias = (weight * shift).sum((1, 2, 3)) + (0 if bias is None else array(bias))
     standardise = _standardise(norm)
     if standardise is None:
         return _conv(weight * scale, bias, stride=list(weight.shape[2:]))
@@ -236,14 +239,14 @@ def _normed_conv(norm, weight, bias=None):
 
 def _bottleneck(encoder, channels_last):
     """Return an `Encoder`'s two linear layers as convolutions, norm and layer scale in them, and its activation."""
-    weight, bias = _array(encoder.pwconv1.weight).T, _array(encoder.pwconv1.bias)
+    weight, bias = array(encoder.pwconv1.weight).T, array(encoder.pwconv1.bias)
     scale, shift = _affine(encoder.norm)
     expand = (FromChannelsLast if channels_last else _conv)(
         (weight * scale)[:, :, None, None], bias + (weight * shift).sum(1)
     )
-    gamma = _array(encoder.gamma)
+    gamma = array(encoder.gamma)
     project = _conv(
-        (_array(encoder.pwconv2.weight) * gamma).T[:, :, None, None], _array(encoder.pwconv2.bias) * gamma
+        (array(encoder.pwconv2.weight) * gamma).T[:, :, None, None], array(encoder.pwconv2.bias) * gamma
     )
     return expand, encoder.act, project
 
@@ -255,11 +258,9 @@ def _affine(norm):
     """
     if isinstance(norm, nn.Identity):
         return np.ones(1), np.zeros(1)
-    scale, shift = _array(norm.weight), _array(norm.bias)
     if isinstance(norm, nn.LayerNorm):
-        return scale, shift
-    scale = scale / np.sqrt(_array(norm._variance) + norm._epsilon)
-    return scale, shift - scale * _array(norm._mean)
+        return array(norm.weight), array(norm.bias)
+    return affine(norm)
 
 
 def _standardise(norm):
@@ -272,19 +273,8 @@ def _standardise(norm):
 def _conv(weight, bias, stride=1, padding=0, groups=1):
     out, inner, *size = weight.shape
     conv = nn.Conv2D(inner * groups, out, size, stride=stride, padding=padding, groups=groups)
-    return _set(conv, weight, bias)
+    return set_weights(conv, weight, bias)
 
 
 def _linear(weight, bias):
-    return _set(nn.Linear(*weight.shape), weight, bias)
-
-
-def _set(layer, weight, bias):
-    layer.weight.set_value(weight.astype("float32"))
-    layer.bias.set_value(bias.astype("float32"))
-    return layer
-
-
-def _array(tensor):
-    # float64: folding must not cost accuracy
-    return tensor.numpy().astype("float64")
+    return set_weights(nn.Linear(*weight.shape), weight, bias)

@@ -6,7 +6,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ..models.micronet import ACT_MAX, ChannelShuffle, DYShiftMax, GroupConv, MicroBlock, MicroNet
-from .fold_norms import fold_batch_norms
+from .fold_norms import fold_batch_norms, set_weights
 
 
 def fold_micronet(model):
@@ -177,10 +177,10 @@ def _fold_factorized(factorized, rows):
     middle = rows // (row._out_channels // row._in_channels)
     options = {"stride": column._stride, "padding": column._padding, "groups": column._groups}
     folded_column = nn.Conv2D(column._in_channels, len(rows), column._kernel_size, **options)
-    _set(folded_column, column.weight.numpy()[middle], column.bias.numpy()[middle])
+    set_weights(folded_column, column.weight.numpy()[middle], column.bias.numpy()[middle])
     options = {"stride": row._stride, "padding": row._padding, "groups": len(rows)}
     folded_row = nn.Conv2D(len(rows), len(rows), row._kernel_size, **options)
-    _set(folded_row, row.weight.numpy()[rows], row.bias.numpy()[rows])
+    set_weights(folded_row, row.weight.numpy()[rows], row.bias.numpy()[rows])
     return [folded_column, folded_row]
 
 
@@ -194,11 +194,4 @@ def _dense(conv):
 
 
 def _pointwise(weight, bias):
-    conv = nn.Conv2D(weight.shape[1], weight.shape[0], 1)
-    _set(conv, weight[:, :, None, None], bias)
-    return conv
-
-
-def _set(conv, weight, bias):
-    conv.weight.set_value(weight)
-    conv.bias.set_value(bias)
+    return set_weights(nn.Conv2D(weight.shape[1], weight.shape[0], 1), weight[:, :, None, None], bias)

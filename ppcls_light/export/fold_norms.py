@@ -20,10 +20,10 @@ def fold_batch_norms(model):
     """
     for parent, layer, name, norm in _neighbours(model):
         if _is_pair(layer, norm):
-            scale, offset = _affine(norm)
-            bias = offset if layer.bias is None else _array(layer.bias) * scale + offset
+            scale, offset = affine(norm)
+            bias = offset if layer.bias is None else array(layer.bias) * scale + offset
             out_axis = 0 if isinstance(layer, nn.Conv2D) else 1
-            _set(layer, _array(layer.weight) * _along(scale, out_axis, layer.weight.ndim), bias)
+            set_weights(layer, array(layer.weight) * _along(scale, out_axis, layer.weight.ndim), bias)
             parent.add_sublayer(name, nn.Identity())
 
 
@@ -35,15 +35,15 @@ def fold_batch_norms_before(model):
     """
     for parent, norm, _, conv in _neighbours(model):
         if isinstance(parent, nn.Sequential) and _is_pair_before(norm, conv):
-            scale, offset = _affine(norm)
-            weight = _array(conv.weight)
+            scale, offset = affine(norm)
+            weight = array(conv.weight)
             out_channels, per_group = weight.shape[:2]
             group = np.arange(out_channels) // (out_channels // conv._groups)
             inputs = group[:, None] * per_group + np.arange(per_group)  # of each output channel
             bias = (weight.sum(axis=(2, 3)) * offset[inputs]).sum(axis=1)
             if conv.bias is not None:
-                bias = bias + _array(conv.bias)
-            _set(conv, weight * scale[inputs][:, :, None, None], bias)
+                bias = bias + array(conv.bias)
+            set_weights(conv, weight * scale[inputs][:, :, None, None], bias)
             before = next(key for key, layer in parent.named_children() if layer is norm)
             parent.add_sublayer(before, nn.Identity())
 
@@ -73,26 +73,28 @@ def _is_pair_before(norm, conv):
     return not zeros and conv._in_channels == norm._mean.shape[0]
 
 
-def _affine(norm):
+def affine(norm):
     """Return scale and offset that the batch norm is in eval mode."""
-    # float64: folding must not cost accuracy where a variance is tiny
-    scale = 1 / np.sqrt(_array(norm._variance) + norm._epsilon)
+    scale = 1 / np.sqrt(array(norm._variance) + norm._epsilon)
     if norm.weight is not None:
-        scale = scale * _array(norm.weight)
-    offset = -_array(norm._mean) * scale
-    return scale, offset if norm.bias is None else offset + _array(norm.bias)
+        scale = scale * array(norm.weight)
+    offset = -array(norm._mean) * scale
+    return scale, offset if norm.bias is None else offset + array(norm.bias)
 
 
 def _along(values, axis, dimensions):
     return values.reshape([-1 if i == axis else 1 for i in range(dimensions)])
 
 
-def _set(layer, weight, bias):
+def set_weights(layer, weight, bias):
+    """Give a layer `weight` and `bias`, arrays, which it may not have had, and return it."""
     if layer.bias is None:
         layer.bias = layer.create_parameter(list(bias.shape), is_bias=True)
     layer.weight.set_value(weight.astype("float32"))
     layer.bias.set_value(bias.astype("float32"))
+    return layer
 
 
-def _array(tensor):
+def array(tensor):
+    """Return a tensor as float64: folding must not cost accuracy, also where a variance is tiny."""
     return tensor.numpy().astype("float64")
