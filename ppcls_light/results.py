@@ -42,7 +42,6 @@ class Topk:
             file_names: N names.
         """
         self.check_class_num(probs.shape[1])
-        order = np.argsort(-probs, axis=1, kind="stable")[:, : self.topk]
         return [
             {
                 "class_ids": ids.tolist(),
@@ -50,8 +49,14 @@ class Topk:
                 "file_name": name,
                 "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
             }
-            for row, ids, name in zip(probs, order, file_names)
+            for row, ids, name in zip(probs, map(self._order, -probs), file_names)
         ]
+
+    def _order(self, falling):
+        last = min(self.topk, len(falling)) - 1
+        # Sorting all of 1000 takes three times as long; the double negation keeps NaN, which sorts last.
+        candidates = np.flatnonzero(~(falling > np.partition(falling, last)[last]))
+        return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
 
 
 def classify_batch(inputs, names, prepare, classify, topk):

@@ -23,6 +23,15 @@ def test_more_wanted_than_there_are():
     assert Topk(5)(np.array([[0.3, 0.7]]), ["x"])[0]["class_ids"] == [1, 0]
 
 
+def test_order_is_that_of_a_stable_sort():
+    generator = np.random.default_rng(0)
+    probs = generator.integers(0, 4, (50, 12)).astype("float32")  # many are equal
+    probs[generator.random(probs.shape) < 0.1] = np.nan
+    for k in (1, 5, 12):
+        wanted = np.argsort(-probs, axis=1, kind="stable")[:, :k]
+        assert [row["class_ids"] for row in Topk(k)(probs, [""] * 50)] == wanted.tolist()
+
+
 def test_names_by_id_and_wrong_ids():
     assert Topk(1, {1: "b", 0: "a"})(np.array([[0.3, 0.7]]), ["x"])[0]["label_names"] == ["b"]
     with pytest.raises(ConfigError, match=r"labels.txt: ids must be 0..1, each once"):

@@ -6,7 +6,8 @@
 Three times: "first row" from the start of the process to its first printed row, on one photo, in seconds;
 "images/s" between the first batch and the last row of the whole folder; "one image", from a file's name to its
 class in a process that is warm, in milliseconds. All cases take turns, and each figure is the median of the rounds
-and the best of them. The photos are read once before, so that the disk is not measured.
+and the best of them. The photos are read once before, so that the disk is not measured. `--long-side 500` takes copies
+of that size, which is that of ImageNet's photos: decoding weighs more the larger a photo is.
 
 PaddleClas is a checkout of yours, or an unpacked wheel: the folder that has deploy/ and ppcls/. Its package must be
 importable with what it needs. Paddle 3 refuses one call that its predictor makes; that line is left out, in a
@@ -28,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import benchmark, cli
 from ppcls_light.cores import physical_cores
 from ppcls_light.data import find_images
+from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
 from ppcls_light.tables import markdown_table
 
@@ -48,6 +50,7 @@ def parse_arguments():
     parser.add_argument(
         "--runs", type=benchmark.positive, default=30, help="single images a turn (default 30)"
     )
+    parser.add_argument("--long-side", type=benchmark.positive, help="pixels; default: photos as they are")
     parser.add_argument("--paddleclas", metavar="DIR", help="checkout of PaddleClas")
     parser.add_argument("--paddleclas-model", metavar="DIR", help="the same network as PaddleClas exports it")
     parser.add_argument("--csv", metavar="FILE", help="also write the rows there")
@@ -125,6 +128,20 @@ class PaddleClas:
         return lambda: predictor.predict([cv2.imread(image)[:, :, ::-1]])
 
 
+def resized(images, long_side, scratch):
+    """Write copies of `images` as JPEG with a longer side of `long_side` pixels; return their folder."""
+    import cv2
+
+    folder = Path(scratch) / "photos"
+    folder.mkdir()
+    for number, path in enumerate(images):
+        image = read_image(path, to_rgb=False)
+        scale = long_side / max(image.shape[:2])
+        size = [max(1, round(side * scale)) for side in image.shape[1::-1]]
+        cv2.imwrite(str(folder / f"{number:07d}.jpg"), cv2.resize(image, size, interpolation=cv2.INTER_CUBIC))
+    return str(folder)
+
+
 def patched_copy(checkout, scratch):
     """Copy of PaddleClas what predict_cls.py imports to `scratch`/paddleclas, without the call Paddle 3 refuses."""
     source, target = Path(checkout), Path(scratch) / "paddleclas"
@@ -179,9 +196,13 @@ def main():
     images = find_images(arguments.photos)
     if len(images) < 4 * arguments.batch:
         raise UserError(f"{arguments.photos}: {len(images)} images; give at least {4 * arguments.batch}")
-    for path in images:
-        Path(path).read_bytes()
     with tempfile.TemporaryDirectory() as scratch:
+        photos = arguments.photos
+        if arguments.long_side:
+            photos = resized(images, arguments.long_side, scratch)
+            images = find_images(photos)
+        for path in images:
+            Path(path).read_bytes()
         cases = {}
         for engine in arguments.engines:
             for workers in dict.fromkeys((0, physical_cores())):
@@ -194,7 +215,7 @@ def main():
                 cases[f"PaddleClas, {threads} threads"] = PaddleClas(
                     checkout, arguments.paddleclas_model, threads
                 )
-        first, rate = measure(cases, arguments.photos, arguments)
+        first, rate = measure(cases, photos, arguments)
         single = benchmark.measure(
             {name: benchmark.Case(case.single, (images[0],)) for name, case in cases.items()},
             arguments.rounds,
@@ -205,10 +226,12 @@ def main():
         figures = [(first[name], min, 2), (rate[name], max, 1), (single[name], min, 2)]
         cells = (f"{value:.{digits}f}" for values, best, digits in figures for value in summary(values, best))
         rows.append((name, *cells))
-    print(f"\n{benchmark.environment()}; {len(images)} images, batch {arguments.batch}\n")
+    size = f" of {arguments.long_side} pixels" if arguments.long_side else ""
+    print(f"\n{benchmark.environment()}; {len(images)} images{size}, batch {arguments.batch}\n")
     print(markdown_table(COLUMNS, rows), end="")
     if arguments.csv:
-        benchmark.write_rows(arguments, COLUMNS, rows, images=len(images), batch=arguments.batch)
+        settings = {"images": len(images), "batch": arguments.batch, "long side": arguments.long_side or ""}
+        benchmark.write_rows(arguments, COLUMNS, rows, **settings)
 
 
 def summary(values, best):

@@ -15,10 +15,12 @@ from .onnx_graph import check_options, graph_file
 def properties(options):
     """Return what is said to OpenVINO.
 
-    The precision must be said: on a processor that has bf16, OpenVINO takes that by itself.
+    The precision must be said: on a processor that has bf16, OpenVINO takes that by itself. Pinning must be off:
+    each process would take the first cores, so two processes of one thread would share one core.
     """
     return {
         "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
         "INFERENCE_NUM_THREADS": options.cpu_threads or physical_cores(),
         "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
     }

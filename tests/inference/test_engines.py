@@ -257,6 +257,14 @@ def test_a_graph_that_does_not_convert(exported, tmp_path):
     assert not list(folder.glob("*.onnx"))
 
 
+def test_openvino_leaves_the_choice_of_cores_to_the_system(converted):
+    needs("openvino")
+    engine = create_engine(read_bundle(converted), EngineOptions(engine="openvino", cpu_threads=1))
+    # Pinned, two processes of one thread each would share the first core.
+    assert engine._compiled[1].get_property("ENABLE_CPU_PINNING") is False
+    assert engine._compiled[1].get_property("INFERENCE_NUM_THREADS") == 1
+
+
 def test_a_signal_after_two_networks_came_and_went_is_only_a_signal(converted, root):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     code = f"""

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from ppcls_light import create_model
+from ppcls_light.data import find_images
+from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
 from ppcls_light.export import export_model
 
@@ -51,6 +53,14 @@ def test_paddleclas_without_the_call_that_paddle_refuses(tool, tmp_path):
     assert (checkout / "deploy/utils/predictor.py").read_text() == PREDICTOR
     with pytest.raises(UserError, match=r"no deploy/utils/predictor\.py"):
         tool["patched_copy"](str(tmp_path), tmp_path / "other")
+
+
+def test_photos_of_another_size_keep_their_shape(tool, tmp_path):
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(cv2.imencode(".png", np.full((30, 60, 3), (10, 200, 90), "uint8"))[1].tobytes())
+    (copy,) = find_images(tool["resized"]([str(photo)], 100, tmp_path))
+    assert read_image(copy).shape == (50, 100, 3)
+    np.testing.assert_allclose(read_image(copy).mean((0, 1)), (90, 200, 10), atol=3)
 
 
 @pytest.mark.slow
