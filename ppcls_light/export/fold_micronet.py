@@ -14,9 +14,12 @@ def fold_micronet(model):
 
     A 1x1 convolution in groups becomes a dense one, which takes its input and gives its output in any order
     of channels, so it absorbs the shuffles on both sides; of 8 to 12 groups it is faster, too, because
-    engines have no good kernel for groups of a few channels. Blocks pass the published order on to each other.
+    engines have no good kernel for groups of a few channels. An expanding one with ReLU6 (MicroNet_M3)
+    keeps its groups: their order suits the layers after it, and OpenVINO and ONNX Runtime take a tenth less
+    time. Blocks pass the published order on to each other.
 
-    Inside a block the channels that a depthwise convolution works on are in the order of `rotation_order`.
+    Inside a block the channels that a depthwise convolution works on are in the order of `rotation_order`, after
+    kept groups in that of `group_order`.
     """
     for network in model.sublayers(include_self=True):
         if isinstance(network, MicroNet):
@@ -43,7 +46,11 @@ def _fold_layers(layers):
     stages = _stages(layers)
     order = None  # order[i] is the channel of the published network that channel i is here; None: i itself
     for i, (conv, act, shuffle) in enumerate(stages):
-        if isinstance(conv, GroupConv):
+        if isinstance(conv, GroupConv) and i == 0 and isinstance(act, nn.ReLU6):
+            rows = group_order(conv.conv[0])
+            yield _with_outputs(conv.conv[0], rows)
+            order = np.argsort(shuffle)[rows]
+        elif isinstance(conv, GroupConv):
             weight, bias = _dense(conv.conv[0])
             if order is not None:
                 weight = weight[:, order]
@@ -104,6 +111,16 @@ def rotation_order(shift):
     return np.array(cycles).T.ravel()
 
 
+def group_order(conv):
+    """Return the outputs of a 1x1 convolution in groups, group by group, each turned one place more than the last.
+
+    The shuffle behind it makes rows of what here are columns, so that the Dynamic Shift-Max of such a row's channels
+    goes one group on and one place on. In this order it goes one group on, but from the last group to the first.
+    """
+    places = np.arange(conv._out_channels // conv._groups)
+    return np.concatenate([group * len(places) + np.roll(places, -group) for group in range(conv._groups)])
+
+
 class ShiftMax(nn.Layer):
     """The activation of a `DYShiftMax` on x and its shifted x, both (N, C, H, W), in the order `rows`.
 
@@ -150,16 +167,21 @@ class ConvShiftMax(nn.Layer):
 
 
 class RotatedShiftMax(nn.Layer):
-    """A `DYShiftMax` on channels in `rotation_order`: the shifted operand is the input rotated by `places`."""
+    """A `DYShiftMax` whose shifted operand is the input cut in two or three parts, the last of which come first.
+
+    Two in `rotation_order`; in `group_order` the first group may be cut in two.
+    """
 
     def __init__(self, dy, rows):
         super().__init__()
-        self.places = int(np.argsort(rows)[dy.shift.numpy()[rows[0]]])
+        shifted = np.argsort(rows)[dy.shift.numpy()[rows]]  # shifted[i] is the place of what i is fused with
+        ends = np.flatnonzero(np.diff(shifted) != 1) + 1
+        self.parts = [len(part) for part in np.split(shifted, ends)][::-1]
         self.act = ShiftMax(dy, rows)
 
     def forward(self, x):
-        first, rest = paddle.split(x, [self.places, x.shape[1] - self.places], axis=1)
-        return self.act(x, paddle.concat([rest, first], axis=1))
+        parts = paddle.split(x, self.parts, axis=1)
+        return self.act(x, paddle.concat(parts[::-1], axis=1))
 
 
 def _fold_stem(stem):
@@ -175,13 +197,17 @@ def _fold_factorized(factorized, rows):
     """
     column, _, row, _ = factorized.conv
     middle = rows // (row._out_channels // row._in_channels)
-    options = {"stride": column._stride, "padding": column._padding, "groups": column._groups}
-    folded_column = nn.Conv2D(column._in_channels, len(rows), column._kernel_size, **options)
-    set_weights(folded_column, column.weight.numpy()[middle], column.bias.numpy()[middle])
     options = {"stride": row._stride, "padding": row._padding, "groups": len(rows)}
     folded_row = nn.Conv2D(len(rows), len(rows), row._kernel_size, **options)
     set_weights(folded_row, row.weight.numpy()[rows], row.bias.numpy()[rows])
-    return [folded_column, folded_row]
+    return [_with_outputs(column, middle), folded_row]
+
+
+def _with_outputs(conv, rows):
+    """Return a convolution like `conv` with the outputs `rows` of it, each group's beside each other."""
+    options = {"stride": conv._stride, "padding": conv._padding, "groups": conv._groups}
+    picked = nn.Conv2D(conv._in_channels, len(rows), conv._kernel_size, **options)
+    return set_weights(picked, conv.weight.numpy()[rows], conv.bias.numpy()[rows])
 
 
 def _dense(conv):

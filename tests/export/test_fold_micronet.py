@@ -6,7 +6,7 @@ import pytest
 from paddle import nn
 
 from ppcls_light.export.fold import fold
-from ppcls_light.export.fold_micronet import FoldedBlock, rotation_order
+from ppcls_light.export.fold_micronet import FoldedBlock, group_order, rotation_order
 from ppcls_light.models import create_model
 from ppcls_light.models.micronet import LAYOUTS, ChannelShuffle, DYShiftMax
 
@@ -65,3 +65,16 @@ def test_rotation_order(groups, channels):
     assert sorted(order) == list(range(count))
     places = np.argsort(order)[shift[order]] - np.arange(count)
     assert len(set(places % count)) == 1
+
+
+@pytest.mark.parametrize(("groups", "channels"), [(4, 16), (6, 24), (10, 48), (12, 12), (5, 3)])
+def test_group_order_makes_the_shift_three_slices(groups, channels):
+    """The shift goes one group and one channel on, as it does after MicroNet's shuffle of a convolution in groups."""
+    count = groups * channels
+    places = np.arange(count).reshape(groups, channels)
+    fused_with = np.roll(places, (-1, -1), axis=(0, 1)).ravel()
+    order = group_order(nn.Conv2D(groups, count, 1, groups=groups))
+    assert sorted(order) == list(range(count))
+    cut = groups % channels
+    wanted = [*range(channels, count), *range(cut, channels), *range(cut)]
+    np.testing.assert_array_equal(np.argsort(order)[fused_with[order]], wanted)
