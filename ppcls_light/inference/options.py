@@ -24,7 +24,8 @@ class EngineOptions:
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
         ir_optim: Paddle's graph optimisation.
         profile: Paddle's own operator profile, printed at the end of the process.
-        batch_size: the batch that the engine is prepared for; the largest one for TensorRT.
+        batch_size: the batch that the engine is prepared for, None for none in particular; the largest one for
+            TensorRT.
 
     Raises:
         ConfigError: an engine or a precision that there is not, or more threads than OpenMP can start.
@@ -40,7 +41,7 @@ class EngineOptions:
     use_tensorrt: bool = False
     ir_optim: bool = True
     profile: bool = False
-    batch_size: int = 1
+    batch_size: Optional[int] = 1
 
     def __post_init__(self):
         for key, names in (("engine", EngineName), ("precision", Precision)):
