@@ -1,6 +1,8 @@
 """Networks in engines, ours and others', timed side by side; the rows of tools/benchmark.py."""
 
+import csv
 import importlib.metadata
+import math
 import os
 import statistics
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import benchmark
-from .errors import ConfigError
+from .errors import ConfigError, DataError
 
 TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
 COLUMNS = (
@@ -19,6 +21,19 @@ COLUMNS = (
 )
 # For a table that people read; "runs as" has the engine and the precision, "ratios" the peer.
 SHOWN = tuple(column for column in COLUMNS if column not in ("engine", "precision", "peer"))
+
+OURS = ("folded", "as exported")  # networks of this project, as users run them
+
+# What `read_rows` looks at: what it must be.
+_NUMBERS = {
+    "batch": int,
+    "threads": int,
+    "median ms": float,
+    "images/s": float,
+    "fastest round": float,
+    "slowest round": float,
+}
+_TEXTS = ("model", "network", "engine", "precision", "runs as", "peer", "ratios", "machine")
 
 # What runs a peer, by the kind of its file.
 _ENGINES = {".onnx": ("onnxruntime", "openvino"), ".json": ("paddle",), ".pdmodel": ("paddle",)}
@@ -232,6 +247,48 @@ def compared(medians, peers):
     best = min(peers, key=lambda name: statistics.median(peers[name]))
     ratios = {name: ratio(medians, peer) for name, peer in peers.items()}
     return best, ratios[best], "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())
+
+
+def read_rows(paths):
+    """Return the rows of CSV files of tools/benchmark.py, as dicts of text. Raises DataError."""
+    rows = []
+    for path in paths:
+        rows += _rows_of(path)
+    return rows
+
+
+def _rows_of(path):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a CSV file") from None
+    needed = {*_NUMBERS, *_TEXTS}
+    if not rows or not set(rows[0]) >= needed:
+        raise DataError(f"{path} is no CSV of tools/benchmark.py; make one with its --csv")
+    for number, row in enumerate(rows, 1):
+        wrong = next((column for column in sorted(needed) if not _fits(column, row[column])), None)
+        if wrong:
+            raise DataError(
+                f"{path}: row {number}: '{wrong}' is {row[wrong]!r}; make the file anew, or take it out"
+            )
+    return rows
+
+
+def _fits(column, text):
+    if text is None:  # the row ends before it
+        return False
+    try:
+        if column == "ratios":
+            return all(0 < ratio < math.inf for ratio in read_ratios(text).values())
+        return column not in _NUMBERS or 0 < _NUMBERS[column](text) < math.inf
+    except ValueError:
+        return False
+
+
+def read_ratios(text):
+    """Return {peer: how many times as fast} of the column "ratios"."""
+    return {name: float(value) for name, value in (one.rsplit(" ", 1) for one in text.split("; ") if one)}
 
 
 def environment_stamp():

@@ -7,14 +7,13 @@ hollow ones the fastest peer of each model.
 """
 
 import argparse
-import csv
-import math
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
+from ppcls_light.comparison import OURS, read_rows
 from ppcls_light.errors import DataError
 from ppcls_light.figures import check_matplotlib, new_figure, save_figure
 
@@ -22,58 +21,18 @@ PANELS = (
     ("latency", "median ms", "ms a batch of {}", min),
     ("throughput", "images/s", "images/s, batch {}", max),
 )
-NEEDED = {
-    "model",
-    "network",
-    "engine",
-    "precision",
-    "batch",
-    "threads",
-    "peer",
-    "median ms",
-    "images/s",
-    "machine",
-}
-NUMBERS = {"batch": int, "threads": int, "median ms": float, "images/s": float}
 
 
 def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("csv", metavar="CSV")
+    parser.add_argument("csv", metavar="CSV", nargs="+", help="one or several")
     parser.add_argument("--engine", default="auto", help="of this project's networks (default auto)")
     parser.add_argument("--precision", default="fp32", help="of the same (default fp32)")
     parser.add_argument("--threads", default="1", help="default 1")
     parser.add_argument("--out", metavar="FILE", default="speed", help="written as FILE.png and FILE.svg")
     return parser.parse_args()
-
-
-def read_rows(path):
-    """Return the rows of the CSV as dicts of text. Raises DataError."""
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a CSV file") from None
-    if not rows or not set(rows[0]) >= NEEDED:
-        raise DataError(f"{path} is no CSV of tools/benchmark.py; make one with its --csv")
-    for number, row in enumerate(rows, 1):
-        wrong = next((column for column in sorted(NEEDED) if not _fits(column, row[column])), None)
-        if wrong:
-            raise DataError(
-                f"{path}: row {number}: '{wrong}' is {row[wrong]!r}; make the file anew, or take it out"
-            )
-    return rows
-
-
-def _fits(column, text):
-    if text is None:  # the row ends before it
-        return False
-    try:
-        return column not in NUMBERS or 0 < NUMBERS[column](text) < math.inf
-    except ValueError:
-        return False
 
 
 def family(model):
@@ -118,7 +77,7 @@ def chosen(rows, engine, precision, threads):
     """
     kept = []
     for row in rows:
-        ours = row["network"] in ("folded", "as exported")
+        ours = row["network"] in OURS
         if row["threads"] == threads and (
             not ours or (row["engine"], row["precision"]) == (engine, precision)
         ):

@@ -1,14 +1,17 @@
 """Time of each operator of an exported folder in Paddle Inference on CPU, by Paddle's own profile.
 
-    python tools/trace_ops.py inference --batch 1 --threads 1
+    python tools/trace_ops.py inference --batch 1 --threads 1 --limit
 
 A row is an operator: calls a run, milliseconds a run on average, and the fastest single call, which other load
-on the machine does not reach.
+on the machine does not reach. Under the table stands what a run would take if every call were its operator's fastest.
+`--limit` adds what a run takes without the profile, and its arithmetic a second (two operations a multiply-add) beside
+that of one large convolution in the same engine: the processor's limit.
 """
 
 import argparse
 import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,7 +20,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import benchmark, cli
+from ppcls_light.errors import ConfigError
 from ppcls_light.tables import markdown_table
+
+CHANNELS, SIDE = 512, 28  # of the convolution that shows the limit: large enough for its arithmetic to decide
 
 # event, calls, total ms, fastest ms; events within an operator are indented, constants are other threads'
 _EVENT = re.compile(r"^thread0::(\S+)\s+(\d+)\s+(\S+)\s+(\S+)\s", re.MULTILINE)
@@ -32,8 +38,13 @@ def parse_arguments():
     parser.add_argument("--threads", type=benchmark.positive, default=1)
     parser.add_argument("--runs", type=benchmark.positive, default=100)
     parser.add_argument("--no-onednn", action="store_true")
+    parser.add_argument("--limit", action="store_true", help="measure what the processor can do, too")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)  # the process that is profiled
     return parser.parse_args()
+
+
+def image_shape(bundle):
+    return bundle.image_shape or [3, 224, 224]
 
 
 def run(arguments):
@@ -46,9 +57,48 @@ def run(arguments):
     bundle = read_bundle(arguments.folder)
     options = EngineOptions(cpu_threads=arguments.threads, onednn=not arguments.no_onednn, profile=True)
     engine = create_engine(bundle, options)
-    images = np.zeros((arguments.batch, *(bundle.image_shape or (3, 224, 224))), "float32")
+    images = np.zeros((arguments.batch, *image_shape(bundle)), "float32")
     for _ in range(arguments.runs):
         engine.run(images)
+
+
+def limit(arguments):
+    """Return the lines of `--limit`; the network and the convolution take turns."""
+    from paddle import nn
+
+    from ppcls_light import create_model
+    from ppcls_light.export import read_bundle
+    from ppcls_light.export.static import save_static
+    from ppcls_light.models.profile import profile
+
+    bundle = read_bundle(arguments.folder)
+    try:
+        network = create_model(bundle.model_name, class_num=bundle.class_num or 1000)
+    except ConfigError as error:
+        raise ConfigError(f"--limit counts the network's multiply-adds, and cannot: {error}") from None
+    shape = image_shape(bundle)
+    convolution = nn.Sequential(nn.Conv2D(CHANNELS, CHANNELS, 1), nn.AdaptiveAvgPool2D(1), nn.Flatten())
+    with tempfile.TemporaryDirectory() as scratch:
+        save_static(convolution, scratch, [CHANNELS, SIDE, SIDE])
+        options = {"cpu_threads": arguments.threads, "onednn": not arguments.no_onednn}
+        cases = {
+            "the network": (bundle.folder, shape, profile(network, shape).multiply_adds),
+            "one 1x1 convolution": (scratch, [CHANNELS, SIDE, SIDE], CHANNELS**2 * SIDE**2),
+        }
+        medians = benchmark.measure(
+            {
+                name: benchmark.Case(benchmark.inference, (folder, (arguments.batch, *shape), options))
+                for name, (folder, shape, _) in cases.items()
+            },
+            rounds=5,
+            runs=20,
+        )
+    lines = [f"{benchmark.environment()}; batch {arguments.batch}, {arguments.threads} threads"]
+    for name, (_, _, multiply_adds) in cases.items():
+        median = statistics.median(medians[name])
+        gflops = 2 * multiply_adds * arguments.batch / median / 1e6
+        lines.append(f"{name}: {median:.2f} ms, {gflops:.0f} GFLOPS")
+    return lines
 
 
 def main():
@@ -78,6 +128,10 @@ def main():
         ),
         end="",
     )
+    fastest = sum(calls * float(least) for _, calls, _, least in rows[:-1])
+    print(f"\n{fastest:.2f} ms a run if every call took its operator's fastest")
+    if arguments.limit:
+        print("\n".join(limit(arguments)))
     return None
 
 

@@ -8,13 +8,14 @@ from typing import NamedTuple, Optional
 
 from ..cores import physical_cores
 from ..data import iter_images
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..signals import StopSignals
 from .deploy import predictor_from_config
 from .progress import Progress
 from .rows import RowFile, check_output
 
 MANY = 1000  # images from which on starting processes is soon made up for
+SAME_SCORE = 0.05  # engines, threads and precisions differ by less
 MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 MB
 
 
@@ -70,6 +71,7 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         file = ends.enter_context(RowFile(run.output, predictor.topk, resume)) if run.output else None
         if file is not None:
             file.skip_done(images)
+            _require_same_answer(predictor, file)
         before, failed = (file.done, file.failed) if file is not None else (0, 0)
         head = list(itertools.islice(images, MANY))
         workers = _workers(run, many=len(head) == MANY)
@@ -91,6 +93,24 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
             file.finish()
     partial = file.partial if file is not None and os.path.exists(file.partial) else None
     return Outcome(before + new, failed, new, time.perf_counter() - began, stop.signal, partial)
+
+
+def _require_same_answer(predictor, file):
+    """Raise DataError when the last row of `file` is not what `predictor` says of its image now."""
+    if file.last is None:
+        return
+    name, before = file.last
+    (row,) = predictor.predict([name])
+    if "error" in row:  # the image is gone since
+        return
+    now = dict(zip(row["class_ids"], row["scores"]))
+    if len(now) != len(before) or any(
+        abs(now.get(index, 0) - before[index]) > SAME_SCORE for index in before
+    ):
+        raise DataError(
+            f"{file.path}: another model or other settings wrote the rows that are there: of {name} they say "
+            f"{before}, this one says {now}; take the same ones to go on, or name another output"
+        )
 
 
 def _workers(run, many):

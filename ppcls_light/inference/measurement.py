@@ -1,6 +1,7 @@
 """Engines measured side by side on random images: each in a process of its own, and they take turns."""
 
 import contextlib
+import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import List, Optional
@@ -14,7 +15,9 @@ from .onnx_graph import with_onnx_file
 from .options import EngineOptions
 from .trial import Trial, TrialError
 
-_ROUNDS, _ROUND_SECONDS = 6, 0.17
+# Until so many rounds those go on that take up to so many times as long as the fastest: the nearer, the longer.
+_RACE = ((2, math.inf), (6, 1.5), (12, 1.15))
+_ROUND_SECONDS = 0.17
 # OpenMP's threads spin for 0.2 s after their last work and would take a core from the engine that is next.
 _SETTLE_SECONDS = 0.2
 
@@ -139,13 +142,23 @@ def _compare(result, right):
 
 
 def _take_turns(runners):
-    for _ in range(_ROUNDS):
-        for result, trial in runners:
-            if result.left_out:
-                continue
+    for number in range(_RACE[-1][0]):
+        racing = [(result, trial) for result, trial in runners if _races(result, runners, number)]
+        if number and len(racing) < 2:
+            break
+        for result, trial in racing:
             if result.options.cpu_threads > 1:
                 time.sleep(_SETTLE_SECONDS)
             try:
                 result.milliseconds.append(trial.milliseconds(_ROUND_SECONDS))
             except TrialError as problem:
                 result.left_out = str(problem)
+
+
+def _races(result, runners, number):
+    """Return whether `result` is measured in round `number`; only candidates of one precision race each other."""
+    if result.left_out or number == 0:
+        return not result.left_out
+    rivals = (other for other, _ in runners if other.options.precision == result.options.precision)
+    least = min(other.best for other in rivals if not other.left_out)
+    return result.best <= least * next(limit for end, limit in _RACE if number < end)

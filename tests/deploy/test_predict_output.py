@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ppcls_light.inference import Predictor
+from ppcls_light.inference.rows import RowFile
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "python" / "predict_cls.py"
 IMAGES = 1200  # their rows fill a pipe that nobody reads, so that a run stands still half-way
@@ -160,6 +161,24 @@ def test_failed_files_are_rows_and_count_again(model, images, tmp_path):
     more = predict_cls(model, images, tmp_path, "--output", "out/rows.csv", "--resume")
     assert [line.split(":")[0] for line in more.stdout.splitlines()] == ["d.jpg"]
     assert (tmp_path / "out" / "rows.csv").read_text().splitlines()[:5] == table
+
+
+@pytest.mark.parametrize("output", ["rows.jsonl", "rows.csv"])
+def test_rows_of_another_model_are_not_gone_on_from(model, images, tmp_path, output):
+    done = predict_cls(model, images, tmp_path, "--output", output, "--quiet")
+    assert done.returncode == 0, done.stderr
+    with RowFile(str(tmp_path / output), 2, resume=True) as rows:
+        rows.skip_done(iter([str(images / name) for name in ("a.jpg", "b.JPG", "sub/c.bmp")]))
+        name, scores = rows.last
+    assert (os.path.basename(name), len(scores)) == ("c.bmp", 2)
+    before, _, after = (tmp_path / output).read_text().rpartition(str(max(scores.values())))
+    (tmp_path / output).write_text(changed := f"{before}0.01{after}")
+    again = predict_cls(model, images, tmp_path, "--output", output, "--resume")
+    (line,) = again.stderr.splitlines()
+    assert (again.returncode, again.stdout) == (2, "")
+    assert f"{output}: another model or other settings wrote the rows" in line
+    assert (tmp_path / output).read_text() == changed
+    assert not (tmp_path / f"{output}.partial").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,14 @@ from ppcls_light.inference.options import EngineOptions
 from ppcls_light.inference.trial import Trial, TrialError
 
 SHAPE = (1, 3, 32, 32)
+RACE = measurement._RACE
 CHOICE = {"engine": "paddle", "onednn": True, "precision": "fp32"}
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Measure for a moment; that is as good for these tests."""
-    monkeypatch.setattr(measurement, "_ROUNDS", 1)
+    monkeypatch.setattr(measurement, "_RACE", ((1, 1.0),))
     monkeypatch.setattr(measurement, "_ROUND_SECONDS", 0.01)
     monkeypatch.setattr(measurement, "_SETTLE_SECONDS", 0)
 
@@ -56,6 +57,34 @@ def test_the_fastest_that_is_not_left_out_is_chosen():
     slow, fast, wrong = result(9.0), result(7.0, onednn=False), result(1.0, "broken", engine="openvino")
     assert choose([slow, fast, wrong]) is fast
     assert choose([wrong]) is None
+
+
+class Paced:
+    """A trial that says how long a batch took, each time a little less."""
+
+    def __init__(self, milliseconds):
+        self.left = [milliseconds + 0.001 * (50 - turn) for turn in range(50)]
+
+    def milliseconds(self, _):
+        return self.left.pop(0)
+
+
+def test_the_near_ones_race_longer(monkeypatch):
+    monkeypatch.setattr(measurement, "_RACE", RACE)
+    paces = {"openvino": (10.0, 12), "onnxruntime": (11.0, 12), "paddle": (14.0, 6)}
+    runners = [
+        (Result(EngineOptions(engine=engine, cpu_threads=1)), Paced(pace))
+        for engine, (pace, _) in paces.items()
+    ]
+    slow = Result(EngineOptions(onednn=False, cpu_threads=1))
+    quick = Result(EngineOptions(precision="bf16", cpu_threads=1))
+    gone = Result(EngineOptions(cpu_threads=1), left_out="it is not here")
+    measurement._take_turns([*runners, (slow, Paced(30.0)), (quick, Paced(1.0)), (gone, None)])
+    assert {result.options.engine: len(result.milliseconds) for result, _ in runners} == {
+        engine: rounds for engine, (_, rounds) in paces.items()
+    }
+    assert (len(slow.milliseconds), len(gone.milliseconds)) == (2, 0)
+    assert len(quick.milliseconds) == 12  # of another precision, which may yet be refused
 
 
 def test_a_precision_is_asked_about():
@@ -176,7 +205,7 @@ def as_ordinary_user(code, *arguments):
 def test_a_folder_that_cannot_be_written(folder):
     code = (
         "import sys; from ppcls_light.inference import Predictor, measurement\n"
-        "measurement._ROUNDS = 1\n"
+        "measurement._RACE = ((1, 1.0),)\n"
         "print(Predictor(sys.argv[1], engine='auto', cpu_threads=1).engine_options.engine)\n"
     )
     folder.chmod(0o555)
