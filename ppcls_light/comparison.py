@@ -122,7 +122,8 @@ def _save_vision(name, folder, image_shape):
 def peer_entries(peer, bundle, batch, threads):
     """Return an `Entry` for each installed engine that reads the peer's `bundle`, in fp32.
 
-    Two for OpenVINO, which takes up to twice as long for a batch that it is not told, as it is told ours.
+    Two for OpenVINO: one is told the batch, as it is for our networks. The other is not, as when a file is used as it
+    is; MicroNet then takes up to twice as long.
     """
     from .inference.engines import missing_library
     from .inference.options import EngineOptions

@@ -53,6 +53,7 @@ class Topk:
         ]
 
     def _order(self, falling):
+        """Return the ids of one image's best classes; `falling` (K,) are its probabilities, negated."""
         last = min(self.topk, len(falling)) - 1
         # Sorting all of 1000 takes three times as long; the double negation keeps NaN, which sorts last.
         candidates = np.flatnonzero(~(falling > np.partition(falling, last)[last]))

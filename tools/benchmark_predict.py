@@ -202,7 +202,9 @@ def main():
             photos = resized(images, arguments.long_side, scratch)
             images = find_images(photos)
         for path in images:
-            Path(path).read_bytes()
+            read_image(
+                path
+            )  # into the system's cache, and a damaged one is named before anything is measured
         cases = {}
         for engine in arguments.engines:
             for workers in dict.fromkeys((0, physical_cores())):

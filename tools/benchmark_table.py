@@ -5,7 +5,7 @@
 
 A cell is the milliseconds of a batch in --engine, with what "auto" chose, and how many times as fast that is as the
 fastest of --against: the median over the rounds of the quotient within a round. Under the table stands how far the
-rounds of one cell lay apart.
+rounds of one cell lay apart. Of several files the last one holds.
 """
 
 import argparse
@@ -36,29 +36,33 @@ def parse_arguments():
 
 def table(rows, engine, precision, against=None):
     """Return the Markdown table, and a line below. Raises DataError when nothing was measured so."""
-    cells, settings, spreads = {}, set(), []
+    peers = sorted({peer for row in rows for peer in read_ratios(row["ratios"])})
+    unknown = [peer for peer in against or () if peer not in peers]
+    if unknown:
+        raise DataError(f"--against: no peer '{unknown[0]}'; there are: {', '.join(peers)}")
+    cells, spreads = {}, {}
     for row in rows:
         ratios = read_ratios(row["ratios"])
         known = [ratios[peer] for peer in against or ratios if peer in ratios]
         if row["network"] in OURS and (row["engine"], row["precision"]) == (engine, precision) and known:
             setting = int(row["batch"]), int(row["threads"])
-            settings.add(setting)
-            spreads.append(float(row["slowest round"]) / float(row["fastest round"]))
             chosen = f" {row['runs as'].removeprefix('auto: ').partition(' ')[0]}" if engine == "auto" else ""
             median = float(row["median ms"])
             milliseconds = f"{median:.0f}" if median >= 100 else f"{median:.3g}"
             cells.setdefault(row["model"], {})[setting] = f"{milliseconds}{chosen}, {min(known):.2f}x"
+            spreads[row["model"], setting] = float(row["slowest round"]) / float(row["fastest round"])
     if not cells:
-        peers = sorted({peer for row in rows for peer in read_ratios(row["ratios"])})
+        there = sorted({f"{row['engine']} {row['precision']}" for row in rows if row["ratios"]})
         raise DataError(
-            f"no row of engine {engine}, precision {precision} beside such a peer; peers are: {', '.join(peers)}"
+            f"no row of engine {engine}, precision {precision} that was compared with a peer; there are: "
+            f"{', '.join(there) or 'none, so give --peer to tools/benchmark.py'}"
         )
-    columns = [f"batch {batch}, {count} thread{'s' * (count > 1)}" for batch, count in sorted(settings)]
-    lines = [[model, *(of.get(setting, "") for setting in sorted(settings))] for model, of in cells.items()]
-    spread = (
-        f"slowest round / fastest: {statistics.median(spreads):.2f} in the median, {max(spreads):.2f} at most"
-    )
-    return f"{markdown_table(['model', *columns], lines)}\n{spread}\n"
+    settings = sorted({setting for of in cells.values() for setting in of})
+    columns = [f"batch {batch}, {count} thread{'s' * (count > 1)}" for batch, count in settings]
+    lines = [[model, *(of.get(setting, "") for setting in settings)] for model, of in cells.items()]
+    apart = spreads.values()
+    spread = f"{statistics.median(apart):.2f} in the median, {max(apart):.2f} at most"
+    return f"{markdown_table(['model', *columns], lines)}\nslowest round / fastest: {spread}\n"
 
 
 def main():

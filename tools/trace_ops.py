@@ -64,6 +64,7 @@ def run(arguments):
 
 def limit(arguments):
     """Return the lines of `--limit`; the network and the convolution take turns."""
+    import paddle
     from paddle import nn
 
     from ppcls_light import create_model
@@ -72,10 +73,12 @@ def limit(arguments):
     from ppcls_light.models.profile import profile
 
     bundle = read_bundle(arguments.folder)
-    try:
-        network = create_model(bundle.model_name, class_num=bundle.class_num or 1000)
-    except ConfigError as error:
-        raise ConfigError(f"--limit counts the network's multiply-adds, and cannot: {error}") from None
+    if not bundle.model_name:
+        raise ConfigError(
+            f"{bundle.folder}: no inference.yml that names the network, whose multiply-adds --limit counts; leave "
+            "--limit out"
+        )
+    network = create_model(bundle.model_name, class_num=bundle.class_num or 1000)
     shape = image_shape(bundle)
     convolution = nn.Sequential(nn.Conv2D(CHANNELS, CHANNELS, 1), nn.AdaptiveAvgPool2D(1), nn.Flatten())
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +96,9 @@ def limit(arguments):
             rounds=5,
             runs=20,
         )
-    lines = [f"{benchmark.environment()}; batch {arguments.batch}, {arguments.threads} threads"]
+    onednn = "off" if arguments.no_onednn else "on"
+    settings = f"batch {arguments.batch}, threads {arguments.threads}, oneDNN {onednn}"
+    lines = [f"{benchmark.machine()}, Paddle {paddle.__version__}; {settings}"]
     for name, (_, _, multiply_adds) in cases.items():
         median = statistics.median(medians[name])
         gflops = 2 * multiply_adds * arguments.batch / median / 1e6
@@ -105,6 +110,7 @@ def main():
     arguments = parse_arguments()
     if arguments.run:
         return run(arguments)
+    limits = limit(arguments) if arguments.limit else []
     command = [sys.executable, str(Path(__file__).resolve()), os.path.abspath(arguments.folder), "--run"]
     for name in ("batch", "threads", "runs"):
         command += [f"--{name}", str(getattr(arguments, name))]
@@ -129,9 +135,7 @@ def main():
         end="",
     )
     fastest = sum(calls * float(least) for _, calls, _, least in rows[:-1])
-    print(f"\n{fastest:.2f} ms a run if every call took its operator's fastest")
-    if arguments.limit:
-        print("\n".join(limit(arguments)))
+    print("", f"{fastest:.2f} ms a run if every call took its operator's fastest", *limits, sep="\n")
     return None
 
 

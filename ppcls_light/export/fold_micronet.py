@@ -114,8 +114,8 @@ def rotation_order(shift):
 def group_order(conv):
     """Return the outputs of a 1x1 convolution in groups, group by group, each turned one place more than the last.
 
-    The shuffle behind it makes rows of what here are columns, so that the Dynamic Shift-Max of such a row's channels
-    goes one group on and one place on. In this order it goes one group on, but from the last group to the first.
+    The shift of the Dynamic Shift-Max behind the shuffle is here one group and one place on. In this order it keeps
+    the place; only from the last group back to the first do the places turn, by the number of groups.
     """
     places = np.arange(conv._out_channels // conv._groups)
     return np.concatenate([group * len(places) + np.roll(places, -group) for group in range(conv._groups)])
@@ -167,7 +167,7 @@ class ConvShiftMax(nn.Layer):
 
 
 class RotatedShiftMax(nn.Layer):
-    """A `DYShiftMax` whose shifted operand is the input cut in two or three parts, the last of which come first.
+    """A `DYShiftMax` whose shifted operand is the input cut in two or three parts, in reverse order.
 
     Two in `rotation_order`; in `group_order` the first group may be cut in two.
     """

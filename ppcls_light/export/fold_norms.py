@@ -74,7 +74,7 @@ def _is_pair_before(norm, conv):
 
 
 def affine(norm):
-    """Return scale and offset that the batch norm is in eval mode."""
+    """Return scale and offset, float64 (C,), that the batch norm is in eval mode."""
     scale = 1 / np.sqrt(array(norm._variance) + norm._epsilon)
     if norm.weight is not None:
         scale = scale * array(norm.weight)
@@ -87,7 +87,7 @@ def _along(values, axis, dimensions):
 
 
 def set_weights(layer, weight, bias):
-    """Give a layer `weight` and `bias`, arrays, which it may not have had, and return it."""
+    """Return `layer` with the arrays `weight` and `bias`; a bias is made if it had none."""
     if layer.bias is None:
         layer.bias = layer.create_parameter(list(bias.shape), is_bias=True)
     layer.weight.set_value(weight.astype("float32"))

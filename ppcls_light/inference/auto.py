@@ -17,7 +17,7 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
 
     On a GPU engine "auto" is Paddle, the only engine here that uses one; there is nothing to measure. On the
     CPU, Paddle with oneDNN and without, ONNX Runtime and OpenVINO, as far as they are installed, run random
-    images in turns, up to two seconds each, with the threads and the batch of `options`. The fastest is taken, and
+    images in turns, with the threads and the batch of `options`. The fastest is taken, and
     remembered in engine.json.
 
     Args:

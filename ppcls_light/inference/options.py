@@ -28,7 +28,8 @@ class EngineOptions:
             TensorRT.
 
     Raises:
-        ConfigError: an engine or a precision that there is not, or more threads than OpenMP can start.
+        ConfigError: an engine or a precision that there is not, no batch where there must be one, or more threads
+            than OpenMP can start.
     """
 
     engine: EngineName = "paddle"
@@ -49,6 +50,8 @@ class EngineOptions:
                 raise ConfigError(
                     f"there is no {key} {getattr(self, key)!r}; choose one of {', '.join(get_args(names))}"
                 )
+        if self.batch_size is None and (self.use_tensorrt or "auto" in (self.engine, self.precision)):
+            raise ConfigError("batch_size=None is neither for TensorRT nor for auto, which measures a batch")
         if self.cpu_threads is not None and self.cpu_threads > MOST_THREADS:
             raise ConfigError(
                 f"{self.cpu_threads} threads are too many; take the physical cores (leave Global.cpu_num_threads out)"

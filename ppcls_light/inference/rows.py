@@ -162,7 +162,7 @@ class RowFile:
                 except StopIteration:
                     whole = end
                     break
-                except (ValueError, KeyError, IndexError, TypeError, RecursionError, csv.Error):
+                except (ValueError, LookupError, TypeError, OverflowError, RecursionError, csv.Error):
                     if file.read(1):
                         raise DataError(
                             f"{self.partial}:{lines}: no row that this command wrote with these settings; delete "

@@ -36,6 +36,18 @@ def test_same_logits_without_shuffles(layout, randomise):
         np.testing.assert_array_equal(value.numpy(), before[key], err_msg=key)
 
 
+def test_expanding_convolutions_with_relu6_keep_their_groups():
+    """As LAYOUTS has them; those with a Dynamic Shift-Max become dense."""
+    kept = {}
+    for layout in LAYOUTS:
+        folded = fold(create_model(f"MicroNet_{layout}", class_num=10), ["micronet"])
+        convolutions = [layer for layer in folded.sublayers() if isinstance(layer, nn.Conv2D)]
+        kept[layout] = [
+            layer._groups for layer in convolutions if layer._kernel_size == [1, 1] and layer._groups > 1
+        ]
+    assert kept == {"M0": [], "M1": [], "M2": [], "M3": [6, 8, 8, 8, 10, 10, 12, 12]}
+
+
 def test_feature_maps_keep_their_order(randomise):
     model = randomise(create_model("MicroNet_M2", features_only=True))
     assert_same(fold(model), model)

@@ -1,8 +1,10 @@
 import io
+from types import SimpleNamespace
 
 import pytest
 
-from ppcls_light.inference import progress
+from ppcls_light.errors import DataError
+from ppcls_light.inference import job, progress
 
 
 class Terminal(io.StringIO):
@@ -29,3 +31,35 @@ def test_quiet(capsys):
     told = progress.Progress(lambda: 10, 0, None)
     told.note(1)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ({3: 0.9, 1: 0.05}, {3: 0.88, 1: 0.06}, True),
+        ({0: 0.46831}, {1: 0.46832}, True),  # a tie, which another engine rounds the other way
+        ({0: 0.5, 2: 0.2}, {0: 0.5, 1: 0.19}, True),
+        ({0: 0.9}, {1: 0.95}, False),  # the rest has 0.05 at most
+        ({0: 0.9, 1: 0.05}, {1: 0.9, 0: 0.05}, False),
+        ({0: 0.9, 1: 0.05}, {0: 0.7, 1: 0.25}, False),
+        ({0: 0.9, 1: 0.05}, {0: 0.9}, False),
+        ({0: float("nan"), 1: 0.05}, {0: 0.9, 1: 0.05}, False),
+    ],
+)
+def test_the_last_row_must_come_out_again(before, now, same):
+    row = {"class_ids": list(now), "scores": list(now.values())}
+    predictor = SimpleNamespace(predict=lambda names: [row])
+    file = SimpleNamespace(path="rows.csv", last=("a.jpg", before))
+    if same:
+        job._require_same_answer(predictor, file)
+    else:
+        with pytest.raises(DataError, match=r"^rows\.csv: another model .* a\.jpg was changed"):
+            job._require_same_answer(predictor, file)
+
+
+def test_an_image_that_is_gone_or_no_row_at_all_says_nothing():
+    predictor = SimpleNamespace(
+        predict=lambda names: [{"file_name": "a.jpg", "error": "a.jpg: no such file"}]
+    )
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=("a.jpg", {0: 1.0})))
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=None))

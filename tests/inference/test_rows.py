@@ -92,6 +92,15 @@ def test_the_last_line_may_be_garbage_and_no_other(tmp_path, suffix):
         write(path, ROWS, resume=True)
 
 
+@pytest.mark.parametrize("scores", ["[1" + "0" * 400 + "]", "[[0.5]]", '["x"]'])
+def test_scores_that_are_no_numbers_are_no_row(tmp_path, scores):
+    path, partial = tmp_path / "rows.jsonl", tmp_path / "rows.jsonl.partial"
+    first = f'{{"class_ids": [0], "scores": {scores}, "file_name": "a.jpg", "label_names": []}}\n'
+    partial.write_text(first + json.dumps(ROWS[1]) + "\n")
+    with pytest.raises(DataError, match=r"partial:1: no row that this command wrote"):
+        write(path, ROWS, resume=True)
+
+
 def test_done_and_failed_count_the_rows_of_earlier_runs(tmp_path):
     path = str(tmp_path / "rows.csv")
     write(path, ROWS[:3], NAMES[:3], finish=False)

@@ -72,8 +72,21 @@ def test_only_the_peers_that_are_asked_for(table):
     assert table(ROWS, "paddle", "fp32", ["PaddleClas in paddle"]).splitlines()[2] == "| M0 | 5, 5.50x |"
 
 
+def test_of_several_files_the_last_one_holds(table):
+    again = row("T0", "auto", 1, 1, 10.0, "authors in openvino 1.10", "auto: openvino fp32")
+    lines = table([*ROWS, {**again, "slowest round": "75"}], "auto", "fp32").splitlines()
+    assert lines[3:] == [
+        "| T0 | 10 openvino, 1.10x |  |",
+        "",
+        "slowest round / fastest: 1.20 in the median, 10.00 at most",
+    ]
+
+
 def test_what_was_not_measured_is_refused_with_what_was(table):
+    there = r"there are: PaddleClas in paddle, authors in onnxruntime, authors in openvino"
+    with pytest.raises(DataError, match=f"no peer 'timm'; {there}"):
+        table(ROWS, "paddle", "fp32", ["PaddleClas in paddle", "timm"])
     with pytest.raises(
-        DataError, match=r"no row of engine paddle.* PaddleClas in paddle, authors in onnxruntime"
+        DataError, match=r"no row of engine openvino, precision fp32.* auto fp32, paddle fp32"
     ):
-        table(ROWS, "paddle", "fp32", ["timm"])
+        table(ROWS, "openvino", "fp32")
