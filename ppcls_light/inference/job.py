@@ -105,7 +105,7 @@ def _require_same_answer(predictor, file):
         return
     now = dict(zip(row["class_ids"], row["scores"]))
     # What a class that is not listed now has at most: of two with nearly the same score either may be the last one.
-    most = max(0, min(*now.values(), 1 - sum(now.values())))
+    most = max(0, min([*now.values(), 1 - sum(now.values())]))
     same = (abs(now.get(index, most) - score) <= SAME_SCORE for index, score in before.items())
     if len(now) != len(before) or not all(same):
         raise DataError(
