@@ -252,9 +252,12 @@ def compared(medians, peers):
 
 def read_rows(paths):
     """Return the rows of CSV files of tools/benchmark.py, as dicts of text. Raises DataError."""
-    rows = []
-    for path in paths:
-        rows += _rows_of(path)
+    rows = [row for path in paths for row in _rows_of(path)]
+    machines = sorted({row["machine"] for row in rows})
+    if len(machines) > 1:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: measured on {' and on '.join(machines)}; give files of one"
+        )
     return rows
 
 

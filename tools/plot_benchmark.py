@@ -16,6 +16,7 @@ from ppcls_light import cli
 from ppcls_light.comparison import OURS, read_rows
 from ppcls_light.errors import DataError
 from ppcls_light.figures import check_matplotlib, new_figure, save_figure
+from ppcls_light.models.published import TOP1
 
 PANELS = (
     ("latency", "median ms", "ms a batch of {}", min),
@@ -53,8 +54,6 @@ def points(rows, batch, column):
         batch: as text.
         column: "median ms" or "images/s".
     """
-    from ppcls_light.models.published import TOP1
-
     rows = [row for row in rows if row["batch"] == batch]
     peers = {
         (row["model"], f"{row['network']} in {row['engine']}"): float(row[column])
@@ -88,6 +87,8 @@ def chosen(rows, engine, precision, threads):
             f"no row of engine {engine}, precision {precision}, threads {threads}; there are: "
             f"{'; '.join(', '.join(setting) for setting in there)}"
         )
+    if not any(row["ours"] and row["model"] in TOP1 for row in kept):
+        raise DataError("none of these models has a published top-1 to be drawn at")
     return kept
 
 

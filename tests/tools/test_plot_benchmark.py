@@ -141,3 +141,19 @@ def test_files_of_another_kind_are_refused(run_tool, tmp_path, capsys, text, mes
 def test_an_engine_that_was_not_measured_is_refused_with_those_that_were(tool, table):
     with pytest.raises(DataError, match=r"engine openvino, .* auto, fp32, 1; .* paddle, fp32, 1"):
         tool["chosen"](comparison.read_rows([table]), "openvino", "fp32", "1")
+
+
+def test_models_without_a_published_top1_are_refused(tool):
+    rows = [{key: str(value) for key, value in row.items()} for row in ROWS if row["model"] == "my_export"]
+    with pytest.raises(DataError, match="none of these models has a published top-1"):
+        tool["chosen"](rows, "auto", "fp32", "1")
+
+
+def test_files_of_two_machines_are_refused(table, tmp_path):
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("A machine", "Another machine"))
+    assert len(comparison.read_rows([table, table])) == 2 * len(ROWS)
+    with pytest.raises(
+        DataError, match=r"other\.csv: measured on A machine and on Another machine; give files of one"
+    ):
+        comparison.read_rows([table, other])
