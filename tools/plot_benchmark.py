@@ -16,7 +16,6 @@ from ppcls_light import cli
 from ppcls_light.comparison import OURS, read_rows
 from ppcls_light.errors import DataError
 from ppcls_light.figures import check_matplotlib, new_figure, save_figure
-from ppcls_light.models.published import TOP1
 
 PANELS = (
     ("latency", "median ms", "ms a batch of {}", min),
@@ -54,6 +53,8 @@ def points(rows, batch, column):
         batch: as text.
         column: "median ms" or "images/s".
     """
+    from ppcls_light.models.published import TOP1
+
     rows = [row for row in rows if row["batch"] == batch]
     peers = {
         (row["model"], f"{row['network']} in {row['engine']}"): float(row[column])
@@ -74,6 +75,8 @@ def chosen(rows, engine, precision, threads):
 
     Raises DataError, with what there is, when none is.
     """
+    from ppcls_light.models.published import TOP1
+
     kept = []
     for row in rows:
         ours = row["network"] in OURS
