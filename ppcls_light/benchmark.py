@@ -271,11 +271,11 @@ def array_copy(size, threads):
     return lambda: list(pool.map(lambda part: np.copyto(*part), parts))
 
 
-def environment():
+def environment(onednn=True):
     """Return what the times of a network depend on, as one line."""
     import paddle
 
-    return f"{machine()}, Paddle {paddle.__version__}, oneDNN on"
+    return f"{machine()}, Paddle {paddle.__version__}, oneDNN {'on' if onednn else 'off'}"
 
 
 def machine():

@@ -152,7 +152,7 @@ class _Run:
 
     @property
     def note(self):
-        return title(self._engine.options)
+        return self._engine.options.title
 
 
 def prepare(entry, image_shape):
@@ -169,12 +169,6 @@ def prepare(entry, image_shape):
     if entry.any_batch:
         options = replace(options, batch_size=None)
     return _Run(create_engine(entry.bundle, options), images)
-
-
-def title(options):
-    """Return what `EngineOptions` in force are called: "paddle fp32, oneDNN off"."""
-    off = ", oneDNN off" if options.engine == "paddle" and not options.onednn else ""
-    return f"{options.engine} {options.precision}{off}"
 
 
 def compare(model, entries, image_shape, arguments, refused):

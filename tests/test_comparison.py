@@ -105,11 +105,9 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
 
 
 def test_titles_say_what_runs():
-    assert comparison.title(EngineOptions()) == "paddle fp32"
-    assert comparison.title(EngineOptions(onednn=False)) == "paddle fp32, oneDNN off"
-    assert (
-        comparison.title(EngineOptions(engine="openvino", precision="bf16", onednn=False)) == "openvino bf16"
-    )
+    assert EngineOptions().title == "paddle fp32"
+    assert EngineOptions(onednn=False).title == "paddle fp32, oneDNN off"
+    assert EngineOptions(engine="openvino", precision="bf16", onednn=False).title == "openvino bf16"
 
 
 def test_what_cannot_run_is_left_out_with_its_reason(tmp_path):

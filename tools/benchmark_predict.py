@@ -7,7 +7,7 @@ Three times: "first row" from the start of the process to its first printed row,
 "images/s" between the first batch and the last row of the whole folder; "one image", from a file's name to its
 class in a process that is warm, in milliseconds. All cases take turns, and each figure is the median of the rounds
 and the best of them. The photos are read once before, so that the disk is not measured. `--long-side 500` takes copies
-of that size, which is that of ImageNet's photos: decoding weighs more the larger a photo is.
+of that size, about that of ImageNet's photos: decoding weighs more the larger a photo is.
 
 PaddleClas is a checkout of yours, or an unpacked wheel: the folder that has deploy/ and ppcls/. Its package must be
 importable with what it needs. Paddle 3 refuses one call that its predictor makes; that line is left out, in a

@@ -64,7 +64,6 @@ def run(arguments):
 
 def limit(arguments):
     """Return the lines of `--limit`; the network and the convolution take turns."""
-    import paddle
     from paddle import nn
 
     from ppcls_light import create_model
@@ -96,9 +95,8 @@ def limit(arguments):
             rounds=5,
             runs=20,
         )
-    onednn = "off" if arguments.no_onednn else "on"
-    settings = f"batch {arguments.batch}, threads {arguments.threads}, oneDNN {onednn}"
-    lines = [f"{benchmark.machine()}, Paddle {paddle.__version__}; {settings}"]
+    environment = benchmark.environment(onednn=not arguments.no_onednn)
+    lines = [f"{environment}; batch {arguments.batch}, threads {arguments.threads}"]
     for name, (_, _, multiply_adds) in cases.items():
         median = statistics.median(medians[name])
         gflops = 2 * multiply_adds * arguments.batch / median / 1e6

@@ -48,7 +48,7 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
         results = measure(bundle, candidates(bundle, options), shape)
         best = choose(results, accept)
         if best is None:
-            reasons = "; ".join(f"{result.title}: {result.left_out}" for result in results)
+            reasons = "; ".join(f"{result.options.title}: {result.left_out}" for result in results)
             raise DeviceError(f"{bundle.folder}: no engine runs this network as asked ({reasons})")
         for result in results:
             logger.info("%s", result)

@@ -50,15 +50,9 @@ class Result:
     def best(self):
         return min(self.milliseconds)
 
-    @property
-    def title(self):
-        """Return the candidate's name, such as "paddle fp32, oneDNN off"."""
-        off = ", oneDNN off" if self.options.engine == "paddle" and not self.options.onednn else ""
-        return f"{self.options.engine} {self.options.precision}{off}"
-
     def __str__(self):
         what = f"left out: {self.left_out}" if self.left_out else f"{self.best:.2f} ms a batch"
-        return f"{self.title}: {what}{'; ' if self.note else ''}{self.note}"
+        return f"{self.options.title}: {what}{'; ' if self.note else ''}{self.note}"
 
     def as_dict(self):
         """Return what engine.json keeps."""

@@ -44,6 +44,12 @@ class EngineOptions:
     profile: bool = False
     batch_size: Optional[int] = 1
 
+    @property
+    def title(self):
+        """What these options are called: "paddle fp32, oneDNN off"."""
+        off = ", oneDNN off" if self.engine == "paddle" and not self.onednn else ""
+        return f"{self.engine} {self.precision}{off}"
+
     def __post_init__(self):
         for key, names in (("engine", EngineName), ("precision", Precision)):
             if getattr(self, key) not in get_args(names):
