@@ -47,20 +47,21 @@ def _logging_as_found():
 def _operators_as_found():
     """Undo what a training in this process does to the layers."""
     yield
-    if "ppcls_light.ops" in sys.modules:
-        sys.modules["ppcls_light.ops"].disable()
+    if "ppcls_light.ops.training" in sys.modules:
+        sys.modules["ppcls_light.ops.training"].disable()
 
 
 @pytest.fixture
 def own_operators():
     """The project's operators for CPU, in use; tests that need them skip, with the reason, without a compiler."""
-    from ppcls_light import ops
+    from ppcls_light.ops import training
+    from ppcls_light.ops.build import BuildError
 
     try:
-        ops.enable()
-    except ops.BuildError as problem:
+        training.enable()
+    except BuildError as problem:
         pytest.skip(f"the operators do not build here: {problem}")
-    return ops
+    return training
 
 
 @pytest.fixture(scope="session")

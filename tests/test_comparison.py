@@ -76,7 +76,7 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     run = comparison.prepare(entry, [3, 64, 64])
     assert run().shape == (2, 1000)
     np.testing.assert_allclose(run().sum(axis=1), 1, rtol=1e-5)
-    assert run.note == "paddle fp32"
+    assert run.note == "paddle fp32, own operators off"
 
 
 def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
@@ -107,6 +107,7 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
 def test_titles_say_what_runs():
     assert EngineOptions().title == "paddle fp32"
     assert EngineOptions(onednn=False).title == "paddle fp32, oneDNN off"
+    assert EngineOptions(cpu_ops=False).title == "paddle fp32, own operators off"
     assert EngineOptions(engine="openvino", precision="bf16", onednn=False).title == "openvino bf16"
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import benchmark, cli
 from ppcls_light.cores import physical_cores
 from ppcls_light.errors import UserError
+from ppcls_light.ops.build import BuildError, library
 from ppcls_light.tables import markdown_table
 
 AS_INSTALLED, PADDLE, OWN, TORCH = "Paddle's, as installed", "Paddle's", "own", "PyTorch"
@@ -50,10 +51,11 @@ def paddle_step(name, batch, size, threads, own):
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import paddle
 
-    from ppcls_light import create_model, ops
+    from ppcls_light import create_model
+    from ppcls_light.ops import training
 
     if own:
-        ops.enable()
+        training.enable()
     paddle.seed(0)
     model = create_model(name)
     model.train()
@@ -127,13 +129,11 @@ def rows(medians):
 
 
 def build_operators():
-    """Build the library before anything is measured; in a process of its own, so that none is loaded here."""
-    code = "from ppcls_light import cli; cli.quiet_paddle(); from ppcls_light.ops.build import library; library()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).resolve().parents[1]
-    )
-    if done.returncode:
-        raise UserError(f"there are no own operators to measure: {done.stderr.strip().splitlines()[-1]}")
+    """Build the library before anything is measured; none is loaded here."""
+    try:
+        library()
+    except BuildError as problem:
+        raise UserError(f"there are no own operators to measure: {problem}") from None
 
 
 def main():

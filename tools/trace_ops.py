@@ -38,6 +38,7 @@ def parse_arguments():
     parser.add_argument("--threads", type=benchmark.positive, default=1)
     parser.add_argument("--runs", type=benchmark.positive, default=100)
     parser.add_argument("--no-onednn", action="store_true")
+    parser.add_argument("--no-cpu-ops", action="store_true", help="MicroNet on Paddle's own operators")
     parser.add_argument("--limit", action="store_true", help="measure what the processor can do, too")
     parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)  # the process that is profiled
     return parser.parse_args()
@@ -45,6 +46,10 @@ def parse_arguments():
 
 def image_shape(bundle):
     return bundle.image_shape or [3, 224, 224]
+
+
+def switches(arguments):
+    return {"onednn": not arguments.no_onednn, "cpu_ops": not arguments.no_cpu_ops}
 
 
 def run(arguments):
@@ -55,7 +60,7 @@ def run(arguments):
     from ppcls_light.inference.options import EngineOptions
 
     bundle = read_bundle(arguments.folder)
-    options = EngineOptions(cpu_threads=arguments.threads, onednn=not arguments.no_onednn, profile=True)
+    options = EngineOptions(cpu_threads=arguments.threads, profile=True, **switches(arguments))
     engine = create_engine(bundle, options)
     images = np.zeros((arguments.batch, *image_shape(bundle)), "float32")
     for _ in range(arguments.runs):
@@ -82,7 +87,7 @@ def limit(arguments):
     convolution = nn.Sequential(nn.Conv2D(CHANNELS, CHANNELS, 1), nn.AdaptiveAvgPool2D(1), nn.Flatten())
     with tempfile.TemporaryDirectory() as scratch:
         save_static(convolution, scratch, [CHANNELS, SIDE, SIDE])
-        options = {"cpu_threads": arguments.threads, "onednn": not arguments.no_onednn}
+        options = {"cpu_threads": arguments.threads, **switches(arguments)}
         cases = {
             "the network": (bundle.folder, shape, profile(network, shape).multiply_adds),
             "one 1x1 convolution": (scratch, [CHANNELS, SIDE, SIDE], CHANNELS**2 * SIDE**2),
@@ -112,8 +117,9 @@ def main():
     command = [sys.executable, str(Path(__file__).resolve()), os.path.abspath(arguments.folder), "--run"]
     for name in ("batch", "threads", "runs"):
         command += [f"--{name}", str(getattr(arguments, name))]
-    if arguments.no_onednn:
-        command.append("--no-onednn")
+    command += [
+        f"--{name}" for name in ("no-onednn", "no-cpu-ops") if getattr(arguments, name.replace("-", "_"))
+    ]
     # Paddle prints its profile when the process ends, and leaves a profile.log where it runs
     with tempfile.TemporaryDirectory() as scratch:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch)

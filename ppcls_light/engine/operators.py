@@ -1,6 +1,7 @@
 """Which operators a training on CPU runs on."""
 
-from .. import ops
+from ..ops import training as cpu_ops
+from ..ops.build import BuildError
 from .log import LOGGER
 
 
@@ -9,7 +10,7 @@ def choose_operators(settings, runtime):
 
     Says once in the log what was chosen, and why not if so.
     """
-    ops.disable()
+    cpu_ops.disable()
     if runtime.device != "cpu":
         return
     if settings.to_static or not settings.cpu_ops:
@@ -17,8 +18,8 @@ def choose_operators(settings, runtime):
         LOGGER.info("CPU operators: Paddle's (%s)", reason)
         return
     try:
-        threads = ops.enable()
-    except ops.BuildError as problem:
+        threads = cpu_ops.enable()
+    except BuildError as problem:
         LOGGER.warning("CPU operators: Paddle's, which train slower: %s", problem)
     else:
         LOGGER.info(

@@ -53,6 +53,7 @@ def predictor_from_config(config):
         gpu_mem=run.gpu_mem,
         cpu_threads=run.cpu_num_threads,
         onednn=run.enable_mkldnn,
+        cpu_ops=run.cpu_ops,
         engine=run.engine,
         precision=_precision(config),
         labelled=(run.labels, run.image_root) if run.labels else None,

@@ -3,7 +3,8 @@
     {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
 
 A measurement holds for its conditions only: the processor, its cores and instruction sets, the versions of the
-engines, the network's checksum, the input's shape with the batch, the threads, and what was asked for.
+engines, whether the project's operator for the network is there, the network's checksum, the input's shape with the
+batch, the threads, and what was asked for.
 """
 
 import json
@@ -18,6 +19,7 @@ from ..cores import physical_cores
 from ..errors import UserError
 from ..files import write_text
 from ..processor import processor_flags, processor_name
+from . import one_operator
 from .onnx_graph import checksum
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ def conditions(bundle, options, shape, asked=None):
         "cores": physical_cores(),
         "instruction_sets": sorted(processor_flags() & _FLAGS),
         "versions": {"ppcls_light": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "own_operators": one_operator.available(bundle, options),
         "network": checksum(bundle),
         "shape": list(shape),
         "threads": options.cpu_threads,

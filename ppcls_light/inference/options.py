@@ -19,6 +19,8 @@ class EngineOptions:
         cpu_threads: threads of CPU operators; None: the physical cores.
         onednn: oneDNN (formerly MKL-DNN) in Paddle on the CPU. Off is 3 to 8 times slower on most networks;
             "auto" tries both.
+        cpu_ops: the project's own operator for MicroNet in Paddle on the CPU, in fp32 with oneDNN, where a compiler can
+            build it; off takes several times as long. For other networks it means nothing.
         precision: "fp32"; "fp16" on a GPU; "bf16" on a CPU that has instructions for it; "int8"; "auto": the
             fastest of those for the CPU. A folder that is int8 is run as that.
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
@@ -38,6 +40,7 @@ class EngineOptions:
     gpu_mem: int = 8000
     cpu_threads: Optional[int] = None
     onednn: bool = True
+    cpu_ops: bool = True
     precision: Precision = "fp32"
     use_tensorrt: bool = False
     ir_optim: bool = True
@@ -47,8 +50,9 @@ class EngineOptions:
     @property
     def title(self):
         """What these options are called: "paddle fp32, oneDNN off"."""
-        off = ", oneDNN off" if self.engine == "paddle" and not self.onednn else ""
-        return f"{self.engine} {self.precision}{off}"
+        switches = {"oneDNN": self.onednn, "own operators": self.cpu_ops}
+        off = [f", {name} off" for name, on in switches.items() if self.engine == "paddle" and not on]
+        return f"{self.engine} {self.precision}{''.join(off)}"
 
     def __post_init__(self):
         for key, names in (("engine", EngineName), ("precision", Precision)):

@@ -11,8 +11,9 @@ from typing import List
 import numpy as np
 
 from ..cores import physical_cores
-from ..errors import DeviceError
+from ..errors import DeviceError, UserError
 from ..processor import require
+from . import one_operator
 from .failures import input_error, load_error
 from .paddle_library import FREEING_FLAG, load
 
@@ -191,11 +192,27 @@ class PaddleEngine:
             require("bf16")
         self.options = options
         self._bundle = bundle
-        self._predictor = self._create(options)
+        as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
+        self._predictor = as_one or self._create(self.options)
 
-    def _create(self, options):
+    def _create_as_one_operator(self):
+        """Return None, and let the options say so, where it cannot be."""
+        folder = one_operator.write(self._bundle)
+        if folder:
+            self._folder = folder  # kept, since clones read it
+            try:
+                return self._create(
+                    self.options, [os.path.join(folder.name, name) for name in one_operator.FILES]
+                )
+            except UserError as problem:
+                one_operator.warn(self._bundle, problem)
+        self.options = replace(self.options, cpu_ops=False)
+        return None
+
+    def _create(self, options, files=None):
+        """`files`: graph and parameters, by default the bundle's."""
         bundle = self._bundle
-        config = inference.Config(bundle.graph_file, bundle.params_file)
+        config = inference.Config(*(files or (bundle.graph_file, bundle.params_file)))
         for method, arguments in plan(options, bundle.format, bundle.image_shape, bundle.precision == "int8"):
             getattr(config, method)(*arguments)
         if options.device == "cpu" and FREEING_FLAG not in os.environ:
@@ -235,6 +252,6 @@ class PaddleEngine:
     def clone(self):
         """Return an engine for another thread; the weights are shared."""
         twin = object.__new__(PaddleEngine)
-        twin.options, twin._bundle = self.options, self._bundle
+        vars(twin).update(vars(self))
         twin._predictor = self._predictor.clone()
         return twin

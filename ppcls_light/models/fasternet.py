@@ -15,7 +15,7 @@ from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
-from ..ops import norm_act
+from ..ops.training import norm_act
 from ..registry import MODELS
 from .layers import Conv2D, DropPath, activation, initialise_truncated_normal, mixing_layer
 

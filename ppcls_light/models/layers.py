@@ -7,8 +7,8 @@ import paddle
 from paddle import nn
 from paddle.nn.initializer import TruncatedNormal
 
-from .. import ops
 from ..errors import ConfigError
+from ..ops import training as cpu_ops
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "gelu": nn.GELU}
 
@@ -39,7 +39,7 @@ def initialise_truncated_normal(model, std=0.02):
 
 
 class Conv2D(nn.Conv2D):
-    """nn.Conv2D that uses the project's operators for CPU (`ops`) where one serves.
+    """nn.Conv2D that uses the project's operators for CPU (`ops.training`) where one serves.
 
     These are depthwise convolution and, without bias and at stride 1, pointwise convolution.
     """
@@ -47,11 +47,11 @@ class Conv2D(nn.Conv2D):
     def forward(self, x):
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and ops.serves(x):
+        if ordinary and cpu_ops.serves(x):
             if self._groups == self._in_channels > 1:
-                return ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
+                return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
             if self._pointwise and padding == (0, 0):
-                return ops.pointwise_conv(x, self.weight)
+                return cpu_ops.pointwise_conv(x, self.weight)
         return nn.Conv2D.forward(self, x)
 
     @property

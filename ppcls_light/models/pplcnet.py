@@ -16,7 +16,7 @@ from paddle.nn.initializer import KaimingNormal
 from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
-from ..ops import norm_act
+from ..ops.training import norm_act
 from ..registry import MODELS
 from .layers import Conv2D, activation, make_divisible
 

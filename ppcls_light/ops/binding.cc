@@ -92,6 +92,22 @@ std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shap
   return {x, gamma, gamma, gamma};
 }
 
+Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
+  const Shape shape = x.shape();
+  PD_CHECK(shape.size() == 4 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
+           "MicroNet takes RGB images, (N, 3, H, W)");
+  Tensor out = empty({shape[0], class_num});
+  micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),
+                   out.data<float>());
+  return {out};
+}
+
+std::vector<Shape> micronet_shape(const Shape& x, const Shape&, const Shape&, int class_num) {
+  return {{x[0], class_num}};
+}
+
+std::vector<paddle::DataType> micronet_type(paddle::DataType x, paddle::DataType, paddle::DataType) { return {x}; }
+
 }  // namespace
 
 PD_BUILD_OP(ppcls_depthwise_conv)
@@ -127,3 +143,11 @@ PD_BUILD_GRAD_OP(ppcls_norm_act)
     .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"epsilon: float", "activation: int"})
     .SetKernelFn(PD_KERNEL(norm_act_grad));
+
+PD_BUILD_OP(ppcls_micronet)
+    .Inputs({"X", "Plan", "Weights"})
+    .Outputs({"Out"})
+    .Attrs({"class_num: int"})
+    .SetKernelFn(PD_KERNEL(micronet))
+    .SetInferShapeFn(PD_INFER_SHAPE(micronet_shape))
+    .SetInferDtypeFn(PD_INFER_DTYPE(micronet_type));

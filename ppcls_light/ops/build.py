@@ -1,10 +1,13 @@
 """The operators' library: built on the user's machine for its processor, once, then found in a cache.
 
-Not by `paddle.utils.cpp_extension.load`: its folder is not made for several processes at once, and it starts
-Paddle anew to call the same compiler. What it does around the compiler, loading and registering, is Paddle's.
+Not by `paddle.utils.cpp_extension.load`: its folder is not made for several processes at once, it starts Paddle anew
+to call the same compiler, and takes all of Paddle to load what is built, which an exported network does without.
 """
 
+import ctypes
+import functools
 import hashlib
+import importlib.util
 import os
 import platform
 import shutil
@@ -13,13 +16,10 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import paddle
-from paddle.base import core
-
 SOURCES = Path(__file__).parent
 BINDING = "binding.cc"
-KERNELS = ("depthwise.cc", "norm_act.cc", "pointwise.cc")
-HEADERS = ("kernels.h", "simd.h")
+KERNELS = ("depthwise.cc", "micronet.cc", "micronet_maps.cc", "norm_act.cc", "pointwise.cc")
+HEADERS = ("kernels.h", "micronet.h", "simd.h")
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
@@ -35,6 +35,20 @@ def cache_folder():
     """Return the user's folder of built libraries; $XDG_CACHE_HOME moves it."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "ppcls_light" / "ops"
+
+
+@functools.cache
+def load():
+    """Return the library, as ctypes has it; with Paddle's loaded before, predictors know its operators from now on.
+
+    Raises:
+        BuildError: it cannot be built or loaded here.
+    """
+    path = str(library())
+    try:
+        return ctypes.CDLL(path)
+    except OSError as problem:
+        raise BuildError(f"{path} does not load ({str(problem).strip().splitlines()[-1]})") from None
 
 
 def library():
@@ -63,12 +77,23 @@ def library():
 
 def _key(compiler):
     version = subprocess.run([compiler, "--version"], capture_output=True).stdout
-    parts = [paddle.__version__.encode(), core.__file__.encode(), version, _processor().encode()]
+    paddle = _paddle()
+    parts = [
+        (paddle / "version/__init__.py").read_bytes(),
+        str(paddle).encode(),
+        version,
+        _processor().encode(),
+    ]
     parts += [(SOURCES / name).read_bytes() for name in (Path(__file__).name, BINDING, *KERNELS, *HEADERS)]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
+
+
+def _paddle():
+    """Return the folder of the installed Paddle, which is not imported for that."""
+    return Path(importlib.util.find_spec("paddle").origin).parent
 
 
 def _processor():
@@ -81,7 +106,8 @@ def _processor():
 
 
 def _build(compiler, scratch, path):
-    include, libs, base = paddle.sysconfig.get_include(), paddle.sysconfig.get_lib(), Path(core.__file__)
+    paddle = _paddle()
+    include, libs, base = paddle / "include", paddle / "libs", paddle / "base/libpaddle.so"
     headers = [f"-I{include}", f"-I{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"]
     flags = {BINDING: headers, **dict.fromkeys(KERNELS, KERNEL_FLAGS)}
     compilations = [
@@ -90,7 +116,7 @@ def _build(compiler, scratch, path):
     ]
     # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the
     # same cores.
-    openmp = Path(libs) / "libiomp5.so"
+    openmp = libs / "libiomp5.so"
     link = [compiler, "-shared", *(command[-1] for command in compilations), "-o", str(scratch / path.name)]
     link += [str(base), str(openmp) if openmp.exists() else "-fopenmp"]
     link += [f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)]

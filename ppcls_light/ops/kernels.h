@@ -45,3 +45,7 @@ void norm_act_forward(const Planes& at, Activation activation, const float* x, c
 void norm_act_backward(const Planes& at, Activation activation, const float* x, const float* gamma,
                        const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
                        float* grad_x, float* grad_gamma, float* grad_beta);
+
+// The probabilities of a MicroNet for x (batch, 3, height, width), as `plan` and `weights` say (see plan.py).
+void micronet_forward(int64_t batch, Pair image, const float* x, const int32_t* plan, const float* weights,
+                      float* out);

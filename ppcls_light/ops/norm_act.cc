@@ -11,11 +11,6 @@
 
 namespace {
 
-inline Vec clamp(Vec value, float low, float high) {
-  value = value < low ? Vec{} + low : value;
-  return value > high ? Vec{} + high : value;
-}
-
 // e^value for value in [-87, 0]: 2^n by the exponent's bits, the rest by its series; relative error 2e-7.
 inline Vec exponential(Vec value) {
   value = clamp(value, -87.f, 0.f);

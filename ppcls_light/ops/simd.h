@@ -26,6 +26,11 @@ typedef float UnalignedVec __attribute__((vector_size(kVecBytes), aligned(4), ma
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 
+inline Vec clamp(Vec value, float low, float high) {
+  value = value < low ? Vec{} + low : value;
+  return value > high ? Vec{} + high : value;
+}
+
 // Always in the same order, so that a sum does not depend on who computes it.
 inline float sum_lanes(Vec value) {
   float lanes[kLanes];

@@ -6,20 +6,20 @@ import sys
 
 import pytest
 
-from ppcls_light import ops
 from ppcls_light.config import load_config
 from ppcls_light.engine.runtime import Runtime
 from ppcls_light.engine.train import Trainer
-from ppcls_light.ops import build
+from ppcls_light.ops import build, training
+from ppcls_light.ops.build import BuildError
 
-ENABLE = "from ppcls_light import ops; print(ops.enable())"
+ENABLE = "from ppcls_light.ops import training; print(training.enable())"
 
 
 @pytest.fixture
 def fresh(monkeypatch, tmp_path):
     """Nothing built and nothing loaded; returns the empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(ops, "_loaded", None)
+    monkeypatch.setattr(build, "load", build.load.__wrapped__)
     return tmp_path / "cache/ppcls_light/ops"
 
 
@@ -56,20 +56,16 @@ def test_processes_that_build_at_once_end_with_one_library(own_operators, root, 
 
 def test_no_compiler(fresh, monkeypatch):
     monkeypatch.setenv("PATH", str(fresh))
-    with pytest.raises(
-        ops.BuildError, match=r"there is no C\+\+ compiler \(c\+\+, g\+\+, clang\+\+\) on PATH"
-    ):
-        ops.enable()
+    with pytest.raises(BuildError, match=r"there is no C\+\+ compiler \(c\+\+, g\+\+, clang\+\+\) on PATH"):
+        training.enable()
     assert not fresh.exists()
 
 
 def test_a_build_that_fails_names_the_cause_and_leaves_its_output(fresh, monkeypatch, tmp_path):
     script = "echo 'kernels.h:1: error: no such machine'; echo more; exit 1"
     monkeypatch.setenv("PATH", compiler(tmp_path / "bin", script))
-    with pytest.raises(
-        ops.BuildError, match=r"\(kernels.h:1: error: no such machine\); see .*\.log$"
-    ) as caught:
-        ops.enable()
+    with pytest.raises(BuildError, match=r"\(kernels.h:1: error: no such machine\); see .*\.log$") as caught:
+        training.enable()
     (log,) = fresh.iterdir()
     assert str(log) in str(caught.value)
     assert log.read_text().endswith("error: no such machine\nmore\n")
@@ -78,15 +74,15 @@ def test_a_build_that_fails_names_the_cause_and_leaves_its_output(fresh, monkeyp
 def test_a_library_that_does_not_load(fresh, monkeypatch, tmp_path):
     script = 'while [ $# -gt 1 ]; do [ "$1" = -o ] && echo junk > "$2"; shift; done'
     monkeypatch.setenv("PATH", compiler(tmp_path / "bin", script))
-    with pytest.raises(ops.BuildError, match="does not load"):
-        ops.enable()
+    with pytest.raises(BuildError, match="does not load"):
+        training.enable()
 
 
 def test_a_cache_that_cannot_be_written(fresh, monkeypatch, tmp_path):
     (tmp_path / "cache").write_text("a file")
     monkeypatch.setenv("PATH", compiler(tmp_path / "bin", "exit 0"))
-    with pytest.raises(ops.BuildError, match="set XDG_CACHE_HOME to a folder that can be written"):
-        ops.enable()
+    with pytest.raises(BuildError, match="set XDG_CACHE_HOME to a folder that can be written"):
+        training.enable()
 
 
 def test_another_compiler_or_processor_has_its_own_library(monkeypatch, tmp_path):

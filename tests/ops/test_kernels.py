@@ -122,7 +122,7 @@ def test_gelu_is_exact_over_its_whole_range(own_operators):
 
 
 def test_results_do_not_depend_on_the_number_of_threads(own_operators):
-    library = own_operators._loaded
+    library = own_operators.build.load()
     threads = library.omp_get_max_threads()
     tensors = random([9, 12, 17, 17], 0), random([12, 1, 5, 5], 1), random([20, 12, 1, 1], 2)
     norm = nn.BatchNorm2D(20)

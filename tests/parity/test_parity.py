@@ -9,9 +9,10 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_light.export.bundle import write_inference_yml
 from ppcls_light.export.fold import fold
 from ppcls_light.export.static import STEM
-from ppcls_light.inference import Predictor
+from ppcls_light.inference import Predictor, one_operator
 from ppcls_light.models import create_model
 from ppcls_light.models.profile import profile
 from ppcls_light.weights import convert_state_dict, load_weights
@@ -99,3 +100,20 @@ def test_static_graph_and_paddle_inference_equal_the_authors(name, arch, options
     logits = Predictor(tmp_path, transform_ops=[]).run(fill.image(size))
     assert np.linalg.norm(logits - case["out0"]) / np.linalg.norm(case["out0"]) <= 1e-4
     assert max(relative_errors(paddle.jit.to_static(model, input_spec=[spec], full_graph=True), case)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("name", "arch", "options"), [case for case in PADDLECLAS + OFFICIAL if "micronet" in case[0].lower()]
+)
+def test_micronet_as_one_operator_equals_the_authors(own_operators, name, arch, options, tmp_path):
+    case, model = load_case(name, arch, options)
+    size = int(case["size"])
+    spec = paddle.static.InputSpec([None, 3, size, size], "float32", "x")
+    paddle.jit.save(fold(model), str(tmp_path / STEM), [spec])
+    write_inference_yml(str(tmp_path), [], 1, None, {"arch": "MicroNet"})
+    predictor = Predictor(tmp_path)
+    if predictor.bundle.format != "json":
+        pytest.skip("the operator is for the format of Paddle 3")
+    assert one_operator.serves(predictor.bundle, predictor.engine_options)
+    logits = predictor.run(fill.image(size))
+    assert np.linalg.norm(logits - case["out0"]) / np.linalg.norm(case["out0"]) <= 1e-5

@@ -1,0 +1,238 @@
+"""The operator that runs a MicroNet, step by step against Paddle's own operators and numpy."""
+
+import numpy as np
+import paddle
+import pytest
+from paddle.base import core
+from paddle.nn import functional as F
+
+from ppcls_light.ops.plan import (
+    AddHeld,
+    Factorized,
+    Hold,
+    Linear,
+    PlanError,
+    Pointwise,
+    Pool,
+    ShiftMax,
+    Softmax,
+    class_num,
+    encode,
+)
+
+CHANNELS, CLASSES = 12, 70
+
+
+class Draw:
+    """Random steps; each call draws on."""
+
+    def __init__(self, seed):
+        self._rng = np.random.RandomState(seed)
+
+    def array(self, *shape):
+        return self._rng.standard_normal(shape).astype("float32") / np.sqrt(np.prod(shape[1:]) or 1)
+
+    def factorized(self, inputs, middles, outputs, groups, kernel=(3, 3), stride=(1, 1), relu6=False):
+        return Factorized(
+            self.array(middles, inputs // groups, kernel[0], 1),
+            self.array(middles),
+            self.array(outputs, 1, 1, kernel[1]),
+            self.array(outputs),
+            groups,
+            stride,
+            (kernel[0] // 2, kernel[1] // 2),
+            relu6,
+        )
+
+    def pointwise(self, inputs, outputs, groups=1, relu6=False):
+        mask = np.kron(np.eye(groups), np.ones((outputs // groups, inputs // groups)))
+        return Pointwise((self.array(outputs, inputs) * mask).astype("float32"), self.array(outputs), relu6)
+
+    def shift_max(self, channels, fusions, hidden=8):
+        count = 2 * fusions * channels
+        return ShiftMax(
+            self._rng.permutation(channels),
+            self.array(hidden, channels),
+            self.array(hidden),
+            4 * self.array(count, hidden),
+            self.array(count),
+            tuple(self._rng.standard_normal(2 * fusions)),
+        )
+
+    def network(self, *steps, relu6=False):
+        """Return the steps between a first convolution and a head, all of them for CHANNELS channels."""
+        first = self.factorized(3, 4, CHANNELS, 1, relu6=relu6)
+        head = [Pool(relu6), Linear(self.array(CHANNELS, CLASSES), self.array(CLASSES))]
+        return [first, *steps, *head]
+
+
+def reference(steps, images):
+    """Do what the docstrings of the steps say, in float64."""
+    x, held = images.astype("float64"), None
+    for step in steps:
+        if isinstance(step, Factorized):
+            (down, across), (above, before) = step.stride, step.padding
+            x = convolve(x, step.column, step.column_bias, (down, 1), (above, 0), step.groups)
+            x = convolve(x, step.row, step.row_bias, (1, across), (0, before), x.shape[1])
+        elif isinstance(step, Pointwise):
+            x = convolve(x, step.weight[:, :, None, None], step.bias)
+        elif isinstance(step, ShiftMax):
+            x = shift_max(step, x)
+        elif isinstance(step, Hold):
+            held = x
+        elif isinstance(step, AddHeld):
+            x = x + held
+        elif isinstance(step, Pool):
+            x = hardswish((x.clip(0, 6) if step.relu6 else x).mean((2, 3)))
+        elif isinstance(step, Linear):
+            x = hardswish(x @ step.weight + step.bias)
+        else:
+            x = np.exp(x) / np.exp(x).sum(1, keepdims=True)
+        if isinstance(step, (Factorized, Pointwise)) and step.relu6:
+            x = x.clip(0, 6)
+    return x
+
+
+def hardswish(x):
+    return x * (x + 3).clip(0, 6) / 6
+
+
+def convolve(x, weight, bias, stride=1, padding=0, groups=1):
+    tensors = (paddle.to_tensor(array.astype("float64")) for array in (x, weight, bias))
+    return F.conv2d(*tensors, stride, padding, groups=groups).numpy()
+
+
+def shift_max(step, x):
+    hidden = (x.mean((2, 3)) @ step.squeeze.T + step.squeeze_bias).clip(0)
+    coefficients = (hidden @ step.excite.T + step.excite_bias).clip(-2, 2)
+    coefficients = coefficients.reshape(len(x), len(step.centres), -1, 1, 1)
+    coefficients = coefficients + np.reshape(step.centres, (-1, 1, 1, 1))
+    shifted = x[:, step.shift]
+    fusions = range(0, len(step.centres), 2)
+    return np.max([coefficients[:, k] * x + coefficients[:, k + 1] * shifted for k in fusions], axis=0)
+
+
+def run(steps, images):
+    tensors = map(paddle.to_tensor, (images, *encode(steps)))
+    return core.eager._run_custom_op("ppcls_micronet", *tensors, class_num(steps))[0].numpy()
+
+
+def assert_equals_the_reference(steps, batch=2, size=(20, 24)):
+    images = np.random.RandomState(0).standard_normal((batch, 3, *size)).astype("float32")
+    expected = reference(steps, images)
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(run(steps, images), expected, atol=2e-5 * np.abs(expected).max(), rtol=0)
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (5, 3)], ids=str)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1), (1, 3)], ids=str)
+def test_factorized_convolutions(own_operators, kernel, stride):
+    """Depthwise, with a multiple of outputs, and dense; planes narrower and wider than a vector."""
+    draw = Draw(sum(kernel) + 10 * sum(stride))
+    for size in ((9, 7), (16, 16), (33, 40)):
+        for middles, outputs, groups in ((12, 12, 12), (12, 24, 12), (24, 24, 12), (6, 12, 2)):
+            step = draw.factorized(CHANNELS, middles, outputs, groups, kernel, stride, relu6=groups == 2)
+            assert_equals_the_reference(draw.network(step, draw.pointwise(outputs, CHANNELS)), size=size)
+
+
+def test_middles_that_are_the_same_are_computed_once(own_operators):
+    draw = Draw(0)
+    step = draw.factorized(CHANNELS, 12, 12, 12)
+    twice = np.repeat(np.arange(12), 2)
+    repeated = Factorized(
+        step.column[twice],
+        step.column_bias[twice],
+        draw.array(24, 1, 1, 3),
+        draw.array(24),
+        12,
+        (1, 1),
+        (1, 1),
+        False,
+    )
+    integers, floats = repeated.encode()
+    assert integers[7:10] == [12, 1, 2]  # middles, inputs and outputs of each
+    assert sum(map(len, floats)) == 12 * (3 + 1) + 24 * (3 + 1)
+    assert_equals_the_reference(draw.network(repeated, draw.pointwise(24, CHANNELS)))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 12])
+def test_pointwise_convolutions_in_groups(own_operators, groups):
+    draw = Draw(groups)
+    for outputs in (12, 24, 36, 60):
+        steps = draw.pointwise(CHANNELS, outputs, groups), draw.pointwise(outputs, CHANNELS, relu6=True)
+        assert_equals_the_reference(draw.network(*steps), size=(7 * groups, 7))
+    _, floats = draw.pointwise(CHANNELS, 24, groups).encode()
+    assert sum(map(len, floats)) == 24 * CHANNELS // groups + 24
+
+
+@pytest.mark.parametrize("fusions", [1, 2])
+def test_dynamic_shift_max(own_operators, fusions):
+    draw = Draw(fusions)
+    for size in ((5, 5), (20, 24)):
+        assert_equals_the_reference(draw.network(draw.shift_max(CHANNELS, fusions)), size=size)
+
+
+def test_shortcuts_relu6_and_probabilities(own_operators):
+    draw = Draw(0)
+    layers = [draw.factorized(12, 12, 12, 12), draw.shift_max(12, 2), draw.pointwise(12, 12)]
+    shortcuts = [Hold(), *layers, AddHeld(), Hold(), *layers[::-1], AddHeld()]
+    assert_equals_the_reference(draw.network(*shortcuts, relu6=True))
+    steps = [*draw.network(*shortcuts), Linear(draw.array(CLASSES, 5), draw.array(5)), Softmax()]
+    assert_equals_the_reference(steps)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5, 9])
+def test_any_batch_and_any_threads_give_the_same_numbers(own_operators, batch):
+    """With more threads than images they share each image."""
+    draw = Draw(0)
+    steps = draw.network(Hold(), draw.shift_max(12, 2), draw.factorized(12, 12, 12, 12), AddHeld())
+    images = np.random.RandomState(0).standard_normal((batch, 3, 32, 32)).astype("float32")
+    one_by_one = np.concatenate([run(steps, images[n : n + 1]) for n in range(batch)])
+    library = own_operators.build.load()
+    found = library.omp_get_max_threads()
+    try:
+        for threads in (1, 2, 3, 4):
+            library.omp_set_num_threads(threads)
+            np.testing.assert_array_equal(run(steps, images), one_by_one)
+    finally:
+        library.omp_set_num_threads(found)
+
+
+def test_only_rgb_images(own_operators):
+    with pytest.raises(Exception, match="RGB"):
+        run(Draw(0).network(), np.zeros((1, 4, 32, 32), "float32"))
+
+
+BAD = {
+    "a 1x1 convolution that does not fit 12 channels": lambda draw: [draw.pointwise(8, 12)],
+    "groups that do not fit 12 channels": lambda draw: [draw.factorized(8, 8, 8, 8)],
+    "a 1xk convolution that is not depthwise": lambda draw: [draw.factorized(12, 12, 18, 12)],
+    "coefficients that do not fit 12 channels": lambda draw: [draw.shift_max(8, 1)],
+    "a shortcut of other channels": lambda draw: [
+        Hold(),
+        draw.pointwise(12, 8),
+        AddHeld(),
+        draw.pointwise(8, 12),
+    ],
+    "a shortcut within a shortcut": lambda draw: [Hold(), Hold()],
+    "a linear layer before the pooling": lambda draw: [Softmax()],
+}
+
+
+@pytest.mark.parametrize("reason", BAD)
+def test_steps_that_do_not_fit_are_refused(reason):
+    """Before the operator, which would read past its memory."""
+    draw = Draw(0)
+    assert class_num(draw.network()) == CLASSES
+    with pytest.raises(PlanError, match=reason):
+        class_num(draw.network(*BAD[reason](draw)))
+
+
+def test_networks_without_a_head_or_a_first_convolution_are_refused():
+    draw = Draw(0)
+    with pytest.raises(PlanError, match="no convolution in front"):
+        class_num(draw.network()[1:])
+    with pytest.raises(PlanError, match="something else than linear layers"):
+        class_num([*draw.network()[:-1], Softmax()])
+    with pytest.raises(PlanError, match="a padding that does not keep the size"):
+        class_num(draw.network(draw.factorized(12, 12, 12, 12, kernel=(4, 3))))
