@@ -2,6 +2,7 @@
 
 import csv
 import functools
+import runpy
 from types import SimpleNamespace
 
 import numpy as np
@@ -77,6 +78,15 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     assert run().shape == (2, 1000)
     np.testing.assert_allclose(run().sum(axis=1), 1, rtol=1e-5)
     assert run.note == "paddle fp32, own operators off"
+
+
+def test_a_registered_network_is_measured_as_its_export_runs(root, tmp_path):
+    """Its folder says which network it is: MicroNet then runs as one operator."""
+    benchmark = runpy.run_path(str(root / "tools/benchmark.py"))
+    (tmp_path / "export").mkdir()
+    found = benchmark["bundles"]("MicroNet_M0", [3, 32, 32], tmp_path / "export", False, ["fp32"])
+    assert [bundle.model_name for bundle in found.values()] == ["MicroNet_M0"]
+    assert found["folded"].image_shape == [3, 32, 32]
 
 
 def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):

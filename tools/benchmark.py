@@ -81,7 +81,7 @@ def bundles(model, shape, scratch, as_trained, precisions):
     Of the latter int8 is calibrated on random images, if it is among the `precisions`: times only, as its weights.
     """
     from ppcls_light import create_model
-    from ppcls_light.export.bundle import read_bundle
+    from ppcls_light.export.bundle import read_bundle, write_inference_yml
     from ppcls_light.export.fold import fold
     from ppcls_light.export.static import save_static
 
@@ -95,6 +95,7 @@ def bundles(model, shape, scratch, as_trained, precisions):
         folder = Path(scratch, form)
         folder.mkdir()
         save_static(layer, str(folder), shape)
+        write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": list(shape)})
         found[form] = read_bundle(folder)
         if {"int8", "auto"} & set(precisions):
             calibrate(found[form], shape)
