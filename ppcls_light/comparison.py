@@ -130,12 +130,7 @@ def peer_entries(peer, bundle, batch, threads):
 
     engines = _ENGINES[os.path.splitext(bundle.onnx_file or bundle.graph_file)[1]]
     entries = [
-        Entry(
-            peer.name,
-            bundle,
-            EngineOptions(engine=engine, cpu_threads=threads, batch_size=batch, cpu_ops=False),
-            True,
-        )
+        Entry(peer.name, bundle, EngineOptions(engine=engine, cpu_threads=threads, batch_size=batch), True)
         for engine in engines
         if not missing_library(engine)
     ]

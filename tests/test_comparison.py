@@ -77,7 +77,7 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     run = comparison.prepare(entry, [3, 64, 64])
     assert run().shape == (2, 1000)
     np.testing.assert_allclose(run().sum(axis=1), 1, rtol=1e-5)
-    assert run.note == "paddle fp32, own operators off"
+    assert run.note == "paddle fp32"
 
 
 def test_a_registered_network_is_measured_as_its_export_runs(root, tmp_path):

@@ -9,7 +9,7 @@ to the fastest round.
 
     Paddle's, as installed  with one thread, which Paddle's import sets: what a PaddleClas training runs on
     Paddle's                with --threads
-    own                     ppcls_light.ops, what training here uses (Global.cpu_ops)
+    own                     ppcls_light.ops.training, what training here uses (Global.cpu_ops)
     PyTorch                 timm's network of the same name, by --torch-python, an interpreter that has torch and timm
 """
 

@@ -27,9 +27,7 @@ class DeployGlobalConfig:
     use_tensorrt: bool = False
     use_fp16: bool = False  # the same as precision fp16
     enable_mkldnn: bool = True
-    cpu_ops: bool = (
-        True  # MicroNet in Paddle as one operator of this project's, where a compiler can build it
-    )
+    cpu_ops: bool = True  # MicroNet in Paddle as one operator, built on first use
     cpu_num_threads: Optional[PositiveInt] = None  # None: the physical cores
     ir_optim: bool = True
     workers: Optional[NonNegativeInt] = None  # processes; None: as many as cores for a long list, else 0

@@ -23,6 +23,8 @@ ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime"}
 def verify(folder, model, transform_ops, image_shape, images, precision="fp32", onnx=False):
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
+    A network that Paddle runs as one operator of the project's is compared as that, too.
+
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
     by what it finds in `folder`, the other by `transform_ops` and `model` as they are here.
 
@@ -46,9 +48,10 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
     """
     expected = _dygraph_probs(model, transform_ops, image_shape, images)
     served = served_probs(folder, images)
-    compared = [_compare(served["probs"], expected, precision)]
+    compared = [_compare("the exported model", served["probs"], expected, precision)]
     if "operator_probs" in served:
-        compared.append(_compare(served["operator_probs"], expected, precision))
+        what = "the exported model as one operator (ppcls_light/ops/micronet.cc)"
+        compared.append(_compare(what, served["operator_probs"], expected, precision))
     differences, same = zip(*compared)
     parity = {
         "images": len(images),
@@ -62,17 +65,17 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
     return parity
 
 
-def _compare(probs, expected, precision):
-    """Return (largest difference, whether all best classes agree)."""
+def _compare(what, probs, expected, precision):
+    """Return (largest difference, whether all best classes agree); `what` has the `probs`."""
     if probs.shape != expected.shape:
-        raise ExportError(f"the exported model returns {probs.shape}, the network {expected.shape}")
+        raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")
     tolerance, share = TOLERANCES[precision]
     differences = np.abs(probs - expected).max(axis=1)
     same = _same_top1(probs, expected, tolerance)
     agree = same & (differences <= tolerance)  # false for NaN, too
     if agree.mean() < share:
         raise ExportError(
-            f"the exported model differs from the network on {np.sum(~agree)} of {len(expected)} images: probabilities "
+            f"{what} differs from the network on {np.sum(~agree)} of {len(expected)} images: probabilities "
             f"by up to {differences.max():.2e} (allowed {tolerance:.0e}), same best class: {same.all()}; nothing was "
             "exported. If the network is new, check that each batch norm is defined right after the one convolution "
             "that feeds it"

@@ -27,7 +27,9 @@ def main(folder, list_file, output, engine):
         "onednn": predictor.engine_options.onednn,
     }
     if engine == "paddle" and available(predictor.bundle, EngineOptions()):
-        results["operator_probs"] = _one_by_one(Predictor(folder), paths)
+        own = Predictor(folder)
+        if own.engine_options.cpu_ops:
+            results["operator_probs"] = _one_by_one(own, paths)
     np.savez(output, **results)
 
 

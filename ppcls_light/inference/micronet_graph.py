@@ -10,7 +10,6 @@ from .paddle_graph import GraphError
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 _FUSION = ("add", ("multiply", "a", "x"), ("multiply", "b", "shifted"))
 _SECOND_FUSION = ("add", ("multiply", "d", "x"), ("multiply", "e", "shifted"))
-_COEFFICIENTS = ("clip", "excited", "low", "high")
 
 
 def micronet_steps(graph):
@@ -23,6 +22,7 @@ def micronet_steps(graph):
     try:
         probabilities = reader.matches(graph.output(), ("softmax", "logits"))
         if probabilities:
+            reader.require(graph.output(), axis=-1)
             return [*reader.head(probabilities["logits"]), Softmax()]
         return reader.head(graph.output())
     except (KeyError, IndexError, TypeError, ValueError, RecursionError) as problem:
@@ -39,17 +39,20 @@ class _Convolution(NamedTuple):
 
 
 class _Reader:
-    """Each method returns the steps from the graph's input to a value."""
+    """`head` and `maps` return the steps from the graph's input to a value; the others read parts of them."""
 
     def __init__(self, graph):
         self._graph = graph
 
     def head(self, value):
-        found = self.matches(value, ("hardswish", ("add", ("matmul", "x", "weight"), "bias")))
+        found = self.matches(value, ("hardswish", ("add", "product", "bias")))
         if found:
+            self.require(found["product"], transpose_x=False, transpose_y=False)
+            found.update(self.match(found["product"], ("matmul", "x", "weight")))
             weight, bias = map(self._graph.parameter, (found["weight"], found["bias"]))
             return [*self.head(found["x"]), Linear(weight, bias)]
-        pooled = self.match(value, ("flatten", ("hardswish", ("pool2d", "x"))))["x"]
+        self.require(value, start_axis=1, stop_axis=3)
+        pooled = self._pooled(self.match(value, ("flatten", ("hardswish", "mean")))["mean"])
         clipped = self.matches(pooled, ("relu6", "x"))
         return [*self.maps(clipped["x"] if clipped else pooled), Pool(bool(clipped))]
 
@@ -57,7 +60,10 @@ class _Reader:
         """`start`: a value to begin at in place of the input."""
         if value == start or (start is None and self._graph.maker(value).name == "data"):
             return []
-        for found in filter(None, (self.matches(value, pattern) for pattern in self._shift_max_patterns())):
+        found = self.matches(value, ("add", _FUSION, ("relu", _SECOND_FUSION))) or self.matches(
+            value, _FUSION
+        )
+        if found:
             return [*self.maps(found["x"], start), self._shift_max(found)]
         clipped = self.matches(value, ("relu6", "x"))
         conv = self.matched_convolution(clipped["x"] if clipped else value)
@@ -71,16 +77,10 @@ class _Reader:
             AddHeld(),
         ]
 
-    @staticmethod
-    def _shift_max_patterns():
-        return ("add", _FUSION, ("relu", _SECOND_FUSION)), _FUSION
-
     def _convolution(self, conv, relu6, start):
         height, width = conv.weight.shape[2:]
         if (height, width) == (1, 1):
-            if conv.stride != (1, 1) or conv.padding != (0, 0):
-                raise GraphError("a 1x1 convolution with a stride or padding")
-            return [*self.maps(conv.x, start), Pointwise(_dense(conv), conv.bias, relu6)]
+            return [*self.maps(conv.x, start), Pointwise(_pointwise(conv), conv.bias, relu6)]
         column = self.matched_convolution(conv.x)
         if not column or height != 1 or column.weight.shape[3] != 1 or conv.groups != len(column.weight):
             raise GraphError("a convolution that is neither 1x1 nor factorized")
@@ -100,57 +100,55 @@ class _Reader:
         operator = self._graph.maker(found["conv"])
         if operator.name not in _CONVOLUTIONS:
             return None
+        self.require(found["conv"], dilations=[1, 1], data_format="NCHW", padding_algorithm="EXPLICIT")
         told = operator.attributes
-        if (
-            told["dilations"] != [1, 1]
-            or told["data_format"] != "NCHW"
-            or told["padding_algorithm"] != "EXPLICIT"
-        ):
-            raise GraphError("a convolution with dilations or an unknown padding")
         weight, bias = map(self._graph.parameter, (operator.inputs[1], found["bias"]))
         return _Convolution(
             operator.inputs[0], weight, bias, tuple(told["strides"]), tuple(told["paddings"]), told["groups"]
         )
 
     def _shift_max(self, found):
-        (a, a_centre), (b, b_centre) = (self._centred(found[name]) for name in "ab")
-        split, (first, second) = self._parts(a, b)
-        centres = [a_centre, b_centre]
-        if "d" in found:
-            for name, from_first, centre in (("d", a, a_centre), ("e", b, b_centre)):
-                change, more = self._centred(found[name])
-                operands = self.match(change, ("subtract", "fusion", "first"))
-                if operands["first"] != from_first or self._parts(operands["fusion"], a)[0] != split:
-                    raise GraphError("a fusion of other coefficients")
-                centres.append(centre + more)
-                second = self._parts(operands["fusion"], a)[1][0]
-                if second != len(centres) - 1:
-                    raise GraphError("fusions in another order")
-        if first != 0 or self._parts(b, a)[1][0] != 1:
-            raise GraphError("coefficients in another order")
-        clip = self.match(split, ("split_with_num", _COEFFICIENTS))
-        if (self._constant(clip["low"]), self._constant(clip["high"])) != (-2.0, 2.0):
-            raise GraphError("coefficients in another range")
+        parts, centres = map(list, zip(*(self._centred(found[name]) for name in "ab")))
+        for name, first, centre in zip("de" if "d" in found else "", parts[:2], centres[:2]):
+            change, more = self._centred(found[name])
+            operands = self.match(change, ("subtract", "part", "first"))
+            if operands["first"] != first:
+                raise GraphError("a fusion that is not the first one and a difference")
+            parts.append(operands["part"])
+            centres.append(centre + more)
+        coefficients = self._split(parts, list(range(len(parts))))
+        clip = self.match(coefficients, ("split_with_num", ("clip", "excited", "low", "high"), "axis"))
+        constants = [self._constant(clip[name]) for name in ("low", "high", "axis")]
+        if constants != [-2.0, 2.0, 1.0]:
+            raise GraphError("coefficients in another range or of another axis")
         excite = self.matched_convolution(clip["excited"])
         squeeze = excite and self.matched_convolution(self.match(excite.x, ("relu", "x"))["x"])
-        if not squeeze or self.match(squeeze.x, ("pool2d", "x"))["x"] != found["x"]:
+        if not squeeze or self._pooled(squeeze.x) != found["x"]:
             raise GraphError("coefficients of another value")
-        shift = self._shift(found["x"], found["shifted"])
         return ShiftMax(
-            shift,
-            squeeze.weight[:, :, 0, 0],
-            squeeze.bias,
-            excite.weight[:, :, 0, 0],
-            excite.bias,
-            tuple(centres),
+            shift=self._shift(found["x"], found["shifted"]),
+            squeeze=_pointwise(squeeze),
+            squeeze_bias=squeeze.bias,
+            excite=_pointwise(excite),
+            excite_bias=excite.bias,
+            centres=tuple(centres),
         )
 
-    def _parts(self, *values):
-        """Return the value that is split and the numbers of the parts of it that `values` are."""
-        makers = [self._graph.maker(value) for value in values]
-        if any(maker.name != "split" for maker in makers) or len({maker.inputs for maker in makers}) != 1:
-            raise GraphError("coefficients that are not parts of one tensor")
-        return makers[0].inputs[0], [maker.outputs.index(value) for maker, value in zip(makers, values)]
+    def _split(self, parts, order=None):
+        """Return the list of tensors that the values `parts` are all of, in the `order` if there is one."""
+        makers = [self._graph.maker(part) for part in parts]
+        if any(maker.name != "split" or maker.inputs != makers[0].inputs for maker in makers):
+            raise GraphError("values that are not parts of one tensor")
+        if order and [maker.outputs.index(part) for maker, part in zip(makers, parts)] != order:
+            raise GraphError("parts in another order")
+        return makers[0].inputs[0]
+
+    def _pooled(self, value):
+        """Return the maps whose mean over positions the value is."""
+        found = self.match(value, ("pool2d", "x", "size"))
+        self.require(value, pooling_type="avg", adaptive=True)
+        self.require(found["size"], value=[1, 1])
+        return found["x"]
 
     def _centred(self, value):
         """Return what a number was added to, and the number."""
@@ -171,15 +169,22 @@ class _Reader:
                 return np.array([rows[_row(other, i)] for i in range(len(other.weight))])
             except KeyError:
                 raise GraphError("a shifted convolution with other weights") from None
-        parts = self.match(shifted, ("concat", "parts"))["parts"]
-        makers = [self._graph.maker(part) for part in self._graph.maker(parts).inputs]
-        split = self.match(makers[0].inputs[0], ("split", "x", "sections"))
-        if split["x"] != x:
-            raise GraphError("a shift of another value")
+        joined = self.match(shifted, ("concat", "parts", "axis"))
+        parts = self._graph.maker(joined["parts"]).inputs
+        split = self.match(self._split(parts), ("split", "x", "sections", "axis"))
+        if split["x"] != x or {self._constant(joined["axis"]), self._constant(split["axis"])} != {1}:
+            raise GraphError("a shift of another value or axis")
         ends = np.cumsum(self._graph.maker(split["sections"]).attributes["value"])
         pieces = np.split(np.arange(ends[-1]), ends[:-1])
-        order = self._graph.maker(parts).inputs
-        return np.concatenate([pieces[maker.outputs.index(part)] for maker, part in zip(makers, order)])
+        numbers = self._graph.maker(parts[0]).outputs
+        return np.concatenate([pieces[numbers.index(part)] for part in parts])
+
+    def require(self, value, /, **attributes):
+        """Raise GraphError where the operator that makes the value has other attributes."""
+        operator = self._graph.maker(value)
+        for name, expected in attributes.items():
+            if operator.attributes.get(name) != expected:
+                raise GraphError(f"{operator.name} with {name} {operator.attributes.get(name)}")
 
     def _constant(self, value):
         maker = self._graph.maker(value)
@@ -219,9 +224,11 @@ def _row(conv, i):
     return conv.weight[i].tobytes() + conv.bias[i].tobytes()
 
 
-def _dense(conv):
+def _pointwise(conv):
     """Return a 1x1 convolution's weight as (out, in), with zeros outside the groups."""
-    outputs, inputs = conv.weight.shape[:2]
+    outputs, inputs, *size = conv.weight.shape
+    if (size, conv.stride, conv.padding) != ([1, 1], (1, 1), (0, 0)):
+        raise GraphError("a 1x1 convolution is expected")
     dense = np.zeros((outputs, conv.groups * inputs), "float32")
     for output in range(outputs):
         first = output * conv.groups // outputs * inputs

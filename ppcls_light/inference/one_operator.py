@@ -5,7 +5,7 @@ import os
 import tempfile
 
 from ..ops.build import BuildError, library, load
-from ..ops.plan import PlanError, class_num, encode
+from ..ops.plan import PlanError, encode
 from .micronet_graph import micronet_steps
 from .paddle_graph import GraphError, PaddleGraph
 
@@ -51,13 +51,13 @@ def write(bundle):
     """
     try:
         graph = PaddleGraph(bundle.graph_file, bundle.params_file)
-        steps = micronet_steps(graph)
-        attributes = {"class_num": class_num(steps)}
-        plan, weights = encode(steps)
+        plan, weights, class_num = encode(micronet_steps(graph))
         load()
         folder = tempfile.TemporaryDirectory(prefix="ppcls_light_")
         paths = [os.path.join(folder.name, name) for name in FILES]
-        graph.write_as_one_operator(_OPERATOR, {"plan": plan, "weights": weights}, attributes, *paths)
+        graph.write_as_one_operator(
+            _OPERATOR, {"plan": plan, "weights": weights}, {"class_num": class_num}, *paths
+        )
     except (GraphError, PlanError) as problem:
         warn(
             bundle,

@@ -199,13 +199,14 @@ class PaddleEngine:
         """Return None, and let the options say so, where it cannot be."""
         folder = one_operator.write(self._bundle)
         if folder:
-            self._folder = folder  # kept, since clones read it
+            files = [os.path.join(folder.name, name) for name in one_operator.FILES]
             try:
-                return self._create(
-                    self.options, [os.path.join(folder.name, name) for name in one_operator.FILES]
-                )
+                predictor = self._create(self.options, files)
             except UserError as problem:
                 one_operator.warn(self._bundle, problem)
+            else:
+                self._folder = folder  # kept, since clones read it
+                return predictor
         self.options = replace(self.options, cpu_ops=False)
         return None
 

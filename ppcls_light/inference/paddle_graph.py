@@ -8,8 +8,9 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-# Numbers of `VarType` in Paddle's framework.proto, and the names of types in the graph.
 _CUSTOM = 3  # the number of the dialect of custom operators
+
+# Numbers of `VarType` in Paddle's framework.proto, and the names of types in the graph.
 _TYPES = {
     np.dtype("int32"): (2, "0.t_i32"),
     np.dtype("int64"): (3, "0.t_i64"),
@@ -183,9 +184,8 @@ def _parameters(content):
 
 
 def _description(content):
-    numbers = list(_varints(content))
-    kind = numbers[numbers.index(1 << 3) + 1]
-    return kind, numbers[3::2]
+    _, kind, *dimensions = _varints(content)
+    return kind, dimensions[1::2]
 
 
 def _varints(content):

@@ -104,6 +104,8 @@ def _start(path):
     """Load the library and do of what `import paddle` does next the part that it needs."""
     # How many threads a model gets, `Config.set_cpu_math_library_num_threads` says.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # It warns of each operator that is registered, and says nothing at this level that is not in an error, too.
+    os.environ.setdefault("GLOG_minloglevel", "2")
     core = _execute(_LIBRARY, path)
     flags = [name[len("FLAGS_") :] for name in os.environ if name.startswith("FLAGS_")]
     core.init_gflags([f"--tryfromenv={flag}" for flag in flags if f"FLAGS_{flag}" in core.globals()])

@@ -94,7 +94,7 @@ std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shap
 
 Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
   const Shape shape = x.shape();
-  PD_CHECK(shape.size() == 4 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
+  PD_CHECK(shape.size() == 4 && shape[0] > 0 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
            "MicroNet takes RGB images, (N, 3, H, W)");
   Tensor out = empty({shape[0], class_num});
   micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),

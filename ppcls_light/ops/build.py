@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,15 +40,17 @@ def cache_folder():
 
 @functools.cache
 def load():
-    """Return the library, as ctypes has it; with Paddle's loaded before, predictors know its operators from now on.
+    """Return the library, as ctypes has it; its operators are Paddle's from now on, which must be loaded.
 
     Raises:
         BuildError: it cannot be built or loaded here.
     """
     path = str(library())
     try:
+        # Once and here: Paddle looks for new operators at its first predictor and no more.
+        sys.modules["paddle.base.libpaddle"].load_op_meta_info_and_register_op(path)
         return ctypes.CDLL(path)
-    except OSError as problem:
+    except (OSError, RuntimeError, ValueError) as problem:
         raise BuildError(f"{path} does not load ({str(problem).strip().splitlines()[-1]})") from None
 
 
@@ -93,7 +96,10 @@ def _key(compiler):
 
 def _paddle():
     """Return the folder of the installed Paddle, which is not imported for that."""
-    return Path(importlib.util.find_spec("paddle").origin).parent
+    found = importlib.util.find_spec("paddle")
+    if found is None or found.origin is None:
+        raise BuildError("Paddle is not installed")
+    return Path(found.origin).parent
 
 
 def _processor():

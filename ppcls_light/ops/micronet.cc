@@ -1,18 +1,16 @@
 // MicroNet forward, all of it: its layers take some 100,000 multiply-adds each, which is less than an engine
 // spends on starting an operator.
 //
-// What to do comes as a plan: steps of (kind, how many of the integers and of the floats that follow are its own),
-// then the step's integers; floats are read in the same order. `plan.py` writes it and says what each step is.
-// An image's steps are shared by a team of threads, of one thread if there are enough images; the steps of the head take
-// all images at once, so that weights are read once.
+// What to do comes as a plan: the number of steps; for each its kind, how many of the integers and of the floats
+// that follow are its own, and those integers. The floats are read in the same order. `plan.py` writes it and says
+// what each step is. An image's steps are shared by a team of threads, of one thread if there are enough images;
+// the steps of the head take all images at once, so that weights are read once.
+
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
-
-#ifdef _OPENMP
-#include <omp.h>
-#endif
 
 #include "kernels.h"
 #include "micronet.h"
@@ -22,7 +20,7 @@ namespace {
 
 enum Kind : int32_t { kFactorized, kPointwise, kShiftMax, kHold, kAddHeld, kPool, kLinear, kSoftmax };
 
-constexpr int64_t kSpan = 64;  // outputs of a block of a linear layer; plan.py packs them so
+constexpr int64_t kSpan = 64;  // outputs of a block of a linear layer; the _SPAN of plan.py
 constexpr int kSpanVecs = kSpan / kLanes;
 constexpr int kImages = kManyRegisters ? 16 / kSpanVecs : 1;  // of a tile of a linear layer
 
@@ -171,12 +169,6 @@ void softmax(int64_t batch, int64_t classes, const float* logits, float* out) {
     for (int64_t k = 0; k < classes; ++k) out[k] /= sum;
   }
 }
-
-#ifndef _OPENMP
-int omp_get_max_threads() { return 1; }
-int omp_get_num_threads() { return 1; }
-int omp_get_thread_num() { return 0; }
-#endif
 
 }  // namespace
 

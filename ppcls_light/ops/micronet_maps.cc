@@ -13,7 +13,7 @@ constexpr int kColumns = kManyRegisters ? 4 : 2;  // its vectors
 
 inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 
-// Every `step`th float of a row; the constant steps make fast loops.
+// Every `step`th float of a row; a constant step makes a fast loop.
 inline void pick(const float* __restrict row, int64_t step, int64_t count, float* __restrict out) {
   if (step == 2)
     for (int64_t p = 0; p < count; ++p) out[p] = row[2 * p];
@@ -21,8 +21,8 @@ inline void pick(const float* __restrict row, int64_t step, int64_t count, float
     for (int64_t p = 0; p < count; ++p) out[p] = row[step * p];
 }
 
-// The rows of a middle with their padding, `line` floats apart, cut into phases, each of every `across`th column. The
-// kernel's height, where `height` is not 0. `whole`: for a row that is not cut yet.
+// The rows of a middle with their padding, `line` floats apart, cut into phases, each of every `across`th column.
+// `height`: the kernel's, or 0 for any. `whole`: for a row that is not cut yet.
 template <int height>
 void middle_rows(const FactorizedStep& conv, const float* __restrict x, const Map& in, int64_t rows,
                  const int32_t* planes, const float* __restrict weights, float* __restrict out, int64_t line,
@@ -36,9 +36,9 @@ void middle_rows(const FactorizedStep& conv, const float* __restrict x, const Ma
       for (int64_t p = 0; p < in.width; p += kLanes) {
         Vec total = bias;
         for (int64_t c = 0; c < conv.inputs; ++c) {
-          const float* from = x + planes[c] * in.step() + top * in.width + p;
+          const float* from = x + planes[c] * in.step() + p;
 #pragma GCC unroll 8
-          for (int64_t i = first; i < last; ++i) total += load(from + i * in.width) * weights[c * column + i];
+          for (int64_t i = first; i < last; ++i) total += load(from + (top + i) * in.width) * weights[c * column + i];
         }
         store(row + p, total);
       }
@@ -135,7 +135,7 @@ void coefficients_of(const ShiftMaxStep& act, int64_t channels, const float* mea
 void factorized(const Team& team, const FactorizedStep& conv, const Map& in, const float* x, const float* weights,
                 float* out, const Map& to, Scratch& scratch) {
   const int64_t phases = conv.across, line = conv.line(in), phase_size = to.height * line;
-  scratch.rows.resize(phases * phase_size + in.width + 2 * conv.before + 4 * kLanes);
+  scratch.rows.resize(phases * phase_size + in.width + 2 * conv.before + conv.across + kLanes);
   float *rows = scratch.rows.data(), *whole = rows + phases * phase_size;
   scratch.offsets.resize(conv.row);
   for (int64_t j = 0; j < conv.row; ++j) scratch.offsets[j] = j % phases * phase_size + j / phases;

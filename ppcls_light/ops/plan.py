@@ -9,9 +9,10 @@ from typing import Tuple
 
 import numpy as np
 
-# Outputs that a 1x1 convolution computes at once; micronet.cc has a function for each number up to this.
+# Outputs that a 1x1 convolution computes at once, kRows in micronet_maps.cc, which has a function for each number
+# up to this.
 _MOST_ROWS = 4
-# Outputs that a linear layer computes at once.
+# Outputs that a linear layer computes at once, kSpan in micronet.cc.
 _SPAN = 64
 
 
@@ -212,12 +213,23 @@ class Softmax(Step):
     kind = 7
 
 
-def class_num(steps):
-    """Return the classes of a network's steps, which fit an RGB image and each other.
+def encode(steps):
+    """Return (plan, weights, class_num) of a network's steps: int32, float32 and the number of classes.
 
     Raises:
-        PlanError: they do not.
+        PlanError: they do not fit an RGB image and each other.
     """
+    class_num = _check(steps)
+    plan, weights = [len(steps)], []
+    for step in steps:
+        integers, floats = step.encode()
+        plan += [step.kind, len(integers), sum(map(len, floats)), *integers]
+        weights += floats
+    return np.array(plan, "int32"), np.concatenate(weights).astype("float32"), class_num
+
+
+def _check(steps):
+    """Return the number of classes; raise PlanError where the steps do not fit."""
     kinds = [step.kind for step in steps]
     pool = kinds.index(Pool.kind) if Pool.kind in kinds else 0
     _require(pool > 0 and kinds[0] == Factorized.kind, "no convolution in front and a pooling behind it")
@@ -233,13 +245,3 @@ def class_num(steps):
             _require(held and held.pop() == channels, "a shortcut of other channels")
         _require(len(held) <= 1, "a shortcut within a shortcut")
     return channels
-
-
-def encode(steps):
-    """Return (plan, weights), int32 and float32, of a network's steps, for which `class_num` is called before."""
-    plan, weights = [len(steps)], []
-    for step in steps:
-        integers, floats = step.encode()
-        plan += [step.kind, len(integers), sum(map(len, floats)), *integers]
-        weights += floats
-    return np.array(plan, "int32"), np.concatenate(weights).astype("float32")

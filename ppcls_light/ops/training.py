@@ -2,7 +2,7 @@
 
 Depthwise and pointwise convolution, and batch norm with its activation, each forward and backward, as custom
 operators of Paddle. They are off until `enable()`, and then serve what `serves` says: float32 tensors on CPU in
-dynamic graph. Everything else, exported graphs among it, is made of Paddle's own operators.
+dynamic graph. Everything else, exported files among it, is made of Paddle's own operators.
 """
 
 import paddle
@@ -35,7 +35,6 @@ def enable():
     global _enabled, _threads_as_found
     library = build.load()
     if _threads_as_found is None:
-        core.load_op_meta_info_and_register_op(library._name)
         _threads_as_found = library.omp_get_max_threads()
     keep_freed_memory()
     _enabled = True

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from ppcls_light import create_model
-from ppcls_light.errors import ConfigError
-from ppcls_light.export import read_bundle
+from ppcls_light.errors import ConfigError, ExportError
+from ppcls_light.export import read_bundle, verify
 from ppcls_light.export.bundle import write_inference_yml
 from ppcls_light.export.fold import fold
 from ppcls_light.export.static import save_static
+from ppcls_light.export.verify import served_probs
 from ppcls_light.inference import one_operator
 from ppcls_light.inference.engine_file import conditions
 from ppcls_light.inference.engines import create_engine
+from ppcls_light.inference.measurement import measure
 from ppcls_light.inference.options import EngineOptions
 from ppcls_light.inference.paddle_graph import GraphError, PaddleGraph
 from ppcls_light.ops import build
@@ -52,11 +57,14 @@ def folder(tmp_path_factory):
 def test_it_equals_paddles_operators(own_operators, layout, caplog):
     bundle = read_bundle(layout)
     own, paddles = create_engine(bundle, OWN), create_engine(bundle, PADDLES)
+    assert one_operator.serves(bundle, own.options)
     assert (own.options.title, paddles.options.title) == ("paddle fp32", "paddle fp32, own operators off")
     for batch in (1, 3, 8):
         expected = paddles.run(images(batch))
         assert np.ptp(expected, axis=1).max() > 0.05
-        np.testing.assert_allclose(own.run(images(batch)), expected, atol=1e-5, rtol=0)
+        answer = own.run(images(batch))
+        assert (answer != expected).any()  # other operators round otherwise
+        np.testing.assert_allclose(answer, expected, atol=1e-5, rtol=0)
     two = create_engine(bundle, EngineOptions(cpu_threads=2))
     np.testing.assert_array_equal(two.run(images(1)), own.run(images(1)))
     other_size = images(2, 72, 50)
@@ -64,14 +72,70 @@ def test_it_equals_paddles_operators(own_operators, layout, caplog):
     assert not caplog.records
 
 
-def test_it_is_one_operator_of_the_same_answer_and_input(own_operators, folder, tmp_path):
-    bundle = read_bundle(folder)
-    with one_operator.write(bundle) as written:
+def test_it_is_one_operator_and_the_folder_stays(own_operators, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with one_operator.write(read_bundle(folder)) as written:
         graph = json.loads(Path(written, one_operator.FILES[0]).read_bytes())
-        names = [entry["#"] for entry in entries(graph)]
-        assert names == ["p", "p", "1.data", "3.ppcls_micronet", "1.fetch"]
-    plain = PaddleGraph(bundle.graph_file, bundle.params_file)
-    assert plain.maker(plain.output()).name == "softmax"
+    assert [entry["#"] for entry in entries(graph)] == ["p", "p", "1.data", "3.ppcls_micronet", "1.fetch"]
+    plain = entries(json.loads(before["inference.json"]))
+    for name in ("1.data", "1.fetch"):
+        ours, theirs = (next(entry for entry in ops if entry["#"] == name) for ops in (entries(graph), plain))
+        assert (ours["A"], ours["O"][0]["TT"]) == (theirs["A"], theirs["O"][0]["TT"])
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+ORDERS = {
+    "another predictor first": "create_engine(bundle, PADDLES); own = create_engine(bundle, OWN)",
+    "a training first": "train(); own = create_engine(bundle, OWN)",
+    "a training after it": "own = create_engine(bundle, OWN); train()",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_in_a_process_of_its_own(own_operators, folder, root, order):
+    """Paddle looks for new operators once, whoever comes first."""
+    code = f"""
+import sys, numpy as np
+from ppcls_light.export import read_bundle
+from ppcls_light.inference.engines import create_engine
+from ppcls_light.inference.options import EngineOptions
+
+OWN, PADDLES = EngineOptions(cpu_threads=1), EngineOptions(cpu_threads=1, cpu_ops=False)
+bundle = read_bundle({str(folder)!r})
+
+def train():
+    import paddle
+    from ppcls_light.ops import training
+    training.enable()
+    x = paddle.ones([1, 3, 8, 8]), paddle.ones([2, 3, 1, 1])
+    assert float(training.pointwise_conv(*x).mean()) == 3
+
+{ORDERS[order]}
+assert own.options.cpu_ops, own.options.title
+assert own.run(np.zeros((1, 3, 64, 64), "float32")).shape == (1, 5)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "several times as long" not in done.stderr
+
+
+def test_the_export_compares_it_with_the_network(own_operators, folder, tmp_path):
+    image = tmp_path / "image.png"
+    cv2.imwrite(str(image), np.random.default_rng(0).integers(0, 255, (SIZE, SIZE, 3)).astype("uint8"))
+    served = served_probs(prepared_folder(folder, tmp_path), [image])
+    np.testing.assert_allclose(served["operator_probs"], served["probs"], atol=1e-5, rtol=0)
+    assert (served["operator_probs"] != served["probs"]).any()
+
+
+def test_an_export_of_which_the_operator_differs_is_refused(monkeypatch):
+    expected = np.float32([[0.75, 0.25]])
+    served = {"probs": expected, "operator_probs": expected[:, ::-1], "onednn": True}
+    monkeypatch.setattr(verify, "served_probs", lambda *_: served)
+    monkeypatch.setattr(verify, "_dygraph_probs", lambda *_: expected)
+    with pytest.raises(ExportError, match=r"as one operator .* differs from the network on 1 of 1 images"):
+        verify.verify("folder", None, [], [3, 1, 1], ["image"])
+    served["operator_probs"] = expected
+    assert verify.verify("folder", None, [], [3, 1, 1], ["image"])["max_abs_diff"] == 0
 
 
 def test_clones_outlive_the_engine(own_operators, folder):
@@ -97,7 +161,8 @@ def test_what_asks_for_paddles_operators_gets_them(folder, options, caplog):
 
 
 def test_other_networks_have_nothing_to_do_with_it(exported, monkeypatch):
-    monkeypatch.setattr(build, "library", lambda: pytest.fail("nothing is to be built"))
+    for name in ("library", "load"):
+        monkeypatch.setattr(one_operator, name, lambda: pytest.fail("nothing is to be built"))
     bundle = read_bundle(exported)
     assert not one_operator.available(bundle, OWN)
     assert create_engine(bundle, OWN).options.title == "paddle fp32"
@@ -117,8 +182,10 @@ def test_without_a_compiler_paddles_operators_run_and_a_warning_says_so(
     assert "several times as long: there is no C++ compiler" in record.message
     assert "Global.cpu_ops=False" in record.message
     without = conditions(read_bundle(folder), OWN, (1, 3, SIZE, SIZE))
-    assert not without["own_operators"]
+    assert (with_it["own_operators"], without["own_operators"]) == (True, False)
     assert {**with_it, "own_operators": False} == without
+    (result,) = measure(read_bundle(folder), [OWN], (1, 3, SIZE, SIZE))
+    assert not result.left_out
 
 
 def test_a_paddle_that_does_not_load_it_runs_its_own_operators(own_operators, folder, monkeypatch, caplog):
@@ -142,6 +209,14 @@ def entries(graph):
     return graph["program"]["regions"][0]["blocks"][0]["ops"]
 
 
+def prepared_folder(folder, to):
+    """Copy `folder`, with transforms that take image files."""
+    copy = shutil.copytree(folder, to / "prepared")
+    ops = [("NormalizeImage", {"order": ""})]
+    write_inference_yml(str(copy), ops, 1, None, {"arch": "MicroNet_M0", "image_shape": [3, SIZE, SIZE]})
+    return copy
+
+
 def edited(folder, to, edit):
     """Copy `folder` with its graph's entries changed by `edit`."""
     copy = shutil.copytree(folder, to / "edited")
@@ -158,9 +233,7 @@ def attribute(ops, operator, name):
 
 
 def change_clip(ops):
-    value = next(entry for entry in ops if entry["#"] == "1.clip")["I"][1]
-    constant = next(entry for entry in ops if entry["#"] == "1.full" and entry["O"][0]["%"] == value["%"])
-    next(one for one in constant["A"] if one["N"] == "value")["AT"]["D"] = -1.0
+    change_constant(ops, "1.clip", 1)
 
 
 def change_dilation(ops):
@@ -169,19 +242,70 @@ def change_dilation(ops):
 
 def change_order(ops):
     """The second coefficient in the place of the first."""
-    split = next(entry for entry in ops if entry["#"] == "0.split")
-    split["O"].reverse()
+    next(entry for entry in ops if entry["#"] == "0.split")["O"].reverse()
 
 
 def change_operator(ops):
     next(entry for entry in ops if entry["#"] == "1.relu6")["#"] = "1.relu"
 
 
-@pytest.mark.parametrize("change", [change_clip, change_dilation, change_order, change_operator])
+def change_pooling(ops):
+    attribute(ops, "1.pool2d", "pooling_type")["D"] = "max"
+
+
+def change_transposition(ops):
+    attribute(ops, "1.matmul", "transpose_x")["D"] = True
+
+
+def change_axis(ops):
+    attribute(ops, "1.softmax", "axis")["D"] = 0
+
+
+def change_constant(ops, operator, operand):
+    value = next(entry for entry in ops if entry["#"] == operator)["I"][operand]["%"]
+    constant = next(entry for entry in ops if entry["#"].startswith("1.full") and entry["O"][0]["%"] == value)
+    held = next(one for one in constant["A"] if one["N"] == "value")["AT"]
+    if held["#"] == "0.a_array":
+        held["D"][0]["D"] = 2
+    else:
+        held["D"] = 2.0
+
+
+def change_split_axis(ops):
+    change_constant(ops, "1.split", 2)
+
+
+def change_concat_axis(ops):
+    change_constant(ops, "1.concat", 1)
+
+
+def change_pool_size(ops):
+    change_constant(ops, "1.pool2d", 1)
+
+
+def change_stride(ops):
+    attribute(ops, "1.conv2d", "strides")["D"][0]["D"] = 0
+
+
+def change_input(ops):
+    """The first convolution reads its own output."""
+    conv = next(entry for entry in ops if entry["#"] == "1.conv2d")
+    conv["I"][0] = {"%": conv["O"][0]["%"]}
+
+
+CHANGES = [
+    value
+    for name, value in list(globals().items())
+    if name.startswith("change_") and name != "change_constant"
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_a_graph_that_computes_something_else_is_not_taken(folder, tmp_path, change, caplog):
     bundle = read_bundle(edited(folder, tmp_path, change))
     assert one_operator.write(bundle) is None
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    assert "not that of a folded MicroNet" in record.message
 
 
 @pytest.mark.parametrize(
@@ -191,7 +315,8 @@ def test_a_damaged_graph_is_not_taken(folder, tmp_path, content, caplog):
     copy = shutil.copytree(folder, tmp_path / "damaged")
     (copy / "inference.json").write_bytes(content)
     assert one_operator.write(read_bundle(copy)) is None
-    assert len(caplog.records) == 1
+    (record,) = caplog.records
+    assert "is not understood" in record.message
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -3])

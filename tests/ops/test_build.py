@@ -61,6 +61,12 @@ def test_no_compiler(fresh, monkeypatch):
     assert not fresh.exists()
 
 
+def test_no_paddle(fresh, monkeypatch):
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BuildError, match="Paddle is not installed"):
+        build.library()
+
+
 def test_a_build_that_fails_names_the_cause_and_leaves_its_output(fresh, monkeypatch, tmp_path):
     script = "echo 'kernels.h:1: error: no such machine'; echo more; exit 1"
     monkeypatch.setenv("PATH", compiler(tmp_path / "bin", script))

@@ -16,7 +16,6 @@ from ppcls_light.ops.plan import (
     Pool,
     ShiftMax,
     Softmax,
-    class_num,
     encode,
 )
 
@@ -113,8 +112,9 @@ def shift_max(step, x):
 
 
 def run(steps, images):
-    tensors = map(paddle.to_tensor, (images, *encode(steps)))
-    return core.eager._run_custom_op("ppcls_micronet", *tensors, class_num(steps))[0].numpy()
+    plan, weights, class_num = encode(steps)
+    tensors = map(paddle.to_tensor, (images, plan, weights))
+    return core.eager._run_custom_op("ppcls_micronet", *tensors, class_num)[0].numpy()
 
 
 def assert_equals_the_reference(steps, batch=2, size=(20, 24)):
@@ -125,7 +125,7 @@ def assert_equals_the_reference(steps, batch=2, size=(20, 24)):
 
 
 @pytest.mark.parametrize("kernel", [(3, 3), (5, 5), (7, 7), (5, 3)], ids=str)
-@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1), (1, 3)], ids=str)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 1), (1, 3), (40, 40)], ids=str)
 def test_factorized_convolutions(own_operators, kernel, stride):
     """Depthwise, with a multiple of outputs, and dense; planes narrower and wider than a vector."""
     draw = Draw(sum(kernel) + 10 * sum(stride))
@@ -153,6 +153,14 @@ def test_middles_that_are_the_same_are_computed_once(own_operators):
     assert integers[7:10] == [12, 1, 2]  # middles, inputs and outputs of each
     assert sum(map(len, floats)) == 12 * (3 + 1) + 24 * (3 + 1)
     assert_equals_the_reference(draw.network(repeated, draw.pointwise(24, CHANNELS)))
+
+
+def test_middles_of_which_some_are_the_same(own_operators):
+    draw = Draw(0)
+    step = draw.factorized(CHANNELS, 24, 24, 12)
+    for array in (step.column, step.column_bias):
+        array[1] = array[0]
+    assert_equals_the_reference(draw.network(step, draw.pointwise(24, CHANNELS)))
 
 
 @pytest.mark.parametrize("groups", [1, 2, 3, 12])
@@ -198,9 +206,10 @@ def test_any_batch_and_any_threads_give_the_same_numbers(own_operators, batch):
         library.omp_set_num_threads(found)
 
 
-def test_only_rgb_images(own_operators):
+@pytest.mark.parametrize("shape", [(1, 4, 32, 32), (0, 3, 32, 32), (1, 3, 0, 32)], ids=str)
+def test_only_rgb_images(own_operators, shape):
     with pytest.raises(Exception, match="RGB"):
-        run(Draw(0).network(), np.zeros((1, 4, 32, 32), "float32"))
+        run(Draw(0).network(), np.zeros(shape, "float32"))
 
 
 BAD = {
@@ -223,16 +232,16 @@ BAD = {
 def test_steps_that_do_not_fit_are_refused(reason):
     """Before the operator, which would read past its memory."""
     draw = Draw(0)
-    assert class_num(draw.network()) == CLASSES
+    assert encode(draw.network())[2] == CLASSES
     with pytest.raises(PlanError, match=reason):
-        class_num(draw.network(*BAD[reason](draw)))
+        encode(draw.network(*BAD[reason](draw)))
 
 
 def test_networks_without_a_head_or_a_first_convolution_are_refused():
     draw = Draw(0)
     with pytest.raises(PlanError, match="no convolution in front"):
-        class_num(draw.network()[1:])
+        encode(draw.network()[1:])
     with pytest.raises(PlanError, match="something else than linear layers"):
-        class_num([*draw.network()[:-1], Softmax()])
+        encode([*draw.network()[:-1], Softmax()])
     with pytest.raises(PlanError, match="a padding that does not keep the size"):
-        class_num(draw.network(draw.factorized(12, 12, 12, 12, kernel=(4, 3))))
+        encode(draw.network(draw.factorized(12, 12, 12, 12, kernel=(4, 3))))
