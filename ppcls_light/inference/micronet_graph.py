@@ -16,17 +16,14 @@ def micronet_steps(graph):
     """Return the steps (`ops.plan`) of a `PaddleGraph` that is a folded MicroNet, with or without a softmax.
 
     Raises:
-        GraphError: it is not.
+        GraphError: it is not. Any of `DAMAGE`: an attribute is missing or no number.
     """
     reader = _Reader(graph)
-    try:
-        probabilities = reader.matches(graph.output(), ("softmax", "logits"))
-        if probabilities:
-            reader.require(graph.output(), axis=-1)
-            return [*reader.head(probabilities["logits"]), Softmax()]
+    probabilities = reader.matches(graph.output(), ("softmax", "logits"))
+    if not probabilities:
         return reader.head(graph.output())
-    except (KeyError, IndexError, TypeError, ValueError, RecursionError) as problem:
-        raise GraphError(f"{type(problem).__name__}: {problem}") from None
+    reader.require(graph.output(), axis=-1)
+    return [*reader.head(probabilities["logits"]), Softmax()]
 
 
 class _Convolution(NamedTuple):
@@ -104,7 +101,12 @@ class _Reader:
         told = operator.attributes
         weight, bias = map(self._graph.parameter, (operator.inputs[1], found["bias"]))
         return _Convolution(
-            operator.inputs[0], weight, bias, tuple(told["strides"]), tuple(told["paddings"]), told["groups"]
+            operator.inputs[0],
+            weight,
+            bias.ravel(),
+            tuple(told["strides"]),
+            tuple(told["paddings"]),
+            told["groups"],
         )
 
     def _shift_max(self, found):
@@ -164,9 +166,9 @@ class _Reader:
         conv = self.matched_convolution(x)
         other = self.matched_convolution(shifted)
         if conv and other and conv.x == other.x:
-            rows = {_row(conv, i): i for i in range(len(conv.weight))}
+            rows = {row: channel for channel, row in enumerate(_rows(conv))}
             try:
-                return np.array([rows[_row(other, i)] for i in range(len(other.weight))])
+                return np.array([rows[row] for row in _rows(other)])
             except KeyError:
                 raise GraphError("a shifted convolution with other weights") from None
         joined = self.match(shifted, ("concat", "parts", "axis"))
@@ -220,14 +222,15 @@ class _Reader:
         )
 
 
-def _row(conv, i):
-    return conv.weight[i].tobytes() + conv.bias[i].tobytes()
+def _rows(conv):
+    """Return what makes each output of a 1x1 convolution, as bytes."""
+    return [row.tobytes() + bias.tobytes() for row, bias in zip(_pointwise(conv), conv.bias)]
 
 
 def _pointwise(conv):
     """Return a 1x1 convolution's weight as (out, in), with zeros outside the groups."""
     outputs, inputs, *size = conv.weight.shape
-    if (size, conv.stride, conv.padding) != ([1, 1], (1, 1), (0, 0)):
+    if (size, conv.stride, conv.padding, outputs % conv.groups) != ([1, 1], (1, 1), (0, 0), 0):
         raise GraphError("a 1x1 convolution is expected")
     dense = np.zeros((outputs, conv.groups * inputs), "float32")
     for output in range(outputs):

@@ -1,19 +1,24 @@
 """An exported MicroNet run as one operator of Paddle's, `ops/micronet.cc`, which is built on this machine."""
 
+import contextlib
+import hashlib
 import logging
 import os
-import tempfile
+import shutil
+from pathlib import Path
 
-from ..ops.build import BuildError, library, load
+from ..errors import UserError
+from ..files import atomic_path
+from ..ops.build import BuildError, cache_folder, library, load
 from ..ops.plan import PlanError, encode
 from .micronet_graph import micronet_steps
-from .paddle_graph import GraphError, PaddleGraph
+from .paddle_graph import DAMAGE, GraphError, PaddleGraph
 
 logger = logging.getLogger(__name__)
 
-FILES = ("inference.json", "inference.pdiparams")
-
 _OPERATOR = "ppcls_micronet"
+_FILES = ("inference.json", "inference.pdiparams")
+_KEPT = 16  # networks in the cache, of a few MB each; the oldest go
 
 
 def serves(bundle, options):
@@ -44,30 +49,44 @@ def _is_made_for(bundle, options):
 
 
 def write(bundle):
-    """Return a `tempfile.TemporaryDirectory` with the network of `bundle` as one operator, in `FILES`.
+    """Return the paths (graph, parameters) of the network of `bundle` as one operator; Paddle must be loaded.
 
-    Paddle must be loaded. None, with the reason in a warning, where the operator cannot be built or the graph is not
-    one that `tools/export_model.py` writes.
+    They are in the cache, under their checksum, since clones of a predictor read them again. None, with the reason in
+    a warning, where the operator cannot be built or the graph is not one that `tools/export_model.py` writes.
     """
     try:
         graph = PaddleGraph(bundle.graph_file, bundle.params_file)
         plan, weights, class_num = encode(micronet_steps(graph))
-        load()
-        folder = tempfile.TemporaryDirectory(prefix="ppcls_light_")
-        paths = [os.path.join(folder.name, name) for name in FILES]
-        graph.write_as_one_operator(
-            _OPERATOR, {"plan": plan, "weights": weights}, {"class_num": class_num}, *paths
-        )
-    except (GraphError, PlanError) as problem:
+        parameters, attributes = {"plan": plan, "weights": weights}, {"class_num": class_num}
+        contents = graph.as_one_operator(_OPERATOR, parameters, attributes)
+    except (GraphError, PlanError, *DAMAGE) as problem:
+        reason = str(problem) if isinstance(problem, (GraphError, PlanError)) else repr(problem)
         warn(
-            bundle,
-            f"the graph is not that of a folded MicroNet ({problem}); tools/export_model.py writes one",
+            bundle, f"the graph is not that of a folded MicroNet ({reason}); tools/export_model.py writes one"
         )
-    except (BuildError, OSError) as problem:
+        return None
+    try:
+        load()
+        return _keep(contents)
+    except (BuildError, UserError, OSError) as problem:
         warn(bundle, problem)
-    else:
-        return folder
-    return None
+        return None
+
+
+def _keep(contents):
+    """Write the contents of `_FILES` into a folder of the cache, unless it has them; return the paths."""
+    networks = cache_folder().parent / "networks"
+    folder = networks / hashlib.sha256(b"".join(contents)).hexdigest()[:16]
+    paths = [folder / name for name in _FILES]
+    for path, content in zip(paths, contents):
+        if not (path.is_file() and path.read_bytes() == content):
+            with atomic_path(path) as temporary:
+                Path(temporary).write_bytes(content)
+    with contextlib.suppress(OSError):  # of a cache that is only read
+        os.utime(folder)
+        for old in sorted(networks.iterdir(), key=os.path.getmtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+    return [str(path) for path in paths]
 
 
 def warn(bundle, reason):

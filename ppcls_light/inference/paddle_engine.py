@@ -197,16 +197,12 @@ class PaddleEngine:
 
     def _create_as_one_operator(self):
         """Return None, and let the options say so, where it cannot be."""
-        folder = one_operator.write(self._bundle)
-        if folder:
-            files = [os.path.join(folder.name, name) for name in one_operator.FILES]
+        files = one_operator.write(self._bundle)
+        if files:
             try:
-                predictor = self._create(self.options, files)
+                return self._create(self.options, files)
             except UserError as problem:
                 one_operator.warn(self._bundle, problem)
-            else:
-                self._folder = folder  # kept, since clones read it
-                return predictor
         self.options = replace(self.options, cpu_ops=False)
         return None
 
@@ -251,8 +247,15 @@ class PaddleEngine:
         return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
     def clone(self):
-        """Return an engine for another thread; the weights are shared."""
+        """Return an engine for another thread; the weights are shared.
+
+        Raises:
+            WeightsError: the files, which Paddle reads again, are gone.
+        """
         twin = object.__new__(PaddleEngine)
         vars(twin).update(vars(self))
-        twin._predictor = self._predictor.clone()
+        try:
+            twin._predictor = self._predictor.clone()
+        except _PADDLE_ERRORS as error:
+            raise load_error(self._bundle.folder, f"Paddle {inference.version}", error) from error
         return twin

@@ -18,6 +18,19 @@ _TYPES = {
 }
 
 
+# What reading a damaged graph may end in.
+DAMAGE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    MemoryError,
+    struct.error,
+)
+
+
 class GraphError(Exception):
     """The graph or its parameters are not as expected; the message says what."""
 
@@ -50,15 +63,7 @@ class PaddleGraph:
                 if operator.name == "parameter":
                     names.append(operator.attributes["name"])
             self._parameters = dict(zip(sorted(names), _parameters(parameters)))
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-            AttributeError,
-            RecursionError,
-            struct.error,
-        ) as problem:
+        except DAMAGE as problem:
             raise GraphError(f"{graph_file} is not understood ({problem!r})") from None
 
     def _entries(self):
@@ -102,8 +107,10 @@ class PaddleGraph:
             raise GraphError(f"one {name} is expected and there are {len(found)}")
         return found[0]
 
-    def write_as_one_operator(self, name, parameters, attributes, graph_file, params_file):
-        """Write a graph with this one's input and output and one custom operator of inputs (x, *parameters).
+    def as_one_operator(self, name, parameters, attributes):
+        """Return the files of a graph with this one's input and output and one custom operator, as bytes.
+
+        The operator's inputs are (x, *parameters).
 
         Args:
             parameters: {name: array}, in the operator's order and that of the alphabet.
@@ -128,11 +135,8 @@ class PaddleGraph:
         region = self._document["program"]["regions"][0]
         regions = [{**region, "blocks": [{**region["blocks"][0], "ops": entries}]}]
         document = {**self._document, "program": {**self._document["program"], "regions": regions}}
-        with open(graph_file, "w", encoding="utf-8") as file:
-            json.dump(document, file)
-        with open(params_file, "wb") as file:
-            for array in parameters.values():
-                file.write(_tensor_header(array) + array.tobytes())
+        content = b"".join(_tensor_header(array) + array.tobytes() for array in parameters.values())
+        return json.dumps(document).encode(), content
 
 
 def _operator(entry):

@@ -1,5 +1,7 @@
 // The kernels as operators of Paddle. Only this file sees Paddle's headers, which take most of the build.
 
+#include <exception>
+
 #include "kernels.h"
 #include "paddle/phi/api/all.h"
 #include "paddle/phi/api/ext/op_meta_info.h"
@@ -97,8 +99,12 @@ Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int
   PD_CHECK(shape.size() == 4 && shape[0] > 0 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
            "MicroNet takes RGB images, (N, 3, H, W)");
   Tensor out = empty({shape[0], class_num});
-  micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),
-                   out.data<float>());
+  try {
+    micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),
+                     out.data<float>());
+  } catch (const std::exception& problem) {  // of another kind than Paddle's it would end the process
+    PD_THROW(problem.what());
+  }
   return {out};
 }
 

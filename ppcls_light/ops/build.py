@@ -28,6 +28,9 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
 KERNEL_FLAGS = ("-march=native",)
 
 
+_PATIENCE = 300  # seconds that a compiler has
+
+
 class BuildError(Exception):
     """There is no library; the message is the reason, in part of a sentence."""
 
@@ -47,11 +50,13 @@ def load():
     """
     path = str(library())
     try:
+        loaded = ctypes.CDLL(path)
         # Once and here: Paddle looks for new operators at its first predictor and no more.
         sys.modules["paddle.base.libpaddle"].load_op_meta_info_and_register_op(path)
-        return ctypes.CDLL(path)
     except (OSError, RuntimeError, ValueError) as problem:
-        raise BuildError(f"{path} does not load ({str(problem).strip().splitlines()[-1]})") from None
+        reason = str(problem).strip().splitlines()[-1]
+        raise BuildError(f"{path} does not load ({reason}); delete it, and it is built again") from None
+    return loaded
 
 
 def library():
@@ -72,6 +77,8 @@ def library():
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 _build(compiler, Path(scratch), path)
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{compiler} has not ended after {_PATIENCE} seconds") from None
     except (OSError, RuntimeError) as problem:
         # RuntimeError: Path.home() without a home
         raise BuildError(f"{problem}; set XDG_CACHE_HOME to a folder that can be written") from None
@@ -79,7 +86,7 @@ def library():
 
 
 def _key(compiler):
-    version = subprocess.run([compiler, "--version"], capture_output=True).stdout
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE).stdout
     paddle = _paddle()
     parts = [
         (paddle / "version/__init__.py").read_bytes(),
@@ -134,12 +141,19 @@ def _build(compiler, scratch, path):
         log.write_text(failed, encoding="utf-8")
         reason = next((line for line in failed.splitlines() if "error" in line), "no message")
         raise BuildError(f"the build failed ({reason.strip()[:200]}); see {log}")
+    with open(scratch / path.name, "rb+") as file:
+        os.fsync(file.fileno())
     os.replace(scratch / path.name, path)
 
 
 def _run(command):
     """Run `command`; return None, or what it was and said when it failed."""
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=_PATIENCE,
     )
     return f"{' '.join(command)}\n{done.stdout}" if done.returncode else None

@@ -10,6 +10,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
+#include <stdexcept>
 #include <vector>
 
 #include "kernels.h"
@@ -59,10 +61,37 @@ Map after(const Steps& steps, const Map& in) {
 // What a team shares: maps by turns, and the means of a map's planes.
 struct Maps {
   std::vector<float> maps[3], means;
+
+  void grow(const Sizes& sizes) {
+    for (auto& map : maps) map.resize(std::max<size_t>(map.size(), sizes.map));
+    means.resize(std::max<size_t>(means.size(), sizes.means));
+  }
 };
 
 thread_local Scratch scratch;
 thread_local Maps own_maps;
+
+// Go on to the pooling and `map` to what it pools; return what the steps before it take.
+Sizes sizes_of(Steps& steps, Map& map) {
+  Sizes sizes;
+  const auto need = [](int64_t& most, int64_t count) { most = std::max(most, count); };
+  need(sizes.map, map.channels * map.step() + kLanes);
+  for (; steps.kind() != kPool; steps.advance()) {
+    if (steps.kind() == kFactorized) {
+      const FactorizedStep conv(steps.ints());
+      need(sizes.rows, conv.rows(map));
+      need(sizes.offsets, conv.row);
+    } else if (steps.kind() == kShiftMax) {
+      const ShiftMaxStep act(steps.ints());
+      need(sizes.hidden, act.hidden);
+      need(sizes.coefficients, 2 * act.fusions * map.channels);
+    }
+    map = after(steps, map);
+    need(sizes.map, map.channels * map.step() + kLanes);
+    need(sizes.means, map.channels);
+  }
+  return sizes;
+}
 
 // The steps of one image up to the pooled features.
 void features(const Team& team, Maps& shared, Steps steps, Map map, const float* image, float* pooled) {
@@ -177,32 +206,32 @@ void micronet_forward(int64_t batch, Pair size, const float* x, const int32_t* p
   const Map image{3, size.height, size.width};
   Steps steps(plan, weights);
   Map map = image;
-  int64_t largest = map.channels * map.step(), most_channels = 0;
-  for (; steps.kind() != kPool; steps.advance()) {
-    map = after(steps, map);
-    largest = std::max(largest, map.channels * map.step());
-    most_channels = std::max(most_channels, map.channels);
-  }
-  const auto prepare = [&](Maps& at) {
-    for (auto& buffer : at.maps) buffer.resize(std::max<size_t>(buffer.size(), largest + kLanes));
-    at.means.resize(std::max<size_t>(at.means.size(), most_channels));
-  };
+  const Sizes sizes = sizes_of(steps, map);
   std::vector<float> rows(batch * map.channels), next;
   const auto run = [&](const Team& team, Maps& at, int64_t n) {
     features(team, at, Steps(plan, weights), image, x + n * 3 * image.positions(), rows.data() + n * map.channels);
   };
-  if (batch >= omp_get_max_threads()) {
-#pragma omp parallel for schedule(static)
-    for (int64_t n = 0; n < batch; ++n) {
-      prepare(own_maps);
-      run({0, 1}, own_maps, n);
-    }
-  } else {
-    Maps& shared = own_maps;
-    prepare(shared);
+  const bool alone = batch >= omp_get_max_threads();
+  Maps& shared = own_maps;
+  if (!alone) shared.grow(sizes);
+  bool failed = false;
 #pragma omp parallel
-    for (int64_t n = 0; n < batch; ++n) run({omp_get_thread_num(), omp_get_num_threads()}, shared, n);
+  {
+    const Team team{omp_get_thread_num(), omp_get_num_threads()};
+    try {  // an exception must not leave the parallel region
+      scratch.grow(sizes);
+      if (alone) own_maps.grow(sizes);
+    } catch (const std::bad_alloc&) {
+#pragma omp atomic write
+      failed = true;
+    }
+#pragma omp barrier
+    if (!failed && alone)
+      for (int64_t n = batch * team.rank / team.size; n < batch * (team.rank + 1) / team.size; ++n) run({0, 1}, own_maps, n);
+    else if (!failed)
+      for (int64_t n = 0; n < batch; ++n) run(team, shared, n);
   }
+  if (failed) throw std::runtime_error("there is not enough memory");
   for (steps.advance(); steps.more() && steps.kind() == kLinear; steps.advance()) {
     next.resize(batch * steps.ints()[1]);
     linear(batch, steps, rows.data(), next.data());

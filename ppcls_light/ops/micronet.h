@@ -1,6 +1,7 @@
 // The steps of a MicroNet that make maps; see micronet.cc.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -32,10 +33,22 @@ struct Team {
   }
 };
 
+// The most of everything that the steps of a plan take, in elements.
+struct Sizes {
+  int64_t map = 0, means = 0, rows = 0, hidden = 0, coefficients = 0, offsets = 0;
+};
+
 // A thread's own memory, kept from run to run, since fresh memory comes as page faults.
 struct Scratch {
   std::vector<float> rows, hidden, coefficients;
   std::vector<int64_t> offsets;
+
+  void grow(const Sizes& sizes) {
+    rows.resize(std::max<size_t>(rows.size(), sizes.rows));
+    hidden.resize(std::max<size_t>(hidden.size(), sizes.hidden));
+    coefficients.resize(std::max<size_t>(coefficients.size(), sizes.coefficients));
+    offsets.resize(std::max<size_t>(offsets.size(), sizes.offsets));
+  }
 };
 
 struct FactorizedStep {
@@ -48,6 +61,9 @@ struct FactorizedStep {
   }
   int64_t padded(const Map& in) const { return (in.width + 2 * before + across - 1) / across; }
   int64_t line(const Map& in) const { return padded(in) + 2 * kLanes; }
+  // The rows of a middle, cut into phases, and one that is not cut yet.
+  int64_t phase_size(const Map& in) const { return output(in).height * line(in); }
+  int64_t rows(const Map& in) const { return across * (phase_size(in) + 1) + in.width + 2 * before + kLanes; }
 
   int64_t column, row, down, across, above, before, relu6;
   // A middle is the kx1 convolution of `inputs` planes; each has `outputs` 1xk convolutions.

@@ -108,11 +108,10 @@ void tile_rows(const float* x, const Map& in, const int32_t* ints, const float* 
   for (; p < length; p += kLanes) tile<rows, 1>(x, in.step(), planes, inputs, weights, relu6, places, p);
 }
 
-// means: of the planes of x. coefficients: 2 fusions C of them.
+// means: of the planes of x. squeezed: room for the hidden units. coefficients: 2 fusions C of them.
 void coefficients_of(const ShiftMaxStep& act, int64_t channels, const float* means, const float* weights,
-                     std::vector<float>& hidden, float* __restrict coefficients) {
-  hidden.assign(weights + channels * act.hidden, weights + (channels + 1) * act.hidden);
-  float* __restrict squeezed = hidden.data();
+                     float* __restrict squeezed, float* __restrict coefficients) {
+  std::copy(weights + channels * act.hidden, weights + (channels + 1) * act.hidden, squeezed);
   for (int64_t c = 0; c < channels; ++c)
     for (int64_t h = 0; h < act.hidden; ++h) squeezed[h] += means[c] * weights[c * act.hidden + h];
   const int64_t count = 2 * act.fusions * channels;
@@ -134,10 +133,8 @@ void coefficients_of(const ShiftMaxStep& act, int64_t channels, const float* mea
 
 void factorized(const Team& team, const FactorizedStep& conv, const Map& in, const float* x, const float* weights,
                 float* out, const Map& to, Scratch& scratch) {
-  const int64_t phases = conv.across, line = conv.line(in), phase_size = to.height * line;
-  scratch.rows.resize(phases * phase_size + in.width + 2 * conv.before + conv.across + kLanes);
+  const int64_t phases = conv.across, line = conv.line(in), phase_size = conv.phase_size(in);
   float *rows = scratch.rows.data(), *whole = rows + phases * phase_size;
-  scratch.offsets.resize(conv.row);
   for (int64_t j = 0; j < conv.row; ++j) scratch.offsets[j] = j % phases * phase_size + j / phases;
   const auto middle = conv.column == 3 ? middle_rows<3> : conv.column == 5 ? middle_rows<5> : middle_rows<0>;
   const auto output = conv.row == 3 ? output_plane<3> : conv.row == 5 ? output_plane<5> : output_plane<0>;
@@ -181,12 +178,10 @@ void shift_max(const Team& team, const ShiftMaxStep& act, const Map& map, const 
                float* means, Scratch& scratch, float* out) {
   team.share(map.channels, [&](int64_t c) { means[c] = mean(x + c * map.step(), map.positions(), false); });
   // Each thread for itself: to wait for one another takes longer.
-  std::vector<float>& coefficients = scratch.coefficients;
-  coefficients.resize(2 * act.fusions * map.channels);
-  coefficients_of(act, map.channels, means, weights, scratch.hidden, coefficients.data());
+  coefficients_of(act, map.channels, means, weights, scratch.hidden.data(), scratch.coefficients.data());
   team.share(map.channels, [&](int64_t c) {
     const float *mine = x + c * map.step(), *shifted = x + act.shift[c] * map.step();
-    const float *a = coefficients.data() + c, *b = a + map.channels;
+    const float *a = scratch.coefficients.data() + c, *b = a + map.channels;
     float* to = out + c * map.step();
     if (act.fusions == 1) {
       for (int64_t p = 0; p < map.positions(); p += kLanes)

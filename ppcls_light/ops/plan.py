@@ -12,6 +12,8 @@ import numpy as np
 # Outputs that a 1x1 convolution computes at once, kRows in micronet_maps.cc, which has a function for each number
 # up to this.
 _MOST_ROWS = 4
+# A MicroNet has 1 and 2.
+_MOST_STRIDE = 16
 # Outputs that a linear layer computes at once, kSpan in micronet.cc.
 _SPAN = 64
 
@@ -62,11 +64,14 @@ class Factorized(Step):
         (middles, inputs, height, one), (outputs, *_, width) = self.column.shape, self.row.shape
         _require(self.row.shape == (outputs, 1, 1, width) and one == 1, "kernels that are not kx1 and 1xk")
         kept = (height, width) == tuple(2 * padding + 1 for padding in self.padding)
-        _require(kept and min(self.stride) > 0, "a stride of 0, or a padding that does not keep the size")
+        _require(
+            kept and 1 <= min(self.stride) <= max(self.stride) <= _MOST_STRIDE, "an unknown stride or padding"
+        )
         fit = inputs * self.groups == count and middles % self.groups == 0
         _require(fit, f"groups that do not fit {count} channels")
         _require(outputs % middles == 0, "a 1xk convolution that is not depthwise")
-        _require((len(self.column_bias), len(self.row_bias)) == (middles, outputs), "a bias of another size")
+        shapes = self.column_bias.shape, self.row_bias.shape
+        _require(shapes == ((middles,), (outputs,)), "a bias of another size")
         return outputs
 
     def encode(self):
@@ -194,9 +199,8 @@ class Linear(Step):
     bias: np.ndarray
 
     def channels(self, count):
-        _require(
-            self.weight.shape == (count, len(self.bias)), f"a linear layer that does not fit {count} channels"
-        )
+        fit = self.bias.ndim == 1 and self.weight.shape == (count, len(self.bias))
+        _require(fit, f"a linear layer that does not fit {count} channels")
         return len(self.bias)
 
     def encode(self):
@@ -236,12 +240,15 @@ def _check(steps):
     _require(max(kinds[:pool]) < Pool.kind, "a linear layer before the pooling")
     head = kinds[pool + 1 : -1] if kinds[-1] == Softmax.kind else kinds[pool + 1 :]
     _require(set(head) == {Linear.kind}, "something else than linear layers behind the pooling")
-    channels, held = 3, []
+    channels, stride, held = 3, (1, 1), []
     for step in steps:
         channels = step.channels(channels)
-        if isinstance(step, Hold):
-            held.append(channels)
+        if isinstance(step, Factorized):
+            stride = stride[0] * step.stride[0], stride[1] * step.stride[1]
+        elif isinstance(step, Hold):
+            held.append((channels, stride))
         elif isinstance(step, AddHeld):
-            _require(held and held.pop() == channels, "a shortcut of other channels")
+            _require(held and held.pop() == (channels, stride), "a shortcut of another size")
         _require(len(held) <= 1, "a shortcut within a shortcut")
+    _require(channels > 0, "no classes")
     return channels

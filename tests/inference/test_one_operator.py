@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ppcls_light import create_model
-from ppcls_light.errors import ConfigError, ExportError
+from ppcls_light.errors import ConfigError, ExportError, WeightsError
 from ppcls_light.export import read_bundle, verify
 from ppcls_light.export.bundle import write_inference_yml
 from ppcls_light.export.fold import fold
@@ -74,8 +74,8 @@ def test_it_equals_paddles_operators(own_operators, layout, caplog):
 
 def test_it_is_one_operator_and_the_folder_stays(own_operators, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with one_operator.write(read_bundle(folder)) as written:
-        graph = json.loads(Path(written, one_operator.FILES[0]).read_bytes())
+    written = one_operator.write(read_bundle(folder))
+    graph = json.loads(Path(written[0]).read_bytes())
     assert [entry["#"] for entry in entries(graph)] == ["p", "p", "1.data", "3.ppcls_micronet", "1.fetch"]
     plain = entries(json.loads(before["inference.json"]))
     for name in ("1.data", "1.fetch"):
@@ -136,6 +136,30 @@ def test_an_export_of_which_the_operator_differs_is_refused(monkeypatch):
         verify.verify("folder", None, [], [3, 1, 1], ["image"])
     served["operator_probs"] = expected
     assert verify.verify("folder", None, [], [3, 1, 1], ["image"])["max_abs_diff"] == 0
+
+
+def test_its_files_are_kept_once_and_mended(own_operators, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(one_operator, "cache_folder", lambda: tmp_path / "ops")
+    graph, parameters = map(Path, one_operator.write(read_bundle(folder)))
+    before = parameters.read_bytes()
+    written = graph.stat().st_mtime_ns
+    parameters.write_bytes(before[:100])
+    assert one_operator.write(read_bundle(folder)) == [str(graph), str(parameters)]
+    assert (graph.stat().st_mtime_ns, parameters.read_bytes()) == (written, before)
+    for index in range(20):
+        (tmp_path / "networks" / str(index)).mkdir()
+    one_operator.write(read_bundle(folder))
+    left = sorted(path.name for path in (tmp_path / "networks").iterdir())
+    assert len(left) == 16
+    assert graph.parent.name in left
+
+
+def test_clones_without_the_files_are_a_users_error(own_operators, folder, monkeypatch, tmp_path):
+    monkeypatch.setattr(one_operator, "cache_folder", lambda: tmp_path / "ops")
+    engine = create_engine(read_bundle(folder), OWN)
+    shutil.rmtree(tmp_path / "networks")
+    with pytest.raises(WeightsError, match="cannot load this model"):
+        engine.clone()
 
 
 def test_clones_outlive_the_engine(own_operators, folder):
@@ -287,6 +311,27 @@ def change_stride(ops):
     attribute(ops, "1.conv2d", "strides")["D"][0]["D"] = 0
 
 
+def change_groups(ops):
+    attribute(ops, "1.conv2d", "groups")["D"] = None
+
+
+def change_large_stride(ops):
+    attribute(ops, "1.conv2d", "strides")["D"][0]["D"] = 2**31
+
+
+def change_many_groups(ops):
+    pointwise = [entry for entry in ops if entry["#"] == "1.conv2d"][1]
+    next(one for one in pointwise["A"] if one["N"] == "groups")["AT"]["D"] = 2**40
+
+
+def change_fetch(ops):
+    ops[-1]["O"] = []
+
+
+def change_data(ops):
+    del next(entry for entry in ops if entry["#"] == "1.data")["OA"]
+
+
 def change_input(ops):
     """The first convolution reads its own output."""
     conv = next(entry for entry in ops if entry["#"] == "1.conv2d")
@@ -316,7 +361,7 @@ def test_a_damaged_graph_is_not_taken(folder, tmp_path, content, caplog):
     (copy / "inference.json").write_bytes(content)
     assert one_operator.write(read_bundle(copy)) is None
     (record,) = caplog.records
-    assert "is not understood" in record.message
+    assert "is not understood" in record.message or "not that of a folded" in record.message
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, -3])
