@@ -27,7 +27,6 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
 # Not for the binding: the layout of Paddle's own types may depend on it.
 KERNEL_FLAGS = ("-march=native",)
 
-
 _PATIENCE = 300  # seconds that a compiler has
 
 
