@@ -72,18 +72,6 @@ void for_each_run(const Layout& at, Copy copy) {
   }
 }
 
-// The constant strides make fast loops.
-template <typename Move>
-void strided(int64_t step, int64_t count, Move move) {
-  if (step == 1) {
-    for (int64_t k = 0; k < count; ++k) move(k, k);
-  } else if (step == 2) {
-    for (int64_t k = 0; k < count; ++k) move(2 * k, k);
-  } else {
-    for (int64_t k = 0; k < count; ++k) move(step * k, k);
-  }
-}
-
 void pack_input(const Layout& at, const float* __restrict plane, float* __restrict buffer) {
   for_each_run(at, [&](int64_t from, int64_t to, int64_t count) {
     strided(at.conv.stride.width, count, [&](int64_t i, int64_t k) { buffer[to + k] = plane[from + i]; });

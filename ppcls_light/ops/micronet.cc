@@ -26,8 +26,6 @@ constexpr int64_t kSpan = 64;  // outputs of a block of a linear layer; the _SPA
 constexpr int kSpanVecs = kSpan / kLanes;
 constexpr int kImages = kManyRegisters ? 16 / kSpanVecs : 1;  // of a tile of a linear layer
 
-inline Vec hardswish(Vec x) { return x * clamp(x + 3.f, 0.f, 6.f) * (1.f / 6); }
-
 // The steps of a plan, in order.
 class Steps {
  public:
@@ -144,8 +142,7 @@ void features(const Team& team, Maps& shared, Steps steps, Map map, const float*
   const bool relu6 = steps.ints()[0];
   const float* x = shared.maps[current].data();
   team.share(map.channels, [&](int64_t c) {
-    const float value = mean(x + c * map.step(), map.positions(), relu6);
-    pooled[c] = value * std::min(std::max(value + 3.f, 0.f), 6.f) / 6;
+    pooled[c] = hardswish(Vec{} + mean(x + c * map.step(), map.positions(), relu6))[0];
   });
 }
 

@@ -13,14 +13,6 @@ constexpr int kColumns = kManyRegisters ? 4 : 2;  // its vectors
 
 inline Vec maximum(Vec a, Vec b) { return a > b ? a : b; }
 
-// Every `step`th float of a row; a constant step makes a fast loop.
-inline void pick(const float* __restrict row, int64_t step, int64_t count, float* __restrict out) {
-  if (step == 2)
-    for (int64_t p = 0; p < count; ++p) out[p] = row[2 * p];
-  else
-    for (int64_t p = 0; p < count; ++p) out[p] = row[step * p];
-}
-
 // The rows of a middle with their padding, `line` floats apart, cut into phases, each of every `across`th column.
 // `height`: the kernel's, or 0 for any. `whole`: for a row that is not cut yet.
 template <int height>
@@ -48,8 +40,11 @@ void middle_rows(const FactorizedStep& conv, const float* __restrict x, const Ma
     else
       sum(std::max<int64_t>(0, -top), std::min(column, in.height - top));
     for (int64_t p = 0; p < conv.before; ++p) row[p - conv.before] = row[in.width + p] = 0.f;
-    for (int64_t phase = 0; conv.across > 1 && phase < conv.across; ++phase)
-      pick(whole + phase, conv.across, conv.padded(in), out + (phase * rows + y) * line);
+    for (int64_t phase = 0; conv.across > 1 && phase < conv.across; ++phase) {
+      const float* __restrict from = whole + phase;
+      float* __restrict to = out + (phase * rows + y) * line;
+      strided(conv.across, conv.padded(in), [&](int64_t i, int64_t k) { to[k] = from[i]; });
+    }
   }
 }
 

@@ -39,7 +39,7 @@ struct Relu6 {
 };
 
 struct Hardswish {
-  static Vec value(Vec x) { return x * clamp(x + 3.f, 0.f, 6.f) * (1.f / 6); }
+  static Vec value(Vec x) { return hardswish(x); }
   static Vec slope(Vec x) {
     const Vec inside = (x + x + 3.f) * (1.f / 6);
     return x <= -3.f ? Vec{} : x >= 3.f ? Vec{} + 1.f : inside;

@@ -1,4 +1,4 @@
-// A vector register of floats, by the vector extension that GCC and Clang share.
+// A vector register of floats, by the vector extension that GCC and Clang share, and what several kernels do with it.
 #pragma once
 
 #include <cstdint>
@@ -29,6 +29,20 @@ inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) =
 inline Vec clamp(Vec value, float low, float high) {
   value = value < low ? Vec{} + low : value;
   return value > high ? Vec{} + high : value;
+}
+
+inline Vec hardswish(Vec x) { return x * clamp(x + 3.f, 0.f, 6.f) * (1.f / 6); }
+
+// Call move(step k, k) for each k. The constant steps make fast loops.
+template <typename Move>
+void strided(int64_t step, int64_t count, Move move) {
+  if (step == 1) {
+    for (int64_t k = 0; k < count; ++k) move(k, k);
+  } else if (step == 2) {
+    for (int64_t k = 0; k < count; ++k) move(2 * k, k);
+  } else {
+    for (int64_t k = 0; k < count; ++k) move(step * k, k);
+  }
 }
 
 // Always in the same order, so that a sum does not depend on who computes it.
