@@ -1,10 +1,10 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and text read as what it is."""
 
 import contextlib
 import os
 import tempfile
 
-from .errors import UserError
+from .errors import DataError, UserError
 
 try:
     import fcntl
@@ -63,6 +63,22 @@ def write_text(path, text, error=UserError):
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         file.write(text)
+
+
+def read_utf8(path):
+    """Return the content of a UTF-8 text file as bytes, without byte order mark. Raises DataError."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{line}: this is not UTF-8 text; save the file as UTF-8") from None
+    return data
 
 
 def hold(file):

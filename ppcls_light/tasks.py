@@ -13,11 +13,11 @@ from .config import dump_config
 from .engine import runtime as runtimes
 from .engine.build import (
     build_reader,
-    class_names,
     inference_transforms,
     labelled_images,
     sample_images,
 )
+from .engine.classes import class_names
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
@@ -59,7 +59,8 @@ def evaluate(config, predictions=None, report=None):
         for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
             require_writable(path)
     weights = trained_weights(config)
-    reader = build_reader(config, "Eval", runtime)
+    names = class_names(config, weights)
+    reader = build_reader(config, "Eval", runtime, names)
     model = build_model(config, weights)
     if not (predictions or report):
         return score(model, reader, config, runtime)
@@ -67,7 +68,6 @@ def evaluate(config, predictions=None, report=None):
     if runtime.is_main and predictions:
         _write_predictions(predictions, reader.images, softmax(logits))
     if runtime.is_main and report:
-        names = class_names(config, weights)
         summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), names)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
@@ -120,7 +120,7 @@ def export(config, graph_format=None, max_drop=None):
                 table.rstrip(),
             )
         return report
-    labelled = labelled_images(config)
+    labelled = labelled_images(config, class_names(config, weights))
     report, _ = export_calibrated(
         *_exported(model, config, folder),
         labelled,

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DataError, UserError
 from ..plain_pickle import read_plain_pickle, reading
+from .classes import ClassNames
 from .dataset import ImageDataset
 
 SIDE = 32  # pixels
@@ -91,7 +92,7 @@ def read_cifar(data_file, split, class_num):
         split: "train" or "test".
 
     Returns:
-        (CifarImages, names of the classes in order of label).
+        (CifarImages, ClassNames).
 
     Raises:
         DataError: the file is missing, damaged, of another dataset, or asks to load code.
@@ -121,7 +122,7 @@ def read_cifar(data_file, split, class_num):
     pixels, labels, names = map(np.concatenate, zip(*parts))
     if not len(labels):
         raise DataError(f"{data_file}: {', '.join(wanted[:-1])}: no images; download it again")
-    return CifarImages(data_file, pixels, labels, names), class_names
+    return CifarImages(data_file, pixels, labels, names), ClassNames(tuple(class_names), os.fspath(data_file))
 
 
 def _are_names(values, count):

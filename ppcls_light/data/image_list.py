@@ -1,4 +1,4 @@
-"""Lists of labelled images: list files, folders of class folders, and names of classes.
+"""Lists of labelled images: list files, and folders of class folders.
 
 A list file is UTF-8 text with one `path label` a line. The last run of spaces and tabs separates the two,
 so that paths may hold both; CRLF, a byte order mark, blank lines and backslashes in paths are accepted.
@@ -12,6 +12,8 @@ from array import array
 import numpy as np
 
 from ..errors import DataError
+from ..files import read_utf8
+from .classes import ClassNames
 from .shared import SharedArray
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -55,14 +57,16 @@ class ImageList:
         root: folder to which the paths are relative.
         names: iterable of paths relative to `root`, UTF-8 bytes with "/" (absolute ones are kept).
         labels: sequence of ints as long as `names`; None for a list without labels, whose labels are -1.
+        source: file or folder that they were read from, for messages; None: `root`.
 
     Attributes:
-        root: as given.
+        root, source: as given.
         labels: int64 (N,).
     """
 
-    def __init__(self, root, names, labels=None):
+    def __init__(self, root, names, labels=None, source=None):
         self.root = os.fspath(root)
+        self.source = self.root if source is None else os.fspath(source)
         packed, ends = (names if isinstance(names, _Names) else _Names(names)).packed()
         labels = np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
         self._packed, self._ends, self._labels = map(SharedArray, (packed, ends, labels))
@@ -87,6 +91,18 @@ class ImageList:
         """Return the label of entry `index`."""
         return int(self.labels[index])
 
+    def folders_and_labels(self):
+        """Yield each pair of a folder's name, the last one in a path, and a label of an image in it, once."""
+        packed, start, seen = self._packed.array.tobytes(), 0, set()
+        for end, label in zip(self._ends.array.tolist(), self.labels.tolist()):
+            above = packed.rfind(b"/", start, end)
+            if above > start:
+                folder = packed[max(packed.rfind(b"/", start, above), start - 1) + 1 : above]
+                if (folder, label) not in seen:
+                    seen.add((folder, label))
+                    yield folder.decode(), label
+            start = end
+
 
 def read_image_list(
     list_file, image_root, class_num=None, delimiter=None, labelled=True, check_files=True
@@ -104,7 +120,7 @@ def read_image_list(
     Raises:
         DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
     """
-    data = _read_text(list_file)
+    data = read_utf8(list_file)
     if check_files and not os.path.isdir(image_root):
         raise DataError(
             f"image_root {image_root} is not a folder; it is where the paths of {list_file} begin"
@@ -132,7 +148,7 @@ def read_image_list(
         raise DataError(_report(list_file, image_root, sorted(problems), lines, class_num))
     if not names:
         raise DataError(f"{list_file}: the list is empty; write one 'path label' a line (tools/make_list.py)")
-    return ImageList(image_root, names, np.frombuffer(labels, np.int64))
+    return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
 
 
 def scan_image_folder(folder, class_names=None):
@@ -142,10 +158,10 @@ def scan_image_folder(folder, class_names=None):
 
     Args:
         folder: the folder.
-        class_names: the classes when they are known already (from the training split), in order of label.
+        class_names: ClassNames when they are known already (from the training): folders may be missing then.
 
     Returns:
-        (ImageList, class names in order of label).
+        (ImageList, ClassNames).
 
     Raises:
         DataError: no class with images, or a class that is not in `class_names`.
@@ -162,19 +178,13 @@ def scan_image_folder(folder, class_names=None):
     if not found:
         raise DataError(f"{folder} has no class folder with images ({' '.join(IMAGE_SUFFIXES)}) in it")
     if class_names is None:
-        class_names = list(found)
-    label_of = {name: label for label, name in enumerate(class_names)}
-    unknown = [name for name in found if name not in label_of]
-    if unknown:
-        raise DataError(
-            f"{os.path.join(folder, unknown[0])} is not one of the {len(class_names)} training classes; "
-            f"rename the folder or add the class to the training images"
-        )
+        class_names = ClassNames(tuple(found), f"the class folders of {folder}")
+    label_of = class_names.labels_of(found, folder)
     names, labels = [], []
     for name, images in found.items():
         names += [_utf8(os.path.relpath(path, folder).replace(os.sep, "/")) for path in images]
         labels += [label_of[name]] * len(images)
-    return ImageList(folder, names, labels), list(class_names)
+    return ImageList(folder, names, labels), class_names
 
 
 def find_images(path):
@@ -202,59 +212,11 @@ def iter_images(path):
     yield from images
 
 
-def read_class_names(path, delimiter=None):
-    """Read names of classes: lines "id name", or lines with a name alone whose id is its position from 0.
-
-    Names may hold spaces. Which of the two it is, the first line decides.
-
-    Returns:
-        {id: name}.
-
-    Raises:
-        DataError: with the line.
-    """
-    names, with_ids = {}, None
-    for number, line in enumerate(_read_text(path).decode().splitlines(), 1):
-        line = line.strip()
-        if not line:
-            continue
-        first, *rest = line.split(delimiter, 1)
-        if with_ids is None:
-            with_ids = bool(rest) and first.strip().isdecimal()
-        if not with_ids:
-            names[len(names)] = line
-        elif not rest or not first.strip().isdecimal():
-            raise DataError(f"{path}:{number}: '{line}' has no id; the lines before it are 'id name'")
-        elif int(first) in names:
-            raise DataError(f"{path}:{number}: class id {int(first)} is given twice")
-        else:
-            names[int(first)] = rest[0].strip()
-    if not names:
-        raise DataError(f"{path}: no class names in this file; write one 'id name' a line")
-    return names
-
-
 def _utf8(name):
     try:
         return name.encode()
     except UnicodeEncodeError:
         raise DataError(f"the file name {name!a} is not UTF-8; rename the file") from None
-
-
-def _read_text(path):
-    """Return the content of a UTF-8 text file as bytes, without byte order mark."""
-    try:
-        with open(path, "rb") as file:
-            data = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
-    data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{line}: this is not UTF-8 text; save the file as UTF-8") from None
-    return data
 
 
 def _parse(line, separator, class_num):

@@ -5,21 +5,20 @@ from typing import NamedTuple, Optional
 
 from ..accuracy import part
 from ..config.check import located
-from ..config.reading import CifarConfig, DatasetConfig
+from ..config.reading import CifarConfig
 from ..data import (
     BatchLoader,
     CifarDataset,
+    ClassNames,
     ImageDataset,
     build_batch_transforms,
     build_transforms,
     read_cifar,
-    read_class_names,
     read_image_list,
     scan_image_folder,
 )
 from ..errors import ConfigError, DataError
-from ..weights import load_plain_pickle
-from .checkpoint import strip_suffix
+from .classes import MAP_KEY, in_class_folders, training_names
 from .log import LOGGER
 from .sampling import build_sampler
 
@@ -29,14 +28,17 @@ class Reader(NamedTuple):
 
     images: object
     loader: BatchLoader
-    class_names: Optional[list]
+    class_names: Optional[ClassNames]
 
 
-def build_reader(config, split, runtime):
+def build_reader(config, split, runtime, names=None):
     """Build the reader of `split` ("Train" or "Eval") for this process.
 
+    Args:
+        names: ClassNames of the training, which number the images of Eval; those of Train have their own.
+
     Raises:
-        ConfigError: the section is missing. DataError: see `read_image_list`.
+        ConfigError: the section is missing. DataError: see `read_image_list` and `ClassNames`.
     """
     section = getattr(config.DataLoader, split)
     if section is None:
@@ -46,12 +48,7 @@ def build_reader(config, split, runtime):
         )
     training = split == "Train"
     path = f"DataLoader.{split}.dataset"
-    with located(config.where(path), path):
-        images, names = _read_images(config, section.dataset, split)
-    if names is None:
-        names = _map_if_there(config)
-    if training:
-        _warn_of_unused_classes(images, config.Arch.class_num)
+    images, names = _read_images(config, split, names)
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
     mix = _batch_transforms(config) if training else None
     as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
@@ -128,25 +125,26 @@ def sample_images(config, count=16):
     return [images.path(index) for index in range(0, len(images), step)][:count]
 
 
-def labelled_images(config):
+def labelled_images(config, names):
     """Return the `Labelled` images that int8 is calibrated with and scored on.
 
-    Those of DataLoader.Train calibrate, prepared as for evaluation; without them part of those of Eval.
+    Those of DataLoader.Train calibrate, prepared as for evaluation; without them part of those of Eval, which are
+    numbered by `names`, the ClassNames of the training, or None.
 
     Raises:
         ConfigError: there are no image files of DataLoader.Eval. DataError: too few images.
     """
-    images = _image_files(config, "Eval")
-    if images is None:
+    if _image_files(config, "Eval") is None:
         raise ConfigError(
             f"{config.where('Global.export_precision')}: Global.export_precision: int8 is compared with fp32 on "
             "labelled image files, and DataLoader.Eval.dataset has none here; give its image_root and cls_label_path"
         )
+    images, _ = _read_images(config, "Eval", names)
     return part(images, config.Global.calibration_images, _image_files(config, "Train"))
 
 
 def _image_files(config, split):
-    """Return the ImageList of a split; None when it is not of files, or they are not here."""
+    """Return the ImageList of a split, whatever its labels; None when it is not of files, or they are not here."""
     section = getattr(config.DataLoader, split)
     if section is None or isinstance(section.dataset, CifarConfig):
         return None
@@ -154,102 +152,50 @@ def _image_files(config, split):
         return None
     if section.dataset.cls_label_path and not os.path.isfile(section.dataset.cls_label_path):
         return None
-    return _read_images(config, section.dataset, split)[0]
+    return _listed(config, section.dataset, split)[0]
 
 
 def _comparable(ops):
     return [op for op in ops if op.name != "ToCHWImage"]
 
 
-def class_names(config, weights=None):
-    """Return the names of the classes by id, or None when nothing says them.
+def _read_images(config, split, names=None):
+    """Return the images of a split and the ClassNames that number them, None where nothing says them.
 
-    The first that applies: `Infer.PostProcess.class_id_map_file`, the checkpoint states beside the weights
-    file, the class folders of the data.
-
-    Raises:
-        ConfigError, DataError: the map is missing, unreadable, or does not name every class.
+    `names` are those of the training; for Train itself None.
     """
-    class_num = config.Arch.class_num
-    path = config.Infer.PostProcess.class_id_map_file
-    if path:
-        key = "Infer.PostProcess.class_id_map_file"
-        with located(config.where(key), key):
-            names = read_class_names(path)
-            unnamed = [label for label in range(class_num) if label not in names]
-            if unnamed or len(names) > class_num:
-                raise ConfigError(
-                    f"{path} names {len(names)} classes, Arch.class_num is {class_num}"
-                    + (f" (no name for {unnamed[0]})" if unnamed else "")
-                    + "; give the map of this network, or null for ids only"
-                )
-        return [names[label] for label in range(class_num)]
-    if weights:
-        states = f"{strip_suffix(weights)}.pdstates"
-        if os.path.isfile(states):
-            saved = load_plain_pickle(states)
-            names = saved.get("class_names") if isinstance(saved, dict) else None
-            if isinstance(names, list) and len(names) == class_num and all(isinstance(n, str) for n in names):
-                return names
-    return _folder_classes(config)
-
-
-def _read_images(config, dataset, split):
-    """Return the images of `dataset` and the names of their classes, None for those of a list file."""
-    class_num = config.Arch.class_num
-    if isinstance(dataset, CifarConfig):
-        if class_num != dataset.class_num:
-            raise ConfigError(
-                f"{dataset.name} has {dataset.class_num} classes, Arch.class_num is {class_num}; "
-                f"use -o Arch.class_num={dataset.class_num}"
-            )
-        mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
-        return read_cifar(dataset.data_file, mode, dataset.class_num)
-    if dataset.cls_label_path is not None:
-        images = read_image_list(
-            dataset.cls_label_path, dataset.image_root, class_num=class_num, delimiter=dataset.delimiter
-        )
-        return images, None
-    names = _folder_classes(config)
-    images, names = scan_image_folder(dataset.image_root, names)
-    if len(names) != class_num:
+    dataset, class_num = getattr(config.DataLoader, split).dataset, config.Arch.class_num
+    if split == "Eval" and names is None and in_class_folders(dataset):
         raise ConfigError(
-            f"{dataset.image_root} has {len(names)} class folders, Arch.class_num is {class_num}; "
-            f"use -o Arch.class_num={len(names)}"
+            f"the labels of the class folders in {dataset.image_root} cannot be told: the training was from a list "
+            f"without names; give its label map by {MAP_KEY}, or a list (cls_label_path) of these images"
         )
+    path = f"DataLoader.{split}.dataset"
+    with located(config.where(path), path):
+        images, found = _listed(config, dataset, split, names)
+        if found is not None and len(found) != class_num:
+            raise ConfigError(
+                f"{found.source}: {len(found)} classes, but Arch.class_num is {class_num}; use -o "
+                f"Arch.class_num={len(found)}"
+            )
+    if split == "Train":
+        names = training_names(config, found)
+    elif names is not None and found is not None:
+        names.require_same(found, "evaluate on the classes of the training")
+    if names is not None and found is None:
+        names.check_list(images)
     return images, names
 
 
-def _folder_classes(config):
-    """Return the class names of the first split that is a folder of class folders: they fix the labels."""
-    for section in (config.DataLoader.Train, config.DataLoader.Eval):
-        dataset = section and section.dataset
-        in_folders = isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
-        if in_folders and os.path.isdir(dataset.image_root):
-            return scan_image_folder(dataset.image_root)[1]
-    return None
-
-
-def _map_if_there(config):
-    """Return the class names of the label map when the file exists: training can do without them."""
-    path = config.Infer.PostProcess.class_id_map_file
-    if path and not os.path.isfile(path):
-        LOGGER.warning(
-            "Infer.PostProcess.class_id_map_file: no such file: %s; classes stay without names", path
-        )
-        return None
-    return class_names(config)
-
-
-def _warn_of_unused_classes(images, class_num):
-    used = int(images.labels.max()) + 1
-    if used < class_num:
-        LOGGER.warning(
-            "the training labels end at %d but Arch.class_num is %d; use -o Arch.class_num=%d if that is all there is",
-            used - 1,
-            class_num,
-            used,
-        )
+def _listed(config, dataset, split, names=None):
+    """Return the images of `dataset` and the ClassNames of its folders or of CIFAR, None for a list file."""
+    if isinstance(dataset, CifarConfig):
+        mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
+        return read_cifar(dataset.data_file, mode, dataset.class_num)
+    if in_class_folders(dataset):
+        return scan_image_folder(dataset.image_root, names)
+    class_num, delimiter = config.Arch.class_num, dataset.delimiter
+    return read_image_list(dataset.cls_label_path, dataset.image_root, class_num, delimiter), None
 
 
 def _worker_count(wanted):

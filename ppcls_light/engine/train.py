@@ -31,6 +31,7 @@ from ..optim import (
 from ..weights import load_weights, write_weights
 from . import checkpoint
 from .build import build_reader
+from .classes import check_classes, resumed_names
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
 from .lock import sole_run
@@ -38,6 +39,7 @@ from .log import LOGGER, Averages, StepTimer
 from .network import build_model, student_weights
 from .operators import choose_operators
 from .precision import Precision
+from .preprocessing import check_preprocessing
 from .recorder import Recorder
 from .resume import (
     find_checkpoint,
@@ -82,7 +84,12 @@ class Trainer:
         choose_operators(config.Global, runtime)
         seed_everything(config.Global.seed)
         self.reader = build_reader(config, "Train", runtime)
-        self.eval_reader = build_reader(config, "Eval", runtime) if config.Global.eval_during_train else None
+        self.class_names = self.reader.class_names
+        self.eval_reader = None
+        if config.Global.eval_during_train:
+            self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
+        check_classes(config, self.reader, self.eval_reader)
+        check_preprocessing(config, self.reader, self.eval_reader)
         for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
             if reader is not None:
                 contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
@@ -118,6 +125,7 @@ class Trainer:
         self.order = order_settings(config, runtime, self.reader.images)
         if resumed is not None:
             require_same_order(resumed, self.order)
+            self.class_names = resumed_names(resumed, self.class_names)
             self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.steps_per_epoch)
             load_weights(self.model, resumed.trained, source=resumed.prefix)
         # Copies made before `decorate`, which may make the weights half precision.
@@ -266,7 +274,8 @@ class Trainer:
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
             "order": self.order,
             "scaler": self.precision.state_dict(),
-            "class_names": self.reader.class_names,
+            "class_names": None if self.class_names is None else list(self.class_names),
+            "class_names_from": None if self.class_names is None else self.class_names.source,
             "arch": self.config.Arch.network.name,
             "class_num": self.config.Arch.class_num,
             "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},

@@ -2,7 +2,7 @@
 
 from ..config import load_yaml_as
 from ..config.deploy import DeployConfig
-from ..data.image_list import read_class_names
+from ..data.classes import read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
 

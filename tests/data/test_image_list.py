@@ -5,7 +5,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from ppcls_light.data import find_images, iter_images, read_class_names, read_image_list, scan_image_folder
+from ppcls_light.data import ClassNames, find_images, iter_images, read_image_list, scan_image_folder
 from ppcls_light.errors import DataError
 
 
@@ -142,13 +142,14 @@ def test_scan_folder(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
     images, names = scan_image_folder(tmp_path)
-    assert names == ["cat", "dog"]
+    assert list(names) == ["cat", "dog"]
     assert entries(images) == [("cat/a.jpg", 0), ("dog/2.png", 1), ("dog/deep/1.JPEG", 1)]
-    images, names = scan_image_folder(tmp_path, ["ant", "cat", "dog"])
-    assert names == ["ant", "cat", "dog"]
-    assert images.labels.tolist() == [1, 2, 2]
-    with pytest.raises(DataError, match="dog is not one of the 1 training classes"):
-        scan_image_folder(tmp_path, ["cat"])
+    training = ClassNames(("dog", "cat", "ant"), "labels.txt")
+    images, names = scan_image_folder(tmp_path, training)
+    assert names is training
+    assert images.labels.tolist() == [1, 0, 0]
+    with pytest.raises(DataError, match=r"folder 'dog' is none of the 1 classes that labels\.txt names"):
+        scan_image_folder(tmp_path, ClassNames(("cat",), "labels.txt"))
     with pytest.raises(DataError, match="no class folder with images"):
         scan_image_folder(tmp_path / "cat")
     with pytest.raises(DataError, match="is not a folder"):
@@ -167,31 +168,6 @@ def test_find_images(tmp_path, root):
         find_images(tmp_path / "none")
     with pytest.raises(DataError, match="no such image file or folder"):
         find_images(tmp_path / "gone.jpg")
-
-
-def test_class_names(tmp_path):
-    path = tmp_path / "labels.txt"
-    path.write_text("\ufeff0 tench, Tinca tinca\n2 猫\n\n1 dog\n", "utf-8")
-    assert read_class_names(path) == {0: "tench, Tinca tinca", 1: "dog", 2: "猫"}
-    path.write_text("T-shirt\nlong sleeve\n3 quarter\n", "utf-8")
-    assert read_class_names(path) == {0: "T-shirt", 1: "long sleeve", 2: "3 quarter"}
-    path.write_text("0,red,dark\n1,blue\n", "utf-8")
-    assert read_class_names(path, ",") == {0: "red,dark", 1: "blue"}
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        ("0 a\n1 b\nc d\n", r":3: 'c d' has no id"),
-        ("0 a\n0 b\n", ":2: class id 0 is given twice"),
-        ("\n", "no class names"),
-    ],
-)
-def test_wrong_class_names(tmp_path, text, reason):
-    path = tmp_path / "labels.txt"
-    path.write_text(text, "utf-8")
-    with pytest.raises(DataError, match=reason):
-        read_class_names(path)
 
 
 def test_links_back_to_a_folder_end_and_other_links_are_followed(tmp_path):

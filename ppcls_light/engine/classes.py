@@ -1,0 +1,234 @@
+"""The classes of a run: read once, and compared wherever a second source says them, see `data.classes`.
+
+| source | says |
+|---|---|
+| `Infer.PostProcess.class_id_map_file` | names in order |
+| class folders of DataLoader.Train | names in order of the alphabet |
+| CIFAR's own | names in order |
+| the checkpoint states beside weights | names in order: those of its training |
+| a list file | numbers; the folders in it may say which names these have |
+
+Training takes the map, or else the data, and refuses when they differ. Whatever comes after it takes the checkpoint's.
+Class folders for evaluation are numbered by these names, so that a folder may lack a class.
+"""
+
+import os
+
+import numpy as np
+
+from ..config.check import located
+from ..config.reading import DatasetConfig
+from ..data import ClassNames, read_class_names, scan_image_folder
+from ..data.classes import require_same_lists
+from ..errors import ConfigError, DataError
+from ..weights import load_plain_pickle
+from .checkpoint import strip_suffix
+from .log import LOGGER
+
+MAP_KEY = "Infer.PostProcess.class_id_map_file"
+_STUDENT = (
+    "_student"  # ending of the student's file in a checkpoint of a distillation, whose states are the set's
+)
+_FIX_MAP = (
+    f"give {MAP_KEY} with the names in that order, or null; lists by a label map of your own are written by "
+    "python tools/make_list.py FOLDER --labels MAP"
+)
+_SHOWN = 5
+
+
+def class_names(config, weights=None):
+    """Return the ClassNames that a network of `config` answers with, or None when nothing says them.
+
+    Args:
+        config: schema.Config.
+        weights: path of trained weights, whose states then come first.
+
+    Raises:
+        ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
+    """
+    stored, mapped = stored_names(weights, config.Arch.class_num), _mapped_names(config)
+    if stored is None:
+        return _agreed(mapped, _train_folders(config))
+    if mapped is not None:
+        stored.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
+    return stored
+
+
+def _agreed(mapped, found):
+    if mapped is not None and found is not None:
+        mapped.require_same(found, _FIX_MAP)
+    return found if mapped is None else mapped
+
+
+def training_names(config, found):
+    """Return the ClassNames of a training, or None: the label map's, or `found` in the data.
+
+    Raises:
+        ConfigError, DataError: the map cannot be read, does not name every class, or says other names than `found`.
+    """
+    return _agreed(_mapped_names(config, may_miss=True), found)
+
+
+def stored_names(weights, class_num):
+    """Return the ClassNames in the states beside a weights file; None where there are none of `class_num` classes.
+
+    `weights`: path with or without suffix, or None.
+    """
+    if not weights:
+        return None
+    prefix = strip_suffix(weights)
+    states = next(
+        (
+            f"{stem}.pdstates"
+            for stem in (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
+            if os.path.isfile(f"{stem}.pdstates")
+        ),
+        None,
+    )
+    if states is None:
+        return None
+    names = _names_in(load_plain_pickle(states), states)
+    return names if names is None or len(names) == class_num else None
+
+
+def _names_in(states, path):
+    """Return the ClassNames in a checkpoint's states, read from `path`; None when they hold none."""
+    names = states.get("class_names") if isinstance(states, dict) else None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    origin = states.get("class_names_from")
+    return ClassNames(tuple(names), path + (f" (trained with {origin})" if origin else ""))
+
+
+def _mapped_names(config, may_miss=False):
+    """Return the ClassNames of the label map, or None when none is given.
+
+    `may_miss`: a file that is not there is a warning, since training can do without names.
+    """
+    path, class_num = config.Infer.PostProcess.class_id_map_file, config.Arch.class_num
+    if not path:
+        return None
+    if may_miss and not os.path.isfile(path):
+        LOGGER.warning("%s: no such file: %s; classes stay without names", MAP_KEY, path)
+        return None
+    with located(config.where(MAP_KEY), MAP_KEY):
+        names = read_class_names(path, config.Infer.PostProcess.delimiter)
+        if len(names) != class_num:
+            raise ConfigError(
+                f"{path} names {len(names)} classes, Arch.class_num is {class_num}; give the map of this network, or "
+                "null for ids only"
+            )
+    return names
+
+
+def _train_folders(config):
+    """Return the ClassNames of the class folders of DataLoader.Train, None when they are not there."""
+    dataset = config.DataLoader.Train and config.DataLoader.Train.dataset
+    if in_class_folders(dataset) and os.path.isdir(dataset.image_root):
+        return scan_image_folder(dataset.image_root)[1]
+    return None
+
+
+def in_class_folders(dataset):
+    """Return whether a dataset's config is of class folders."""
+    return isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
+
+
+def resumed_names(found, names):
+    """Return the ClassNames that a resumed training goes on with.
+
+    Args:
+        found: the Checkpoint.
+        names: those of the data now, or None, which takes the checkpoint's.
+
+    Raises:
+        DataError: the checkpoint's are others; says which labels moved.
+    """
+    stored = _names_in(found.states, f"{found.prefix}.pdstates")
+    if stored is None or names is None:
+        return stored if names is None else names
+    stored.require_same(
+        names,
+        "resume with the data as it was, or begin a training of these classes from the weights: -o "
+        "Global.checkpoints=null Global.pretrained_model=FILE Global.reset_head=true",
+    )
+    return names
+
+
+def check_classes(config, train, evaluation):
+    """Compare what the splits, the teachers and the first weights say of the classes, and say once what is odd.
+
+    Args:
+        train, evaluation: build.Reader of each split; `evaluation` may be None.
+
+    Raises:
+        DataError: two of them number the classes differently.
+    """
+    names = train.class_names
+    if evaluation is not None and names is None:
+        require_same_lists(train.images, evaluation.images)
+    for teacher in config.Arch.frozen if config.Arch.teachers else ():
+        stored = stored_names(config.Arch.weights_of(teacher), config.Arch.class_num)
+        if stored is not None and names is not None:
+            stored.require_same(
+                names, f"give the teacher {teacher} weights that were trained on these classes"
+            )
+    _warn_of_other_head(config, names)
+    _warn_of_labels(
+        train.images.labels,
+        None if evaluation is None else evaluation.images.labels,
+        config.Arch.class_num,
+        names,
+    )
+
+
+def _warn_of_other_head(config, names):
+    """Say that the weights which a training starts from bring a head of other classes."""
+    stored = stored_names(config.Global.pretrained_model, config.Arch.class_num)
+    if stored is None or names is None or config.Global.checkpoints:
+        return
+    try:
+        stored.require_same(names, "the head starts as it is; -o Global.reset_head=true makes a new one")
+    except DataError as difference:
+        LOGGER.warning("%s", difference)
+
+
+def _warn_of_labels(train, evaluation, class_num, names):
+    """Say which of `class_num` classes have no image, and which are scored though they are never learned.
+
+    Args:
+        train, evaluation: labels, int (N,); None for a split that is not there.
+        names: ClassNames or None.
+    """
+    if class_num == 1:
+        LOGGER.warning(
+            "Arch.class_num is 1: with one class every answer is that class with score 1; add a class of other images"
+        )
+    seen = np.bincount(train, minlength=class_num)
+    scored = None if evaluation is None else np.bincount(evaluation, minlength=class_num)
+    for split, count in (("Train", seen), ("Eval", scored)):
+        empty = np.flatnonzero(count == 0) if count is not None else ()
+        if len(empty):
+            LOGGER.warning(
+                "DataLoader.%s has no image of %d of the %d classes (%s)%s",
+                *(split, len(empty), class_num, _listed(empty, names)),
+                _fewer(empty, class_num) if split == "Train" else "",
+            )
+    unlearned = np.flatnonzero((seen == 0) & (scored > 0)) if scored is not None else ()
+    if len(unlearned):
+        LOGGER.warning(
+            "DataLoader.Eval has %d images of classes that DataLoader.Train never shows (%s): they are scored, and "
+            "cannot be learned",
+            *(scored[unlearned].sum(), _listed(unlearned, names)),
+        )
+
+
+def _listed(labels, names):
+    shown = [f"label {label}" + (f" '{names[label]}'" if names else "") for label in labels[:_SHOWN]]
+    return ", ".join(shown) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
+
+
+def _fewer(empty, class_num):
+    """Return the advice for labels that end before `class_num`, "" for gaps."""
+    used = class_num - empty.size
+    return f"; use -o Arch.class_num={used} if that is all there is" if empty[0] == used else ""

@@ -1,0 +1,100 @@
+"""The preprocessing of the splits beside each other: what differs though it cannot be meant is said before training."""
+
+import numpy as np
+
+from ..data import build_transforms
+from ..data.transforms import Compose, DecodeImage
+from ..errors import UserError
+from .build import inference_transforms
+from .log import LOGGER
+
+# Ops that map pixel values; all others of a training are random, or about sizes.
+_VALUE_OPS = ("NormalizeImage", "Normalize", "ToTensor", "ToCHWImage")
+_PIXELS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]], np.uint8)
+_TRIED = 8  # images, of which the first ones may be damaged
+
+
+def check_preprocessing(config, train, evaluation):
+    """Warn when DataLoader.Train and DataLoader.Eval give a network different pixels, or sizes that are not exported.
+
+    Args:
+        config: schema.Config.
+        train, evaluation: build.Reader of each split; `evaluation` may be None.
+    """
+    if evaluation is not None:
+        ours, theirs = (reader.loader.dataset.transforms for reader in (train, evaluation))
+        _compare_values(ours, theirs)
+        _compare_interpolation(config)
+    _compare_sizes(config, train)
+
+
+def _compare_values(train, evaluation):
+    """Say that a black, a red, a green, a blue or a white pixel reaches the network as other numbers."""
+    first, second = _values(train), _values(evaluation)
+    if first is None or second is None or first.shape != second.shape:
+        return
+    if np.allclose(first, second, rtol=1e-3, atol=1e-3):
+        return
+    pixel = int(np.abs(first - second).max(axis=1).argmax())
+    LOGGER.warning(
+        "DataLoader.Train and DataLoader.Eval give the network different colours: an RGB pixel %s becomes %s in Train "
+        "and %s in Eval; make DecodeImage.to_rgb and the mean, std and scale of NormalizeImage the same",
+        *(_PIXELS[pixel].tolist(), _rounded(first[pixel]), _rounded(second[pixel])),
+    )
+
+
+def _values(transforms):
+    """Return float32 (5, C): what `_PIXELS` become; None where the ops cannot say."""
+    decode = next(op for op in transforms.ops if isinstance(op, DecodeImage))
+    if decode.makes_chw:
+        return None
+    prepare = Compose([op for op in transforms.ops if type(op).__name__ in _VALUE_OPS])
+    pixels = _PIXELS if decode.to_rgb else _PIXELS[:, ::-1]
+    try:
+        return np.stack([prepare(np.tile(pixel, (4, 4, 1)))[:, 0, 0] for pixel in pixels])
+    except (UserError, ValueError):  # wrong ops, which the first image tells of
+        return None
+
+
+def _rounded(values):
+    return [round(float(value), 2) for value in values]
+
+
+def _compare_interpolation(config):
+    ways = [_interpolations(getattr(config.DataLoader, split).dataset) for split in ("Train", "Eval")]
+    if all(ways) and not ways[0] & ways[1] and not any("random" in way for way in ways[0] | ways[1]):
+        LOGGER.warning(
+            "DataLoader.Train resizes with %s, DataLoader.Eval with %s; make interpolation and backend the same",
+            *(", ".join(sorted(way)) for way in ways),
+        )
+
+
+def _interpolations(dataset):
+    """Return how the ops of a dataset resize, a set of texts such as "bilinear (cv2)"."""
+    return {
+        f"{op.params.get('interpolation') or 'bilinear'} ({op.params.get('backend') or 'cv2'})".lower()
+        for op in dataset.transform_ops
+        if op.name in ("ResizeImage", "RandCropImage", "RandCropImageV2")
+    }
+
+
+def _compare_sizes(config, train):
+    """Say that what is evaluated and exported, or trained on, has not the size of Global.image_shape."""
+    wanted, dataset = list(config.Global.image_shape), train.loader.dataset
+    if not (config.Infer.transforms or config.DataLoader.Eval):
+        return
+    prepare = build_transforms(inference_transforms(config))
+    for index in range(min(_TRIED, len(dataset))):
+        try:
+            exported, trained = prepare(dataset.read(index)), dataset.sample(index)[0]
+        except UserError:  # a damaged image, which has its own message
+            continue
+        scored = "Infer.transforms" if config.Infer.transforms else "DataLoader.Eval"
+        for what, image in ((scored, exported), ("DataLoader.Train", trained)):
+            if list(image.shape) != wanted:
+                LOGGER.warning(
+                    "%s gives images of %s (C, H, W), but Global.image_shape, the size that is exported, is %s; make "
+                    "its crop and image_shape the same if that is not meant",
+                    *(what, list(image.shape), wanted),
+                )
+        return
