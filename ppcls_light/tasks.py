@@ -17,7 +17,7 @@ from .engine.build import (
     labelled_images,
     sample_images,
 )
-from .engine.classes import class_names
+from .engine.classes import class_names, described_names, warn_of_labels
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
@@ -33,7 +33,7 @@ from .figures import check_matplotlib
 from .files import require_writable, write_text
 from .report import write_report
 from .results import softmax
-from .weights import write_weights
+from .weights import dump_plain_pickle, write_weights
 
 
 def train(config, profiler_options=None):
@@ -61,6 +61,7 @@ def evaluate(config, predictions=None, report=None):
     weights = trained_weights(config)
     names = class_names(config, weights)
     reader = build_reader(config, "Eval", runtime, names)
+    warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
     model = build_model(config, weights)
     if not (predictions or report):
         return score(model, reader, config, runtime)
@@ -146,7 +147,8 @@ def prune(config, ratio, criterion, folder):
     runtime = _start(config, None, device="cpu")
     if not runtime.is_main:
         return
-    whole = build_model(config, trained_weights(config))
+    trained = trained_weights(config)
+    whole, names = build_model(config, trained), class_names(config, trained)
     pruned = compress.prune(whole, ratio, criterion)
     params = {
         key: value for key, value in pruned.options.items() if key not in ("class_num", "features_only")
@@ -162,6 +164,7 @@ def prune(config, ratio, criterion, folder):
     arch = dataclasses.replace(config.Arch, pretrained=None, params=params)
     slim = dataclasses.replace(config.Slim, prune=None)
     write_weights(weights, pruned.state_dict())
+    dump_plain_pickle(described_names(names), os.path.join(folder, "pruned.pdstates"))
     file = os.path.join(folder, "config.yaml")
     write_text(file, dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim)))
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))

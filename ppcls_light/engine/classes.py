@@ -12,13 +12,14 @@ Training takes the map, or else the data, and refuses when they differ. Whatever
 Class folders for evaluation are numbered by these names, so that a folder may lack a class.
 """
 
+import contextlib
 import os
 
 import numpy as np
 
 from ..config.check import located
 from ..config.reading import DatasetConfig
-from ..data import ClassNames, read_class_names, scan_image_folder
+from ..data import ClassNames, read_class_names, read_image_list, scan_image_folder
 from ..data.classes import require_same_lists
 from ..errors import ConfigError, DataError
 from ..weights import load_plain_pickle
@@ -47,11 +48,14 @@ def class_names(config, weights=None):
         ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
     """
     stored, mapped = stored_names(weights, config.Arch.class_num), _mapped_names(config)
-    if stored is None:
-        return _agreed(mapped, _train_folders(config))
+    if stored is not None:
+        if mapped is not None:
+            stored.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
+        return stored
     if mapped is not None:
-        stored.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
-    return stored
+        for images in _lists(config):
+            mapped.check_list(images)
+    return _agreed(mapped, _train_folders(config))
 
 
 def _agreed(mapped, found):
@@ -129,9 +133,28 @@ def _train_folders(config):
     return None
 
 
+def _lists(config):
+    """Yield the ImageLists of the list files that the config names, as far as they are here and can be read."""
+    for section in (config.DataLoader.Train, config.DataLoader.Eval):
+        dataset = section and section.dataset
+        if isinstance(dataset, DatasetConfig) and os.path.isfile(dataset.cls_label_path or ""):
+            with contextlib.suppress(DataError):  # what is wrong with it is said to those who read its images
+                yield read_image_list(
+                    dataset.cls_label_path, dataset.image_root, delimiter=dataset.delimiter, check_files=False
+                )
+
+
 def in_class_folders(dataset):
     """Return whether a dataset's config is of class folders."""
     return isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
+
+
+def described_names(names):
+    """Return what a checkpoint's states say of `names`, ClassNames or None."""
+    return {
+        "class_names": None if names is None else list(names),
+        "class_names_from": None if names is None else names.source,
+    }
 
 
 def resumed_names(found, names):
@@ -174,17 +197,14 @@ def check_classes(config, train, evaluation):
                 names, f"give the teacher {teacher} weights that were trained on these classes"
             )
     _warn_of_other_head(config, names)
-    _warn_of_labels(
-        train.images.labels,
-        None if evaluation is None else evaluation.images.labels,
-        config.Arch.class_num,
-        names,
-    )
+    scored = None if evaluation is None else evaluation.images.labels
+    warn_of_labels(config.Arch.class_num, names, train.images.labels, scored)
 
 
 def _warn_of_other_head(config, names):
     """Say that the weights which a training starts from bring a head of other classes."""
-    stored = stored_names(config.Global.pretrained_model, config.Arch.class_num)
+    start = config.Global.pretrained_model or config.Arch.pretrained
+    stored = stored_names(start, config.Arch.class_num) if isinstance(start, str) else None
     if stored is None or names is None or config.Global.checkpoints:
         return
     try:
@@ -193,34 +213,38 @@ def _warn_of_other_head(config, names):
         LOGGER.warning("%s", difference)
 
 
-def _warn_of_labels(train, evaluation, class_num, names):
-    """Say which of `class_num` classes have no image, and which are scored though they are never learned.
+def warn_of_labels(class_num, names=None, train=None, evaluation=None):
+    """Say once which of `class_num` classes have no image, and which are scored though they are never learned.
 
     Args:
-        train, evaluation: labels, int (N,); None for a split that is not there.
         names: ClassNames or None.
+        train, evaluation: labels, int (N,); None for a split that is not read.
     """
     if class_num == 1:
         LOGGER.warning(
             "Arch.class_num is 1: with one class every answer is that class with score 1; add a class of other images"
         )
-    seen = np.bincount(train, minlength=class_num)
-    scored = None if evaluation is None else np.bincount(evaluation, minlength=class_num)
-    for split, count in (("Train", seen), ("Eval", scored)):
-        empty = np.flatnonzero(count == 0) if count is not None else ()
-        if len(empty):
+    counts = {
+        split: np.bincount(labels, minlength=class_num)
+        for split, labels in (("Train", train), ("Eval", evaluation))
+        if labels is not None
+    }
+    for split, count in counts.items():
+        empty = np.flatnonzero(count == 0)
+        if empty.size:
             LOGGER.warning(
                 "DataLoader.%s has no image of %d of the %d classes (%s)%s",
-                *(split, len(empty), class_num, _listed(empty, names)),
+                *(split, empty.size, class_num, _listed(empty, names)),
                 _fewer(empty, class_num) if split == "Train" else "",
             )
-    unlearned = np.flatnonzero((seen == 0) & (scored > 0)) if scored is not None else ()
-    if len(unlearned):
-        LOGGER.warning(
-            "DataLoader.Eval has %d images of classes that DataLoader.Train never shows (%s): they are scored, and "
-            "cannot be learned",
-            *(scored[unlearned].sum(), _listed(unlearned, names)),
-        )
+    if len(counts) == 2:
+        unlearned = np.flatnonzero((counts["Train"] == 0) & (counts["Eval"] > 0))
+        if unlearned.size:
+            LOGGER.warning(
+                "DataLoader.Eval has %d images of classes that DataLoader.Train never shows (%s): they are scored, and "
+                "cannot be learned",
+                *(counts["Eval"][unlearned].sum(), _listed(unlearned, names)),
+            )
 
 
 def _listed(labels, names):

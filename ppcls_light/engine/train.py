@@ -31,7 +31,7 @@ from ..optim import (
 from ..weights import load_weights, write_weights
 from . import checkpoint
 from .build import build_reader
-from .classes import check_classes, resumed_names
+from .classes import check_classes, described_names, resumed_names
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
 from .lock import sole_run
@@ -274,8 +274,7 @@ class Trainer:
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
             "order": self.order,
             "scaler": self.precision.state_dict(),
-            "class_names": None if self.class_names is None else list(self.class_names),
-            "class_names_from": None if self.class_names is None else self.class_names.source,
+            **described_names(self.class_names),
             "arch": self.config.Arch.network.name,
             "class_num": self.config.Arch.class_num,
             "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},

@@ -240,3 +240,29 @@ def test_preprocessing_that_cannot_be_meant_is_said_before_the_first_step(config
         assert warnings == []
     else:
         assert re.search(words, "\n".join(warnings))
+
+
+def test_weights_alone_are_compared_with_the_lists(config, data):
+    Trainer(config("alphabet.txt", "alphabet.txt", None), CPU).fit()
+    with pytest.raises(
+        UserError, match=r"alphabet\.txt gives .*'circle' label 0, which is 'stripe' in .*map\.txt"
+    ):
+        tasks.export(config("alphabet.txt", "alphabet.txt", "map.txt", "Global.checkpoints=auto"))
+
+
+def test_a_pruned_network_keeps_its_names(config, data):
+    Trainer(config("list.txt", "list.txt", "map.txt"), CPU).fit()
+    tasks.prune(
+        config("list.txt", "list.txt", None, "Global.checkpoints=auto"), 0.3, "l1_norm", str(data / "pruned")
+    )
+    pruned = load_config(data / "pruned/config.yaml", ["DataLoader.Eval.dataset.cls_label_path=null"])
+    assert scored_labels(pruned, data) == {name: label for label, name in enumerate(MAP)}
+
+
+def test_an_evaluation_says_which_classes_it_has_no_image_of(config, data, warnings):
+    Trainer(config(None, None, None), CPU).fit()
+    del warnings[:]
+    lines = [line for line in (data / "alphabet.txt").read_text().splitlines() if not line.endswith(" 2")]
+    (data / "two.txt").write_text("".join(f"{line}\n" for line in lines))
+    tasks.evaluate(config(None, "two.txt", None, "Global.checkpoints=auto"))
+    assert warnings == ["DataLoader.Eval has no image of 1 of the 3 classes (label 2 'stripe')"]
