@@ -2,7 +2,8 @@
 
 A pickle can call any function that it names. Here it is read by an unpickler that knows a handful of
 harmless names and builds every array itself, so that not even numpy's own `__setstate__` sees a byte of
-the file unchecked.
+the file unchecked. A few bytes can also ask for gigabytes or for hours of hashing: nothing is read or built that is
+larger than the file could hold, and keys are texts and numbers.
 """
 
 import contextlib
@@ -42,6 +43,8 @@ class _PlainDtype:
     """Stands for numpy.dtype while unpickling: a number type and a byte order, nothing else."""
 
     def __init__(self, code, *_):
+        if not isinstance(code, (str, bytes)):
+            raise ValueError("a dtype that is no text")
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "biufc":
             raise ValueError(f"dtype {code!r} is no number type")
@@ -95,14 +98,30 @@ def _settle(value, settled):
 
 def _latin1(text, encoding="latin1"):
     if encoding != "latin1":
-        raise ValueError(f"encoding {encoding!r}")
+        raise ValueError("an encoding that is not latin1")
     return text.encode("latin1")
+
+
+# What is hashed: nested tuples take time that doubles with each level.
+_KEYS = (str, bytes, int, float, type(None), type)
+_LARGEST_KEY = 1 << 64
+
+
+def _check_keys(keys):
+    for key in keys:
+        if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) > _LARGEST_KEY):
+            raise pickle.UnpicklingError(f"a {type(key).__name__} as a key or member of a set")
+
+
+def _ordered_dict(pairs=()):
+    _check_keys(key for key, _ in pairs)
+    return OrderedDict(pairs)
 
 
 PLAIN_GLOBALS = {
     ("builtins", "tuple"): tuple,
     ("__builtin__", "bytes"): lambda: b"",  # how protocols 0 to 2 write empty bytes
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered_dict,
     ("_codecs", "encode"): _latin1,  # how protocol 2 writes bytes
     ("numpy", "dtype"): _PlainDtype,
     ("numpy", "ndarray"): PlainArray,
@@ -113,11 +132,66 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
     PLAIN_GLOBALS[f"{_core}.numeric", "_frombuffer"] = _array
 
 
+class _BoundedFile:
+    """An open binary file that refuses to read more than it holds, before memory is taken for it."""
+
+    def __init__(self, file):
+        self._file = file
+        here = file.tell()
+        self.size = file.seek(0, os.SEEK_END)
+        file.seek(here)
+        self.readline = file.readline
+
+    def read(self, count):
+        if count > _ALWAYS_READ and count > self.size - self._file.tell():
+            raise EOFError(f"it asks for {count} bytes, more than it has")
+        return self._file.read(count)
+
+
+_ALWAYS_READ = 1 << 12  # so much is cheaper to read than to ask for
+
+# What an operation hashes, of the stack above the last mark, and the operations that call what the file names.
+_HASHED = {
+    pickle.DICT: slice(None, None, 2),
+    pickle.SETITEM: slice(-2, -1),
+    pickle.SETITEMS: slice(None, None, 2),
+    pickle.ADDITEMS: slice(None),
+    pickle.FROZENSET: slice(None),
+}
+_BUILDING = (pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.INST, pickle.OBJ)
+
+
+def _with_keys_checked(code, keys):
+    load = pickle._Unpickler.dispatch[code[0]]
+
+    def load_checked(unpickler):
+        _check_keys(unpickler.stack[keys])
+        load(unpickler)
+
+    return load_checked
+
+
+def _with_room_taken(code):
+    load = pickle._Unpickler.dispatch[code[0]]
+
+    def load_counted(unpickler):
+        load(unpickler)
+        unpickler.take_room()
+
+    return load_counted
+
+
 # The Python implementation: in C, one damaged memo index makes a table of many gigabytes.
 class PlainUnpickler(pickle._Unpickler):
     """Builds plain data, with a `PlainArray` for each array; what it does not know it refuses."""
 
     known: ClassVar[dict] = PLAIN_GLOBALS
+
+    def __init__(self, file, **settings):
+        bounded = _BoundedFile(file)
+        super().__init__(bounded, **settings)
+        # Of what functions build, each byte of the file may be in a text, in bytes made of it and in an array.
+        self._room = 4 * bounded.size + _ALWAYS_READ
 
     def find_class(self, module, name):
         return self.known[module, name] if (module, name) in self.known else self.unknown(module, name)
@@ -132,13 +206,34 @@ class PlainUnpickler(pickle._Unpickler):
         """Set the state of an array, never attributes of the functions and classes above."""
         if isinstance(self.stack[-2], (PlainArray, _PlainDtype)):
             super().load_build()
+            self.take_room()
         else:
             self.load_other_state()
+
+    def get_extension(self, code):
+        raise pickle.UnpicklingError(f"extension {code} of another program's registry")
+
+    def load_bytearray8(self):
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(size)))
+
+    def take_room(self):
+        made = self.stack[-1]
+        made = made.numpy() if isinstance(made, PlainArray) and hasattr(made, "_array") else made
+        self._room -= made.nbytes if hasattr(made, "nbytes") else len(made) if hasattr(made, "__len__") else 0
+        if self._room < 0:
+            raise pickle.UnpicklingError("it builds more than it holds")
 
     def load_other_state(self):
         raise pickle.UnpicklingError(f"it sets the state of a {type(self.stack[-2]).__name__}")
 
-    dispatch: ClassVar[dict] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
+    dispatch: ClassVar[dict] = {
+        **pickle._Unpickler.dispatch,
+        **{code[0]: _with_keys_checked(code, keys) for code, keys in _HASHED.items()},
+        **{code[0]: _with_room_taken(code) for code in _BUILDING},
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
 
 def load_plain_pickle(path):

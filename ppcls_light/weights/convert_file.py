@@ -23,6 +23,9 @@ _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 _TENSORS = (TorchTensor, PlainArray)
 
+# Trained weights are hardly compressible; a few MB that unpack to many GB are an attack on the memory.
+_ALWAYS_UNPACKED, _MOST_PACKED = 1 << 26, 32
+
 
 class FileReport(NamedTuple):
     """What `convert_file` found and did.
@@ -150,6 +153,9 @@ def _describe(value):
 
 def _read_npz(path):
     with reading(path, ".npz file"), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        unpacked, packed = sum(entry.file_size for entry in archive.zip.infolist()), os.path.getsize(path)
+        if unpacked > max(_ALWAYS_UNPACKED, _MOST_PACKED * packed):
+            raise WeightsError(f"its {packed} bytes unpack to {unpacked}, which trained weights never do")
         return {key: archive[key] for key in archive.files}
 
 

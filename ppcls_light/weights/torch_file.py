@@ -45,6 +45,8 @@ class _Storage:
     """`numel` numbers of `dtype` in the bytes that `read()` returns, read when first asked for."""
 
     def __init__(self, dtype, numel, read):
+        if not isinstance(numel, int) or not isinstance(dtype, np.dtype):
+            raise ValueError("a storage without a number of elements or their type")
         self.dtype, self.numel, self._read = dtype, numel, read
         self._array = None
 
@@ -78,9 +80,9 @@ class TorchTensor:
 
     def numpy(self):
         layout = (self._offset, *self._shape, *self._strides)
-        if len(self._shape) != len(self._strides) or not all(
-            isinstance(number, int) and number >= 0 for number in layout
-        ):
+        if not all(isinstance(number, int) for number in layout):  # no more of it: nested, it has no end
+            raise ValueError("a tensor whose offset, shape and strides are no numbers")
+        if len(self._shape) != len(self._strides) or min(layout) < 0:
             raise ValueError(f"no tensor has offset, shape and strides {layout}")
         if 0 in self._shape:
             return np.empty(self._shape, self._storage.array.dtype)
@@ -145,7 +147,7 @@ class _TorchUnpickler(PlainUnpickler):
 
 
 def _no_reference(reference):
-    raise pickle.UnpicklingError(f"a reference to {reference!r}")
+    raise pickle.UnpicklingError(f"a reference to a {type(reference).__name__}")
 
 
 def _unpickle(file, persistent_load=_no_reference):
@@ -193,7 +195,7 @@ def _load_zip(data):
 
     def storage(reference):
         kind, dtype, key, _, numel = reference
-        if kind != "storage":
+        if kind != "storage" or not isinstance(key, str):
             _no_reference(reference)
         if key not in storages:
             storages[key] = _Storage(_ordered(dtype, big_endian), numel, lambda: read(f"data/{key}"))
@@ -213,7 +215,7 @@ def _load_stacked(data):
         if reference[0] == "module":  # a class with the source of its module
             return reference[1]
         kind, dtype, key, _, numel, view = reference
-        if kind != "storage":
+        if kind != "storage" or not isinstance(key, str):
             _no_reference(reference)
         if key not in storages:
             storages[key] = _Storage(_ordered(dtype, big_endian), numel, lambda: bytes_of[key])

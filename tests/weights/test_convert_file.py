@@ -262,6 +262,12 @@ def test_a_bad_npz(tmp_path, damage):
     assert "\n" not in str(raised.value)
 
 
+def test_an_npz_that_unpacks_to_a_thousand_times_its_size(tmp_path):
+    np.savez_compressed(tmp_path / "m.npz", w=np.zeros(80_000_000, "uint8"))
+    with pytest.raises(WeightsError, match="unpack to 80000128, which trained weights never do"):
+        convert_file(tmp_path / "m.npz", tmp_path / "out.pdparams", "MicroNet_M0")
+
+
 def test_the_tool(tmp_path, root, ours):
     (tmp_path / "m.pth").write_bytes(torch_writer.zip_bytes({"model": as_torch(ours["MicroNet_M0"])}))
     command = [sys.executable, root / "tools/convert_weights.py", "m.pth", "m.pdparams", "--arch"]

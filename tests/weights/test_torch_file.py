@@ -209,6 +209,33 @@ def test_a_compressed_archive_is_refused_before_it_is_unpacked(file):
         load_torch_file(path)
 
 
+NESTED = b")" + b"2\x86" * 40
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu%btQ"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"}" + NESTED + b"K\x01s",  # as a key
+        NESTED + b"Q",  # as a reference
+        b"(" + NESTED + b"NNNNtQ",
+        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n" + NESTED + b"X\x03\x00\x00\x00cpuK\x01tQ",  # its key
+        STORAGE % NESTED,  # its size
+        b"}X\x01\x00\x00\x00wctorch._utils\n_rebuild_tensor_v2\n("
+        + (STORAGE % b"K\x01")
+        + b"K\x00" + NESTED + NESTED + b"tRs",  # as shape and strides
+    ],
+)  # fmt: skip
+def test_nested_tuples_take_neither_hours_nor_pages(file, content):
+    """Each level is a pair of the one below: 2^40 tuples to hash, to compare or to print."""
+    path = file(b"")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + content + b".")
+    with pytest.raises(WeightsError, match=r"m\.pth .* is damaged or no file of torch\.save") as raised:
+        arrays(path)
+    assert len(str(raised.value)) < 400
+
+
 def test_what_else_a_zip_archive_can_be(file):
     state = {"w": torch_writer.tensor(np.zeros(3, "float32"))}
     with pytest.raises(WeightsError, match=r"m\.pth: a TorchScript program, .* save the state_dict\(\)"):

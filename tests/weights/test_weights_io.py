@@ -168,6 +168,50 @@ def test_a_hostile_pickle_is_one_line(tmp_path, content):
     assert "\n" not in str(raised.value)
 
 
+NESTED = b")" + b"2\x86" * 64  # each level is a pair of the one below: 2^64 tuples to hash or to print
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"}" + NESTED + b"K\x01s", "a tuple as a key"),
+        (b"}(" + NESTED + b"K\x01u", "a tuple as a key"),
+        (b"(" + NESTED + b"K\x01d", "a tuple as a key"),
+        (b"\x8f(" + NESTED + b"\x90", "member of a set"),
+        (b"(" + NESTED + b"\x91", "member of a set"),
+        (b"ccollections\nOrderedDict\n](" + NESTED + b"K\x01\x86e\x85R", "a tuple as a key"),
+        (b"}\x8a\x09" + b"\xff" * 8 + b"\x7fK\x01s", "a int as a key"),
+        (b"cnumpy\ndtype\n" + NESTED + b"\x85R", "a dtype that is no text"),
+        (b"c_codecs\nencode\nX\x01\x00\x00\x00a" + NESTED + b"\x86R", "an encoding that is not latin1"),
+        *(
+            (code + size.to_bytes(width, "little"), "it asks for")
+            for code, size, width in (
+                (b"\x95", 6 << 30, 8),  # a frame
+                (b"\x8e", 6 << 30, 8),  # bytes
+                (b"\x96", 6 << 30, 8),  # a bytearray
+                (b"\x8d", 6 << 30, 8),  # a text
+                (b"\x8b", (1 << 31) - 1, 4),  # a number
+            )
+        ),
+        # one list of 100,000, and a thousand tuples of it
+        (b"](" + b"N" * 100_000 + b"eq\x000](" + b"cbuiltins\ntuple\nh\x00\x85R" * 1000 + b"e", "more than it holds"),
+        # the same bytes as a hundred arrays
+        (
+            b"C\xff" + b"a" * 255 + b"q\x000]("
+            + b"cnumpy.core.numeric\n_frombuffer\n(h\x00cnumpy\ndtype\nX\x02\x00\x00\x00u1\x85RK\xff\x85tR" * 900
+            + b"e",
+            "more than it holds",
+        ),
+        (b"\x82\x01", "extension 1 of another program"),
+    ],
+)  # fmt: skip
+def test_few_bytes_do_not_ask_for_gigabytes_or_hours(tmp_path, content, reason):
+    (tmp_path / "m.pdparams").write_bytes(b"\x80\x05" + content + b".")
+    with pytest.raises(WeightsError, match=rf"m\.pdparams .* is damaged or no pickle: .*{reason}") as raised:
+        load_plain_pickle(tmp_path / "m.pdparams")
+    assert len(str(raised.value)) < 400
+
+
 def test_a_tuple_that_holds_one_tuple_over_and_over(tmp_path):
     """Fifty bytes that make 2^50 paths; each object is looked at once."""
     (tmp_path / "p").write_bytes(b"\x80\x04)" + 50 * b"2\x86" + b".")
