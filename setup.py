@@ -18,6 +18,7 @@ EXTRAS = {
     ],  # the last for ONNX Runtime's quantizer
     "openvino": ["openvino>=2024.0"],
     "int8": ["nncf>=2.14"],
+    "heif": ["pillow-heif>=0.15"],
     "serving": ["fastapi>=0.100", "uvicorn>=0.29", "python-multipart>=0.0.7", "prometheus-client>=0.17"],
     "batch": ["ray[data]>=2.30", "pyarrow>=10"],
     # later PaddleX (3.5.2 to 3.7.2) lists a whole batch's class ids for each image
@@ -37,7 +38,11 @@ EXTRAS = {
 }
 EXTRAS["dev"] = [
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.40"],
-    *(need for name in ("test", "onnx", "openvino", "int8", "serving", "batch") for need in EXTRAS[name]),
+    *(
+        need
+        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch")
+        for need in EXTRAS[name]
+    ),
 ]
 
 setup(

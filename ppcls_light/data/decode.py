@@ -6,16 +6,22 @@
 | RGBA, grey with alpha, transparent palette | alpha is dropped, colours stay as stored |
 | palette | its colours |
 | CMYK (JPEG, TIFF) | RGB without colour management |
-| 16 bits a channel | the high byte |
+| 16 bits a channel, all below 4096 | scaled by 8, 10 or 12 bits, whichever hold the largest value; said once |
+| 16 bits a channel, others | the high byte |
 | EXIF orientation | applied: the picture stands upright |
 | several frames (GIF, TIFF) | the first one |
-| cut short, empty, not an image | DataError with the reason |
+| cut short, empty, not of a format in `formats.FORMATS` | DataError with the reason |
+
+Cameras of 10 and 12 bits store their values in the low bits of 16; the high byte of those is black. A file that
+says its own range (TIFF's BitsPerSample and MaxSampleValue, the largest value of PGM and PPM) is scaled by that.
 
 OpenCV decodes complete JPEG and PNG files (the rule above is its IMREAD_COLOR). All others are Pillow's in
 both backends: OpenCV's treatment of them changes from version to version (4.6 fills a truncated JPEG with
 grey in silence and ignores the orientation of WebP and TIFF), and Pillow says what is wrong with a file.
+PNG files of 16 bits are OpenCV's in both, as Pillow reads the high byte of colours only.
 """
 
+import contextlib
 import io
 import os
 import struct
@@ -24,6 +30,8 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, DataError
+from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
+from .formats import format_of
 
 # Pillow refuses more, as decompression bombs. OpenCV's own bound is 6 times as high; it reads this one as it loads.
 MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
@@ -34,7 +42,13 @@ try:
 except ImportError:
     cv2 = None
 
+
 BACKENDS = ("cv2", "pil")
+# Pillow's decoders report damage by any of these.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, RuntimeError),
+    struct.error,
+)
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _CV2_FLAGS = cv2 and {
     1: cv2.IMREAD_COLOR,
@@ -42,6 +56,14 @@ _CV2_FLAGS = cv2 and {
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
+
+
+class NoFormatError(DataError):
+    """Bytes of no format that is read, or of one whose reader is not installed."""
+
+
+class TooManyPixelsError(DataError):
+    """An image of more than `MAX_PIXELS`."""
 
 
 def check_backend(name):
@@ -72,9 +94,7 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     Raises:
         DataError: the reason why `data` is not a readable image, without a file name.
     """
-    if not data:
-        raise DataError("the file is empty (0 bytes)")
-    if backend == "cv2" and _is_complete_jpeg_or_png(data):
+    if cv2 is not None and _is_for_cv2(data, backend):
         image = _decode_cv2(data, shrink)
         if image is not None:
             return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
@@ -133,47 +153,92 @@ def read_image(path, to_rgb=True, backend="cv2"):
         raise DataError(f"{path}: {error}") from None
 
 
-def _is_complete_jpeg_or_png(data):
+def open_image(data):
+    """Open the bytes of an image file with Pillow, which reads no more than the header here.
+
+    Raises:
+        NoFormatError: no format of the table, or one whose reader is not installed.
+        TooManyPixelsError: its header says more than `MAX_PIXELS`.
+        DataError: the header is damaged.
+    """
+    if not data:
+        raise DataError("the file is empty (0 bytes)")
+    form = format_of(data)
+    if form is None:
+        raise NoFormatError("not an image: no known format begins like this file")
+    if not _has_reader(form.name):
+        raise NoFormatError(f"{form.name} files need a reader that is not installed: {form.package}")
+    with _reasons():
+        try:
+            return Image.open(io.BytesIO(data), formats=[form.name])
+        except UnidentifiedImageError:
+            raise DataError(
+                f"the image begins like {form.name}, but is damaged, or of a kind that is not read here"
+            ) from None
+
+
+def _has_reader(name):
+    if name not in Image.OPEN:
+        Image.init()
+    if name == "HEIF" and name not in Image.OPEN:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError:
+            return False
+        register_heif_opener()
+    return name in Image.OPEN
+
+
+@contextlib.contextmanager
+def _reasons():
+    """Turn what Pillow raises for a file that it cannot decode into a DataError."""
+    try:
+        yield
+    except Image.DecompressionBombError:
+        raise TooManyPixelsError(
+            f"the image has more than {MAX_PIXELS:,} pixels, a guard against decompression bombs"
+        ) from None
+    except _DAMAGE as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"damaged image: {reason}") from None
+
+
+def _is_for_cv2(data, backend):
     if data[:3] == b"\xff\xd8\xff":
-        return data[-2:] == b"\xff\xd9"
-    return data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
+        return backend == "cv2" and data[-2:] == b"\xff\xd9"
+    complete_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
+    return complete_png and (backend == "cv2" or data[24:25] == b"\x10")  # IHDR's bit depth
 
 
 def _decode_cv2(data, shrink):
     """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS[shrink])
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS[shrink] | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
+    return image if image is None or image.dtype == np.uint8 else to_8_bits(image)
 
 
 def _decode_pil(data, shrink):
     """Return RGB uint8 (H, W, 3). Raises DataError."""
-    try:
-        with Image.open(io.BytesIO(data)) as file:
-            if shrink > 1:
-                file.draft(None, (file.width // shrink, file.height // shrink))
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I"):
-                return _from_16_bit_grey(np.asarray(image))
-            if image.mode == "F":
-                raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
-            if image.mode == "P" and "transparency" in image.info:
-                image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
-            return np.asarray(image.convert("RGB"))
-    except UnidentifiedImageError:
-        raise DataError("not an image: no known format begins like this file") from None
-    except Image.DecompressionBombError:
-        raise DataError(
-            f"the image has more than {MAX_PIXELS:,} pixels, a guard against decompression bombs"
-        ) from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        # Pillow's decoders report damage by any of these; its messages say what is damaged.
-        raise DataError(f"damaged image: {error}") from None
+    with open_image(data) as file, _reasons():
+        bits, low = declared_bits(file), low_bytes(file, lambda: open_image(data))
+        if shrink > 1:
+            file.draft(None, (file.width // shrink, file.height // shrink))
+        image = ImageOps.exif_transpose(file)
+        if image.mode.startswith("I"):
+            return np.repeat(to_8_bits(np.asarray(image), bits)[:, :, None], 3, axis=2)
+        if image.mode == "F":
+            raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
+        rgb = _rgb(image)
+        if low is not None:
+            low = _rgb(ImageOps.exif_transpose(low))
+            return to_8_bits(rgb.astype(np.uint16) << 8 | low, bits)
+        warn_of_black(rgb, file, data)
+        return rgb
 
 
-def _from_16_bit_grey(pixels):
-    if pixels.min() < 0 or pixels.max() > 65535:
-        raise DataError("the image holds 32-bit integers; save it with 8 or 16 bits a channel")
-    grey = (pixels >> 8).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+def _rgb(image):
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
+    return np.asarray(image.convert("RGB"))

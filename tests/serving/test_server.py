@@ -109,6 +109,14 @@ def test_a_bad_file_is_named_and_costs_no_other(client, photo, tmp_path):
     )
 
 
+def test_what_the_other_tools_read_is_answered(client, photo):
+    for form in ("GIF", "JPEG2000", "PPM", "ICO"):
+        file = io.BytesIO()
+        Image.open(photo(1)).convert("RGB").save(file, form)
+        answer = client.post("/predict", files={"file": ("a", file.getvalue())})
+        assert answer.json()["results"][0]["label_names"][0] == "green", form
+
+
 def test_files_that_run_programs_in_pillow_are_refused(client):
     file = io.BytesIO()
     Image.new("RGB", (20, 20)).save(file, "EPS")
