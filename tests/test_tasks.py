@@ -191,6 +191,14 @@ def test_infer_list_takes_paths_and_labelled_lists(config_file, photos, trained)
     assert not any("error" in row for row in rows)
 
 
+def test_files_that_infer_leaves_out_are_named(config_file, photos, trained, capsys):
+    (photos / "val/notes.txt").write_text("no image")
+    (photos / "val/00.png").rename(photos / "val/00")
+    rows = tasks.infer(load_config(config_file, trained))
+    assert len(rows) == 11
+    assert f"{photos}/val: left out 1 file that is no image (.txt; notes.txt)" in capsys.readouterr().out
+
+
 def test_a_file_name_of_broken_bytes_is_a_row_like_any_other(config_file, photos, tmp_path, trained):
     name = os.fsdecode(b"bad\xff.png")
     (tmp_path / "odd").mkdir()

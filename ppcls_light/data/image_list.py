@@ -1,4 +1,4 @@
-"""Lists of labelled images: list files, and folders of class folders.
+"""Lists of labelled images, and the list files that they are read from.
 
 A list file is UTF-8 text with one `path label` a line. The last run of spaces and tabs separates the two,
 so that paths may hold both; CRLF, a byte order mark, blank lines and backslashes in paths are accepted.
@@ -13,10 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import read_utf8
-from .classes import ClassNames
 from .shared import SharedArray
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 _SHOWN = 20  # problems of one list that are listed; the rest is counted
 
@@ -151,74 +148,6 @@ def read_image_list(
     return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
 
 
-def scan_image_folder(folder, class_names=None):
-    """List a folder whose sub-folders are the classes; each is searched recursively.
-
-    Sub-folders without any image are no classes. Classes and images are in the order of their names.
-
-    Args:
-        folder: the folder.
-        class_names: ClassNames when they are known already (from the training): folders may be missing then.
-
-    Returns:
-        (ImageList, ClassNames).
-
-    Raises:
-        DataError: no class with images, or a class that is not in `class_names`.
-    """
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
-    found = {}
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if os.path.isdir(path) and not name.startswith("."):
-            images = list(_walk(path))
-            if images:
-                found[name] = images
-    if not found:
-        raise DataError(f"{folder} has no class folder with images ({' '.join(IMAGE_SUFFIXES)}) in it")
-    if class_names is None:
-        class_names = ClassNames(tuple(found), f"the class folders of {folder}")
-    label_of = class_names.labels_of(found, folder)
-    names, labels = [], []
-    for name, images in found.items():
-        names += [_utf8(os.path.relpath(path, folder).replace(os.sep, "/")) for path in images]
-        labels += [label_of[name]] * len(images)
-    return ImageList(folder, names, labels), class_names
-
-
-def find_images(path):
-    """Return [path] for a file, or all images below a folder in the order of their names.
-
-    Raises:
-        DataError: nothing there, or a folder without images.
-    """
-    return list(iter_images(path))
-
-
-def iter_images(path):
-    """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths."""
-    path = os.fspath(path)
-    if os.path.isfile(path):
-        yield path
-        return
-    if not os.path.isdir(path):
-        raise DataError(f"{path}: no such image file or folder")
-    images = _walk(path)
-    first = next(images, None)
-    if first is None:
-        raise DataError(f"{path}: no images in this folder; expected files {' '.join(IMAGE_SUFFIXES)}")
-    yield first
-    yield from images
-
-
-def _utf8(name):
-    try:
-        return name.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"the file name {name!a} is not UTF-8; rename the file") from None
-
-
 def _parse(line, separator, class_num):
     """Return (path, label, problem) of one line; problem is None when the line is right."""
     parts = line.rsplit(separator, 1)
@@ -271,21 +200,3 @@ def _missing(names, root):
     unlisted = np.flatnonzero(nearest != wanted)
     # A file system may spell a name in another way (case, Unicode form) and still open it.
     return [index for index in unlisted if not os.path.isfile(os.path.join(root, names[index]))]
-
-
-def _walk(folder, above=()):
-    """Yield the images below `folder` in the order of their names, hidden files and folders left out.
-
-    Links to folders are followed, except back to one of those `above`, which would have no end.
-    """
-    here = os.path.realpath(folder)
-    if here in above:
-        return
-    for name in sorted(os.listdir(folder)):
-        path = os.path.join(folder, name)
-        if name.startswith("."):
-            continue
-        if os.path.isdir(path):
-            yield from _walk(path, (*above, here))
-        elif name.lower().endswith(IMAGE_SUFFIXES) and (os.path.isfile(path) or os.path.islink(path)):
-            yield path

@@ -1,65 +1,82 @@
 """List files for a folder of photos: one folder a class -> train, val and test lists and the label map."""
 
+import json
 import os
 
 import numpy as np
 
 from ..errors import ConfigError, DataError
 from ..files import write_text
-from .image_list import ImageList, scan_image_folder
+from .classes import read_class_names
+from .image_list import ImageList
+from .left_out import LeftOut
+from .levels import SPLITS, split_folders
+from .once import warn_once
+from .scan import LABEL_FILE, entries, scan_image_folder, utf8
 
-SPLITS = ("train", "val", "test")
-LABEL_FILE = "labels.txt"
 
-_FOLDERS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-
-
-def write_image_lists(folder, split=None, seed=0, out=None):
+def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
     """Write train_list.txt, val_list.txt, test_list.txt and labels.txt for `folder`.
 
-    The paths in the lists are relative to `folder`, which is the `image_root` of a config.
+    The paths in the lists are relative to `folder`, which is the `image_root` of a config. What is left out of the
+    lists is one warning.
 
     Args:
-        folder: holds one folder a class; or train/ and val/ (validation/), test/ that do.
+        folder: holds one folder a class; or folders named after the parts of a split (train, val, test in any
+            case and spelling, see `levels.split_of`) that do.
         split: shares of train, val and test as "0.8/0.1/0.1" (or "0.8/0.2" without a test list); None for
             a folder that is already split.
         seed: of the random choice; the same folder, split and seed give the same lists.
         out: folder for the files; default `folder`.
+        label_map: file with the names of the classes, which fixes their labels (`read_class_names`); None: the
+            folders in the order of their names.
 
     Returns:
-        (class names, {path of a list file: number of images}, path of the label file).
+        (ClassNames, {path of a list file: number of images}, path of the label file).
 
     Raises:
         ConfigError: `split` is malformed, missing, or given for a folder that is already split.
-        DataError: no images, or a class without training images, or a list would be empty.
+        DataError: no images, or a class without training images, or a list would be empty; a class folder that
+            `label_map` does not name; or a label file is there whose labels mean other classes.
     """
     if seed < 0:
         raise ConfigError(f"--seed {seed} is below 0; for example --seed 0")
-    parts = _split_folders(folder)
-    if parts and split is not None:
-        raise ConfigError(f"{folder} is already split into {', '.join(parts.values())}; leave --split out")
-    if not parts and split is None:
-        raise ConfigError(f"{folder} is not split into train and val folders; add --split 0.8/0.1/0.1")
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
+    left_out = LeftOut(folder)
+    class_names = None if label_map is None else read_class_names(label_map)
+    names = {os.path.basename(path) for path, is_folder in entries(folder, LeftOut(folder)) if is_folder}
+    # Folders that the map names are classes, whatever they are called.
+    parts = {} if class_names and names <= set(class_names) else split_folders(folder, names)
     if parts:
-        class_names, lists = _read_split(folder, parts)
+        if split is not None:
+            raise ConfigError(
+                f"{folder} is already split into {', '.join(parts.values())}; leave --split out"
+            )
+        class_names, lists = _read_split(folder, parts, class_names, left_out)
     else:
-        shares = parse_split(split)
-        images, class_names = scan_image_folder(folder)
-        lists = dict(zip(SPLITS, split_by_class(images, shares, seed)))
+        images, class_names = scan_image_folder(folder, class_names, left_out)
+        if split is None:
+            raise ConfigError(f"{folder} is not split into train and val folders; add --split 0.8/0.1/0.1")
+        lists = dict(zip(SPLITS, split_by_class(images, parse_split(split), seed)))
     empty = [name for name, images in lists.items() if not len(images)]
     if empty:
         raise DataError(
             f"--split {split} leaves no image for {' and '.join(empty)}; give that a larger share, leave it out, "
             "or add photos"
         )
-    out = folder if out is None else out
+    out = folder if out is None else os.fspath(out)
+    label_file = os.path.join(out, LABEL_FILE)
+    _require_kept_labels(label_file, class_names)
     counts = {}
     for name, images in lists.items():
         path = os.path.join(out, f"{name}_list.txt")
         _write_lines(path, (f"{images.name(i)} {images.label(i)}" for i in range(len(images))))
         counts[path] = len(images)
-    label_file = os.path.join(out, LABEL_FILE)
-    _write_lines(label_file, (f"{label} {name}" for label, name in enumerate(class_names)))
+    _write_labels(label_file, class_names)
+    left_out.warn()
+    _warn_of_missing(class_names, lists["train"], folder)
     return class_names, counts, label_file
 
 
@@ -95,23 +112,61 @@ def split_by_class(images, shares, seed):
     return [_take(images, np.sort(np.concatenate(part))) for part in chosen]
 
 
-def _split_folders(folder):
-    """Return {split: folder name} when `folder` is divided into train and val or test, else {}."""
-    parts = {}
-    for name, spellings in _FOLDERS.items():
-        for spelling in spellings:
-            if name not in parts and os.path.isdir(os.path.join(folder, spelling)):
-                parts[name] = spelling
-    return parts if "train" in parts and len(parts) > 1 else {}
-
-
-def _read_split(folder, parts):
-    class_names, lists = None, {}
+def _read_split(folder, parts, class_names, left_out):
+    for path, is_folder in entries(folder, left_out):
+        if not is_folder:
+            left_out.add("loose", path)
+        elif os.path.basename(path) not in parts.values():
+            left_out.add("beside", path)
+    lists = {}
     for name, part in parts.items():
-        images, class_names = scan_image_folder(os.path.join(folder, part), class_names)
-        names = (f"{part}/{images.name(i)}".encode() for i in range(len(images)))
+        images, class_names = scan_image_folder(os.path.join(folder, part), class_names, left_out)
+        names = (utf8(f"{part}/{images.name(i)}") for i in range(len(images)))
         lists[name] = ImageList(folder, names, images.labels)
     return class_names, lists
+
+
+def _warn_of_missing(class_names, images, folder):
+    missing = [name for label, name in enumerate(class_names) if label not in set(images.labels.tolist())]
+    if missing:
+        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        warn_once(
+            f"{len(missing)} of the {len(class_names)} classes that {class_names.source} names have no training image "
+            f"in {folder}: {shown}"
+        )
+    if len(class_names) == 1:
+        warn_once(
+            f"{folder} has one class only, {class_names[0]}: a network that tells classes apart needs two"
+        )
+
+
+def _require_kept_labels(path, class_names):
+    """Raise DataError if the label file that is there gives a label to another class than `class_names` do."""
+    if not os.path.exists(path):
+        return
+    try:
+        before = read_class_names(path)
+    except DataError:
+        raise DataError(
+            f"{path} is there and is no label map; rename it, or write elsewhere by --out"
+        ) from None
+    if before.names != class_names.names[: len(before)]:
+        before.require_same(
+            class_names,
+            f"keep the labels by --labels MAP with the new names at its end, number anew by deleting {path}, or "
+            "write elsewhere by --out",
+        )
+
+
+def _write_labels(path, class_names):
+    """Write a label map, one `label name` a line; as JSON where such lines would be read as other names."""
+    _write_lines(path, (f"{label} {name}" for label, name in enumerate(class_names)))
+    try:
+        same = read_class_names(path).names == class_names.names
+    except DataError:
+        same = False
+    if not same:
+        _write(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n")
 
 
 def _take(images, indices):
@@ -123,4 +178,11 @@ def _write_lines(path, lines):
     broken = next((line for line in lines if "\n" in line or "\r" in line), None)
     if broken is not None:
         raise DataError(f"a list cannot hold the file name {broken!r}: rename the file without a line break")
-    write_text(path, "".join(f"{line}\n" for line in lines), DataError)
+    _write(path, "".join(f"{line}\n" for line in lines))
+
+
+def _write(path, text):
+    try:
+        write_text(path, text, DataError)
+    except DataError as error:
+        raise DataError(f"{error}; choose a folder for the lists by --out") from None

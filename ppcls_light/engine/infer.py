@@ -8,7 +8,7 @@ import zlib
 import paddle
 from paddle.nn import functional
 
-from ..data import build_transforms, find_images, read_bytes
+from ..data import LeftOut, build_transforms, iter_images, read_bytes
 from ..errors import ConfigError, DataError
 from ..files import write_text
 from ..results import Topk, classify_batch
@@ -37,7 +37,7 @@ def infer(model, config, runtime, names=None):
         ConfigError, DataError: nothing to classify, or not one file could be used.
     """
     settings = config.Infer
-    paths = _paths(settings)
+    paths = _paths(settings, runtime)
     transforms = build_transforms(inference_transforms(config))
     topk = Topk(settings.PostProcess.topk, names, "class names")
     model.eval()
@@ -58,7 +58,7 @@ def infer(model, config, runtime, names=None):
     return rows
 
 
-def _paths(settings):
+def _paths(settings, runtime):
     if settings.infer_list:
         try:
             with open(settings.infer_list, encoding="utf-8-sig") as file:
@@ -67,7 +67,10 @@ def _paths(settings):
             raise DataError(f"Infer.infer_list: {settings.infer_list} cannot be read: {error}") from None
         paths = [_listed(settings.infer_imgs or "", path) for path in paths]
     elif settings.infer_imgs:
-        paths = find_images(settings.infer_imgs)
+        left_out = LeftOut(settings.infer_imgs)
+        paths = list(iter_images(settings.infer_imgs, left_out))
+        if runtime.is_main:
+            left_out.warn()
     else:
         raise ConfigError("nothing to classify; add -o Infer.infer_imgs=FILE_OR_FOLDER")
     if not paths:

@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple, Optional
 
 from ..cores import physical_cores
-from ..data import iter_images
+from ..data import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from ..signals import StopSignals
 from .deploy import predictor_from_config
@@ -78,7 +78,7 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
-        told = Progress(lambda: sum(1 for _ in iter_images(run.infer_imgs)), before, progress)
+        told = Progress(lambda: _count(run.infer_imgs), before, progress)
         new, began = 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
@@ -93,6 +93,10 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
             file.finish()
     partial = file.partial if file is not None and os.path.exists(file.partial) else None
     return Outcome(before + new, failed, new, time.perf_counter() - began, stop.signal, partial)
+
+
+def _count(path):
+    return sum(1 for _ in iter_images(path, LeftOut(path)))  # what is left out is said by the job's own scan
 
 
 def _require_same_answer(predictor, file):

@@ -128,12 +128,13 @@ def rows_of(folder):
     return [json.loads(line) for path in parts for line in path.read_text().splitlines()]
 
 
-def test_names_of_a_folder_a_list_and_a_parquet_file(module, tmp_path):
+def test_names_of_a_folder_a_list_and_a_parquet_file(module, tmp_path, caplog):
     read_names = module("sources").read_names
     for name in ("b.png", "sub/a.jpg", "notes.md"):
         (tmp_path / "photos/sub").mkdir(parents=True, exist_ok=True)
         (tmp_path / "photos" / name).write_bytes(b"")
     assert read_names(tmp_path / "photos") == (str(tmp_path / "photos"), ["b.png", "sub/a.jpg"])
+    assert caplog.messages == [f"{tmp_path / 'photos'}: left out 1 file that is no image (.md; notes.md)"]
     (tmp_path / "list.txt").write_text("photos/b.png\n\nhttp://host/c.jpg\r\n")
     assert read_names(str(tmp_path / "list.txt")) == (str(tmp_path), ["photos/b.png", "http://host/c.jpg"])
     with pytest.raises(DataError, match="no such folder, list or parquet file"):

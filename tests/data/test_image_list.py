@@ -1,11 +1,10 @@
-import os
 import pickle
 import tracemalloc
 
 import numpy as np
 import pytest
 
-from ppcls_light.data import ClassNames, find_images, iter_images, read_image_list, scan_image_folder
+from ppcls_light.data import read_image_list
 from ppcls_light.errors import DataError
 
 
@@ -128,75 +127,6 @@ def test_no_list_no_root_and_wrong_encoding(tmp_path, root):
         read_image_list(write(tmp_path, "a/1.jpg 0\n照片.jpg 0\n", "gb18030"), root)
 
 
-def test_scan_folder(tmp_path):
-    for name in (
-        "dog/2.png",
-        "dog/deep/1.JPEG",
-        "cat/a.jpg",
-        "cat/._a.jpg",
-        "cat/notes.txt",
-        "empty/x.txt",
-        ".h/a.jpg",
-    ):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-    images, names = scan_image_folder(tmp_path)
-    assert list(names) == ["cat", "dog"]
-    assert entries(images) == [("cat/a.jpg", 0), ("dog/2.png", 1), ("dog/deep/1.JPEG", 1)]
-    training = ClassNames(("dog", "cat", "ant"), "labels.txt")
-    images, names = scan_image_folder(tmp_path, training)
-    assert names is training
-    assert images.labels.tolist() == [1, 0, 0]
-    with pytest.raises(DataError, match=r"folder 'dog' is none of the 1 classes that labels\.txt names"):
-        scan_image_folder(tmp_path, ClassNames(("cat",), "labels.txt"))
-    with pytest.raises(DataError, match="no class folder with images"):
-        scan_image_folder(tmp_path / "cat")
-    with pytest.raises(DataError, match="is not a folder"):
-        scan_image_folder(tmp_path / "none")
-
-
-def test_find_images(tmp_path, root):
-    found = find_images(root)
-    assert found == [
-        os.path.join(str(root), *name.split("/"))
-        for name in ("4.jpeg", "a/1.jpg", "a/two words.jpg", "b/3\ttab.JPG", "b/图 片.png")
-    ]
-    assert find_images(root / "4.jpeg") == [str(root / "4.jpeg")]
-    (tmp_path / "none").mkdir()
-    with pytest.raises(DataError, match="no images in this folder"):
-        find_images(tmp_path / "none")
-    with pytest.raises(DataError, match="no such image file or folder"):
-        find_images(tmp_path / "gone.jpg")
-
-
-def test_links_back_to_a_folder_end_and_other_links_are_followed(tmp_path):
-    root, other = tmp_path / "photos", tmp_path / "other"
-    for path in (root / "cat/a.jpg", other / "b.jpg"):
-        path.parent.mkdir(parents=True)
-        path.write_bytes(b"x")
-    (root / "cat/up").symlink_to(root)
-    (root / "cat/more").symlink_to(other)
-    (root / "cat/gone.jpg").symlink_to("nowhere")
-    found = [os.path.relpath(path, root) for path in find_images(root)]
-    assert found == ["cat/a.jpg", "cat/gone.jpg", "cat/more/b.jpg"]
-    assert len(scan_image_folder(root)[0]) == 3
-
-
-def test_only_files_are_images(tmp_path):
-    (tmp_path / "folder.jpg").mkdir()
-    (tmp_path / "folder.jpg/a.png").write_bytes(b"x")
-    os.mkfifo(tmp_path / "pipe.jpg")
-    assert find_images(tmp_path) == [str(tmp_path / "folder.jpg/a.png")]
-
-
-def test_a_file_name_that_a_list_cannot_hold_is_named(tmp_path):
-    (tmp_path / "cat").mkdir()
-    (tmp_path / "cat" / os.fsdecode(b"bad\xff.jpg")).write_bytes(b"x")
-    with pytest.raises(DataError, match=r"cat/bad\\udcff\.jpg' is not UTF-8; rename"):
-        scan_image_folder(tmp_path)
-
-
 def test_a_list_without_line_ends_is_not_printed_whole(tmp_path, root):
     with pytest.raises(DataError) as error:
         read_image_list(write(tmp_path, "a" * 100_000 + " 1"), root)
@@ -215,18 +145,3 @@ def test_an_entry_takes_little_memory(tmp_path):
     assert images.name(count - 1) == names[-1]
     assert kept < 60 * count
     assert peak < 156 * count
-
-
-def test_paths_of_a_folder_are_not_held_all_at_once(tmp_path):
-    for folder in range(20):
-        (tmp_path / f"{folder:02}").mkdir()
-        for number in range(200):
-            (tmp_path / f"{folder:02}" / f"{number:04}.jpg").touch()
-    peaks = []
-    for read in (find_images, lambda path: sum(1 for _ in iter_images(path))):
-        tracemalloc.start()
-        read(tmp_path)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-    assert peaks[1] < peaks[0] / 5
-    assert list(iter_images(tmp_path)) == find_images(tmp_path)

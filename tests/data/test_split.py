@@ -1,5 +1,3 @@
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -7,8 +5,6 @@ import pytest
 
 from ppcls_light.data import read_class_names, read_image_list, scan_image_folder, write_image_lists
 from ppcls_light.errors import ConfigError, DataError
-
-TOOL = Path(__file__).parents[2] / "tools" / "make_list.py"
 
 
 def make(folder, counts):
@@ -70,23 +66,66 @@ def test_wrong_split(tmp_path, split):
         write_image_lists(tmp_path, split)
 
 
-def test_tool(tmp_path):
-    make(tmp_path, {"a": 10, "b": 10})
-    command = [sys.executable, str(TOOL), str(tmp_path)]
-    done = subprocess.run([*command, "--split", "0.8/0.2", "--seed", "1"], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert f"{tmp_path / 'train_list.txt'}: 16 images" in done.stdout
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "a",
-        "b",
-        "labels.txt",
-        "train_list.txt",
-        "val_list.txt",
+def test_split_folders_of_any_spelling(tmp_path, caplog):
+    make(tmp_path / "Training", {"hat": 2, "shoe": 3})
+    make(tmp_path / "TEST", {"shoe": 1})
+    make(tmp_path, {"extra": 1})
+    (tmp_path / "loose.png").touch()
+    names, counts, _ = write_image_lists(tmp_path)
+    assert list(names) == ["hat", "shoe"]
+    assert {Path(path).name: count for path, count in counts.items()} == {
+        "train_list.txt": 5,
+        "test_list.txt": 1,
+    }
+    assert caplog.messages == [
+        f"{tmp_path}: left out 1 image beside the class folders (loose.png), 1 folder beside the split folders (extra)"
     ]
-    failed = subprocess.run(command, capture_output=True, text=True)
-    assert failed.returncode == 2
-    assert failed.stderr.count("\n") == 1
-    assert "add --split 0.8/0.1/0.1" in failed.stderr
+
+
+def test_a_label_map_fixes_the_labels(tmp_path, caplog):
+    root, label_map = tmp_path / "photos", tmp_path / "map.txt"
+    make(root, {"cat": 1, "dog": 1})
+    label_map.write_text("dog\nzebra\ncat\n")
+    names, _, label_file = write_image_lists(root, "1", label_map=label_map)
+    assert list(names) == list(read_class_names(label_file)) == ["dog", "zebra", "cat"]
+    assert entries(root / "train_list.txt", root) == [("cat/照 0.jpg", 2), ("dog/照 0.jpg", 0)]
+    assert f"1 of the 3 classes that {label_map} names have no training image in {root}: zebra" in caplog.text
+    label_map.write_text("dog\n")
+    with pytest.raises(DataError, match=r"class folder 'cat' is none of the 1 classes that .*map\.txt names"):
+        write_image_lists(root, "1", out=tmp_path / "out", label_map=label_map)
+    assert not (tmp_path / "out").exists()
+    # Folders that are named as classes are no split.
+    make(tmp_path / "vehicles", {"train": 1, "test": 1})
+    label_map.write_text("train\ntest\n")
+    assert len(write_image_lists(tmp_path / "vehicles", "1", label_map=label_map)[0]) == 2
+
+
+def test_labels_that_are_there_keep_their_meaning(tmp_path):
+    root = tmp_path / "photos"
+    make(root, {"cat": 1, "dog": 1})
+    write_image_lists(root, "1")
+    make(root, {"eel": 1})  # comes last: the others keep their labels
+    write_image_lists(root, "1")
+    make(root, {"ant": 1})
+    before = {path: path.read_bytes() for path in root.glob("*.txt")}
+    with pytest.raises(
+        DataError, match=r"labels\.txt and the class folders .* only the second has ant; keep the labels by"
+    ):
+        write_image_lists(root, "1")
+    assert {path: path.read_bytes() for path in root.glob("*.txt")} == before
+    (tmp_path / "map.txt").write_text("0 cat\n1 dog\n2 eel\n3 ant\n")
+    write_image_lists(root, "1", label_map=tmp_path / "map.txt")
+    assert list(read_class_names(root / "labels.txt")) == ["cat", "dog", "eel", "ant"]
+    (root / "labels.txt").write_text("3 cats\n5 dogs\n")
+    with pytest.raises(DataError, match=r"labels\.txt is there and is no label map"):
+        write_image_lists(root, "1")
+
+
+@pytest.mark.parametrize("names", [["a 1", "b 0"], ["1", "2"], [" cat", "dog"], ["0 a", "x"]])
+def test_any_names_of_folders_can_be_read_back(tmp_path, names):
+    make(tmp_path, dict.fromkeys(names, 1))
+    found, _, label_file = write_image_lists(tmp_path, "1")
+    assert list(read_class_names(label_file)) == list(found) == sorted(names)
 
 
 def test_a_name_with_a_line_break_cannot_be_listed(tmp_path):

@@ -84,12 +84,14 @@ def test_rows_from_any_folder_in_paddleclas_format(model, images, tmp_path):
 
 def test_a_bad_image_is_reported_and_costs_no_other(model, images, tmp_path):
     (images / "aa.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut short")
+    (images / "notes.txt").write_text("no image")
     options = [f"Global.inference_model_dir={model}", "Global.batch_size=8", "-v"]
     done = predict_cls("-c", CONFIG, "-o", f"Global.infer_imgs={images}", "-o", *options, cwd=tmp_path)
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["a.jpg", "b.JPG", "c.bmp"]
     assert f"error: {images / 'aa.jpg'}: " in done.stderr
     assert "1 of 4 images could not be classified" in done.stderr
+    assert done.stderr.count(f"{images}: left out 1 file that is no image (.txt; notes.txt)\n") == 1
     done = predict_cls("-o", f"Global.infer_imgs={images / 'aa.jpg'}", *options[:2], cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
 
