@@ -98,8 +98,8 @@ def main():
     print("""
 Next, with photos of your own in PHOTOS/<class>/<photo>:
   1. python tools/make_list.py PHOTOS --split 0.8/0.1/0.1
-  2. the command that it prints: python tools/train.py -c configs/quick_start/photos.yaml -o ...
-  3. python tools/export_model.py -c output/photos/config.yaml -o Global.checkpoints=auto""")
+  2. the command that it prints: python tools/train.py -c PHOTOS/photos.yaml
+  3. python tools/export_model.py -c output/PHOTOS/config.yaml -o Global.checkpoints=auto""")
     if top1 < GOAL:
         sys.exit(f"quickstart: top-1 {top1:.4f} is below {GOAL}")
 
