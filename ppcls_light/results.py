@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, UserError
 
 
 class Topk:
@@ -66,7 +66,8 @@ def classify_batch(inputs, names, prepare, classify, topk):
     Args:
         inputs: what `prepare` takes.
         names: their file names.
-        prepare: input -> array (C, H, W); its DataError makes the row {file_name, error}.
+        prepare: input -> array (C, H, W); its DataError, or a decoder's own exception, makes the row
+            {file_name, error}.
         classify: (N, C, H, W) -> probabilities (N, class_num).
         topk: a `Topk`.
     """
@@ -74,8 +75,10 @@ def classify_batch(inputs, names, prepare, classify, topk):
     for index, one in enumerate(inputs):
         try:
             image = prepare(one)
-        except DataError as error:
-            rows[index] = {"file_name": names[index], "error": str(error)}
+        except Exception as error:
+            if isinstance(error, UserError) and not isinstance(error, DataError):
+                raise
+            rows[index] = {"file_name": names[index], "error": why(error, names[index])}
         else:
             by_shape.setdefault(image.shape, []).append((index, image))
     for group in by_shape.values():
@@ -83,6 +86,15 @@ def classify_batch(inputs, names, prepare, classify, topk):
         for index, row in zip(indices, topk(classify(np.stack(images)), [names[i] for i in indices])):
             rows[index] = row
     return rows
+
+
+def why(error, name=None):
+    """Return in one line why an image cannot be used: a DataError's own words, or what a decoder's bug raised."""
+    if isinstance(error, DataError):
+        return str(error)
+    text = " ".join(str(error).split())
+    problem = f"cannot be decoded: {type(error).__name__}{text and f': {text}'}"
+    return problem if name is None else f"{name}: {problem}"
 
 
 def format_row(name, row):

@@ -225,20 +225,25 @@ def _decode_pil(data, shrink):
         bits, low = declared_bits(file), low_bytes(file, lambda: open_image(data))
         if shrink > 1:
             file.draft(None, (file.width // shrink, file.height // shrink))
-        image = ImageOps.exif_transpose(file)
-        if image.mode.startswith("I"):
-            return np.repeat(to_8_bits(np.asarray(image), bits)[:, :, None], 3, axis=2)
-        if image.mode == "F":
-            raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
-        rgb = _rgb(image)
+        rgb = _upright_rgb(file, bits)
         if low is not None:
-            low = _rgb(ImageOps.exif_transpose(low))
-            return to_8_bits(rgb.astype(np.uint16) << 8 | low, bits)
+            return to_8_bits(rgb.astype(np.uint16) << 8 | _upright_rgb(low), bits)
         warn_of_black(rgb, file, data)
         return rgb
 
 
-def _rgb(image):
+def from_pil(image):
+    """Return a Pillow image as uint8 array (H, W, 3), RGB, by the rule above. Raises DataError with the reason."""
+    with _reasons():
+        return _upright_rgb(image)
+
+
+def _upright_rgb(image, bits=None):
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        return np.repeat(to_8_bits(np.asarray(image), bits)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
     return np.asarray(image.convert("RGB"))

@@ -109,7 +109,9 @@ class _NoRandomness:
 
 @TRANSFORMS.register()
 class DecodeImage:
-    """Bytes of an image file -> RGB image; `ppcls_light.data.decode` states the rule for odd files.
+    """Bytes of an image file, or its pixels -> RGB image; `ppcls_light.data.decode` states the rule for odd files.
+
+    Pixels are a uint8 RGB array (H, W, 3), as if decoded already.
 
     Args:
         to_rgb: RGB order; False gives BGR, as arrays only.
@@ -134,7 +136,10 @@ class DecodeImage:
         self.backend, self.reduced = check_backend(backend), reduced
 
     def __call__(self, data, rng=None, shrink=1):
-        image = decode_image(data, self.to_rgb, self.backend, shrink)
+        if isinstance(data, np.ndarray):
+            image = data if self.to_rgb else np.ascontiguousarray(data[:, :, ::-1])
+        else:
+            image = decode_image(data, self.to_rgb, self.backend, shrink)
         if not self.to_np:
             return Image.fromarray(image)
         return image.transpose(2, 0, 1) if self.makes_chw else image

@@ -3,19 +3,18 @@
 import contextlib
 import functools
 import logging
-import os
 from dataclasses import replace
 
 import numpy as np
 
 from ..accuracy import MAX_DROP
 from ..config.types import Op
-from ..data.decode import read_bytes
 from ..data.transforms import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.bundle import read_bundle, split_decode
 from ..results import Topk, classify_batch, softmax
 from .engines import create_engine
+from .items import Items, take
 from .options import EngineOptions
 from .pipeline import read_ahead, shared_out
 
@@ -71,8 +70,7 @@ class Predictor:
                 "again with tools/export_model.py, or give PreProcess.transform_ops in the deploy YAML"
             )
         decode, ops = split_decode(transform_ops)
-        self._from_bytes = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
-        self._from_array = build_transforms(ops)
+        self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         if class_names is None:
             class_names = bundle.class_names
             class_names_from = f"{bundle.folder}: label_list of inference.yml"
@@ -85,7 +83,7 @@ class Predictor:
         self._engine = create_engine(self.bundle, options)
 
     def _resolve(self, options, labelled, max_drop):
-        image_shape = self.bundle.image_shape or self._shape_of_a_blank()
+        image_shape = self.image_shape
         if labelled is None and options.precision != "auto":
             from .auto import resolve
 
@@ -116,29 +114,28 @@ class Predictor:
         """How many classes a row lists, if there are as many."""
         return self._topk.topk
 
-    def preprocess(self, image):
+    @property
+    def image_shape(self):
+        """What the network takes, [C, H, W]: as recorded, or else what becomes of a picture of 512 x 512 pixels."""
+        return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
+
+    def preprocess(self, image, bgr=False):
         """Return one image as the network takes it, float32 (C, H, W).
 
         Args:
-            image: a path, the bytes of an image file, or a decoded uint8 RGB array (H, W, 3).
+            image, bgr: as of `predict`.
 
         Raises:
-            DataError: the image cannot be read, or its shape after preprocessing is not the network's.
+            DataError: the image cannot be used, or its shape after preprocessing is not the network's.
         """
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise DataError(f"an array must be uint8 (H, W, 3), this is {image.dtype} {image.shape}")
-            return self._checked(self._from_array(image))
-        if isinstance(image, bytes):
-            return self._checked(self._from_bytes(image))
-        data = read_bytes(image)
-        try:
-            return self._checked(self._from_bytes(data))
-        except DataError as error:
-            raise DataError(f"{os.fspath(image)}: {error}") from None
+        return self._prepare(take(image, bgr))
 
-    def _shape_of_a_blank(self):
-        return list(self._from_array(np.zeros((512, 512, 3), "uint8")).shape)
+    def _prepare(self, item):
+        data = item.read()
+        try:
+            return self._checked(self._transforms(data))
+        except DataError as error:
+            raise DataError(str(error) if item.name is None else f"{item.name}: {error}") from None
 
     def _checked(self, ready):
         expected = self.bundle.image_shape
@@ -154,40 +151,58 @@ class Predictor:
         outputs = self._engine.run(np.ascontiguousarray(images, dtype=np.float32))
         return softmax(outputs) if self.bundle.output == "logits" else outputs
 
-    def predict(self, images):
-        """Classify images; one row an image, in their order.
+    def predict(self, images, bgr=False):
+        """Classify one image or many; one row an image, in their order.
 
         Args:
-            images: paths, bytes of image files, or decoded uint8 RGB arrays (H, W, 3), mixed at will.
+            images: one image, or any iterable of images, mixed at will. An image is
+
+                - a path (str or os.PathLike) of a file;
+                - the bytes of an image file: bytes, bytearray, memoryview or another buffer;
+                - a binary file object, which is read from its beginning, or where it cannot be rewound, from its
+                  position on;
+                - a Pillow image of any mode, turned as its EXIF orientation says, as a file is;
+                - a uint8 array: RGB (H, W, 3), RGBA (H, W, 4), of which alpha is dropped, grey (H, W) or (H, W, 1).
+
+                An array (N, H, W, C) is N images; a 1-dimensional array of texts or objects is an iterable of them.
+            bgr: arrays have blue first, as OpenCV reads them: BGR, BGRA.
 
         Returns:
-            A list of dicts {class_ids, scores, file_name, label_names}; for an image that cannot be used
-            {file_name, error} in its place. `file_name` is None for an image that is not a path.
+            A list of dicts {class_ids, scores, file_name, label_names}, of one image a list of one; for an image that
+            cannot be used {file_name, error} in its place. `file_name` is the path, or the `filename` of a Pillow
+            image or the `name` of a file object where they have one, otherwise None.
         """
-        return list(self.iter_predict(images))
+        return list(self.iter_predict(images, bgr=bgr))
 
-    def iter_predict(self, images, workers=0):
-        """Like `predict`, yielding rows as batches are done; `images` is any iterable, never held as a whole.
+    def iter_predict(self, images, workers=0, bgr=False):
+        """Like `predict`, yielding rows as batches are done; `images` is never held as a whole.
 
         Args:
-            images: a little more is taken from it than the rows that were yielded: 2 batches, each worker's too.
+            images: as of `predict`. A little more is taken from it than the rows that were yielded: 2 batches, each
+                worker's too. Each image is read as it is taken, except that of a path: it may be closed or changed
+                afterwards. What `images` itself raises is raised after the rows of the images before it.
             workers: processes that share the images out among them, each with its part of the cores; 0 for this
                 process alone, in which threads read ahead.
+            bgr: as of `predict`.
 
         Raises:
             DeviceError: a worker died.
         """
+        items = Items(images, bgr)
         if workers:
-            for rows in shared_out(self, images, workers):
+            for rows in shared_out(self, items, workers):
                 yield from rows
-            return
-        with contextlib.closing(read_ahead(images, self.preprocess, self.batch_size)) as batches:
-            for batch, ready in batches:
-                yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
+        else:
+            with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:
+                for batch, ready in batches:
+                    yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
+        if items.failure is not None:
+            raise items.failure
 
     def predict_batch(self, images):
-        """Return the rows of a list of images, all classified at once, see `predict`."""
-        return classify_batch(images, _names(images), self.preprocess, self.run, self._topk)
+        """Return the rows of a list of images, see `predict`, all classified at once."""
+        items = [take(image) for image in images]
+        return classify_batch(items, _names(items), self._prepare, self.run, self._topk)
 
     def remake(self, cpu_threads):
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
@@ -201,8 +216,8 @@ def _made(state, options):
     return predictor
 
 
-def _names(images):
-    return [os.fspath(image) if isinstance(image, (str, os.PathLike)) else None for image in images]
+def _names(items):
+    return [item.name for item in items]
 
 
 def _call(function):
