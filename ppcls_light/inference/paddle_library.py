@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 _LIBRARY = "paddle.base.libpaddle"
-_LOG_LEVEL = "GLOG_minloglevel"
 
 # How many GB of results that are not needed any more may pile up in a run before Paddle frees them; -1 keeps them.
 FREEING_FLAG = "FLAGS_eager_delete_tensor_gb"
@@ -105,12 +104,7 @@ def _start(path):
     """Load the library and do of what `import paddle` does next the part that it needs."""
     # How many threads a model gets, `Config.set_cpu_math_library_num_threads` says.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Errors alone, which it reads now: it warns of each operator of the project's that it finds registered.
-    told = _LOG_LEVEL in os.environ
-    os.environ.setdefault(_LOG_LEVEL, "2")
     core = _execute(_LIBRARY, path)
-    if not told:
-        del os.environ[_LOG_LEVEL]
     flags = [name[len("FLAGS_") :] for name in os.environ if name.startswith("FLAGS_")]
     core.init_gflags([f"--tryfromenv={flag}" for flag in flags if f"FLAGS_{flag}" in core.globals()])
     core.PaddleInferTensor.copy_from_cpu = core.PaddleInferTensor._copy_from_cpu_bind

@@ -4,6 +4,7 @@ Not by `paddle.utils.cpp_extension.load`: its folder is not made for several pro
 to call the same compiler, and takes all of Paddle to load what is built, which an exported network does without.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -48,14 +49,25 @@ def load():
         BuildError: it cannot be built or loaded here.
     """
     path = str(library())
+    core = sys.modules["paddle.base.libpaddle"]
+    _make_first_predictor(core)
     try:
         loaded = ctypes.CDLL(path)
-        # Once and here: Paddle looks for new operators at its first predictor and no more.
-        sys.modules["paddle.base.libpaddle"].load_op_meta_info_and_register_op(path)
+        core.load_op_meta_info_and_register_op(path)
     except (OSError, RuntimeError, ValueError) as problem:
         reason = str(problem).strip().splitlines()[-1]
         raise BuildError(f"{path} does not load ({reason}); delete it, and it is built again") from None
     return loaded
+
+
+def _make_first_predictor(core):
+    """Have Paddle's search for operators behind it before there are any.
+
+    Paddle makes it at the first predictor of a process and no more. It registers what is registered already once more,
+    and warns of each operator. A predictor of an empty file is none, but the first.
+    """
+    with contextlib.suppress(Exception), tempfile.NamedTemporaryFile(suffix=".json") as nothing:
+        core.create_predictor(core.AnalysisConfig(nothing.name, nothing.name))
 
 
 def library():
