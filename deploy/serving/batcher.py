@@ -57,8 +57,11 @@ class Batcher:
     def ready(self):
         return self._serving > 0
 
-    async def run(self):
+    async def run(self, announce):
         """Start the workers and keep them at work until cancelled.
+
+        Args:
+            announce: called once, when the first worker has its network.
 
         Raises:
             UserError: the model folder or an option is wrong.
@@ -66,6 +69,7 @@ class Batcher:
         """
         # The first one alone: it may measure engines, and write down what the others then read.
         self.loaded = await self._call(self._workers[0].start)
+        announce()
         tasks = [asyncio.create_task(self._attend(w, w is self._workers[0])) for w in self._workers]
         try:
             await asyncio.gather(*tasks)

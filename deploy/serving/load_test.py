@@ -154,11 +154,14 @@ class Tally:
         self.different += sum(ids[0] != expected.setdefault(number, ids[0]) for number, _, ids in done)
 
     def line(self):
-        points = [1000 * float(np.percentile(self.latencies or [np.nan], q)) for q in (50, 90, 99)]
-        p50, p90, p99 = (f"{point:.0f}" for point in points)
+        found = (
+            f"{self.name:10} {len(self.latencies):6} answered, {self.lost} lost, {self.different} different"
+        )
+        if not self.latencies:
+            return found
+        p50, p90, p99 = (f"{1000 * np.percentile(self.latencies, q):.0f}" for q in (50, 90, 99))
         return (
-            f"{self.name:10} {len(self.latencies):6} answered, {self.lost} lost, {self.different} different; "
-            f"images/s best {max(self.rates):.0f}, median {np.median(self.rates):.0f}; "
+            f"{found}; images/s best {max(self.rates):.0f}, median {np.median(self.rates):.0f}; "
             f"ms p50 {p50}, p90 {p90}, p99 {p99}"
         )
 
@@ -187,9 +190,9 @@ def main():
                 tally.round(files, arguments, expected)
         for tally in tallies:
             print(tally.line())
-        if len(tallies) == 2:
+        if len(tallies) == 2 and all(tally.latencies for tally in tallies):
             print(f"throughput, batched / unbatched: {max(tallies[0].rates) / max(tallies[1].rates):.2f}")
-    if any(tally.lost or tally.different for tally in tallies):
+    if any(tally.lost or tally.different or not tally.latencies for tally in tallies):
         sys.exit(1)
 
 

@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import importlib.util
 import logging
 import os
 import signal
 import socket
 import sys
+import types
 import typing
 from pathlib import Path
 
@@ -18,7 +20,12 @@ from ppcls_light import cli
 from ppcls_light.cores import physical_cores
 from ppcls_light.errors import ConfigError, DeviceError, UserError
 
-logger = logging.getLogger("deploy.serving")
+# The modules beside this one, whatever their folder is called and wherever it is; worker processes run this, too.
+PACKAGE = types.ModuleType("ppcls_serving")
+PACKAGE.__path__ = [str(Path(__file__).resolve().parent)]
+sys.modules.setdefault(PACKAGE.__name__, PACKAGE)
+
+logger = logging.getLogger(PACKAGE.__name__)
 
 
 def parse_args(argv=None):
@@ -78,11 +85,11 @@ class Lifecycle:
 
     On SIGTERM or SIGINT `/ready` turns 503 at once; requests are taken for `drain` more seconds, until load
     balancers have noticed. Then the port is closed, what is under way is answered, and the process ends. A
-    second signal ends it at once.
+    second signal ends it at once. `announce` is called when the network is loaded.
     """
 
-    def __init__(self, drain):
-        self._drain = drain
+    def __init__(self, drain, announce):
+        self._drain, self._announce = drain, announce
         self.draining = False
         self.failure = None
         self.server = None
@@ -100,11 +107,11 @@ class Lifecycle:
             await loop.run_in_executor(None, batcher.close)
 
     async def _run(self, batcher):
-        from deploy.serving.worker import WorkerDiedError
+        from ppcls_serving.worker import WorkerDiedError
 
         try:
-            await batcher.run()
-        except (UserError, WorkerDiedError) as error:
+            await batcher.run(self._announce)
+        except (UserError, WorkerDiedError, OSError) as error:
             self.failure, self.server.should_exit = error, True
 
     def _end(self):
@@ -129,19 +136,26 @@ def listen(host, port):
         ) from None
 
 
+def require_multipart():
+    """Raise ImportError without what reads forms, which Starlette looks for at the first form alone."""
+    if not any(map(importlib.util.find_spec, ("python_multipart", "multipart"))):
+        raise ModuleNotFoundError(name="python-multipart")
+
+
 def main():
     arguments = parse_args()
     try:
         import uvicorn
 
-        from deploy.serving.app import Limits, create_app
-        from deploy.serving.metrics import Metrics
+        require_multipart()
+        from ppcls_serving.app import Limits, create_app
+        from ppcls_serving.metrics import Metrics
     except ImportError as error:
         raise DeviceError(
             f"serving needs the package {error.name}: pip install 'ppcls_light[serving]'"
         ) from None
-    from deploy.serving.batcher import Batcher
-    from deploy.serving.worker import ModelOptions
+    from ppcls_serving.batcher import Batcher
+    from ppcls_serving.worker import ModelOptions
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -163,9 +177,8 @@ def main():
     )
     max_images = min(arguments.max_images, arguments.queue)
     limits = Limits(arguments.max_bytes, max_images, arguments.timeout, 2 * arguments.queue)
-    lifecycle = Lifecycle(arguments.drain)
 
-    async def serve(listening):
+    async def serve(listening, lifecycle):
         metrics = Metrics()
         batcher = Batcher(model, arguments.workers, arguments.max_delay / 1000, arguments.queue, metrics)
         config = uvicorn.Config(
@@ -181,8 +194,9 @@ def main():
 
     with listen(arguments.host, arguments.port) as listening:
         host, port = listening.getsockname()[:2]
-        print(f"http://{f'[{host}]' if ':' in host else host}:{port}/", flush=True)
-        asyncio.run(serve(listening))
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
+        lifecycle = Lifecycle(arguments.drain, lambda: print(address, flush=True))
+        asyncio.run(serve(listening, lifecycle))
     if isinstance(lifecycle.failure, UserError):
         raise lifecycle.failure
     if lifecycle.failure is not None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import base64
-import binascii
 import json
 import re
+import urllib.parse
 from dataclasses import dataclass
 from typing import List, Optional
 
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect
 
 # A client that still sends does not read the answer; what it sends is thrown away for this long.
 _DRAIN_SECONDS = 2
+_STANDARD = str.maketrans("-_", "+/")  # for the URL-safe alphabet
 _JSON_KEYS = {"image", "images", "topk"}
 
 
@@ -162,11 +163,22 @@ async def _read_json(request, _):
 
 
 def _from_base64(text, place):
+    """Return the bytes of base64 (RFC 4648), of a data: URL (RFC 2397) too.
+
+    Either alphabet will do, white space is left out, as the line breaks of `base64`, and padding may be missing.
+    """
     try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError, binascii.Error):
+        if text[:5].lower() == "data:":
+            kind, comma, text = text.partition(",")
+            if not comma or kind.rpartition(";")[2].strip().lower() != "base64":
+                raise ValueError
+            text = urllib.parse.unquote(text)
+        bare = "".join(text.split()).rstrip("=").translate(_STANDARD)
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except (TypeError, AttributeError, ValueError):
         raise RequestRefusedError(
-            400, f"image {place} is not base64 (standard alphabet, no data: prefix)"
+            400,
+            f"image {place} is not base64; send the bytes of the file in base64, or a data:...;base64,... URL",
         ) from None
 
 

@@ -154,9 +154,19 @@ class _Classifier:
         self._options = options
         self._predictor = Predictor(options.folder, batch_size=options.max_batch, **options.engine)
         self._threads = ThreadPoolExecutor(options.decode_threads, "decode")
-        blank = self._predictor.preprocess(np.zeros((256, 256, 3), "uint8"))
-        for count in {1, options.max_batch}:
-            self._class_num = self._predictor.run(np.stack([blank] * count)).shape[1]
+        self._class_num = self._warm_up({1, options.max_batch})
+
+    def _warm_up(self, counts):
+        """Run batches of so many blanks; return the number of classes."""
+        bundle, run = self._predictor.bundle, self._predictor.run
+        try:
+            blank = np.zeros(self._predictor.image_shape, "float32")
+            return [run(np.stack([blank] * count)).shape[1] for count in counts].pop()
+        except UserError:
+            if bundle.image_shape is not None:
+                raise
+            # Nobody knows what it takes: no size is recorded, and nothing resizes.
+            return bundle.class_num or (bundle.class_names and len(bundle.class_names))
 
     def describe(self):
         bundle, engine = self._predictor.bundle, self._predictor.engine_options

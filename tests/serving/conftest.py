@@ -68,11 +68,12 @@ class Server:
         return [int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line]
 
 
-def start(*arguments):
+def start(*arguments, script=SCRIPT, path=None):
+    """Start `script`, with `path` as PYTHONPATH."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--port", "0", "--workers", "1", *map(str, arguments)],
-        env=environment,
+        [sys.executable, str(script), "--port", "0", "--workers", "1", *map(str, arguments)],
+        env={**environment, **({"PYTHONPATH": str(path)} if path else {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -80,11 +81,11 @@ def start(*arguments):
 
 
 @contextlib.contextmanager
-def running(model, *arguments):
-    """A `Server` that is ready."""
+def running(model, *arguments, **settings):
+    """A `Server` that is ready; `settings` as of `start`."""
     import httpx
 
-    process = start("--model", model, *arguments)
+    process = start("--model", model, *arguments, **settings)
     try:
         server = Server(process)
         for _ in range(600):

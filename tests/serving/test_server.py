@@ -2,17 +2,20 @@ import base64
 import io
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
 import time
+import urllib.parse
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 from PIL import Image
 
 from ppcls_light import Predictor
@@ -66,6 +69,57 @@ def test_rows_are_those_of_predictor(client, model, photo):
     ]
     one = client.post("/predict", json={"image": texts[2], "topk": 1}).json()["results"][0]
     assert one["label_names"] == expected[2]["label_names"][:1] == ["blue"]
+
+
+def lines_of(data):
+    return base64.encodebytes(data).decode()
+
+
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lines_of,
+        lambda data: lines_of(data).replace("\n", "\r\n"),
+        lambda data: " \t" + base64.b64encode(data).decode() + "\n",
+        lambda data: base64.b64encode(data).decode().rstrip("="),
+        lambda data: base64.urlsafe_b64encode(data).decode(),
+        lambda data: "data:image/png;base64," + base64.b64encode(data).decode(),
+        lambda data: "DATA:image/svg+xml;charset=utf-8;BASE64," + lines_of(data),
+        lambda data: "data:;base64," + urllib.parse.quote(base64.b64encode(data).decode(), safe=""),
+    ],
+)
+def test_base64_as_tools_and_browsers_write_it(client, photo, encode):
+    data = photo(2, ".png").read_bytes()
+    for size in range(3):  # what follows the end of a PNG is nothing, but moves the padding
+        text = encode(data + bytes(size))
+        answer = client.post("/predict", json={"image": text})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["results"][0]["label_names"][0] == "blue"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:image/png,abcd",
+        "data:image/png;base64",
+        "aGk",
+        "aGkaa",
+        "aG=k",
+        "aG.k",
+        "http://a/b.png",
+        "\u00e9",
+        None,
+        7,
+        [],
+    ],
+)
+def test_what_is_no_base64(client, text):
+    answer = client.post("/predict", json={"images": [text]})
+    if text == "aGk":  # two bytes, without padding
+        assert answer.status_code == 415
+    else:
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("image 0 is not base64; send")
 
 
 def test_topk_of_the_request(client, photo):
@@ -315,9 +369,10 @@ def test_an_answer_that_comes_too_late_is_504(launch, model, photo):
 def test_errors_of_the_command_line_are_one_line(launch, model, tmp_path):
     def error(*arguments):
         process = launch(*arguments)
-        lines = process.communicate(timeout=60)[1].splitlines()
+        out, lines = process.communicate(timeout=60)
         assert process.returncode == 2
-        return lines
+        assert out == ""  # an address is that of a server
+        return lines.splitlines()
 
     (line,) = error("--model", tmp_path / "nothing")
     assert re.match(r"error: .*nothing: no such folder", line)
@@ -334,6 +389,54 @@ def test_errors_of_the_command_line_are_one_line(launch, model, tmp_path):
     )
 
 
+@pytest.mark.slow
+def test_its_folder_may_have_any_name(launch, model, photo, root, tmp_path):
+    """A copy of the folder elsewhere, and another package `deploy` on the way to it."""
+    copy = shutil.copytree(root / "deploy" / "serving", tmp_path / "my server")
+    (tmp_path / "path" / "deploy").mkdir(parents=True)
+    (tmp_path / "path" / "deploy" / "__init__.py").write_text("")
+    path = os.pathsep.join([str(tmp_path / "path"), str(root)])
+    with launch.running(model, script=copy / "server.py", path=path) as server:
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            assert predict(client, photo(1)).json()["results"][0]["label_names"][0] == "green"
+            os.kill(server.children()[0], signal.SIGKILL)  # the next worker finds its modules, too
+            while predict(client, photo(1)).status_code != 200:
+                time.sleep(0.05)
+        server.terminate()
+        assert server.end()[0] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_folder_without_a_resize(launch, model, photo, tmp_path, recorded):
+    folder = shutil.copytree(model, tmp_path / "inference")
+    content = yaml.safe_load((folder / "inference.yml").read_text())
+    ops = content["PreProcess"]["transform_ops"]
+    ops[:] = [op for op in ops if "ResizeImage" not in op and "CropImage" not in op]
+    if not recorded:
+        del content["ppcls_light"]["image_shape"]
+    (folder / "inference.yml").write_text(yaml.safe_dump(content))
+    with launch.running(folder) as server, httpx.Client(base_url=server.url, timeout=30) as client:
+        assert ready(client)["classes"] == 6
+        fits = predict(client, photo(1, ".png", (32, 32)))
+        assert fits.json()["results"][0]["label_names"][0] == "green"
+        other = predict(client, photo(1))
+        assert other.status_code == (422 if recorded else 200)
+
+
+@pytest.mark.parametrize("package", ["fastapi", "uvicorn", "prometheus_client", "multipart"])
+def test_a_package_that_is_missing_is_named(launch, model, package, tmp_path):
+    hide = "import sys\n" + "".join(
+        f"sys.modules[{name!r}] = None\n" for name in (package, f"python_{package}")
+    )
+    (tmp_path / "sitecustomize.py").write_text(hide)
+    out, log = launch("--model", model, path=tmp_path).communicate(timeout=60)
+    assert re.fullmatch(
+        rf"error: serving needs the package (python-)?{package}: pip install .*serving.*\n", log
+    )
+    assert out == ""
+
+
 def load_test(*arguments):
     command = [sys.executable, str(LOAD_TEST), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -345,6 +448,13 @@ def test_load_test_loses_nothing_and_stays_on_this_machine(server, client):
     assert done.returncode == 0, done.stderr
     assert re.search(r"server +48 answered, 0 lost, 0 different; .* p99 \d+", done.stdout)
     assert metric(client, 'ppcls_requests_total{outcome="ok"}') - before == 48 + 2 * 8
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    done = load_test(
+        "--url", f"http://127.0.0.1:{port}", "--clients", "2", "--requests", "4", "--rounds", "1"
+    )
+    assert done.returncode == 1
+    assert done.stdout.split() == ["server", "0", "answered,", "4", "lost,", "0", "different"]
     elsewhere = load_test("--url", "http://192.0.2.1:8080")
     assert elsewhere.returncode == 1
     assert elsewhere.stderr == "error: 192.0.2.1 is not this machine; add --remote if you may load it\n"

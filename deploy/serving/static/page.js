@@ -121,7 +121,7 @@ async function watchServer() {
     const response = await fetch("/ready");
     const state = await response.json();
     pill.className = state.ready ? "pill ready" : "pill";
-    pill.textContent = state.ready ? `${state.model} · ${state.classes} classes · ${state.engine}` : state.status;
+    pill.textContent = state.ready ? `${state.model} · ${state.classes ?? "?"} classes · ${state.engine}` : state.status;
     if (state.ready) limit = state.max_bytes;
     setTimeout(watchServer, state.ready ? 10000 : 500);
   } catch {
