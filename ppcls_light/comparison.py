@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from . import benchmark
 from .errors import ConfigError, DataError
+from .files import short_names
 
 TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
 COLUMNS = (
@@ -139,6 +140,33 @@ def peer_entries(peer, bundle, batch, threads):
         for entry in entries
         if entry.options.engine == "openvino"
     ]
+
+
+def parse_peers(texts):
+    """Return the `Peer` of each text. Raises ConfigError where two, or one and our own networks, have the same name."""
+    peers = list(dict.fromkeys(map(Peer.parse, texts)))
+    taken = {*OURS, "as trained"}
+    for peer in peers:
+        if peer.name in taken:
+            raise ConfigError(
+                f"--peer: '{peer.name}' is the name of another network in the rows; give it another one"
+            )
+        taken.add(peer.name)
+    return peers
+
+
+def row_names(models):
+    """Return {model: its name in the rows}, of a folder that is named twice only once.
+
+    A registered network has its own name, a folder as much of the end of its path as tells it from all others.
+    """
+    different = {}
+    for model in models:
+        different.setdefault(os.path.realpath(model) if os.path.isdir(model) else model, model)
+    folders = [model for model in different.values() if os.path.isdir(model)]
+    registered = [model for model in different.values() if model not in folders]
+    names = dict(zip(folders, short_names(folders, registered)))
+    return {model: names.get(model, model) for model in different.values()}
 
 
 class _Run:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from .errors import DataError
 from .figures import new_figure, plain
+from .files import short_names
 from .history import FILE_NAME, is_finite_number, read_history
 
 
@@ -45,16 +46,6 @@ def read_runs(folders):
             raise DataError(f"{path} has no rows yet; it gets the first at the first printed step")
         runs.append(Run(name, rows))
     return runs
-
-
-def short_names(folders):
-    """Return the last parts of each path, as many as make all different."""
-    parts = [os.path.abspath(folder).split(os.sep) for folder in folders]
-    for count in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(path[-count:]) for path in parts]
-        if len(set(names)) == len(set(map(tuple, parts))):
-            break
-    return names
 
 
 def draw_curves(runs):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and text read as what it is."""
+"""Files that appear whole or not at all, text read as what it is, and short names of folders."""
 
 import contextlib
 import os
@@ -97,3 +97,14 @@ def hold(file):
     except OSError:
         pass  # a file system without locks
     return True
+
+
+def short_names(folders, taken=()):
+    """Return the last parts of each path, as many as make all different, and different from the names in `taken`."""
+    parts = [os.path.abspath(folder).split(os.sep) for folder in folders]
+    names = []
+    for count in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(path[-count:]) for path in parts]
+        if len(set(names)) == len(set(map(tuple, parts))) and not set(names) & set(taken):
+            break
+    return names

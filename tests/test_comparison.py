@@ -57,6 +57,42 @@ def test_other_peers_are_refused(text):
         Peer.parse(text)
 
 
+def test_two_peers_of_one_name_are_refused():
+    both = ["x=a.onnx", "y=b.onnx"]
+    assert comparison.parse_peers([*both, both[0]]) == [("x", "a.onnx"), ("y", "b.onnx")]
+    for wrong in ("x=b.onnx", "folded=b.onnx"):
+        with pytest.raises(ConfigError, match="is the name of another network"):
+            comparison.parse_peers([*both, wrong])
+
+
+def test_rows_of_folders_are_told_apart(tmp_path, monkeypatch):
+    for folder in ("a/inference", "b/inference", "b/net", "PPLCNet_x1_0", "c/MicroNet_M0"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+
+    def names(*models):
+        return list(comparison.row_names(models).items())
+
+    assert names("a/inference", "FasterNet_T0") == [
+        ("a/inference", "inference"),
+        ("FasterNet_T0", "FasterNet_T0"),
+    ]
+    assert [name for _, name in names("a/inference/", "b/inference")] == ["a/inference", "b/inference"]
+    assert [name for _, name in names("c/MicroNet_M0", "MicroNet_M0")] == ["c/MicroNet_M0", "MicroNet_M0"]
+    (tmp_path / "link").symlink_to("a/inference")
+    again = (
+        "a/inference",
+        "./a/inference",
+        str(tmp_path / "a" / "inference"),
+        "link",
+        "FasterNet_T0",
+        "FasterNet_T0",
+    )
+    assert [name for _, name in names(*again)] == ["inference", "FasterNet_T0"]
+    monkeypatch.chdir("a/inference")
+    assert names(".", "../../b/net") == [(".", "inference"), ("../../b/net", "net")]
+
+
 def test_the_bundle_of_a_peer(tmp_path):
     (tmp_path / "Net.onnx").touch()
     peer = Peer("a", str(tmp_path / "{model}.onnx"))

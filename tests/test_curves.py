@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from ppcls_light.curves import draw_curves, read_runs, short_names
+from ppcls_light.curves import draw_curves, read_runs
 from ppcls_light.errors import DataError
+from ppcls_light.files import short_names
 from ppcls_light.history import History
 
 
@@ -49,6 +50,8 @@ def test_names_are_as_short_as_keeps_them_apart(tmp_path):
     assert short_names(["output/a", "output/b/"]) == ["a", "b"]
     assert short_names(["x/run/1", "y/run/1"]) == ["x/run/1", "y/run/1"]
     assert short_names(["x/1", "x/1"]) == ["1", "1"]
+    assert short_names(["x/net"], taken=["net"]) == ["x/net"]
+    assert short_names([]) == []
 
 
 def test_what_cannot_be_drawn_is_named(tmp_path):

@@ -131,7 +131,7 @@ def groups(model, arguments, peers, scratch):
     for index, peer in enumerate(peers):
         folder = Path(scratch, f"peer {index}")
         folder.mkdir()
-        bundle = peer.bundle(Path(model).name, str(folder), shape)
+        bundle = peer.bundle(Path(model).resolve().name, str(folder), shape)
         if bundle is None:
             print(f"{model}: no peer {peer.location}", file=sys.stderr)
         else:
@@ -159,7 +159,7 @@ def cell(value):
 
 def main():
     arguments = parse_arguments()
-    peers = [comparison.Peer.parse(text) for text in arguments.peer]
+    peers = comparison.parse_peers(arguments.peer)
     if arguments.csv:
         require_writable(arguments.csv)
     if arguments.all:
@@ -169,13 +169,13 @@ def main():
     stamp = comparison.environment_stamp()
     settings = {"rounds": arguments.rounds, "runs": arguments.runs, **stamp}
     rows, refused = [], {}
-    for model in arguments.models:
+    for model, name in comparison.row_names(arguments.models).items():
         with tempfile.TemporaryDirectory() as scratch, contextlib.closing(
             groups(model, arguments, peers, scratch)
         ) as listed:  # fmt: skip
             for shape, entries in listed:
                 more = (shape[-1], *settings.values())
-                found = comparison.compare(Path(model).name, entries, shape, arguments, refused)
+                found = comparison.compare(name, entries, shape, arguments, refused)
                 rows += [(*row, *more) for row in found]
         if arguments.csv:
             write_csv(arguments.csv, (*comparison.COLUMNS, "pixels", *settings), rows)

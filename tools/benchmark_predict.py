@@ -181,11 +181,15 @@ def row_times(command, path):
 def measure(cases, photos, arguments):
     """Return {case: (seconds to the first row, images a second)}, lists with a value a round."""
     first, rate = ({name: [] for name in cases} for _ in range(2))
-    image = find_images(photos)[0]
+    image, images = find_images(photos)[0], len(find_images(photos))
     for _ in range(arguments.rounds):
         for name, case in cases.items():
             first[name].append(row_times(*case.command(image, 1, many=False))[0])
             times = row_times(*case.command(photos, arguments.batch, many=True))
+            if len(times) != images:
+                raise UserError(
+                    f"{name}: {len(times)} rows of {images} images; take those that fail out of {photos}"
+                )
             rows = times[arguments.batch :]
             rate[name].append(len(rows) / (rows[-1] - times[0]))
     return first, rate

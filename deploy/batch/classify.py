@@ -22,6 +22,7 @@ from sources import fetch, is_url, read_names
 
 from ppcls_light import Predictor, cli
 from ppcls_light.errors import ConfigError, DataError, DeviceError
+from ppcls_light.inference.progress import speed
 
 THREADS = 16  # an actor's, to fetch with: they wait more than they work
 CHUNK = 64  # images that an actor holds at a time
@@ -113,7 +114,7 @@ def main(argv=None):
     if missing:
         tasks = [{"part": part, "names": _names_of(part, parts, names)} for part in missing]
         images, failed = _run(tasks, args, (settings, parts, root, (args.timeout, args.max_bytes)))
-    print(f"{images} of {len(names)} images classified now, {failed} of them failed; rows in {args.output}")
+    print(f"{images - failed} of {len(names)} images classified now, {failed} failed; rows in {args.output}")
     if failed:
         sys.exit(2 if failed == images else 1)
 
@@ -151,8 +152,8 @@ def _run(tasks, args, settings):
             now = time.monotonic()
             if now - shown > 5 or done == len(tasks):
                 shown, left = now, (now - start) / done * (len(tasks) - done)
-                rate = images / (now - start)
-                print(f"part {done}/{len(tasks)}, {rate:.1f} images/s, {left:.0f} s left", file=sys.stderr)
+                parts = f"part {done}/{len(tasks)}", speed(images - failed, now - start), f"{left:.0f} s left"
+                print(", ".join(filter(None, parts)), file=sys.stderr)
     except ray.exceptions.RayError as error:
         raise DeviceError(
             f"a worker failed: {str(error).strip().splitlines()[-1].strip()}; run the command again for the rest"

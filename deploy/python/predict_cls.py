@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.inference.deploy import read_deploy_config
 from ppcls_light.inference.job import classify_files
+from ppcls_light.inference.progress import speed
 from ppcls_light.results import format_row
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cls.yaml"
@@ -68,8 +69,7 @@ def main(argv=None):
     progress = None if args.quiet else sys.stderr
     outcome = classify_files(config, show, args.resume, progress, announce if args.verbose else None)
     if config.Global.enable_benchmark:
-        rate = outcome.new / outcome.seconds
-        print(f"{outcome.new} images in {outcome.seconds:.2f} s, {rate:.1f} images/s", file=sys.stderr)
+        print(benchmark_line(outcome), file=sys.stderr)
     if outcome.signal is not None:
         left = f": {outcome.images} rows are in {outcome.partial}; --resume goes on from them"
         name = signal.Signals(outcome.signal).name
@@ -78,6 +78,14 @@ def main(argv=None):
     if outcome.failed:
         print(f"{outcome.failed} of {outcome.images} images could not be classified", file=sys.stderr)
         sys.exit(2 if outcome.failed == outcome.images else 1)
+
+
+def benchmark_line(outcome):
+    """Return how many images this run classified, in which time and at which rate; those that failed do not count."""
+    classified = outcome.new - outcome.new_failed
+    failed = f"{outcome.new_failed} failed" if outcome.new_failed else ""
+    parts = f"{classified} images in {outcome.seconds:.2f} s", speed(classified, outcome.seconds), failed
+    return ", ".join(filter(None, parts))
 
 
 def report_to_stderr():

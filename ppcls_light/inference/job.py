@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         images: that have a row, those of earlier runs with them; `failed` of them with an error.
-        new: rows of this run, which took `seconds`.
+        new: rows of this run, which took `seconds`; `new_failed` of them with an error.
         signal: what ended it before the last image, or None.
         partial: where the rows are then, None without an output.
     """
@@ -32,6 +32,7 @@ class Outcome(NamedTuple):
     images: int
     failed: int
     new: int
+    new_failed: int
     seconds: float
     signal: Optional[int]
     partial: Optional[str]
@@ -79,20 +80,21 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
         told = Progress(lambda: _count(run.infer_imgs), before, progress)
-        new, began = 0, time.perf_counter()
+        new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
             if row is None:
                 break
             if file is not None:
                 file.write(row)
-            new, failed = new + 1, failed + ("error" in row)
+            new, new_failed = new + 1, new_failed + ("error" in row)
             show(row)
-            told.note(before + new)
+            told.note(before + new, new_failed)
         if file is not None and stop.signal is None:
             file.finish()
     partial = file.partial if file is not None and os.path.exists(file.partial) else None
-    return Outcome(before + new, failed, new, time.perf_counter() - began, stop.signal, partial)
+    seconds = time.perf_counter() - began
+    return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
 
 
 def _count(path):

@@ -1,5 +1,6 @@
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,28 @@ def test_a_bad_image_is_reported_and_costs_no_other(model, images, tmp_path):
     assert done.stderr.count(f"{images}: left out 1 file that is no image (.txt; notes.txt)\n") == 1
     done = predict_cls("-o", f"Global.infer_imgs={images / 'aa.jpg'}", *options[:2], cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("good", "said"),
+    [
+        (2, r"^2 images in \d+\.\d\d s, [\d.]+ images/s, 1 failed$"),
+        (0, r"^0 images in \d+\.\d\d s, 1 failed$"),
+    ],
+)
+def test_an_image_that_fails_is_no_image_a_second(model, images, tmp_path, good, said):
+    folder = tmp_path / "some"
+    folder.mkdir()
+    (folder / "x.png").write_bytes(b"no picture")
+    for number in range(good):
+        shutil.copy(images / "a.jpg", folder / f"{number}.jpg")
+    overrides = [
+        f"Global.inference_model_dir={model}",
+        f"Global.infer_imgs={folder}",
+        "Global.enable_benchmark=true",
+    ]
+    done = predict_cls("-o", *overrides, cwd=tmp_path)
+    assert [line for line in done.stderr.splitlines() if re.search(said, line)], done.stderr
 
 
 def user_error(model, images, tmp_path, *overrides):

@@ -27,6 +27,20 @@ def test_a_line_now_and_then(monkeypatch, stream, lines):
     assert len(asked) == 1
 
 
+def test_images_that_fail_are_no_speed(monkeypatch):
+    now, stream = [0.0], Terminal()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    told = progress.Progress(lambda: 5000, 1000, stream)
+    for seconds, done, failed in ((10, 1200, 0), (20, 1400, 100), (30, 1600, 600)):
+        now[0] = seconds
+        told.note(done, failed)
+    assert stream.getvalue().splitlines() == [
+        "1,200 of 5,000 images, 20.0 images/s, 0:03:10 to go",
+        "1,400 of 5,000 images, 100 failed, 15.0 images/s, 0:03:00 to go",
+        "1,600 of 5,000 images, 600 failed, 0:02:50 to go",
+    ]
+
+
 def test_quiet(capsys):
     told = progress.Progress(lambda: 10, 0, None)
     told.note(1)
