@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Tuple
 
+from . import missing
 from .cli import quiet_paddle
 from .errors import UserError
 from .tables import write_csv
@@ -198,6 +199,10 @@ def _serve(pipe, case, runs, seconds):
             pipe.send((_times(call, runs, seconds), peak_memory()))
     except UserError as error:
         pipe.send(error)
+    except ModuleNotFoundError as error:
+        if missing.line(error) is None:
+            raise
+        pipe.send(UserError(missing.line(error)))
     except EOFError:
         return
 

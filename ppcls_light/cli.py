@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 
+from . import missing
 from .config import dump_config, load_config
 from .errors import UserError
 
@@ -134,6 +135,8 @@ def _run(main, prefix):
     except UserError as error:
         print(f"{prefix}{error}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)
+    except ModuleNotFoundError as error:
+        missing.leave(error, prefix)
     except RuntimeError as error:
         # What Paddle raises when the connection to another process of a launch breaks; no other sign tells.
         if "gloo/transport" not in str(error):

@@ -13,7 +13,10 @@ PACKAGE = Path(ppcls_light.__file__).parent
 
 # A module imports from its own layer and from those before it, never from one after it.
 LAYERS = [
-    ("errors", "registry", "cores", "files", "figures", "tables", "plain_pickle", "processor", "workers"),
+    (
+        *("errors", "registry", "cores", "files", "figures", "missing"),
+        *("tables", "plain_pickle", "processor", "workers"),
+    ),
     ("config",),
     ("data",),
     ("weights",),

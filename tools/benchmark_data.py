@@ -30,10 +30,12 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from ppcls_light import benchmark, cli
+
+# isort: split
 import numpy as np
 import PIL
 
-from ppcls_light import benchmark, cli
 from ppcls_light.config import load_config
 from ppcls_light.data import (
     BatchLoader,

@@ -15,6 +15,11 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_light import cli
+
+# isort: split
 import cv2
 from sklearn.datasets import load_digits
 
@@ -105,4 +110,4 @@ Next, with photos of your own in PHOTOS/<class>/<photo>:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)

@@ -5,11 +5,16 @@
 The file's input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`.
 """
 
+import argparse
 import ast
 import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_light import missing
 
 OPSET = 17
 
@@ -56,12 +61,22 @@ def literal(text):
 AUTHORS = {"EdgeNeXt": edgenext, "MicroNet": micronet}
 
 
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="One network of PyTorch's to ONNX, for export_peer.py.")
+    parser.add_argument("source", choices=("timm", "authors"))
+    parser.add_argument("name", metavar="NAME")
+    parser.add_argument("size", metavar="SIZE", type=int)
+    parser.add_argument("path", metavar="FILE")
+    parser.add_argument("repo", metavar="REPO", nargs="?")
+    return parser.parse_args()
+
+
 def main(source, name, size, path, repo=None):
     import torch
 
     torch.manual_seed(0)
     network = timm_network(name) if source == "timm" else AUTHORS[name.partition("_")[0]](repo, name)
-    images = torch.zeros(2, 3, int(size), int(size))
+    images = torch.zeros(2, 3, size, size)
     torch.onnx.export(
         network.eval(),
         (images,),
@@ -75,4 +90,7 @@ def main(source, name, size, path, repo=None):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    try:
+        main(**vars(parse_arguments()))
+    except ModuleNotFoundError as error:
+        missing.leave(error)

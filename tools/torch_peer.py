@@ -5,7 +5,21 @@
 Prints a line when it is ready and another after each line that it reads.
 """
 
+import argparse
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ppcls_light import missing
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="A training step a line, for benchmark_train.py.")
+    parser.add_argument("name", metavar="MODEL")
+    for number in ("batch", "size", "threads"):
+        parser.add_argument(number, metavar=number.upper(), type=int)
+    return parser.parse_args()
 
 
 def main(name, batch, size, threads):
@@ -27,4 +41,7 @@ def main(name, batch, size, threads):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    try:
+        main(**vars(parse_arguments()))
+    except ModuleNotFoundError as error:
+        missing.leave(error)

@@ -17,10 +17,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from ppcls_light import cli
+
+# isort: split
 from parts import Parts
 from sources import fetch, is_url, read_names
 
-from ppcls_light import Predictor, cli
+from ppcls_light import Predictor
 from ppcls_light.errors import ConfigError, DataError, DeviceError
 from ppcls_light.inference.progress import speed
 

@@ -7,7 +7,6 @@ the machine with the servers, as they do not in production.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import http.client
 import io
@@ -18,8 +17,14 @@ import subprocess
 import sys
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli
+
+# isort: split
 import numpy as np
 from PIL import Image
 
@@ -64,12 +69,8 @@ def pictures(folder):
 def running_server(model, options):
     """Start the server on a free port of this machine and give its address, once it is ready."""
     command = [sys.executable, str(SERVER), "--model", str(model), "--port", "0", "--drain", "0"]
-    with (
-        subprocess.Popen(
-            [*command, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as process,
-        concurrent.futures.ThreadPoolExecutor(1) as reader,
-    ):
+    settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, *options], **settings) as process, ThreadPoolExecutor(1) as reader:
         log = reader.submit(process.stderr.read)  # one line a request; a full pipe would stop the server
         try:
             address = process.stdout.readline().strip()
@@ -130,7 +131,7 @@ def one_round(address, files, clients, requests, seconds):
                 results.append((number, time.perf_counter() - start, ids))
         return results
 
-    with concurrent.futures.ThreadPoolExecutor(clients) as threads:
+    with ThreadPoolExecutor(clients) as threads:
         tasks = [threads.submit(client) for _ in range(clients)]
         return list(itertools.chain.from_iterable(task.result() for task in tasks))
 
@@ -197,4 +198,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(main)
