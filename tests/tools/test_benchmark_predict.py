@@ -1,6 +1,7 @@
 import csv
 import runpy
 import sys
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -61,6 +62,17 @@ def test_photos_of_another_size_keep_their_shape(tool, tmp_path):
     (copy,) = find_images(tool["resized"]([str(photo)], 100, tmp_path))
     assert read_image(copy).shape == (50, 100, 3)
     np.testing.assert_allclose(read_image(copy).mean((0, 1)), (90, 200, 10), atol=3)
+
+
+def test_images_without_a_row_are_no_speed(tool, tmp_path):
+    photos, script = tmp_path / "photos", tmp_path / "one_row.py"
+    photos.mkdir()
+    for number in range(2):
+        (photos / f"{number}.png").touch()
+    script.write_text("print('a.jpg:\\tclass id(s): [1], score(s): [1.00], label_name(s): []')")
+    case = SimpleNamespace(command=lambda images, batch, many: ([str(script)], None))
+    with pytest.raises(UserError, match=r"^a case: 1 rows of 2 images; take those that fail out of"):
+        tool["measure"]({"a case": case}, str(photos), SimpleNamespace(rounds=1, batch=1))
 
 
 @pytest.mark.slow
