@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .data import as_class_names
 from .errors import ConfigError, DataError, UserError
 
 
@@ -10,28 +11,19 @@ class Topk:
 
     Args:
         topk: how many; all classes when there are fewer.
-        class_names: one name a class (a list or {id: name}); None gives empty `label_names`.
-        source: where the names come from, for messages.
+        class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
     """
 
-    def __init__(self, topk=5, class_names=None, source="the class names"):
+    def __init__(self, topk=5, class_names=None):
         self.topk = topk
-        self._source = source
-        if isinstance(class_names, dict):
-            wrong = sorted(set(range(len(class_names))) ^ set(class_names))
-            if wrong:
-                raise ConfigError(
-                    f"{source}: ids must be 0..{len(class_names) - 1}, each once; see id {wrong[0]}"
-                )
-            class_names = [class_names[index] for index in range(len(class_names))]
-        self.class_names = class_names
+        self.class_names = None if class_names is None else as_class_names(class_names, "the class names")
 
     def check_class_num(self, class_num):
         """Raise ConfigError when there are more or fewer names than classes."""
         if self.class_names is not None and len(self.class_names) != class_num:
             raise ConfigError(
-                f"{self._source}: {len(self.class_names)} class names, but the network has {class_num} classes; "
-                "give the label file that the network was trained with"
+                f"{self.class_names.source}: {len(self.class_names)} class names, but the network has {class_num} "
+                "classes; give the label file that the network was trained with"
             )
 
     def __call__(self, probs, file_names):

@@ -34,8 +34,8 @@ def test_order_is_that_of_a_stable_sort():
 
 def test_names_by_id_and_wrong_ids():
     assert Topk(1, {1: "b", 0: "a"})(np.array([[0.3, 0.7]]), ["x"])[0]["label_names"] == ["b"]
-    with pytest.raises(ConfigError, match=r"labels.txt: ids must be 0..1, each once"):
-        Topk(1, {1: "b", 2: "c"}, "labels.txt")
+    with pytest.raises(ConfigError, match=r"ids must be 0..1, each once; 0 is missing"):
+        Topk(1, {1: "b", 2: "c"})
     with pytest.raises(ConfigError, match="3 class names, but the network has 2 classes"):
         Topk(1, ["a", "b", "c"])(np.array([[0.3, 0.7]]), ["x"])
 

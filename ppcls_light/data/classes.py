@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Tuple
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..files import read_utf8
 
 _SHOWN = 3  # names in a message; the rest is counted
@@ -108,6 +108,24 @@ class ClassNames:
                     f"'{self[label]}' in {self.source}; make the two agree: python tools/make_list.py FOLDER "
                     "--labels MAP writes lists by a label map"
                 )
+
+
+def as_class_names(names, source):
+    """Return names given in Python as ClassNames: a list, {id: name}, or ClassNames, which keep their own source.
+
+    Raises:
+        ConfigError: the ids are not 0 to N - 1.
+    """
+    if isinstance(names, ClassNames):
+        return names
+    if isinstance(names, dict):
+        missing = [label for label in range(len(names)) if label not in names]
+        if missing:
+            raise ConfigError(
+                f"{source}: ids must be 0..{len(names) - 1}, each once; {missing[0]} is missing"
+            )
+        names = [names[label] for label in range(len(names))]
+    return ClassNames(tuple(names), source)
 
 
 def folder_labels(images):

@@ -39,7 +39,7 @@ def infer(model, config, runtime, names=None):
     settings = config.Infer
     paths = _paths(settings, runtime)
     transforms = build_transforms(inference_transforms(config))
-    topk = Topk(settings.PostProcess.topk, names, "class names")
+    topk = Topk(settings.PostProcess.topk, names)
     model.eval()
     rows = []
     for batch in _shared(lambda part: _classify(model, transforms, topk, part), paths, settings, runtime):

@@ -26,7 +26,7 @@ from ..config.check import bind
 from ..config.schema import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
-from ..data import build_transforms
+from ..data import ClassNames, build_transforms
 from ..errors import ConfigError, ExportError
 from ..files import write_text
 
@@ -48,7 +48,7 @@ class Bundle:
         transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
         decode: the decoding op, [] for DecodeImage's defaults.
         topk: how many classes a result lists.
-        class_names: one name a class, or None.
+        class_names: those of the training, or None.
         output: "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose
             layout this is, always ends the graph with a softmax, so "probs" is assumed then.
         class_num, image_shape: as recorded, None when the exporter did not.
@@ -61,7 +61,7 @@ class Bundle:
     transform_ops: Optional[List[Op]] = None
     decode: List[Op] = field(default_factory=list)
     topk: int = 5
-    class_names: Optional[List[str]] = None
+    class_names: Optional[ClassNames] = None
     output: str = "probs"
     class_num: Optional[int] = None
     image_shape: Optional[List[int]] = None
@@ -165,7 +165,8 @@ def _read_yml(path, bundle):
     name = others.get("model_name") if isinstance(others, dict) else None
     bundle.transform_ops = content.PreProcess.transform_ops
     bundle.topk = content.PostProcess.Topk.topk
-    bundle.class_names = content.PostProcess.Topk.label_list if own.named else None
+    labels = content.PostProcess.Topk.label_list
+    bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights = own.weights

@@ -2,7 +2,7 @@
 
 from ..config import load_yaml_as
 from ..config.deploy import DeployConfig
-from ..data.classes import read_class_names
+from ..data import as_class_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
 
@@ -39,9 +39,9 @@ def _precision(config):
 def predictor_from_config(config):
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run, post = config.Global, config.PostProcess.merged()
-    class_names, origin = post.label_list, "PostProcess label_list"
+    class_names = post.label_list and as_class_names(post.label_list, "PostProcess.Topk.label_list")
     if class_names is None and post.class_id_map_file is not None:
-        class_names, origin = read_class_names(post.class_id_map_file, post.delimiter), post.class_id_map_file
+        class_names = read_class_names(post.class_id_map_file, post.delimiter)
     return Predictor(
         run.inference_model_dir,
         device="gpu" if run.use_gpu else "cpu",
@@ -49,7 +49,6 @@ def predictor_from_config(config):
         transform_ops=config.PreProcess.transform_ops,
         topk=post.topk,
         class_names=class_names,
-        class_names_from=origin,
         gpu_mem=run.gpu_mem,
         cpu_threads=run.cpu_num_threads,
         onednn=run.enable_mkldnn,

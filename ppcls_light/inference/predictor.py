@@ -9,6 +9,7 @@ import numpy as np
 
 from ..accuracy import MAX_DROP
 from ..config.types import Op
+from ..data import as_class_names
 from ..data.transforms import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.bundle import read_bundle, split_decode
@@ -32,7 +33,8 @@ class Predictor:
         device: "cpu" or "gpu".
         batch_size: images a forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
-        topk, class_names: in place of the folder's; `class_names_from` says in messages where they were read.
+        topk: in place of the folder's.
+        class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
         labelled: (list file, image root) of labelled images, with which int8 is calibrated and every precision
             beside fp32 is compared; "auto" among the precisions needs them, and so does the first int8.
         max_drop: percentage points of top-1 that such a precision may lose.
@@ -42,6 +44,7 @@ class Predictor:
 
     Raises:
         ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
+        DataError: `class_names` are not the folder's.
         DeviceError: the engine is not installed, or cannot do what is asked.
 
     Not safe to share between threads; give each its own `clone()`.
@@ -56,7 +59,6 @@ class Predictor:
         transform_ops=None,
         topk=None,
         class_names=None,
-        class_names_from="class_names",
         labelled=None,
         max_drop=MAX_DROP,
         **engine_options,
@@ -71,10 +73,15 @@ class Predictor:
             )
         decode, ops = split_decode(transform_ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
-        if class_names is None:
-            class_names = bundle.class_names
-            class_names_from = f"{bundle.folder}: label_list of inference.yml"
-        self._topk = Topk(bundle.topk if topk is None else topk, class_names, class_names_from)
+        names = bundle.class_names
+        if class_names is not None:
+            given = as_class_names(class_names, "class_names")
+            if names is not None:
+                names.require_same(
+                    given, "leave the second out; what is shown for a class is set in the first"
+                )
+            names = given
+        self._topk = Topk(bundle.topk if topk is None else topk, names)
         if bundle.class_num is not None:
             self._topk.check_class_num(bundle.class_num)
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)

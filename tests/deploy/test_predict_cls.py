@@ -7,9 +7,10 @@ from pathlib import Path
 
 import paddle
 import pytest
+import yaml
 
 from ppcls_light.data import find_images
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, UserError
 from ppcls_light.inference import Predictor
 from ppcls_light.inference.deploy import predictor_from_config, read_deploy_config
 
@@ -155,31 +156,72 @@ def test_what_is_missing_is_named():
 
 def test_paddleclas_own_yaml(model, images, tmp_path):
     labels, path = tmp_path / "labels.txt", tmp_path / "paddleclas.yaml"
-    labels.write_text("0 zero\n1 one\n2 two words\n")
+    labels.write_text("0 blobs\n1 rings\n2 dots and dashes\n")
     path.write_text(PADDLECLAS_YAML.format(images=images, model=model, labels=labels))
     config = read_deploy_config(path)
     predictor = predictor_from_config(config)
     assert not predictor.engine_options.onednn
     assert predictor.engine_options.cpu_threads == 10
     row = predictor.predict(find_images(config.Global.infer_imgs))[0]
-    assert row["label_names"] == [["zero", "one", "two words"][index] for index in row["class_ids"]]
+    assert row["label_names"] == [["blobs", "rings", "dots and dashes"][index] for index in row["class_ids"]]
     assert len(row["class_ids"]) == 2
-    labels.write_text("0 zero\n")
-    with pytest.raises(ConfigError, match=r"labels\.txt: 1 class names, but the network has 3 classes"):
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "0 rings\n1 blobs\n2 dots and dashes\n",
+            "label 0 is 'blobs' in the first and 'rings' in the second",
+        ),
+        ('{"rings": 0, "blobs": 1, "dots and dashes": 2}', "label 0 is 'blobs' in the first and 'rings'"),
+        ("0 blobs\n1 rings\n2 stripes\n", "only the first has dots and dashes; only the second has stripes"),
+        ("0 blobs\n", "only the first has rings, dots and dashes"),
+    ],
+)
+def test_a_label_map_of_other_classes_than_the_folders_is_refused(model, images, tmp_path, text, words):
+    labels = tmp_path / "labels.txt"
+    labels.write_text(text)
+    run = [f"Global.inference_model_dir={model}", f"Global.infer_imgs={images}"]
+    config = read_deploy_config(CONFIG, [*run, f"PostProcess.class_id_map_file={labels}"])
+    with pytest.raises(UserError) as error:
+        predictor_from_config(config)
+    assert f"inference.yml and {labels} name" in str(error.value)
+    assert words in str(error.value)
+
+
+def test_a_folder_without_names_takes_any_and_counts_them(model, images, tmp_path):
+    folder = shutil.copytree(model, tmp_path / "unnamed")
+    described = yaml.safe_load((folder / "inference.yml").read_text())
+    del described["PostProcess"]["Topk"]["label_list"]
+    (folder / "inference.yml").write_text(yaml.safe_dump(described))
+    run = [f"Global.inference_model_dir={folder}", f"Global.infer_imgs={images}"]
+    config = read_deploy_config(CONFIG, [*run, "PostProcess.label_list=[x, y, z]"])
+    (row,) = predictor_from_config(config).predict(images / "a.jpg")
+    assert row["label_names"] == [["x", "y", "z"][index] for index in row["class_ids"]]
+    config = read_deploy_config(CONFIG, [*run, "PostProcess.label_list=[x]"])
+    with pytest.raises(ConfigError, match=r"label_list: 1 class names, but the network has 3 classes"):
         predictor_from_config(config)
 
 
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["PostProcess.topk=1", "PostProcess.label_list=[x, y, z]"],
-        ["PostProcess.main_indicator=Topk", "PostProcess.Topk={topk: 1, label_list: [x, y, z]}"],
-        ["PostProcess.topk=3", "PostProcess.label_list=[x, y, z]", "PostProcess.Topk.topk=1"],
+        ["PostProcess.topk=1", "PostProcess.label_list=[blobs, rings, dots and dashes]"],
+        [
+            "PostProcess.main_indicator=Topk",
+            "PostProcess.Topk={topk: 1, label_list: [blobs, rings, dots and dashes]}",
+        ],
+        [
+            "PostProcess.topk=3",
+            "PostProcess.label_list=[blobs, rings, dots and dashes]",
+            "PostProcess.Topk.topk=1",
+        ],
     ],
 )
 def test_both_spellings_of_topk(model, images, overrides):
     paths = [f"Global.inference_model_dir={model}", f"Global.infer_imgs={images}"]
     predictor = predictor_from_config(read_deploy_config(CONFIG, [*paths, *overrides]))
     row = predictor.predict([images / "a.jpg"])[0]
-    assert row["label_names"] == [["x", "y", "z"][index] for index in row["class_ids"]]
+    assert row["label_names"] == [["blobs", "rings", "dots and dashes"][index] for index in row["class_ids"]]
     assert len(row["class_ids"]) == 1

@@ -84,7 +84,7 @@ def test_a_worker_that_dies_is_one_error_and_not_a_wait_for_ever(exported, photo
 
 
 def test_a_remade_predictor_gives_the_same_with_its_own_threads(exported, photos):
-    predictor = Predictor(exported, batch_size=2, topk=1, class_names=["r", "g", "b"])
+    predictor = Predictor(exported, batch_size=2, topk=1, class_names=["red", "green", "blue"])
     twin = predictor.remake(1)()
     assert twin.engine_options.cpu_threads == 1
     assert twin.predict(photos) == predictor.predict(photos)
