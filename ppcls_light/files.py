@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, text read as what it is, and short names of folders."""
+"""Files that appear whole or not at all and make room for others without being lost; text; short names."""
 
 import contextlib
 import os
+import re
 import tempfile
 
 from .errors import DataError, UserError
@@ -79,6 +80,27 @@ def read_utf8(path):
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: this is not UTF-8 text; save the file as UTF-8") from None
     return data
+
+
+def set_aside(folder, names, error=UserError):
+    """Move the files or folders `names` of `folder`, in this order, into a new `folder/previous_N`; return that.
+
+    N is one more than the highest there is. Each is renamed, so whatever moment the process dies at, every file
+    is whole and in one of the two places. Raises `error` (a UserError class) when one cannot be moved.
+    """
+    try:
+        taken = (re.fullmatch(r"previous_(\d{1,9})", name) for name in os.listdir(folder))
+        number = 1 + max((int(match[1]) for match in taken if match), default=0)
+        target = os.path.join(folder, f"previous_{number}")
+        os.mkdir(target)
+        for name in names:
+            os.rename(os.path.join(folder, name), os.path.join(target, name))
+    except OSError as problem:
+        raise error(
+            f"cannot move {problem.filename} out of the way: {problem.strerror}; move it by hand, or choose "
+            "another folder"
+        ) from None
+    return target
 
 
 def hold(file):

@@ -23,6 +23,7 @@ from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
 from .engine.log import LOGGER, setup_logging
 from .engine.network import build_model, trained_weights
+from .engine.output_folder import claimed
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.train import Trainer
 from .errors import ConfigError
@@ -39,7 +40,9 @@ from .weights import dump_plain_pickle, write_weights
 def train(config, profiler_options=None):
     """Train as `config` says; `profiler_options` is the text of `-p`."""
     profiler = Profiler(parse_profiler_options(profiler_options)) if profiler_options else None
-    Trainer(config, _start(config, "train.log"), profiler).fit()
+    runtime = _start(config, None, keep_log=True)
+    with claimed(config.Global, runtime):
+        Trainer(config, runtime, profiler).fit()
     if profiler is not None:
         profiler.close()
 
@@ -190,7 +193,7 @@ def dry_run(config):
     LOGGER.info("dry run: everything works; nothing was kept")
 
 
-def _start(config, log_name, device=None):
+def _start(config, log_name, device=None, keep_log=False):
     setup_logging()
     runtime = runtimes.start(device or config.Global.device)
     path = os.path.join(config.Global.output_dir, log_name) if log_name else None
@@ -200,7 +203,7 @@ def _start(config, log_name, device=None):
             f"Global.log_ranks: {config.Global.log_ranks}: the processes are 0 to {runtime.world_size - 1}, so "
             "nothing would be logged; use -o Global.log_ranks=0"
         )
-    setup_logging(path, runtime.rank, ranks)
+    setup_logging(path, runtime.rank, ranks, keep_log)
     return runtime
 
 

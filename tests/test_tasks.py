@@ -107,8 +107,9 @@ def test_fine_tuning_replaces_the_head_only_when_asked(config_file, tmp_path, tr
     tasks.train(
         load_config(config_file, [*other, f"Global.pretrained_model={weights}", "Global.reset_head=true"])
     )
-    tasks.train(load_config(config_file, [*other, f"Arch.pretrained={weights}"]))
-    assert (tmp_path / "tuned/train.log").read_text().count("kept the new head") == 2
+    tasks.train(load_config(config_file, [*other, f"Arch.pretrained={weights}", "Global.overwrite=true"]))
+    for log in ("tuned/train.log", "tuned/previous_1/train.log"):
+        assert (tmp_path / log).read_text().count("kept the new head") == 1
 
 
 @pytest.mark.parametrize("timer_only", [True, False])

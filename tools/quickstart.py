@@ -77,7 +77,8 @@ def main():
     began = time.perf_counter()
     counts = write_digits(ROOT / FOLDER / "digits")
     print(f"wrote {counts['train']} + {counts['test']} digits to {FOLDER}/digits")
-    run("tools/train.py", "-c", CONFIG)
+    # Whoever starts this again wants it all anew; the model of the time before is moved, not replaced.
+    run("tools/train.py", "-c", CONFIG, "-o", "Global.overwrite=true")
     score = run("tools/eval.py", "-c", CONFIG, "-o", WEIGHTS)
     run("tools/infer.py", "-c", CONFIG, "-o", WEIGHTS)
     exported = run("tools/export_model.py", "-c", CONFIG, "-o", WEIGHTS)

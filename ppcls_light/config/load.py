@@ -1,6 +1,7 @@
 """YAML files and `-o` overrides to a checked config, and back to YAML."""
 
 import dataclasses
+import os
 
 from ..errors import ConfigError
 from . import schema
@@ -37,9 +38,13 @@ def load_yaml_as(cls, path, overrides=()):
     return config
 
 
-def dump_config(config):
-    """Return the fully resolved config as YAML; loading it again gives the same config."""
-    return dump_yaml(_plain(config))
+def dump_config(config, moved=None):
+    """Return the fully resolved config as YAML; loading it again gives the same config.
+
+    `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
+    """
+    plain = _plain(config)
+    return dump_yaml(_relocated(plain, moved) if moved else plain)
 
 
 class _Locator:
@@ -75,6 +80,15 @@ def _move_class_num(tree):
             "keep Arch.class_num"
         )
     sections[1].value["class_num"] = sections[0].value.pop("class_num")
+
+
+def _relocated(value, moved):
+    """Return `value` with the new path for each text in it that is the path of a file in `moved`."""
+    if isinstance(value, dict):
+        return {key: _relocated(child, moved) for key, child in value.items()}
+    if isinstance(value, list):
+        return [_relocated(child, moved) for child in value]
+    return moved.get(os.path.abspath(value), value) if isinstance(value, str) else value
 
 
 def _plain(value):

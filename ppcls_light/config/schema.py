@@ -25,6 +25,7 @@ class GlobalConfig:
     pretrained_model: Optional[str] = None
     reset_head: bool = False  # a classifier of another class count starts anew instead of being an error
     checkpoints: Optional[str] = None  # a prefix, with or without suffix, or "auto": the newest in output_dir
+    overwrite: bool = False  # begin anew where output_dir holds a run; that one moves to previous_N in it
     resume_schedule: Optional[Literal["keep", "new"]] = (
         None  # needed when epochs or lr changed since the checkpoint
     )

@@ -4,13 +4,15 @@
 `PREFIX.pdstates` everything else (epoch, step, position in the epoch, best metric, schedule, class names)
 with the SHA-256 of the others. With an EMA `PREFIX.pdparams` holds the averaged weights, which are the ones to
 use, and `PREFIX.pdema` those in training, as in PaddleClas. All are first written as `*.new`, the states last:
-from that moment the new set is complete, and `load` finishes the renaming should the process die before it
+from that moment the new set is complete, and `load` reads it whether it has been renamed yet or not. Reading
+changes nothing, so it never gets in the way of a run that still writes; `finish_renames` is for the one that
 does.
 
 Which one a run starts from (`Global.checkpoints`):
     a prefix, with or without suffix   that one, or an error
     "auto"                             the set in `Global.output_dir` with the most steps; a damaged set is
-                                       named and passed over; none at all starts from the beginning
+                                       named and passed over; no set at all starts from the beginning, and
+                                       damaged ones alone are an error
 """
 
 import contextlib
@@ -22,7 +24,8 @@ from typing import Optional
 import numpy as np
 
 from ..errors import WeightsError
-from ..weights import dump_plain_pickle, load_plain_pickle, read_weights
+from ..weights import dump_plain_pickle, load_plain_pickle
+from ..weights.io import widened
 from .log import LOGGER
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdema", ".pdstates")
@@ -85,15 +88,13 @@ def load(prefix):
         raise WeightsError(
             f"checkpoint {prefix} is a folder; give one of: {_present(os.path.join(prefix, ''))}"
         )
-    if os.path.isfile(f"{prefix}.pdstates.new"):
-        _finish_rename(prefix)
-    missing = [suffix for suffix in _REQUIRED if not os.path.isfile(prefix + suffix)]
+    missing = [suffix for suffix in _REQUIRED if not os.path.isfile(_place(prefix, suffix))]
     if missing:
         raise WeightsError(
             f"checkpoint {prefix}: no {' and no '.join(prefix + suffix for suffix in missing)}; "
             f"to start from weights alone use Global.pretrained_model, to resume give one of: {_present(prefix)}"
         )
-    states = load_plain_pickle(f"{prefix}.pdstates")
+    states = load_plain_pickle(_place(prefix, ".pdstates"))
     own = isinstance(states, dict) and all(isinstance(states.get(key), kind) for key, kind in _STATES.items())
     if not own:
         raise WeightsError(
@@ -102,18 +103,26 @@ def load(prefix):
         )
     sums = {".pdparams": None, ".pdopt": None, **states["sha256"]}
     for suffix in SUFFIXES[:-1]:
-        if suffix in sums and _sha256(prefix + suffix) != sums[suffix]:
+        if suffix in sums and _sha256(_place(prefix, suffix)) != sums[suffix]:
             raise WeightsError(
                 f"checkpoint {prefix}: {prefix}{suffix} is damaged or from another save; resume from one of: "
                 f"{_present(os.path.dirname(prefix) + '/', but=prefix)}"
             )
+    weights = {key: widened(array) for key, array in _named_arrays(prefix, ".pdparams").items()}
     optimizer = _named_arrays(prefix, ".pdopt")
     raw = _named_arrays(prefix, ".pdema") if ".pdema" in sums else None
-    return Checkpoint(prefix, read_weights(f"{prefix}.pdparams"), optimizer, states, raw)
+    return Checkpoint(prefix, weights, optimizer, states, raw)
+
+
+def _place(prefix, suffix):
+    """Return the file of the newest complete set: `*.new` until it has been renamed."""
+    new = f"{prefix}{suffix}.new"
+    complete = os.path.isfile(f"{prefix}.pdstates.new")
+    return new if complete and os.path.isfile(new) else prefix + suffix
 
 
 def _named_arrays(prefix, suffix):
-    content = load_plain_pickle(prefix + suffix)
+    content = load_plain_pickle(_place(prefix, suffix))
     if not isinstance(content, dict) or not all(isinstance(a, np.ndarray) for a in content.values()):
         raise WeightsError(
             f"checkpoint {prefix}: {prefix}{suffix} holds no named arrays; resume from another one"
@@ -134,11 +143,23 @@ def find_latest(output_dir):
     return None
 
 
+def finish_renames(output_dir):
+    """Finish the sets of `output_dir` that a crash left complete but under `*.new`; for the folder's only run."""
+    for prefix in _prefixes(output_dir):
+        if os.path.isfile(f"{prefix}.pdstates.new"):
+            _finish_rename(prefix)
+
+
+def is_ahead(prefix, step):
+    """Return whether the set `prefix.*` has more steps than `step`, or does not say how many."""
+    own = _progress(prefix)[0]
+    return own > step or own < 0
+
+
 def _progress(prefix):
     """Return (steps, evaluated or not) as the set says of itself; (-1, False) for one that cannot be read."""
-    path = f"{prefix}.pdstates"
     try:
-        states = load_plain_pickle(f"{path}.new" if os.path.isfile(f"{path}.new") else path)
+        states = load_plain_pickle(_place(prefix, ".pdstates"))
         return int(states["step"]), bool(states.get("evaluated", True))
     except (WeightsError, KeyError, TypeError, ValueError, AttributeError):
         return -1, False

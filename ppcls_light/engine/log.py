@@ -18,10 +18,11 @@ _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", da
 ON_BAR = {"on_bar": True}
 
 
-def setup_logging(path=None, rank=0, ranks=(0,)):
+def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
     """Log to stdout and append to `path`. Ranks that are not in `ranks` only give warnings and errors, on stderr.
 
-    The file is rank 0's alone, and has every line whatever `ranks` are.
+    The file is rank 0's alone, and has every line whatever `ranks` are. With `keep` the lines are kept for the
+    file that `log_to` will name.
 
     Raises:
         ConfigError: `path` cannot be written.
@@ -33,18 +34,50 @@ def setup_logging(path=None, rank=0, ranks=(0,)):
     LOGGER.setLevel(logging.INFO)
     handlers = [_Console(sys.stdout if rank in ranks else sys.stderr)]
     handlers[0].setLevel(logging.INFO if rank in ranks else logging.WARNING)
+    if keep and rank == 0:
+        handlers.append(_Kept())
     if path and rank == 0:
-        folder = os.path.dirname(path) or "."
-        try:
-            os.makedirs(folder, exist_ok=True)
-            handlers.append(_LogFile(path, encoding="utf-8", errors="backslashreplace"))
-        except OSError as error:
-            raise ConfigError(
-                f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
-            ) from None
+        handlers.append(_open(path))
     for handler in handlers:
         handler.setFormatter(_FORMAT)
         LOGGER.addHandler(handler)
+
+
+def log_to(path):
+    """Append to `path` from now on, and first the lines that `setup_logging(keep=True)` has kept.
+
+    Raises:
+        ConfigError: `path` cannot be written.
+    """
+    file = _open(path)
+    file.setFormatter(_FORMAT)
+    for kept in [handler for handler in LOGGER.handlers if isinstance(handler, _Kept)]:
+        LOGGER.removeHandler(kept)
+        for record in kept.records:
+            file.handle(record)
+    LOGGER.addHandler(file)
+
+
+def _open(path):
+    folder = os.path.dirname(path) or "."
+    try:
+        os.makedirs(folder, exist_ok=True)
+        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise ConfigError(
+            f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
+        ) from None
+
+
+class _Kept(logging.Handler):
+    """Records in memory: a run that may not begin leaves no line in the log of the one before it."""
+
+    def __init__(self):
+        super().__init__()
+        self.records = []
+
+    def emit(self, record):
+        self.records.append(record)
 
 
 class _UntilLost:

@@ -12,13 +12,14 @@ from .checkpoint import strip_suffix
 from .log import LOGGER
 
 
-def build_model(config, weights=None):
+def build_model(config, weights=None, resumes=False):
     """Create the network of `config.Arch`, to be trained or with trained weights.
 
     Args:
         config: schema.Config.
         weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
             `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
+        resumes: a checkpoint will bring all weights, so none is read here.
 
     Raises:
         ConfigError, WeightsError: naming the key to change.
@@ -26,10 +27,11 @@ def build_model(config, weights=None):
     arch, settings = config.Arch, config.Global
     if weights:
         return _trained(config, weights)
-    model = (
-        _create_several(config) if arch.teachers else _create(config, arch, "Arch", arch.pretrained or None)
-    )
-    if settings.pretrained_model:
+    if arch.teachers:
+        model = _create_several(config, resumes)
+    else:
+        model = _create(config, arch, "Arch", None if resumes else arch.pretrained or None)
+    if settings.pretrained_model and not resumes:
         state = read_weights(settings.pretrained_model)
         # A file without the other networks is one for the student to start from.
         alone = arch.teachers and student_weights(arch, state) is state
@@ -37,7 +39,7 @@ def build_model(config, weights=None):
         load_weights(target, state, settings.reset_head, source=settings.pretrained_model)
         LOGGER.info("Finish load pretrained model from %s", settings.pretrained_model)
     if config.Slim.prune:
-        if not (settings.pretrained_model or arch.pretrained):
+        if not (resumes or settings.pretrained_model or arch.pretrained):
             raise ConfigError(
                 f"{config.where('Slim.prune')}: Slim.prune: random filters have no importance; add "
                 "-o Global.pretrained_model=FILE with the weights of a finished training"
@@ -59,13 +61,13 @@ def _create(config, arch, path, pretrained=None):
         return create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
 
 
-def _create_several(config):
+def _create_several(config, resumes):
     networks = {}
     for index, (name, arch) in enumerate(config.Arch.networks.items()):
         path, weights = f"Arch.models.{index}.{name}", config.Arch.weights_of(name)
         learns = name not in config.Arch.frozen
-        networks[name] = _create(config, arch, path, weights if learns else None)
-        if not learns:
+        networks[name] = _create(config, arch, path, weights if learns and not resumes else None)
+        if not (learns or resumes):
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
                 load_weights(networks[name], weights)  # every key: a teacher gets no new head
     return DistillationModel(networks, config.Arch.frozen, config.Arch.infer_model_name)

@@ -2,14 +2,13 @@
 
 import dataclasses
 
-import paddle.distributed as dist
-
 from ..errors import ConfigError
 from ..optim import build_schedule
 from . import checkpoint
 from .global_batch import images_per_update
 from .log import LOGGER
-from .runtime import require_same
+from .output_folder import require_resumable
+from .runtime import require_same, together
 
 
 def find_checkpoint(settings, runtime):
@@ -17,23 +16,23 @@ def find_checkpoint(settings, runtime):
 
     Raises:
         WeightsError: see `checkpoint.load`.
+        ConfigError: "auto" finds checkpoints of which none can be resumed.
     """
     if not settings.checkpoints:
         return None
-    # The main process may have to finish a rename that a crash left undone; the others look after it.
-    if not runtime.is_main:
-        dist.barrier()
     automatic = settings.checkpoints == "auto"
     found = (
         checkpoint.find_latest(settings.output_dir) if automatic else checkpoint.load(settings.checkpoints)
     )
-    if runtime.is_main and runtime.world_size > 1:
-        dist.barrier()
     step = None if found is None else found.states["step"]
     require_same(step, runtime, f"Global.checkpoints: the step of the checkpoint in {settings.output_dir}")
     if found is None:
+        with together(runtime):
+            if runtime.is_main:
+                require_resumable(settings)
         LOGGER.info(
-            "Global.checkpoints: auto: nothing in %s yet; starting from the beginning", settings.output_dir
+            "Global.checkpoints: auto: nothing to go on from in %s; starting from the beginning",
+            settings.output_dir,
         )
     return found
 

@@ -9,6 +9,7 @@ reader processes.
 
 import contextlib
 import copy
+import dataclasses
 import math
 import os
 import zlib
@@ -34,10 +35,10 @@ from .build import build_reader
 from .classes import check_classes, described_names, resumed_names
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
-from .lock import sole_run
-from .log import LOGGER, Averages, StepTimer
+from .log import LOGGER, Averages, StepTimer, log_to
 from .network import build_model, student_weights
 from .operators import choose_operators
+from .output_folder import make_room
 from .precision import Precision
 from .preprocessing import check_preprocessing
 from .recorder import Recorder
@@ -51,6 +52,7 @@ from .resume import (
 from .runtime import (
     average_gradients,
     broadcast_statistics,
+    gather,
     mean_over_ranks,
     require_same,
     seed_everything,
@@ -95,7 +97,9 @@ class Trainer:
                 contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
                 what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
                 require_same(contents, runtime, what)
-        self.model = build_model(config)
+        resumed = find_checkpoint(config.Global, runtime)
+        self.resumed_from = None if resumed is None else resumed.prefix
+        self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
         self.update_freq = config.Global.update_freq
@@ -121,7 +125,6 @@ class Trainer:
         self.precision = Precision(config.AMP, runtime.device)
         self.step = self.epoch = self.position = 0
         self.best, self.evaluations_since_best, self.evaluated = None, 0, True
-        resumed = find_checkpoint(config.Global, runtime)
         self.order = order_settings(config, runtime, self.reader.images)
         if resumed is not None:
             require_same_order(resumed, self.order)
@@ -144,19 +147,18 @@ class Trainer:
         self.recorder = Recorder(config, runtime, len(self.reader.loader), self.schedule.name)
 
     def fit(self):
-        """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first."""
+        """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first.
+
+        Raises:
+            ConfigError: see `output_folder.make_room`. The folder is the caller's: see `output_folder.claimed`.
+        """
         settings = self.config.Global
         if self.epoch >= settings.epochs and self.evaluated:
             LOGGER.info(
                 "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
             )
             return
-        with sole_run(settings.output_dir) if self.runtime.is_main else contextlib.nullcontext():
-            self._fit(settings)
-
-    def _fit(self, settings):
-        if self.runtime.is_main:
-            write_text(os.path.join(settings.output_dir, "config.yaml"), dump_config(self.config))
+        self._begin(settings)
         batches_done = min(self.position * self.update_freq, len(self.reader.loader))
         recorder = self.recorder.start(self.epoch, batches_done, self.evaluated, self.model)
         with StopSignals() as stop, recorder:
@@ -171,6 +173,20 @@ class Trainer:
                     raise KeyboardInterrupt
                 self.epoch, self.position, self.evaluated = self.epoch + 1, 0, False
                 self._end_of_epoch()
+
+    def _begin(self, settings):
+        """Make room for the run in its folder, and let its log and config.yaml begin there."""
+        folder = settings.output_dir
+        gather(None, self.runtime)  # all have read the weights that they start from, which may be moved now
+        with together(self.runtime):
+            if self.runtime.is_main:
+                moved = make_room(settings, self.resumed_from, self.step)
+                log_to(os.path.join(folder, "train.log"))
+                # What is true of one start only is not for those who use the file.
+                own = dataclasses.replace(self.config, Global=dataclasses.replace(settings, overwrite=False))
+                write_text(os.path.join(folder, "config.yaml"), dump_config(own, moved))
+        if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
+            self.best = None  # that was of a model which is elsewhere
 
     def train_epoch(self, stop):
         """Run the rest of the current epoch from `self.position`.

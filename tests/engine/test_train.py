@@ -189,8 +189,9 @@ def test_a_bad_training_image_is_left_out_and_too_many_stop_the_run(config_file,
     trainer(config_file, "Global.epochs=1", "DataLoader.Train.loader.max_bad=0.1").fit()
     for index in range(4, 12):
         (photos / f"train/{index:02d}.png").write_bytes(b"")
+    again = ["Global.epochs=1", "Global.overwrite=true", "DataLoader.Train.loader.max_bad=0.1"]
     with pytest.raises(UserError, match="max_bad"):
-        trainer(config_file, "Global.epochs=1", "DataLoader.Train.loader.max_bad=0.1").fit()
+        trainer(config_file, *again).fit()
 
 
 def test_a_finished_run_says_so(config_file, tmp_path):
