@@ -1,6 +1,8 @@
 """Files that appear whole or not at all and make room for others without being lost; text; short names."""
 
 import contextlib
+import filecmp
+import logging
 import os
 import re
 import tempfile
@@ -12,12 +14,16 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
+logger = logging.getLogger(__name__)
+_PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never twice the same to the byte
+
 
 @contextlib.contextmanager
-def atomic_path(path, error=UserError):
+def atomic_path(path, error=UserError, keep=False):
     """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
 
     A reader sees the old file or the new one, never a part; what is written is on disk before the rename.
+    With `keep` an old file of other content is set aside instead, see `set_aside`, and a warning says so.
     Missing folders are made. Raises `error` (a UserError class) when the file cannot be written.
     """
     path = os.path.abspath(path)
@@ -31,12 +37,44 @@ def atomic_path(path, error=UserError):
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+        if keep:
+            _keep_others(folder, {name: temporary}, error)
         os.replace(temporary, path)
     except OSError as problem:
         raise error(f"cannot write {path}: {problem.strerror or problem}") from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def results(folder, error=UserError):
+    """Give an empty folder to write results into; they move to `folder` when the block ends without error.
+
+    Files of the same names that say the same are replaced. If one says something else, all of them are set aside,
+    see `set_aside`, and a warning says so; pictures are taken for what the files beside them are. Other files
+    of `folder` stay as they are.
+    """
+    folder = os.path.abspath(folder)
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".results.", dir=folder) as scratch:
+            yield scratch
+            fresh = {name: os.path.join(scratch, name) for name in sorted(os.listdir(scratch))}
+            _keep_others(folder, fresh, error)
+            for name, path in fresh.items():
+                os.replace(path, os.path.join(folder, name))
+    except OSError as problem:
+        raise error(f"cannot write {folder}: {problem.strerror or problem}; choose another folder") from None
+
+
+def _keep_others(folder, fresh, error):
+    """Set aside the files of `folder` that `fresh`, {name: path}, would replace, unless they say the same."""
+    there = [name for name in fresh if os.path.lexists(os.path.join(folder, name))]
+    told = [name for name in there if not name.endswith(_PICTURES)]
+    if all(filecmp.cmp(fresh[name], os.path.join(folder, name), shallow=False) for name in told):
+        return
+    logger.warning("%s of something else moved to %s", ", ".join(there), set_aside(folder, there, error))
 
 
 def require_writable(path, error=UserError):
@@ -54,13 +92,13 @@ def require_writable(path, error=UserError):
         ) from None
 
 
-def write_text(path, text, error=UserError):
-    """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically.
+def write_text(path, text, error=UserError, keep=False):
+    """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically; `keep` as in `atomic_path`.
 
     What UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
     """
     with (
-        atomic_path(path, error) as temporary,
+        atomic_path(path, error, keep) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         file.write(text)

@@ -278,7 +278,10 @@ def reading(path, kind, error=WeightsError):
         ) from None
 
 
-def dump_plain_pickle(obj, path):
-    """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4."""
-    with atomic_path(path, WeightsError) as temporary, open(temporary, "wb") as file:
+def dump_plain_pickle(obj, path, keep=False):
+    """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4.
+
+    `keep` as in `files.atomic_path`.
+    """
+    with atomic_path(path, WeightsError, keep) as temporary, open(temporary, "wb") as file:
         pickle.dump(obj, file, protocol=4)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .figures import new_figure, plain, save_figure
-from .files import write_text
+from .files import results, write_text
 from .tables import write_csv
 
 # Up to so many classes the picture has the counts, the names; above it is of blocks of classes.
@@ -46,7 +46,8 @@ def write_report(folder, images, probabilities, predicted, names=None):
     """Write what an evaluation says of each class into `folder`.
 
     Files: summary.json (what is returned), per_class.csv, confusion_matrix.csv (rows: labels, columns:
-    predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first).
+    predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first). They appear together; those of
+    another evaluation that are there are set aside, see `files.results`.
 
     Args:
         images: data.ImageList of the N images.
@@ -73,20 +74,21 @@ def write_report(folder, images, probabilities, predicted, names=None):
         "macro_recall": float(np.nanmean(scores.recall)),
         "macro_f1": float(np.nanmean(scores.f1)),
     }
-    write_text(os.path.join(folder, "summary.json"), json.dumps(summary, indent=2) + "\n")
-    write_csv(
-        os.path.join(folder, "per_class.csv"),
-        ("class_id", "class_name", *ClassScores._fields),
-        [(label, name, *map(_cell, row)) for label, (name, row) in enumerate(zip(names, zip(*scores)))],
-    )
-    rows = [(name, *row) for name, row in zip(names, confusion.tolist())]
-    write_csv(os.path.join(folder, "confusion_matrix.csv"), ("label", *names), rows)
-    write_csv(
-        os.path.join(folder, "mistakes.csv"),
-        ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
-        _mistakes(images, probabilities, predicted, names),
-    )
-    save_figure(draw_confusion(confusion, names), os.path.join(folder, "confusion_matrix"))
+    with results(folder) as scratch:
+        write_text(os.path.join(scratch, "summary.json"), json.dumps(summary, indent=2) + "\n")
+        write_csv(
+            os.path.join(scratch, "per_class.csv"),
+            ("class_id", "class_name", *ClassScores._fields),
+            [(label, name, *map(_cell, row)) for label, (name, row) in enumerate(zip(names, zip(*scores)))],
+        )
+        rows = [(name, *row) for name, row in zip(names, confusion.tolist())]
+        write_csv(os.path.join(scratch, "confusion_matrix.csv"), ("label", *names), rows)
+        write_csv(
+            os.path.join(scratch, "mistakes.csv"),
+            ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
+            _mistakes(images, probabilities, predicted, names),
+        )
+        save_figure(draw_confusion(confusion, names), os.path.join(scratch, "confusion_matrix"))
     return summary
 
 

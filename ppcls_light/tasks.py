@@ -31,7 +31,7 @@ from .export import export_model
 from .export.graph_ops import compare_ops
 from .export.post_training import export_calibrated
 from .figures import check_matplotlib
-from .files import require_writable, write_text
+from .files import require_writable, results, write_text
 from .report import write_report
 from .results import softmax
 from .weights import dump_plain_pickle, write_weights
@@ -52,7 +52,7 @@ def evaluate(config, predictions=None, report=None):
 
     Args:
         predictions: file for one JSON row an image: {"file_name", "label", "class_ids", "scores"}, all classes,
-            best first, in the list's order.
+            best first, in the list's order. A file with other rows is set aside, see `files.set_aside`.
         report: folder for tables and pictures by class, see `report.write_report`.
     """
     runtime = _start(config, "eval.log")
@@ -89,7 +89,7 @@ def _write_predictions(path, images, probabilities):
         }
 
     lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
 def infer(config):
@@ -138,7 +138,8 @@ def export(config, graph_format=None, max_drop=None):
 def prune(config, ratio, criterion, folder):
     """Prune trained weights as `compress.prune` does, and write them and a config that goes on from them.
 
-    `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes.
+    `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes. Other
+    weights or another config that are there are set aside, see `files.results`.
 
     Raises:
         ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
@@ -156,7 +157,7 @@ def prune(config, ratio, criterion, folder):
     params = {
         key: value for key, value in pruned.options.items() if key not in ("class_num", "features_only")
     }
-    weights = os.path.join(folder, "pruned.pdparams")
+    weights, file = (os.path.join(folder, name) for name in ("pruned.pdparams", "config.yaml"))
     settings = dataclasses.replace(
         config.Global,
         pretrained_model=weights,
@@ -166,10 +167,11 @@ def prune(config, ratio, criterion, folder):
     )
     arch = dataclasses.replace(config.Arch, pretrained=None, params=params)
     slim = dataclasses.replace(config.Slim, prune=None)
-    write_weights(weights, pruned.state_dict())
-    dump_plain_pickle(described_names(names), os.path.join(folder, "pruned.pdstates"))
-    file = os.path.join(folder, "config.yaml")
-    write_text(file, dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim)))
+    text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
+    with results(folder) as scratch:
+        write_weights(os.path.join(scratch, os.path.basename(weights)), pruned.state_dict())
+        dump_plain_pickle(described_names(names), os.path.join(scratch, "pruned.pdstates"))
+        write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
 

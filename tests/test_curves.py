@@ -84,7 +84,15 @@ def test_the_tool_writes_both_pictures(root, tmp_path, monkeypatch, capsys):
         f"{tmp_path}/both.png",
         f"{tmp_path}/both.svg",
     ]
-    assert (tmp_path / "both.png").read_bytes().startswith(b"\x89PNG")
+    both = (tmp_path / "both.png").read_bytes()
+    assert both.startswith(b"\x89PNG")
+    tool(one, other, "--out", tmp_path / "both.png")  # of the same runs, which may have gone on
+    assert not (tmp_path / "previous_1").exists()
+    tool(other, "--out", tmp_path / "both.png")
+    assert sorted(path.name for path in (tmp_path / "previous_1").iterdir()) == ["both.png", "both.svg"]
+    (tmp_path / "mine.png").write_bytes(b"drawn by hand")
+    tool(one, "--out", tmp_path / "mine")
+    assert (tmp_path / "previous_2/mine.png").read_bytes() == b"drawn by hand"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(SystemExit) as stop:
         tool(one)

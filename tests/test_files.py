@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ppcls_light.errors import DataError, UserError
-from ppcls_light.files import atomic_path, require_writable, write_text
+from ppcls_light.files import atomic_path, require_writable, results, set_aside, write_text
 
 
 def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
@@ -56,3 +56,52 @@ def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
     with pytest.raises(UserError, match="new: it is no ordinary file"):
         require_writable(tmp_path / "new")
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_is_set_aside_gets_a_number_of_its_own(tmp_path):
+    for content in ("one", "two"):
+        (tmp_path / "a").write_text(content)
+        (tmp_path / "folder").mkdir()
+        set_aside(tmp_path, ["a", "folder"])
+    (tmp_path / "previous_1/folder").rmdir()
+    assert (tmp_path / "previous_1/a").read_text() == "one"
+    assert (tmp_path / "previous_2/a").read_text() == "two"
+    assert sorted(os.listdir(tmp_path)) == ["previous_1", "previous_2"]
+    with pytest.raises(DataError, match=r"cannot move .*missing out of the way: No such file"):
+        set_aside(tmp_path, ["missing"], DataError)
+
+
+def test_a_file_of_other_content_is_kept_on_request(tmp_path, caplog):
+    path = tmp_path / "rows.jsonl"
+    for text in ("one", "one", "two"):
+        write_text(path, text, keep=True)
+    assert path.read_text() == "two"
+    assert (tmp_path / "previous_1/rows.jsonl").read_text() == "one"
+    assert sorted(os.listdir(tmp_path)) == ["previous_1", "rows.jsonl"]
+    assert f"rows.jsonl of something else moved to {tmp_path}/previous_1" in caplog.text
+    with pytest.raises(RuntimeError), atomic_path(path, keep=True):
+        raise RuntimeError
+    assert path.read_text() == "two"
+
+
+def test_results_appear_together_and_replace_only_what_says_the_same(tmp_path):
+    def write(numbers, picture, more=""):
+        with results(tmp_path) as scratch:
+            write_text(os.path.join(scratch, "numbers.csv"), numbers)
+            write_text(os.path.join(scratch, "drawn.png"), picture)
+            assert not more
+
+    (tmp_path / "notes.txt").write_text("foreign")
+    write("1", "red")
+    write("1", "blue")
+    assert sorted(os.listdir(tmp_path)) == ["drawn.png", "notes.txt", "numbers.csv"]
+    assert (tmp_path / "drawn.png").read_text() == "blue"
+    write("2", "green")
+    kept = {
+        name: (tmp_path / "previous_1" / name).read_text() for name in os.listdir(tmp_path / "previous_1")
+    }
+    assert kept == {"numbers.csv": "1", "drawn.png": "blue"}
+    with pytest.raises(AssertionError):
+        write("3", "black", more="an error after the first files")
+    assert (tmp_path / "numbers.csv").read_text() == "2"
+    assert sorted(os.listdir(tmp_path)) == ["drawn.png", "notes.txt", "numbers.csv", "previous_1"]

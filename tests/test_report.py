@@ -80,6 +80,16 @@ def test_a_report_has_every_file(tmp_path):
     assert float(score) == pytest.approx(probabilities[index].max(), abs=1e-5)
     assert float(label_score) == pytest.approx(probabilities[index, int(label)], abs=1e-5)
 
+    def files(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".csv", ".json")}
+
+    first = files(tmp_path / "new")
+    write_report(tmp_path / "new", images, probabilities, predicted, names)
+    assert not (tmp_path / "new/previous_1").exists()
+    write_report(tmp_path / "new", images, probabilities, np.roll(predicted, 1), names)
+    assert files(tmp_path / "new/previous_1") == first
+    assert files(tmp_path / "new")["summary.json"] != first["summary.json"]
+
     assert Image.open(tmp_path / "new/confusion_matrix.png").width > 500
     assert "<svg" in (tmp_path / "new/confusion_matrix.svg").read_text(encoding="utf-8")
 

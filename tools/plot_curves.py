@@ -20,13 +20,16 @@ def main():
     parser.add_argument(
         "--out",
         metavar="FILE",
-        help="written as FILE.png and FILE.svg; default: curves in OUTPUT_DIR, or here for several",
+        help="written as FILE.png and FILE.svg; default: curves in OUTPUT_DIR, or here for several; "
+        "a picture of other runs that is there moves to previous_N",
     )
     arguments = parser.parse_args()
     check_matplotlib("plot_curves")
     runs = read_runs(arguments.folders)
     default = os.path.join(arguments.folders[0], "curves") if len(runs) == 1 else "curves"
-    for file in save_figure(draw_curves(runs), arguments.out or default):
+    # The same runs, which may have gone on, are drawn over themselves.
+    source = " ".join(map(os.path.abspath, arguments.folders))
+    for file in save_figure(draw_curves(runs), arguments.out or default, source):
         print(file)
 
 

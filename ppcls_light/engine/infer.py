@@ -31,7 +31,8 @@ def infer(model, config, runtime, names=None):
 
     Returns:
         list of rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be
-        used. Each batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set.
+        used. Each batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set,
+        and other rows that are there are set aside, see `files.set_aside`.
 
     Raises:
         ConfigError, DataError: nothing to classify, or not one file could be used.
@@ -49,7 +50,7 @@ def infer(model, config, runtime, names=None):
     if not runtime.is_main:
         return []
     if settings.save_dir:
-        write_text(f"{settings.save_dir}.json", json.dumps(rows, ensure_ascii=False))
+        write_text(f"{settings.save_dir}.json", json.dumps(rows, ensure_ascii=False), keep=True)
     failed = [row for row in rows if "error" in row]
     if len(failed) == len(rows):
         raise DataError(f"none of the {len(rows)} files could be classified; the first: {failed[0]['error']}")

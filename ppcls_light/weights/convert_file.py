@@ -61,7 +61,8 @@ def convert_file(source, destination, arch, ema=False):
         source: `.pth`, `.pt`, `.pth.tar`, `.ckpt` or `.bin` of torch.save (torch is not needed),
             `.safetensors`, `.npz`, or PaddleClas' `.pdparams`. A training checkpoint is searched for its
             weights; the prefixes `module.`, `model.` and `_orig_mod.` are taken off the keys.
-        destination: a `.pdparams` or `.safetensors` file, written atomically, float32.
+        destination: a `.pdparams` or `.safetensors` file, written atomically, float32. Other weights that are
+            there are set aside, see `files.set_aside`.
         arch: see `convert_state_dict`.
         ema: take the exponential moving average of the weights that a training checkpoint holds.
 
@@ -80,7 +81,7 @@ def convert_file(source, destination, arch, ema=False):
         conversion = convert(_without_prefixes(state), arch, is_ours=source.endswith(".pdparams"))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
-    write_weights(destination, conversion.state)
+    write_weights(destination, conversion.state, keep=True)
     return FileReport(section, average, conversion.owner, conversion.report, conversion.ignored)
 
 

@@ -33,10 +33,10 @@ def read_weights(path):
     return state
 
 
-def write_weights(path, state):
+def write_weights(path, state, keep=False):
     """Write `state` ({key: array}) to `path` atomically; the suffix (.pdparams, .safetensors) is the format.
 
-    Values may be numpy arrays or Paddle tensors.
+    Values may be numpy arrays or Paddle tensors. `keep` as in `files.atomic_path`.
     """
     path = os.fspath(path)
     state = {key: np.asarray(value) for key, value in state.items()}
@@ -44,10 +44,10 @@ def write_weights(path, state):
         content = _import_safetensors(path).numpy.save(
             {key: widened(value).copy("C") for key, value in state.items()}
         )
-        with atomic_path(path, WeightsError) as temporary, open(temporary, "wb") as file:
+        with atomic_path(path, WeightsError, keep) as temporary, open(temporary, "wb") as file:
             file.write(content)
     elif path.endswith(".pdparams"):
-        dump_plain_pickle(state, path)
+        dump_plain_pickle(state, path, keep)
     else:
         raise WeightsError(f"cannot tell the format of {path}; end its name in {' or '.join(SUFFIXES)}")
 

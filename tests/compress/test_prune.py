@@ -160,6 +160,12 @@ def test_pruned_weights_fine_tune_resume_evaluate_and_export(config_file, tmp_pa
     trained = load_config(config_file, [*one_epoch, "Global.checkpoints=auto"])
     tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
     config = tmp_path / "pruned/config.yaml"
+    first = (tmp_path / "pruned/pruned.pdparams").read_bytes()
+    tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
+    assert not (tmp_path / "pruned/previous_1").exists()
+    tasks.prune(trained, 0.2, "fpgm", str(tmp_path / "pruned"))
+    assert (tmp_path / "pruned/previous_1/pruned.pdparams").read_bytes() == first
+    tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
     tasks.evaluate(load_config(config))
     tasks.train(load_config(config))
     tasks.train(

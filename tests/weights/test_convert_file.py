@@ -72,6 +72,11 @@ def test_a_state_dict_in_every_layout(tmp_path, ours, layout, name, suffix):
     assert_equal(tmp_path / f"deep/m{suffix}", ours[name])
     assert os.listdir(tmp_path / "deep") == [f"m{suffix}"]
     load_weights(create_model(name, class_num=3), tmp_path / f"deep/m{suffix}")
+    convert_file(tmp_path / "m.pth", tmp_path / f"deep/m{suffix}", name.lower())
+    assert os.listdir(tmp_path / "deep") == [f"m{suffix}"]
+    write_weights(tmp_path / f"deep/m{suffix}", {"another": np.ones(3, "float32")})
+    convert_file(tmp_path / "m.pth", tmp_path / f"deep/m{suffix}", name.lower())
+    assert list(read_weights(tmp_path / f"deep/previous_1/m{suffix}")) == ["another"]
 
 
 @pytest.mark.parametrize(
