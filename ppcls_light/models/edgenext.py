@@ -18,7 +18,7 @@ from paddle.nn.initializer import Constant
 from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
 from ..registry import MODELS
-from .layers import Conv2D, DropPath, activation, initialise_truncated_normal
+from .layers import Conv2D, DropPath, activation, initialise_normal
 
 FOURIER_DIM = 32  # features an axis of the positional encoding
 LAYER_NORM_EPSILON = 1e-6
@@ -144,18 +144,28 @@ class ConvEncoder(Encoder):
 
     Paper, equation 1: ConvNeXt's block (arXiv 2201.03545) with a kernel size of the stage's own.
 
+    Args:
+        dim: channels.
+        drop_path: probability of stochastic depth.
+        layer_scale_init_value: initial factor of the branch, learned for each channel.
+        expan_ratio: hidden width of the inverted bottleneck over `dim`.
+        kernel_size: of the depthwise convolution.
+        bn_hs: batch norm and Hardswish instead of layer norm and GELU.
+
     Raises:
         ConfigError: an even `kernel_size`, which does not keep H and W.
     """
 
-    def __init__(self, dim, kernel_size, bn_hs, **bottleneck):
+    def __init__(
+        self, dim, drop_path=0.0, layer_scale_init_value=1e-6, expan_ratio=4, kernel_size=7, bn_hs=False
+    ):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ConfigError(f"EdgeNeXt cannot use a kernel size of {kernel_size}; use an odd one")
         self.dwconv = Conv2D(
             dim, dim, kernel_size, padding=kernel_size // 2, groups=dim, bias_attr=False if bn_hs else None
         )
-        self._add_bottleneck(dim, bn_hs, **bottleneck)
+        self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
     def forward(self, x):
         return x + self._bottleneck(self.dwconv(x))
@@ -169,11 +179,20 @@ class SDTAEncoder(Encoder):
     the receptive field grows from group to group; the last passes through. Cross-covariance attention over
     all channels follows, with a shortcut of its own. Paper, section 3.2 and figure 2.
 
+    Args:
+        dim, drop_path, layer_scale_init_value, expan_ratio, bn_hs: as of `ConvEncoder`.
+        scales: groups of channels. The authors' default of 1 is none that their code can run.
+        num_heads: of the attention; a divisor of `dim`.
+        use_pos_emb: add the positional encoding before the attention.
+
     Raises:
-        ConfigError: `dim` channels do not make `scales` groups.
+        ConfigError: `dim` channels do not make `scales` groups, or `num_heads` heads.
     """
 
-    def __init__(self, dim, scales, heads, use_pos_embd, bn_hs, layer_scale_init_value, **bottleneck):
+    def __init__(
+        self, dim, drop_path=0.0, layer_scale_init_value=1e-6, expan_ratio=4, use_pos_emb=True, num_heads=8,
+        *, scales, bn_hs=False,
+    ):  # fmt: skip
         super().__init__()
         width = -(-dim // scales)
         untouched = dim - width * (scales - 1)
@@ -184,11 +203,11 @@ class SDTAEncoder(Encoder):
         self.convs = nn.LayerList(
             [Conv2D(width, width, 3, padding=1, groups=width) for _ in range(scales - 1)]
         )
-        self.pos_embd = PositionalEncodingFourier(dim) if use_pos_embd else None
+        self.pos_embd = PositionalEncodingFourier(dim) if use_pos_emb else None
         self.norm_xca = normalisation(dim, bn_hs)
         self.gamma_xca = self.create_parameter([dim], default_initializer=Constant(layer_scale_init_value))
-        self.xca = CrossCovarianceAttention(dim, heads)
-        self._add_bottleneck(dim, bn_hs, layer_scale_init_value=layer_scale_init_value, **bottleneck)
+        self.xca = CrossCovarianceAttention(dim, num_heads)
+        self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
     def forward(self, x):
         return x + self._bottleneck(self._attend(self._split_convolve(x)))
@@ -280,9 +299,10 @@ class EdgeNeXt(nn.Layer):
                     "drop_path": rates.pop(0),
                 }
                 if j < depth - global_block[i]:
-                    block = ConvEncoder(dim, kernel_sizes[i], **options)
+                    block = ConvEncoder(dim, kernel_size=kernel_sizes[i], **options)
                 else:
-                    block = SDTAEncoder(dim, d2_scales[i], heads[i], use_pos_embd_xca[i], **options)
+                    options.update(scales=d2_scales[i], num_heads=heads[i], use_pos_emb=use_pos_embd_xca[i])
+                    block = SDTAEncoder(dim, **options)
                 stage.add_sublayer(str(j), block)
             self.stages.append(stage)
         self.head_keys = () if features_only else ("head.weight", "head.bias")
@@ -291,7 +311,7 @@ class EdgeNeXt(nn.Layer):
             self.norm = normalisation(dims[-1], bn_hs)
             self.head_dropout = nn.Dropout(classifier_dropout)
             self.head = nn.Linear(dims[-1], class_num)
-        initialise_truncated_normal(self)
+        initialise_normal(self)
 
     def forward(self, x):
         features = []

@@ -17,7 +17,7 @@ from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probabi
 from ..errors import ConfigError
 from ..ops.training import norm_act
 from ..registry import MODELS
-from .layers import Conv2D, DropPath, activation, initialise_truncated_normal, mixing_layer
+from .layers import Conv2D, DropPath, activation, initialise_normal, mixing_layer
 
 
 class MLPBlock(nn.Layer):
@@ -178,7 +178,7 @@ class FasterNet(nn.Layer):
                 activation(act_layer),
             )
             self.head = nn.Linear(feature_dim, class_num)
-        initialise_truncated_normal(self)
+        initialise_normal(self)
         heads = ("norm0.", "norm2.", "norm4.", "norm6."), ("avgpool_pre_head.", "head.")
         own, self.spare_prefixes = heads if features_only else (("head.",), ())
         self.head_keys = tuple(key for key in self.state_dict() if key.startswith(own))

@@ -5,7 +5,7 @@ from typing import Literal
 
 import paddle
 from paddle import nn
-from paddle.nn.initializer import TruncatedNormal
+from paddle.nn.initializer import Normal
 
 from ..errors import ConfigError
 from ..ops import training as cpu_ops
@@ -30,9 +30,13 @@ def make_divisible(width, divisor=8):
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
-def initialise_truncated_normal(model, std=0.02):
-    """Draw the weights of all convolutions and linear layers of `model` from a normal cut at 2 `std`."""
-    normal = TruncatedNormal(std=std)
+def initialise_normal(model, std=0.02):
+    """Draw the weights of all convolutions and linear layers of `model` from a normal.
+
+    torch's and timm's `trunc_normal_`, which the authors of FasterNet and EdgeNeXt call, cuts at -2 and 2, that is
+    at 100 `std`: not at all. Paddle's TruncatedNormal does so since 3.0 and cut at 2 `std` before.
+    """
+    normal = Normal(std=std)
     for layer in model.sublayers():
         if isinstance(layer, (nn.Conv2D, nn.Linear)):
             normal(layer.weight)

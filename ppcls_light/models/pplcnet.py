@@ -4,15 +4,17 @@ Code by the authors: PaddlePaddle/PaddleClas, ppcls/arch/backbone/legendary_mode
 State-dict keys, widths and initialisation are theirs, and so is the head's dropout in Paddle's
 `downscale_in_infer` mode, which scales the features by 1 - p at inference: published weights rely on it.
 `lcnet_baseline`, of the FasterNet authors (JierunChen/FasterNet, MIT), is the x1.0 network with ordinary
-dropout; `lcnet_035` to `lcnet_150`, of timm (huggingface/pytorch-image-models, Apache 2.0), have that and a
-bias in the head's convolution. What differs: there is no download of weights, and `features_only` is new.
+dropout; `lcnet_035` to `lcnet_150`, of timm (huggingface/pytorch-image-models, Apache 2.0), have that, a
+bias in the head's convolution and timm's initialisation. What differs: there is no download of weights, and
+`features_only` is new.
 """
 
+import math
 from functools import partial
 from typing import Literal, Optional, Tuple, Union
 
 from paddle import ParamAttr, nn
-from paddle.nn.initializer import KaimingNormal
+from paddle.nn.initializer import Constant, KaimingNormal, Normal, Uniform
 from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
@@ -102,6 +104,25 @@ class DepthwiseSeparable(nn.Layer):
         return self.pw_conv(x)
 
 
+def initialise_by_fan_out(model):
+    """Draw weights as timm's `efficientnet_init_weights` (and TensorFlow's EfficientNet) do; biases are 0.
+
+    A convolution's come from a normal of variance 2 / (outputs of a group x kernel area), a linear layer's
+    evenly from -1 / sqrt(outputs) to 1 / sqrt(outputs).
+    """
+    for layer in model.sublayers():
+        if isinstance(layer, nn.Conv2D):
+            outputs, area = layer.weight.shape[0] // layer._groups, math.prod(layer.weight.shape[2:])
+            Normal(std=math.sqrt(2 / (outputs * area)))(layer.weight)
+        elif isinstance(layer, nn.Linear):
+            bound = 1 / math.sqrt(layer.weight.shape[1])
+            Uniform(-bound, bound)(layer.weight)
+        else:
+            continue
+        if layer.bias is not None:
+            Constant(0.0)(layer.bias)
+
+
 class PPLCNet(nn.Layer):
     """PP-LCNet.
 
@@ -123,6 +144,8 @@ class PPLCNet(nn.Layer):
         dropout_mode: "downscale_in_infer" as the published weights were trained, or the ordinary
             "upscale_in_train".
         last_conv_bias: a bias in the head's 1x1 convolution.
+        initialisation: "fan_in", a normal of variance 2 / inputs for convolutions as in PaddleClas, or "fan_out",
+            as timm has it, see `initialise_by_fan_out`.
         features_only: no head; return feature maps.
 
     Attributes:
@@ -146,6 +169,7 @@ class PPLCNet(nn.Layer):
         last_conv_bias: bool = False,
         features_only: bool = False,
         widths: Optional[Tuple[(PositiveInt,) * 14]] = None,
+        initialisation: Literal["fan_in", "fan_out"] = "fan_in",
     ):
         super().__init__()
         strides = [(stride, stride) if isinstance(stride, int) else tuple(stride) for stride in stride_list]
@@ -173,8 +197,13 @@ class PPLCNet(nn.Layer):
         self.features_only = features_only
         self.head_keys = () if features_only else ("fc.weight", "fc.bias")
         self.spare_prefixes = ("last_conv.", "fc.") if features_only else ()
-        if features_only:
-            return
+        if not features_only:
+            dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
+            self._add_head(width, class_num, class_expand, use_last_conv, last_conv_bias, act, dropout)
+        if initialisation == "fan_out":
+            initialise_by_fan_out(self)
+
+    def _add_head(self, width, class_num, class_expand, use_last_conv, last_conv_bias, act, dropout):
         self.avg_pool = nn.AdaptiveAvgPool2D(1)
         self.last_conv = None
         if use_last_conv:
@@ -186,7 +215,7 @@ class PPLCNet(nn.Layer):
                 bias_attr=None if last_conv_bias else False,
             )
             self.act = activation(act)
-            self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
+            self.dropout = dropout
             width = class_expand
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(width, class_num)
@@ -223,6 +252,7 @@ for _percent in (35, 50, 75, 100, 150):
         "scale": _percent / 100,
         "dropout_mode": "upscale_in_train",
         "last_conv_bias": True,
+        "initialisation": "fan_out",
     }
 
 for _name, _options in VARIANTS.items():

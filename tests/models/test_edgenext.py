@@ -10,6 +10,7 @@ from ppcls_light.export import export_model
 from ppcls_light.export.fold import fold
 from ppcls_light.models import create_model, list_models
 from ppcls_light.models.edgenext import (
+    ConvEncoder,
     CrossCovarianceAttention,
     LayerNorm2D,
     PositionalEncodingFourier,
@@ -110,11 +111,26 @@ def test_positional_encoding_is_computed_once_a_size():
     assert list(layer.state_dict()) == ["token_projection.weight", "token_projection.bias"]
 
 
+def test_the_layers_alone_have_the_authors_defaults():
+    """By the signatures in models/conv_encoder.py and models/sdta_encoder.py."""
+    conv, sdta = ConvEncoder(dim=48), SDTAEncoder(dim=48, scales=2)
+    x = paddle.randn([2, 48, 9, 7])
+    for layer in (conv, sdta):
+        assert layer(x).shape == x.shape
+        assert layer.pwconv1.weight.shape == [48, 4 * 48]
+        assert float(layer.gamma[0]) == pytest.approx(1e-6)
+        assert layer.drop_path.rate == 0
+        assert isinstance(layer.act, nn.GELU)
+    assert conv.dwconv.weight.shape == [48, 1, 7, 7]
+    assert sdta.xca.temperature.shape == [8, 1, 1]
+    assert sdta.pos_embd is not None
+    assert SDTAEncoder(48, 0.1, 1e-5, 2, False, 4, scales=3).pos_embd is None
+
+
 def test_channel_groups_are_convolved_one_after_another():
     """The second adds the result of the first; the last, two channels narrower here, passes through."""
     paddle.seed(0)
-    options = {"expan_ratio": 2, "layer_scale_init_value": 1.0, "drop_path": 0.0}
-    layer = SDTAEncoder(10, scales=3, heads=2, use_pos_embd=False, bn_hs=False, **options)
+    layer = SDTAEncoder(10, scales=3, num_heads=2)
     x = paddle.randn([2, 10, 6, 5])
     first = layer.convs[0](x[:, :4])
     second = layer.convs[1](x[:, 4:8] + first)
