@@ -12,9 +12,9 @@ import numpy as np
 from ..config.types import PositiveInt, Probability, Range
 from ..errors import ConfigError
 from ..registry import TRANSFORMS
-from .image import as_given, to_array
+from .image import as_given, rgb, to_array
 
-Color = Tuple[float, float, float]
+Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
 
 
 def _writable(image):
@@ -41,7 +41,8 @@ class RandomErasing:
         EPSILON: probability of erasing.
         sl, sh: range of the rectangle's area, as shares of the image's.
         r1: the rectangle's height / width is drawn from r1 to 1 / r1.
-        mean: colour for mode const, in the image's own values; the default 0 is the mean of a normalised one.
+        mean: colour for mode const, one value or RGB, in the image's own values; the default 0 is the mean of a
+            normalised one.
         attempt: draws after which an image whose rectangles never fit stays as it is.
         use_log_aspect: draw the ratio log-uniformly instead of uniformly.
         mode: const; rand, one random colour; or pixel, a random colour for every pixel. Random colours are
@@ -62,7 +63,7 @@ class RandomErasing:
         if sl > sh:
             raise ConfigError(f"sl and sh are a range of areas; got {sl:g} to {sh:g}")
         self.epsilon, self.area, self.r1 = EPSILON, (sl, sh), r1
-        self.mean, self.attempt, self.use_log_aspect, self.mode = tuple(mean), attempt, use_log_aspect, mode
+        self.mean, self.attempt, self.use_log_aspect, self.mode = rgb(mean), attempt, use_log_aspect, mode
 
     def __call__(self, image, rng):
         if rng.random() >= self.epsilon:
@@ -102,7 +103,8 @@ class Cutout:
     Args:
         n_holes: number of squares.
         length: side in pixels, an even number counts.
-        fill_value: colour, in the image's own values; none or null: a random one, as in `RandomErasing`.
+        fill_value: colour, one value or RGB, in the image's own values; none or null: a random one, as in
+            `RandomErasing`.
     """
 
     def __init__(
@@ -112,7 +114,7 @@ class Cutout:
         fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0),
     ):
         self.n_holes, self.length = n_holes, length
-        self.fill_value = None if fill_value in ("none", None) else tuple(fill_value)
+        self.fill_value = None if fill_value in ("none", None) else rgb(fill_value)
 
     def __call__(self, image, rng):
         array, view = _writable(image)

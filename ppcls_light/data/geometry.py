@@ -8,7 +8,7 @@ from PIL import Image
 from ..config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from ..errors import ConfigError, DataError
 from ..registry import TRANSFORMS
-from .image import as_given, pair, size_of, to_array, to_pil
+from .image import as_given, pair, rgb, size_of, to_array, to_pil
 from .transforms import Size, check_ranges
 
 Fill = Union[ByteValue, Tuple[ByteValue, ByteValue, ByteValue]]
@@ -18,10 +18,6 @@ _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
 }
-
-
-def _colour(fill):
-    return (fill,) * 3 if isinstance(fill, int) else tuple(fill)
 
 
 @TRANSFORMS.register()
@@ -52,7 +48,7 @@ class RandomRotation:
         check_ranges(degrees=self.degrees)
         if expand and center is not None:
             raise ConfigError("expand makes room about the image's own centre; leave center out")
-        self.prob, self.expand, self.center, self.fill = prob, expand, center, _colour(fill)
+        self.prob, self.expand, self.center, self.fill = prob, expand, center, rgb(fill)
         self._resample = _FILTERS[interpolation]
 
     def __call__(self, image, rng):
@@ -93,7 +89,7 @@ class Pad:
         padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
         backend: Literal["pil", "cv2"] = "pil",
     ):
-        self.padding, self.fill, self.padding_mode = padding, _colour(fill), padding_mode
+        self.padding, self.fill, self.padding_mode = padding, rgb(fill), padding_mode
 
     def __call__(self, image, rng=None):
         array, p = to_array(image), self.padding
@@ -118,7 +114,7 @@ class Padv2:
         size_divisor: the sides become the next multiples of this.
         pad_mode: where the image goes: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
         offsets: [x, y] of its top left corner for pad_mode -1.
-        fill_value: RGB of the canvas.
+        fill_value: colour of the canvas, one value or RGB.
 
     Calling raises DataError when the image does not fit on the canvas.
     """
@@ -129,13 +125,13 @@ class Padv2:
         size_divisor: PositiveInt = 32,
         pad_mode: Literal[-1, 0, 1, 2] = 0,
         offsets: Optional[Tuple[NonNegativeInt, NonNegativeInt]] = None,
-        fill_value: Tuple[float, float, float] = (127.5, 127.5, 127.5),
+        fill_value: Union[float, Tuple[float, float, float]] = (127.5, 127.5, 127.5),
     ):
         if (pad_mode == -1) != (offsets is not None):
             raise ConfigError("offsets and pad_mode: -1 belong together; for example offsets: [16, 16]")
         self.size = None if size is None else pair(size)
         self.size_divisor, self.pad_mode, self.offsets = size_divisor, pad_mode, offsets
-        self.fill_value = np.asarray(fill_value, np.float32)
+        self.fill_value = np.asarray(rgb(fill_value), np.float32)
 
     def __call__(self, image, rng=None):
         size = size_of(image)

@@ -55,6 +55,11 @@ def size_of(image):
     return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
 
 
+def rgb(colour):
+    """Return one value for all channels, or [red, green, blue], as (red, green, blue)."""
+    return (colour,) * 3 if isinstance(colour, (int, float)) else tuple(colour)
+
+
 def pair(size):
     """Return a side, or [width, height], as (width, height)."""
     return (size, size) if isinstance(size, int) else tuple(size)

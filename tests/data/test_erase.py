@@ -73,6 +73,8 @@ def test_random_erasing_s_colours():
     assert bytes_.dtype == np.uint8
     assert bytes_[bytes_ != 255].mean() == pytest.approx(127, abs=4)
     assert bytes_[bytes_ != 255].std() == pytest.approx(256 / 12**0.5, abs=4)
+    grey = RandomErasing(EPSILON=1, mean=7)(WHITE, np.random.default_rng(0))
+    assert set(np.unique(grey)) == {7, 255}
     clipped = RandomErasing(EPSILON=1, mean=(-5, 127.6, 300))(WHITE, np.random.default_rng(0))
     assert clipped[clipped[..., 0] == 0].tolist() == [[0, 128, 255]] * (clipped[..., 0] == 0).sum()
 
@@ -149,6 +151,10 @@ def test_cutout_defaults_holes_and_colours():
     covered = np.mean([erased(Cutout(n_holes=4, length=20), seed).mean() for seed in range(200)])
     single = np.mean([erased(Cutout(length=20), seed).mean() for seed in range(200)])
     assert covered == pytest.approx(1 - (1 - single) ** 4, abs=0.03)
+    assert np.array_equal(
+        Cutout(length=20, fill_value=3)(WHITE, np.random.default_rng(0)),
+        Cutout(length=20, fill_value=(3, 3, 3))(WHITE, np.random.default_rng(0)),
+    )
     coloured = Cutout(length=20, fill_value=(1, 2, 3))(WHITE, np.random.default_rng(0))
     assert (coloured[(coloured != 255).all(axis=2)] == (1, 2, 3)).all()
     for fill in ("none", None):

@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageOps
 
+from ppcls_light.config.check import bind
+from ppcls_light.config.tree import parse_yaml
 from ppcls_light.data.geometry import Pad, Padv2, RandomRot90, RandomRotation
 from ppcls_light.errors import ConfigError, DataError
 
@@ -91,6 +94,15 @@ def test_padv2(photo, params, shape, corner):
     assert out.dtype == np.float32
     assert np.array_equal(out, expected)
     assert np.array_equal(Padv2(**params)(Image.fromarray(photo)), expected)
+
+
+@pytest.mark.parametrize("fill", ["0", "114.5", "[0, 0, 0]", "[1, 2.5, 3]"])
+def test_padv2_s_colour_is_one_value_or_three(photo, fill):
+    node = parse_yaml(f"{{size: [70, 50], fill_value: {fill}}}", "test")
+    (row,) = np.unique(bind(Padv2, node)(photo)[48:].reshape(-1, 3), axis=0)
+    assert row.tolist() == np.broadcast_to(yaml.safe_load(fill), 3).tolist()
+    with pytest.raises(ConfigError, match=r"fill_value: expected .*list of 3 numbers, got"):
+        bind(Padv2, parse_yaml("{fill_value: [0, 0]}", "test"))
 
 
 def test_padv2_s_errors(photo):
