@@ -5,6 +5,8 @@ Scalars follow YAML 1.2's core schema, read more narrowly than PyYAML does: `3e-
 booleans, and `None` is null.
 """
 
+import difflib
+import glob
 import os
 import re
 from dataclasses import dataclass
@@ -19,6 +21,12 @@ _MAX_BYTES = 1_000_000
 _MAX_NODES = 100_000
 _MAX_DEPTH = 50
 _MAX_KEY_LENGTH = 100
+
+# Where there is a checkout around the package.
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_SHIPPED = tuple(
+    os.path.join(glob.escape(_ROOT), *parts) for parts in (("configs", "*", "*"), ("deploy", "configs", "*"))
+)
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -208,7 +216,9 @@ def _read_text(path):
         with open(path, "rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such config file (working directory: {os.getcwd()})") from None
+        raise ConfigError(
+            f"{path}: no such config file (working directory: {os.getcwd()}){_alike(path)}"
+        ) from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: is a folder; name a YAML file in it") from None
     except (OSError, ValueError) as error:
@@ -220,6 +230,24 @@ def _read_text(path):
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
+
+
+def _alike(path):
+    """Return "; did you mean 'FILE'?" for the config called most like `path`, beside it or in the checkout.
+
+    Case, "_" and "-" do not count: PaddleClas' `micronet_m3.yaml` is `MicroNet_M3.yaml` here.
+    """
+
+    def plain(name):
+        return re.sub("[-_]", "", os.path.splitext(os.path.basename(name))[0].lower())
+
+    found = {}
+    for folder in (*_SHIPPED, os.path.join(glob.escape(os.path.dirname(path)), "*")):
+        found.update((plain(name), name) for name in sorted(glob.glob(f"{folder}.y*ml")))
+    for name in difflib.get_close_matches(plain(path), found, n=1, cutoff=0.8):
+        here, near = os.path.join(os.getcwd(), ""), os.path.abspath(found[name])
+        return f"; did you mean '{near[len(here) :] if near.startswith(here) else near}'?"
+    return ""
 
 
 def _scalar_value(loader, tag, text):

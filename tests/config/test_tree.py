@@ -303,6 +303,31 @@ def test_an_empty_file_is_an_empty_mapping(tmp_path, content):
     assert read_tree(tmp_path / "top.yaml").plain() == {}
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("./ppcls/configs/ImageNet/MicroNet/micronet_m3.yaml", "configs/micronet/MicroNet_M3.yaml"),
+        ("ppcls/configs/ImageNet/PPLCNet/PPLCNet_x1_0.yaml", "configs/pplcnet/PPLCNet_x1_0.yaml"),
+        ("edgenext-xx-small-bn-hs.yml", "configs/edgenext/EdgeNeXt_XX_Small_BN_HS.yaml"),
+        ("FasterNet_T0", "configs/fasternet/FasterNet_T0.yaml"),
+        ("configs/quick_start/photo.yaml", "configs/quick_start/photos.yaml"),
+        ("configs/inference_cls.yaml", "deploy/configs/inference_cls.yaml"),
+    ],
+)
+def test_a_missing_config_is_answered_with_ours(root, tmp_path, monkeypatch, given, meant):
+    monkeypatch.chdir(root)
+    assert fault(read_tree, given).endswith(f"; did you mean '{meant}'?")
+    monkeypatch.chdir(tmp_path)
+    assert fault(read_tree, given).endswith(f"; did you mean '{root / meant}'?")
+
+
+def test_a_missing_config_is_answered_with_one_beside_it(tmp_path):
+    write(tmp_path, my_own_run="a: 1")
+    hint = f"; did you mean '{tmp_path}/my_own_run.yaml'?"
+    assert fault(read_tree, tmp_path / "my-own-runs.yaml").endswith(hint)
+    assert "did you mean" not in fault(read_tree, "ppcls/configs/ImageNet/ResNet/ResNet50.yaml")
+
+
 def test_files_that_cannot_be_read(tmp_path):
     assert "no such config file (working directory: " in fault(read_tree, tmp_path / "nope.yaml")
     assert "is a folder" in fault(read_tree, tmp_path)
