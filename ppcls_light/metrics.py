@@ -13,12 +13,23 @@ def build_metric(specs):
     return TopkAccuracy(dict.fromkeys(k for spec in specs for k in spec.ks()))
 
 
+def warn_of_trivial(specs, class_num):
+    """Log once which k of `specs` (learning.TopkAcc) are so high that their accuracy says nothing."""
+    trivial = [f"top{k}" for k in build_metric(specs).ks if k >= class_num]
+    if trivial:
+        logger.warning(
+            "%s of %d classes is always 1.0; take it out of Metric: TopkAcc: topk",
+            ", ".join(trivial),
+            class_num,
+        )
+
+
 class TopkAccuracy:
     """Share of images whose label is among the k highest logits, for each k of `ks`.
 
     Equal logits rank in the order of their class index, as in a stable sort. A NaN logit ranks above every
-    number and a NaN at the label ranks last, so that a broken network never scores. A k above the number
-    of classes is trivially 1.0, which is logged once.
+    number and a NaN at the label ranks last, so that a broken network never scores. A k from the number of
+    classes on is trivially 1.0, see `warn_of_trivial`.
 
     Only whole numbers are kept between updates. Processes are joined by adding up their `totals()`:
     `metric.load(sum of totals)`.
@@ -27,7 +38,6 @@ class TopkAccuracy:
     def __init__(self, ks):
         self.ks = tuple(ks)
         self.names = tuple(f"top{k}" for k in self.ks)
-        self._warned = False
         self.reset()
 
     def reset(self):
@@ -39,7 +49,6 @@ class TopkAccuracy:
     def update(self, logits, labels):
         """Add a batch: logits (N, K), class indices int64 (N,)."""
         classes = logits.shape[1]
-        self._warn_if_trivial(classes)
         labels = labels.reshape([-1, 1])
         own = paddle.take_along_axis(logits, labels, axis=1)
         later = paddle.arange(classes, dtype=labels.dtype) > labels
@@ -63,13 +72,3 @@ class TopkAccuracy:
         """Replace the counts by `totals`, as `totals()` returns them, summed or not."""
         images, *correct = np.asarray(totals, np.int64)
         self._images, self._correct = int(images), np.array(correct, np.int64)
-
-    def _warn_if_trivial(self, classes):
-        trivial = [name for name, k in zip(self.names, self.ks) if k > classes]
-        if trivial and not self._warned:
-            self._warned = True
-            logger.warning(
-                "%s of %d classes is always 1.0; take it out of Metric: TopkAcc: topk",
-                ", ".join(trivial),
-                classes,
-            )

@@ -32,6 +32,7 @@ from .export.graph_ops import compare_ops
 from .export.post_training import export_calibrated
 from .figures import check_matplotlib
 from .files import require_writable, results, write_text
+from .metrics import warn_of_trivial
 from .report import write_report
 from .results import softmax
 from .weights import dump_plain_pickle, write_weights
@@ -66,6 +67,7 @@ def evaluate(config, predictions=None, report=None):
     reader = build_reader(config, "Eval", runtime, names)
     warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
     model = build_model(config, weights)
+    warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
     if not (predictions or report):
         return score(model, reader, config, runtime)
     result, logits = evaluate_each(model, reader, config, runtime)

@@ -1,13 +1,11 @@
 """Top-k accuracy against a stable sort in numpy."""
 
-import logging
-
 import numpy as np
 import paddle
 import pytest
 
 from ppcls_light.config.learning import TopkAcc
-from ppcls_light.metrics import TopkAccuracy, build_metric
+from ppcls_light.metrics import TopkAccuracy, build_metric, warn_of_trivial
 
 
 def update(metric, logits, labels):
@@ -39,14 +37,16 @@ def test_nan_never_scores():
     assert metric.compute() == {"top1": 0.0, "top2": 1 / 3}
 
 
-def test_k_above_the_classes_is_one_and_warned_once(caplog):
-    metric = TopkAccuracy([1, 5])
-    with caplog.at_level(logging.WARNING, "ppcls_light"):
-        update(metric, [[1, 2], [1, 2]], [0, 1])
-        update(metric, [[1, 2]], [0])
-    assert metric.compute() == {"top1": 1 / 3, "top5": 1.0}
+def test_k_from_the_classes_on_is_one_and_named_once(caplog):
+    metric = TopkAccuracy([1, 2, 5])
+    update(metric, [[1, 2], [1, 2]], [0, 1])
+    update(metric, [[1, 2]], [0])
+    assert metric.compute() == {"top1": 1 / 3, "top2": 1.0, "top5": 1.0}
+    assert not caplog.records
+    warn_of_trivial([TopkAcc([1, 2]), TopkAcc(5), TopkAcc([5])], 2)
+    warn_of_trivial([TopkAcc([1, 2])], 3)
     assert [record.getMessage().split(";")[0] for record in caplog.records] == [
-        "top5 of 2 classes is always 1.0"
+        "top2, top5 of 2 classes is always 1.0"
     ]
 
 
