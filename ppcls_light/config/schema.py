@@ -126,7 +126,7 @@ class DistillationArch:
 
     `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`.
     `freeze_params_list` and `pretrained_list` have one entry for each of them: a frozen network is in
-    eval mode, gets no gradients and needs weights, a teacher's. `infer_model_name` is the student.
+    eval mode, gets no gradients and needs weights to train by, a teacher's. `infer_model_name` is the student.
     """
 
     models: List[Dict[str, Network]]
@@ -172,12 +172,6 @@ class DistillationArch:
         self.class_num = wanted
 
     def _check_frozen(self):
-        for name in self.frozen:
-            if not self.weights_of(name):
-                raise ConfigError(
-                    f"{name} is frozen but has no weights, and a random teacher teaches nothing; give its file by "
-                    f"pretrained_list or the model's pretrained"
-                )
         if self.infer_model_name in self.frozen:
             raise ConfigError(
                 f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"

@@ -57,6 +57,8 @@ def _pruned(config, model):
 
 
 def _create(config, arch, path, pretrained=None):
+    if arch.use_ssld:
+        LOGGER.warning("%s.use_ssld chooses nothing: weights are given as files here; leave it out", path)
     with located(config.where(f"{path}.pretrained"), path):
         return create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
 
@@ -65,9 +67,16 @@ def _create_several(config, resumes):
     networks = {}
     for index, (name, arch) in enumerate(config.Arch.networks.items()):
         path, weights = f"Arch.models.{index}.{name}", config.Arch.weights_of(name)
-        learns = name not in config.Arch.frozen
-        networks[name] = _create(config, arch, path, weights if learns and not resumes else None)
-        if not (learns or resumes):
+        frozen = name in config.Arch.frozen and not resumes
+        if frozen and not weights:
+            raise ConfigError(
+                f"{config.where('Arch.freeze_params_list')}: Arch: {name} is frozen but has no weights, and a random "
+                "teacher teaches nothing; give its file by pretrained_list or the model's pretrained"
+            )
+        # `true` is a file that would have to be downloaded, which `create_model` refuses.
+        own = None if resumes or (frozen and weights is not True) else weights
+        networks[name] = _create(config, arch, path, own)
+        if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
                 load_weights(networks[name], weights)  # every key: a teacher gets no new head
     return DistillationModel(networks, config.Arch.frozen, config.Arch.infer_model_name)

@@ -21,7 +21,7 @@ from ..config import dump_config
 from ..errors import ConfigError, UserError
 from ..files import write_text
 from ..losses import build_loss
-from ..metrics import build_metric
+from ..metrics import build_metric, warn_of_trivial
 from ..optim import (
     ExponentialMovingAverage,
     build_optimizer,
@@ -122,6 +122,8 @@ class Trainer:
         mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
         # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
         self.metrics = [] if mixes else config.Metric.Train
+        scored = [] if self.eval_reader is None else config.Metric.Eval
+        warn_of_trivial([*self.metrics, *scored], arch.class_num)
         self.precision = Precision(config.AMP, runtime.device)
         self.step = self.epoch = self.position = 0
         self.best, self.evaluations_since_best, self.evaluated = None, 0, True

@@ -11,7 +11,7 @@ from ppcls_light import tasks
 from ppcls_light.config import dump_config, load_config
 from ppcls_light.engine.runtime import Runtime
 from ppcls_light.engine.train import Trainer
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, WeightsError
 from ppcls_light.models import create_model
 from ppcls_light.weights import read_weights, write_weights
 
@@ -116,7 +116,6 @@ def test_the_config_survives_being_written(distilling, tmp_path):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("Arch.pretrained_list=null", "Teacher is frozen but has no weights.*pretrained_list"),
         ("Arch.freeze_params_list=[true, true]", "Student is frozen|freezes Student"),
         ("Arch.freeze_params_list=[true]", "freeze_params_list has 1 entries for 2 models"),
         ("Arch.infer_model_name=Pupil", "no model is called 'Pupil'; use one of Teacher, Student"),
@@ -129,3 +128,21 @@ def test_the_config_survives_being_written(distilling, tmp_path):
 def test_what_does_not_fit_is_said(distilling, override, message):
     with pytest.raises(ConfigError, match=message):
         load_config(distilling, [override])
+
+
+def test_only_training_needs_the_teacher(distilling, tmp_path, root, run_tool, capsys):
+    without = "Arch.pretrained_list=null"
+    with pytest.raises(ConfigError, match=r"Teacher is frozen but has no weights.*pretrained_list"):
+        tasks.train(load_config(distilling, [without]))
+    assert not list((tmp_path / "output").glob("*.pd*"))
+    with pytest.raises(WeightsError, match=r"pretrained=True would need a download"):
+        tasks.train(load_config(distilling, [without, "Arch.models.0.Teacher.pretrained=true"]))
+    with pytest.raises(SystemExit) as stop:
+        run_tool("train", "-c", distilling, "-o", without, "--print-config")
+    assert stop.value.code == 0
+    assert "DistillationModel" in capsys.readouterr().out
+    student = create_model("PPLCNet_x0_25", class_num=3, stride_list=STRIDES)
+    write_weights(tmp_path / "student.pdparams", student.state_dict())
+    config = load_config(distilling, [without, f"Global.pretrained_model={tmp_path}/student"])
+    assert 0 <= tasks.evaluate(config)["top1"] <= 1
+    assert len(tasks.infer(config)) == 11

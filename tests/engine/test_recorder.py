@@ -289,7 +289,7 @@ def test_wandb_gets_every_row_and_a_resumed_run_is_the_same_run(config_file, tmp
     settings = ["Global.loggers=[wandb]", "Global.log_histograms=true", "Global.epochs=2"]
     stop_after(trainer(config_file, *settings), 8)
     trainer(config_file, *settings, "Global.checkpoints=auto").fit()
-    trainer(config_file, *settings).fit()
+    trainer(config_file, *settings, "Global.overwrite=true").fit()
     first, second, other = wandb.runs
     assert first.settings["id"] == second.settings["id"] != other.settings["id"]
     assert first.settings["dir"] == str(tmp_path / "output")

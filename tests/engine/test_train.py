@@ -253,3 +253,13 @@ def test_a_loss_of_the_evaluation_that_cannot_be_is_said_before_training(config_
 def test_more_batches_an_update_than_an_epoch_has_are_said(config_file, caplog):
     trainer(config_file, "Global.update_freq=1000")
     assert "Global.update_freq 1000: an epoch has " in caplog.text
+
+
+def test_a_metric_that_says_nothing_is_said_once(config_file, caplog):
+    trainer(config_file, "Metric.Eval.0.TopkAcc.topk=[1, 3]", "Global.epochs=2").fit()
+    assert caplog.text.count("top3 of 3 classes is always 1.0") == 1
+
+
+def test_use_ssld_is_said_to_choose_nothing(config_file, caplog):
+    trainer(config_file, "Arch.use_ssld=true")
+    assert caplog.text.count("Arch.use_ssld chooses nothing") == 1
