@@ -4,6 +4,7 @@ import dataclasses
 import os
 
 from ..errors import ConfigError
+from ..files import write_text
 from . import schema
 from .check import bind
 from .tree import apply_override, dump_yaml, read_tree
@@ -43,8 +44,16 @@ def dump_config(config, moved=None):
 
     `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
     """
-    plain = _plain(config)
-    return dump_yaml(_relocated(plain, moved) if moved else plain)
+    return dump_yaml(_relocated(_plain(config), moved or {}))
+
+
+def relocate_config(path, moved):
+    """Write the YAML file `path` anew with the new paths of what has `moved`, as in `dump_config`.
+
+    Raises:
+        ConfigError: it cannot be read or written.
+    """
+    write_text(path, dump_yaml(_relocated(read_tree(path).plain(), moved)), ConfigError)
 
 
 class _Locator:

@@ -37,7 +37,7 @@ def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
     if keep and rank == 0:
         handlers.append(_Kept())
     if path and rank == 0:
-        handlers.append(_open(path))
+        handlers.append(_open(path, _LogFile))
     for handler in handlers:
         handler.setFormatter(_FORMAT)
         LOGGER.addHandler(handler)
@@ -46,23 +46,28 @@ def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
 def log_to(path):
     """Append to `path` from now on, and first the lines that `setup_logging(keep=True)` has kept.
 
+    What an earlier call named gets no more.
+
     Raises:
         ConfigError: `path` cannot be written.
     """
-    file = _open(path)
+    file = _open(path, _RunLog)
     file.setFormatter(_FORMAT)
-    for kept in [handler for handler in LOGGER.handlers if isinstance(handler, _Kept)]:
-        LOGGER.removeHandler(kept)
-        for record in kept.records:
-            file.handle(record)
+    for handler in list(LOGGER.handlers):
+        if isinstance(handler, _Kept):
+            for record in handler.records:
+                file.handle(record)
+        if isinstance(handler, (_Kept, _RunLog)):
+            LOGGER.removeHandler(handler)
+            handler.close()
     LOGGER.addHandler(file)
 
 
-def _open(path):
+def _open(path, kind):
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        return _LogFile(path, encoding="utf-8", errors="backslashreplace")
+        return kind(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(
             f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
@@ -112,6 +117,10 @@ class _Console(_UntilLost, logging.StreamHandler):
 
 class _LogFile(_UntilLost, logging.FileHandler):
     pass
+
+
+class _RunLog(_LogFile):
+    """The log of a training run, from `log_to`."""
 
 
 def terminal_bar():

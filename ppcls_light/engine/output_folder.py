@@ -8,7 +8,8 @@ what the loggers keep. A start in a folder that has checkpoints
     is refused otherwise, before anything is written
     moves all of the old run to `previous_N` with `Global.overwrite`, once the new one is built and has read what
     it starts from
-What is exported stays where it is: something may be serving it.
+What is exported stays where it is: something may be serving it. The config.yaml that moved names its new folder,
+so that it evaluates, exports and goes on with the models beside it.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import os
 import re
 import shutil
 
+from ..config import relocate_config
 from ..errors import ConfigError
 from ..files import set_aside
 from ..history import FILE_NAME
@@ -104,7 +106,7 @@ def make_room(settings, resumed_from=None, step=0):
     others = [name for name in _OTHERS if os.path.lexists(os.path.join(folder, name))]
     target = set_aside(folder, [*others, *files], ConfigError)
     LOGGER.info("Global.overwrite: the run that was in %s is in %s now", folder, target)
-    return _elsewhere(folder, target, files)
+    return _settle(folder, target, files)
 
 
 def _step_back(folder, resumed_from, step):
@@ -128,7 +130,7 @@ def _step_back(folder, resumed_from, step):
         "checkpoints ahead of %s, or that cannot be read, are in %s now: %s",
         *(resumed_from, target, _shown(ahead)),
     )
-    return _elsewhere(folder, target, files)
+    return _settle(folder, target, files)
 
 
 def _goes_on(settings):
@@ -141,7 +143,10 @@ def _goes_on(settings):
 
 def _files(folder, only=None):
     """Return the files of the checkpoints of `folder`, of all or of those called as in `only`."""
-    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    try:
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    except OSError as problem:
+        raise ConfigError(f"Global.output_dir: {folder}: cannot be read: {problem.strerror}") from None
     found = ((name, _CHECKPOINT.fullmatch(name)) for name in names)
     return [name for name, match in found if match and (only is None or match[1] in only)]
 
@@ -163,9 +168,16 @@ def _has_states(folder, name):
     return os.path.isfile(path) or os.path.isfile(f"{path}.new")
 
 
-def _elsewhere(folder, target, files):
+def _settle(folder, target, files):
+    """Let the config.yaml in `target` be about that folder; return {absolute path: path now} of its weights."""
     places = {}
     for file in files:
         for name in (file, checkpoint.strip_suffix(file)):
             places[os.path.abspath(os.path.join(folder, name))] = os.path.join(target, name)
+    config = os.path.join(target, "config.yaml")
+    if os.path.isfile(config):
+        try:
+            relocate_config(config, {**places, os.path.abspath(folder): target})
+        except ConfigError as problem:
+            LOGGER.warning("%s still names %s as its output_dir: %s", config, folder, problem)
     return places

@@ -189,6 +189,27 @@ def test_an_error_of_one_rank_ends_the_job_and_is_named(root, config_file, photo
     assert "Traceback" not in (tmp_path / "log/workerlog.0").read_text()
 
 
+def test_two_ranks_refuse_and_move_an_older_run_alike(root, config_file, tmp_path):
+    output, one_epoch = tmp_path / "output", ["Global.epochs=1"]
+    launch(root, tmp_path / "log", *train(config_file, output, *one_epoch))
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    process = start(
+        root, [*launcher(tmp_path / "log1", "--nproc_per_node=2"), *train(config_file, output, *one_epoch)]
+    )
+    refused = output_of(process)
+    assert process.returncode != 0
+    assert re.search(r"^error: rank 0: Global\.output_dir: .* holds a run", refused, re.M), refused[-6000:]
+    assert "rank 1: Global.output_dir" in (tmp_path / "log1/workerlog.1").read_text()
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == before
+    # Both ranks read the weights before rank 0 moves them.
+    again = [*one_epoch, "Global.overwrite=true", f"Global.pretrained_model={output}/best_model"]
+    launch(root, tmp_path / "log2", *train(config_file, output, *again))
+    moved = {path.name: path.read_bytes() for path in (output / "previous_1").iterdir()}
+    assert moved.keys() == before.keys() - {".lock"}
+    assert all(moved[name] == before[name] for name in moved if name != "config.yaml")
+    assert checkpoint.load(output / "latest").states["epoch"] == 1
+
+
 def rank_processes(root_pid):
     """Return {rank: pid} of the processes of a launch under `root_pid`."""
     found, pids = {}, [root_pid]

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from ppcls_light.engine.log import LOGGER, setup_logging
+from ppcls_light.engine.log import LOGGER, log_to, setup_logging
 from ppcls_light.errors import ConfigError
 
 
@@ -52,3 +52,21 @@ def test_a_file_name_of_broken_bytes_is_logged_escaped(tmp_path, capsys):
     setup_logging(str(tmp_path / "train.log"))
     LOGGER.info("caf\u00e9 %s", "\udcff")
     assert (tmp_path / "train.log").read_text(encoding="utf-8").endswith("caf\u00e9 \\udcff\n")
+
+
+def test_kept_lines_come_first_in_the_file_of_their_run_only(tmp_path):
+    setup_logging(keep=True)
+    LOGGER.info("before it was known where to")
+    assert list(tmp_path.iterdir()) == []
+    log_to(str(tmp_path / "a.log"))
+    LOGGER.info("of the first run")
+    log_to(str(tmp_path / "b.log"))
+    LOGGER.info("of the second run")
+    lines = {
+        path.name: [line.split(": ", 1)[1] for line in path.read_text().splitlines()]
+        for path in tmp_path.iterdir()
+    }
+    assert lines == {
+        "a.log": ["before it was known where to", "of the first run"],
+        "b.log": ["of the second run"],
+    }

@@ -97,6 +97,10 @@ def test_overwrite_moves_the_whole_run_and_nothing_else(config_file, tmp_path, o
     before = bytes_of(output)
     train(config_file, "Global.overwrite=true", "Global.seed=1")
     moved = bytes_of(output / "previous_1")
+    config = moved["config.yaml"].decode()
+    moved["config.yaml"] = config.replace(
+        f"output_dir: {output}/previous_1\n", f"output_dir: {output}\n"
+    ).encode()
     stay = {".lock", "notes.txt", "inference/inference.json"}
     assert moved == {name: content for name, content in before.items() if name not in stay}
     assert (output / "notes.txt").read_text() == "notes.txt"
@@ -108,8 +112,20 @@ def test_overwrite_moves_the_whole_run_and_nothing_else(config_file, tmp_path, o
     assert log.index("CPU operators") < log.index(line)  # with the lines from before there was room
     second = bytes_of(output)["best_model.pdparams"]
     train(config_file, "Global.overwrite=true", "Global.seed=2")
-    assert bytes_of(output / "previous_1") == moved
+    assert bytes_of(output / "previous_1") == {**moved, "config.yaml": config.encode()}
     assert bytes_of(output / "previous_2")["best_model.pdparams"] == second
+
+
+def test_a_run_that_moved_evaluates_and_goes_on_by_itself(config_file, output, capsys):
+    train(config_file, "Global.overwrite=true")
+    now = bytes_of(output)["best_model.pdparams"]
+    capsys.readouterr()
+    tasks.evaluate(load_config(output / "previous_1/config.yaml", ["Global.checkpoints=auto"]))
+    assert f"load pretrained model from {output}/previous_1/best_model" in capsys.readouterr().out
+    longer = ["Global.epochs=2", "Global.resume_schedule=new", "Global.checkpoints=auto"]
+    tasks.train(load_config(output / "previous_1/config.yaml", longer))
+    assert checkpoint.load(output / "previous_1/latest").states["epoch"] == 2
+    assert bytes_of(output)["best_model.pdparams"] == now
 
 
 def test_every_file_of_a_run_is_known(config_file, tmp_path):
