@@ -95,7 +95,7 @@ def test_folders_of_class_folders_need_no_list(config_file, photos, tmp_path):
                       f"DataLoader.{section}.dataset.image_root={root}/{split}"]  # fmt: skip
     tasks.train(load_config(config_file, overrides))
     tasks.export(load_config(config_file, [*overrides, "Global.checkpoints=auto"]))
-    assert Predictor(tmp_path / "inference").bundle.class_names == ["class_0", "class_1", "class_2"]
+    assert list(Predictor(tmp_path / "inference").bundle.class_names) == ["class_0", "class_1", "class_2"]
 
 
 def test_fine_tuning_replaces_the_head_only_when_asked(config_file, tmp_path, trained, caplog):

@@ -78,7 +78,7 @@ def stored_names(weights, class_num):
 
     `weights`: path with or without suffix, or None.
     """
-    if not weights:
+    if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true` is refused where it is loaded
         return None
     prefix = strip_suffix(weights)
     states = next(
@@ -203,8 +203,7 @@ def check_classes(config, train, evaluation):
 
 def _warn_of_other_head(config, names):
     """Say that the weights which a training starts from bring a head of other classes."""
-    start = config.Global.pretrained_model or config.Arch.pretrained
-    stored = stored_names(start, config.Arch.class_num) if isinstance(start, str) else None
+    stored = stored_names(config.Global.pretrained_model or config.Arch.pretrained, config.Arch.class_num)
     if stored is None or names is None or config.Global.checkpoints:
         return
     try:
