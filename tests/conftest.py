@@ -10,6 +10,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from ppcls_light.processor import supports
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -62,6 +64,25 @@ def own_operators():
     except BuildError as problem:
         pytest.skip(f"the operators do not build here: {problem}")
     return training
+
+
+@pytest.fixture
+def on_processor(monkeypatch):
+    """A function that makes this machine pass for one with these instruction sets, all of them usable."""
+
+    def apply(*flags):
+        for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr("ppcls_light.processor.processor_flags", lambda: frozenset(flags))
+
+    return apply
+
+
+@pytest.fixture
+def int8_instructions():
+    """Skip a test that computes in int8 where that is refused; the refusal has tests that run everywhere."""
+    if not supports("int8"):
+        pytest.skip("int8 needs VNNI or AMX, which this processor does not have or may not use")
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,10 @@
 
 import csv
 import functools
+import os
 import runpy
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +17,7 @@ from ppcls_light.comparison import Peer
 from ppcls_light.errors import ConfigError
 from ppcls_light.export.static import save_static
 from ppcls_light.inference.options import EngineOptions
+from ppcls_light.processor import supports, usable_flags
 
 
 def test_ratios_are_taken_within_the_rounds():
@@ -214,15 +218,33 @@ def test_the_tool_compares_a_network_folded_and_not_with_a_peer(tool, tmp_path, 
 
 
 @pytest.mark.slow
-def test_int8_of_a_registered_network_is_calibrated_for_its_times(tool, tmp_path):
+@pytest.mark.parametrize("limit", ["ALL", "AVX2"])
+def test_int8_of_a_registered_network_is_calibrated_for_its_times_or_left_out(root, tmp_path, limit):
+    """In a process of its own, since oneDNN takes its limit once in a process."""
     pytest.importorskip("paddle2onnx", reason="converts to ONNX")
     pytest.importorskip("onnxruntime", reason="quantizes and runs the ONNX graph")
+    can = supports("int8", usable_flags(environment={"ONEDNN_MAX_CPU_ISA": limit}))
     path = tmp_path / "rows.csv"
-    engines = ["--engine", "onnxruntime", "--precision", "fp32", "int8"]
-    tool("PPLCNet_x0_25", "--size", "32", *engines, "--rounds", "1", "--runs", "1", "--csv", path)
+    engines = ["--engine", "onnxruntime", "--precision", "fp32", "int8", "--rounds", "1", "--runs", "1"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            root / "tools/benchmark.py",
+            "PPLCNet_x0_25",
+            "--size",
+            "32",
+            *engines,
+            "--csv",
+            path,
+        ],
+        env={**os.environ, "ONEDNN_MAX_CPU_ISA": limit},
+        capture_output=True,
+        text=True,
+    )
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["runs as"] for row in rows] == ["onnxruntime fp32", "onnxruntime int8"]
+    assert [row["runs as"] for row in rows] == [f"onnxruntime {name}" for name in ["fp32", "int8"][: 1 + can]]
+    assert ("int8 needs a processor with" in done.stderr) != can
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ tools serve the folder, and one section of our own:
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
-      parity: {...}             # ExportReport's comparison with the network in training code
+      parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
 
 import os
@@ -54,6 +54,7 @@ class Bundle:
         class_num, image_shape: as recorded, None when the exporter did not.
         model_name: the recorded name, or "".
         weights: checksum of the weights that the graph was made from, "" when the exporter did not say.
+        proved_on: the processor on which the export was compared with the network, "" when the exporter did not say.
     """
 
     folder: str
@@ -68,6 +69,7 @@ class Bundle:
     model_name: str = ""
     precision: str = "fp32"
     weights: str = ""
+    proved_on: str = ""
     onnx_file: Optional[str] = None
 
     @property
@@ -170,6 +172,9 @@ def _read_yml(path, bundle):
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights = own.weights
+    bundle.proved_on = ", ".join(
+        str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
+    )
     bundle.model_name = own.arch or (str(name.plain()) if name else "")
 
 

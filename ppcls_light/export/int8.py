@@ -16,12 +16,31 @@ from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 
 from ..compress.quantize import QUANTIZED, input_scales, quantize
+from ..errors import ExportError
 from ..files import write_text
 from ..models import create_model
+from ..processor import require
 from ..weights import load_weights, read_weights, write_weights
 from .child import run_module
 from .fold import fold
+from .onnx import INT8_TO_ONNX
 from .static import STEM, WithSoftmax, image_spec
+
+
+def check_int8(onnx=False):
+    """Refuse an int8 export that would come to nothing, before any work is done for it.
+
+    The export is proved in Paddle Inference, which needs the processor's int8 instructions for that.
+
+    Args:
+        onnx: whether inference.onnx is wanted beside it.
+
+    Raises:
+        DeviceError: the processor has no int8. ExportError: paddle2onnx does not convert int8.
+    """
+    require("int8", "an int8 export", "export on a processor that has them, or in fp32")
+    if onnx:
+        raise ExportError(INT8_TO_ONNX)
 
 
 def save_int8(model, folder, image_shape):

@@ -20,7 +20,7 @@ from ..compress import is_quantized
 from ..errors import ExportError
 from .bundle import GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
 from .fold import STEPS, fold
-from .int8 import save_int8
+from .int8 import check_int8, save_int8
 from .onnx import to_onnx
 from .static import STEM, save_static
 from .verify import verify
@@ -44,7 +44,10 @@ class ExportReport:
         max_abs_diff: largest difference of a probability: at most 1e-5, for int8 at most 0.1 on three images of
             four.
         same_top1: whether all best classes agree up to ties within that; always for fp32.
+        same_class: on how many images the best class is the same, ties or not.
         onednn: whether Paddle Inference used oneDNN in the comparison.
+        processor: that it ran on, by name.
+        instruction_set: the highest of that, by oneDNN's name, such as "avx512_core_vnni"; "" where it is not known.
         onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
             Inference, at batch 1 and 8: at most 1e-4; None without an inference.onnx.
     """
@@ -57,7 +60,10 @@ class ExportReport:
     source: str
     max_abs_diff: float
     same_top1: bool
+    same_class: int
     onednn: bool
+    processor: str
+    instruction_set: str
     onnx_max_abs_diff: Optional[float] = None
 
     def __str__(self):
@@ -66,6 +72,8 @@ class ExportReport:
             f"in Paddle Inference{' with oneDNN' if self.onednn else ''} the {self.precision} probabilities of "
             f"{self.images} {images}images differ by at most {self.max_abs_diff:.1e}"
         )
+        if self.precision == "int8":
+            text += f", the best class is the same on {self.same_class} of them"
         if self.onnx_max_abs_diff is not None:
             text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
         return text + ("" if self.source == "given" else "; no real images were given")
@@ -111,8 +119,11 @@ def export_model(
         ExportReport.
 
     Raises:
+        DeviceError: the network is quantized, and the processor has no int8.
         ExportError: the names do not fit the classes, or the exported model does not equal `model`.
     """
+    if is_quantized(model):
+        check_int8(onnx)
     if images is None and is_quantized(model):
         raise ExportError(
             "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
@@ -148,7 +159,8 @@ def export_model(
         if check is not None:
             check(stage)
     report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
-    logger.info("Exported and original model agree: %s", report)
+    found = "agree" if report.precision == "fp32" else "compared"
+    logger.info("Exported and original model %s: %s", found, report)
     logger.info(
         'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
     )

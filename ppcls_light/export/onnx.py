@@ -16,6 +16,11 @@ from .child import run_module
 # From 14 on hard swish is one operator, which OpenVINO runs 2 to 3 times faster, and at 17 layer norm is one, too.
 OPSET = 17
 
+INT8_TO_ONNX = (
+    "paddle2onnx cannot convert an int8 graph; export the network in fp32 (without Global.export_precision=int8, and "
+    "trained without Slim.quant), from which ONNX Runtime and OpenVINO make int8 graphs of their own"
+)
+
 
 def to_onnx(bundle, path):
     """Write the graph of `bundle` as an ONNX file, which passes onnx.checker.
@@ -31,9 +36,7 @@ def to_onnx(bundle, path):
         ExportError: paddle2onnx is not installed or cannot convert the graph (int8, say), or `path` cannot be written.
     """
     if bundle.precision == "int8":
-        raise ExportError(
-            "paddle2onnx cannot convert an int8 graph; export the network as it was before Slim.quant"
-        )
+        raise ExportError(INT8_TO_ONNX)
     if importlib.util.find_spec("paddle2onnx") is None:
         raise ExportError('ONNX needs paddle2onnx, which is not here; pip install "ppcls_light[onnx]"')
     with atomic_path(path, ExportError) as temporary:

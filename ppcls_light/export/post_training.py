@@ -11,6 +11,7 @@ from ..compress import calibrate
 from ..errors import ExportError
 from .bundle import write_inference_yml
 from .fold import fold
+from .int8 import check_int8
 from .model import export_model
 from .static import save_static
 from .verify import prepared, served_probs
@@ -36,8 +37,10 @@ def export_calibrated(
         (ExportReport, Top1Change).
 
     Raises:
+        DeviceError: the processor has no int8.
         ExportError: int8 loses more than `max_drop`, or see `export_model`; `folder` is as it was.
     """
+    check_int8(settings.get("onnx", False))
     transform_ops = list(transform_ops)
     quantized = calibrate(model, _batches(prepared(transform_ops, image_shape, labelled.calibration)))
     changes = []

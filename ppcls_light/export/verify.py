@@ -10,6 +10,7 @@ from ..config.check import located
 from ..data.decode import read_bytes
 from ..data.transforms import build_transforms
 from ..errors import ExportError
+from ..processor import instruction_set, processor_name
 from .bundle import split_decode
 from .child import run_module
 
@@ -38,8 +39,9 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
         onnx: whether to compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
 
     Returns:
-        dict: images (their number), max_abs_diff (of probabilities), same_top1, class_num, onednn, and with
-        `onnx` onnx_max_abs_diff.
+        dict: images (their number), max_abs_diff (of probabilities), same_top1 (up to ties), same_class (number of
+        images whose best class is the same), class_num, onednn, processor, instruction_set, and with `onnx`
+        onnx_max_abs_diff.
 
     Raises:
         ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
@@ -52,13 +54,16 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
     if "operator_probs" in served:
         what = "the exported model as one operator (ppcls_light/ops/micronet.cc)"
         compared.append(_compare(what, served["operator_probs"], expected, precision))
-    differences, same = zip(*compared)
+    differences, same, same_class = zip(*compared)
     parity = {
         "images": len(images),
         "max_abs_diff": max(differences),
         "same_top1": all(same),
+        "same_class": min(same_class),
         "class_num": expected.shape[1],
         "onednn": bool(served["onednn"]),
+        "processor": processor_name(),
+        "instruction_set": instruction_set(),
     }
     if onnx:
         parity["onnx_max_abs_diff"] = _onnx_difference(served, served_probs(folder, images, "onnxruntime"))
@@ -66,7 +71,11 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
 
 
 def _compare(what, probs, expected, precision):
-    """Return (largest difference, whether all best classes agree); `what` has the `probs`."""
+    """Compare the `probs` of `what` with those `expected`, both (N, class_num).
+
+    Returns:
+        (largest difference, whether all best classes agree up to ties, how many are the same).
+    """
     if probs.shape != expected.shape:
         raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")
     tolerance, share = TOLERANCES[precision]
@@ -80,7 +89,11 @@ def _compare(what, probs, expected, precision):
             "exported. If the network is new, check that each batch norm is defined right after the one convolution "
             "that feeds it"
         )
-    return float(differences.max()), bool(same.all())
+    return (
+        float(differences.max()),
+        bool(same.all()),
+        int(np.sum(probs.argmax(axis=1) == expected.argmax(axis=1))),
+    )
 
 
 def _onnx_difference(paddle_served, onnx_served):

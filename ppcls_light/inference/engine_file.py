@@ -18,7 +18,7 @@ from ..config.deploy import EngineName, Precision
 from ..cores import physical_cores
 from ..errors import UserError
 from ..files import write_text
-from ..processor import processor_flags, processor_name
+from ..processor import processor_name, usable_flags
 from . import one_operator
 from .onnx_graph import checksum
 
@@ -47,7 +47,7 @@ def conditions(bundle, options, shape, asked=None):
     return {
         "processor": processor_name(),
         "cores": physical_cores(),
-        "instruction_sets": sorted(processor_flags() & _FLAGS),
+        "instruction_sets": sorted(usable_flags() & _FLAGS),
         "versions": {"ppcls_light": __version__, **{name: _version(name) for name in _PACKAGES}},
         "own_operators": one_operator.available(bundle, options),
         "network": checksum(bundle),

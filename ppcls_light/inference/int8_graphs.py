@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from ..errors import DeviceError, ExportError, UserError
 from ..files import atomic_path, require_writable
+from ..processor import require
 from .onnx_graph import checksum, scratch_folder, with_onnx_file
 
 SUFFIXES = {"onnxruntime": ".int8.onnx", "openvino": ".int8.xml"}
@@ -75,9 +76,10 @@ def make(bundle, engine, paths, prepare):
         prepare: path -> float32 (C, H, W).
 
     Raises:
-        DeviceError: the tool is not installed. DataError: an image cannot be read.
+        DeviceError: the processor has no int8, or the tool is not installed. DataError: an image cannot be read.
         ExportError: the tool fails on this network.
     """
+    require("int8")
     images = hashlib.sha256("\n".join(map(os.path.realpath, paths)).encode()).hexdigest()[:8]
     found = find(bundle, engine, images)
     if found is not None:

@@ -3,8 +3,10 @@
 With `paddle_library` the only module of the inference package that imports Paddle.
 """
 
+import contextlib
 import logging
 import os
+import tempfile
 from dataclasses import dataclass, replace
 from typing import List
 
@@ -27,6 +29,8 @@ _ONEDNN_BUG = "ConvertPirAttribute2RuntimeAttribute not support"
 # What training rounds, all of it: Paddle's own choice rounds pooling too, which training did not know of, and with
 # less than all the scales of the others go wrong.
 _INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
+
+_PASS_REPORT = b"\x1b[37m---    "  # in grey: "quantized 0 pool2d ops"
 
 # Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
 _PADDLE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
@@ -175,6 +179,30 @@ def _tensorrt(options, precision, image_shape):
     ]
 
 
+@contextlib.contextmanager
+def _without_pass_reports():
+    """Keep the 32 lines that Paddle's int8 passes print about themselves, whatever is set, off the user's screen.
+
+    They come from C++, past `sys.stderr` and the log level; whatever else was printed meanwhile follows at the end.
+    """
+    try:
+        stderr = os.dup(2)
+    except OSError:  # closed
+        yield
+        return
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            printed.seek(0)
+            others = b"".join(line for line in printed if not line.startswith(_PASS_REPORT))
+            if others:
+                os.write(2, others)
+
+
 class PaddleEngine:
     """One Paddle Inference predictor of an exported folder.
 
@@ -186,10 +214,18 @@ class PaddleEngine:
         if options.precision == "int8" and bundle.precision != "int8":
             from .precisions import int8_bundle
 
+            require("int8")
             bundle = int8_bundle(bundle)
         check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
         if options.precision == "bf16":
             require("bf16")
+        elif bundle.precision == "int8" and options.onednn:
+            require(
+                "int8",
+                f"{bundle.folder}: this int8 graph{bundle.proved_on and f' (proved on {bundle.proved_on})'}",
+                "take the network's fp32 export, or set Global.precision=fp32 and Global.enable_mkldnn=False, which "
+                "computes the same in float",
+            )
         self.options = options
         self._bundle = bundle
         as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
@@ -215,7 +251,8 @@ class PaddleEngine:
         if options.device == "cpu" and FREEING_FLAG not in os.environ:
             inference.flags[FREEING_FLAG] = _KEEP_RESULTS
         try:
-            return inference.create_predictor(config)
+            with _without_pass_reports() if bundle.precision == "int8" else contextlib.nullcontext():
+                return inference.create_predictor(config)
         except _PADDLE_ERRORS as error:
             raise load_error(bundle.folder, f"Paddle {inference.version}", error) from error
 

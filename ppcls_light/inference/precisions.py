@@ -31,10 +31,10 @@ def candidates(bundle, flags=None):
 
     Args:
         bundle: a `Bundle`.
-        flags: the processor's instruction sets; None: this machine's.
+        flags: the processor's instruction sets; None: those that engines may use here.
     """
     if bundle.precision == "int8":
-        return [("paddle", "int8")]
+        return [("paddle", "int8" if supports("int8", flags) else "fp32")]
     pairs = [(engine, "fp32") for engine in ENGINES]
     if supports("bf16", flags):
         pairs += [(engine, "bf16") for engine in _BF16_ENGINES]

@@ -13,6 +13,7 @@ from ppcls_light.export import export_model, read_bundle
 from ppcls_light.export.static import save_static
 from ppcls_light.inference import Predictor
 from ppcls_light.models import create_model
+from ppcls_light.processor import instruction_set, processor_name
 
 SIZE = 64
 OPS = [
@@ -146,6 +147,20 @@ def test_inference_yml_is_what_paddlex_reads(small, tmp_path):
     bundle = read_bundle(tmp_path)
     assert (bundle.model_name, bundle.class_num, bundle.image_shape) == ("PPLCNet_x1_0", 4, [3, SIZE, SIZE])
     assert bundle.decode == [("DecodeImage", {"to_rgb": True, "channel_first": False})]
+
+
+def test_the_folder_records_the_processor_and_older_folders_load_without(small, tmp_path):
+    report = export_model(small, tmp_path, (3, SIZE, SIZE), OPS)
+    path = tmp_path / "inference.yml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    recorded = content["ppcls_light"]["parity"]
+    assert recorded["processor"] == report.processor == processor_name()
+    assert recorded["instruction_set"] == report.instruction_set == instruction_set()
+    assert read_bundle(tmp_path).proved_on.startswith(processor_name())
+    for key in ("processor", "instruction_set", "same_class"):
+        del recorded[key]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert read_bundle(tmp_path).proved_on == ""
 
 
 def test_a_second_export_replaces_the_first_and_keeps_other_files(small, tmp_path):

@@ -10,8 +10,9 @@ from paddle import nn
 
 from ppcls_light import Predictor, tasks
 from ppcls_light.config import load_config
-from ppcls_light.errors import ConfigError, DataError, ExportError
+from ppcls_light.errors import ConfigError, DataError, DeviceError, ExportError
 from ppcls_light.export import export_model, read_bundle
+from ppcls_light.export.post_training import export_calibrated
 from ppcls_light.models import create_model
 from ppcls_light.weights import write_weights
 
@@ -59,6 +60,7 @@ def options(network, photos, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("int8_instructions")
 def test_int8_is_exported_with_its_change_in_top1_or_not_at_all(
     config_file, options, photos, tmp_path, monkeypatch
 ):
@@ -87,6 +89,19 @@ def test_int8_is_exported_with_its_change_in_top1_or_not_at_all(
     with pytest.raises(ExportError, match=r"int8 loses .* \(--max-drop\); nothing was exported"):
         tasks.export(config, max_drop=0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "inference/int8").iterdir()} == before
+
+
+def test_a_refusal_comes_before_calibration(on_processor, monkeypatch):
+    on_processor("avx2", "avx512f", "avx512_vnni")
+    with pytest.raises(
+        ExportError, match=r"export the network in fp32 \(without Global\.export_precision=int8"
+    ):
+        export_calibrated(None, None, None, [], None, onnx=True)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    with pytest.raises(
+        DeviceError, match="AVX512-VNNI, AVX-VNNI or AMX, which ONEDNN_MAX_CPU_ISA=AVX512_CORE"
+    ):
+        export_calibrated(None, None, None, [], None)
 
 
 def test_what_cannot_be_compared_is_refused(config_file, tmp_path):

@@ -18,7 +18,7 @@ from ppcls_light.export.static import save_static
 from ppcls_light.inference import Predictor, onnx_graph
 from ppcls_light.inference.engines import ENGINES, create_engine
 from ppcls_light.inference.options import EngineOptions
-from ppcls_light.processor import require, supports
+from ppcls_light.processor import supports
 
 ONNX_ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 SIZE, CLASSES = 64, 5
@@ -103,10 +103,14 @@ def test_bf16_is_near_fp32_and_not_the_same(family, engine):
     assert 1e-5 < np.abs(got - expected).max() < 0.3
 
 
-def test_bf16_is_refused_where_it_would_be_slow(exported):
-    with pytest.raises(DeviceError, match=r"bf16 needs a processor with AVX512-BF16 or AMX.*precision=fp32"):
-        require("bf16", frozenset({"avx2", "avx512f"}))
-    require("bf16", frozenset({"amx_bf16"}))
+def test_bf16_is_refused_where_it_would_be_slow(exported, on_processor):
+    on_processor("avx2", "avx512f")
+    for engine in ("paddle", "openvino"):
+        needs(engine)
+        with pytest.raises(
+            DeviceError, match=r"bf16 needs a processor with AVX512-BF16 or AMX.*precision=fp32"
+        ):
+            Predictor(exported, engine=engine, precision="bf16")
     with pytest.raises(DeviceError, match="precision bf16 is for the CPU with oneDNN"):
         Predictor(exported, precision="bf16", onednn=False)
 

@@ -48,11 +48,12 @@ def test_candidates_are_what_the_processor_has(folder):
     assert ("paddle", "int8") not in candidates(bundle, BF16)
     bundle.precision = "int8"
     assert candidates(bundle, VNNI | BF16) == [("paddle", "int8")]
+    assert candidates(bundle, BF16) == [("paddle", "fp32")]  # without oneDNN: see test_quantize.py
     bundle.precision, bundle.format = "fp32", "onnx"
     assert {engine for engine, _ in candidates(bundle, VNNI | BF16)} == {"onnxruntime", "openvino"}
 
 
-def test_what_cannot_be_is_one_line_with_the_fix(folder, labelled, tmp_path, monkeypatch):
+def test_what_cannot_be_is_one_line_with_the_fix(folder, labelled, tmp_path, on_processor):
     for options in ({"engine": "auto", "precision": "auto"}, {"engine": "paddle", "precision": "auto"}):
         with pytest.raises(ConfigError, match="give labelled images by --labels LIST --image-root DIR"):
             Predictor(folder, **options)
@@ -74,11 +75,15 @@ def test_what_cannot_be_is_one_line_with_the_fix(folder, labelled, tmp_path, mon
         Predictor(folder, precision="auto", labelled=(few, tmp_path))
     with pytest.raises(ConfigError, match="max-drop: -1"):
         Predictor(folder, precision="auto", labelled=labelled, max_drop=-1)
-    monkeypatch.setattr("ppcls_light.processor.processor_flags", lambda: frozenset({"avx2"}))
+    on_processor("avx2")
     with pytest.raises(DeviceError, match="int8 needs a processor with AVX512-VNNI"):
         Predictor(folder, engine="onnxruntime", precision="int8", labelled=labelled)
     with pytest.raises(DeviceError, match="int8 needs a processor with AVX512-VNNI"):
         int8_graph(read_bundle(folder), "onnxruntime")
+    with pytest.raises(DeviceError, match="int8 needs a processor with AVX512-VNNI"):
+        Predictor(folder, precision="int8")
+    with pytest.raises(DeviceError, match="int8 needs a processor with AVX512-VNNI"):
+        int8_graphs.make(read_bundle(folder), "openvino", [], None)
 
 
 class Conv(nn.Layer):
@@ -92,11 +97,9 @@ class Conv(nn.Layer):
 
 
 @pytest.fixture
-def network(folder):
+def network(folder, int8_instructions):
     """The folder with a convolution in its network."""
     pytest.importorskip("paddle2onnx", reason="ONNX graphs are made by paddle2onnx")
-    if not supports("int8"):
-        pytest.skip("needs a processor with int8 instructions")
     paddle.seed(0)
     save_static(Conv(), folder, (3, 32, 32))
     return folder
