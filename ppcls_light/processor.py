@@ -30,6 +30,8 @@ _LEVELS["avx512_core_fp16"] = _added_to("avx512_core_bf16", "avx512_fp16", "avx_
 _LEVELS["avx512_core_amx"] = _added_to("avx512_core_fp16", "amx_tile", "amx_int8", "amx_bf16")
 _LEVELS["avx512_core_amx_fp16"] = _added_to("avx512_core_amx", "amx_fp16")
 
+_HIGHEST = next(reversed(list(_LEVELS)))
+
 # oneDNN's newer names for three of them; any other value is no limit to it.
 _ALIASES = {
     "avx10_1_512": "avx512_core_fp16",
@@ -69,6 +71,12 @@ def usable_flags(flags=None, environment=os.environ):
     flags = processor_flags() if flags is None else flags
     limit = _limit(environment)
     return flags & _LEVELS[limit[1]] if limit else flags
+
+
+def forbidden(environment=os.environ):
+    """Return what keeps oneDNN from instruction sets that this processor has, "ONEDNN_MAX_CPU_ISA=AVX2"; else ""."""
+    limit, flags = _limit(environment), processor_flags()
+    return limit[0] if limit and flags & (_LEVELS[_HIGHEST] - _LEVELS[limit[1]]) else ""
 
 
 def instruction_set(flags=None):

@@ -4,6 +4,7 @@ import pytest
 
 from ppcls_light.errors import DeviceError
 from ppcls_light.processor import (
+    forbidden,
     instruction_set,
     processor_flags,
     processor_name,
@@ -73,6 +74,21 @@ def test_what_onednn_is_forbidden_is_not_used(limit, flags, int8, bf16):
         usable = usable_flags(flags, {variable: limit})
         assert (supports("int8", usable), supports("bf16", usable)) == (int8, bf16)
         assert usable <= flags
+
+
+@pytest.mark.parametrize(
+    ("limit", "flags", "said"),
+    [
+        ("AVX2", SAPPHIRE_RAPIDS, "ONEDNN_MAX_CPU_ISA=AVX2"),
+        ("AVX2", ALDER_LAKE, "ONEDNN_MAX_CPU_ISA=AVX2"),
+        ("AVX2", ZEN3, ""),
+        ("AVX512_CORE", ZEN3, ""),
+        ("ALL", SAPPHIRE_RAPIDS, ""),
+    ],
+)
+def test_a_limit_counts_where_it_takes_something_away(on_processor, limit, flags, said):
+    on_processor(*flags)
+    assert forbidden({"ONEDNN_MAX_CPU_ISA": limit}) == said
 
 
 def test_the_newer_variable_goes_first_unless_it_is_empty():

@@ -2,14 +2,17 @@
 
 import copy
 import functools
+import logging
 
 import numpy as np
 import openvino as ov
 
 from ..cores import physical_cores
-from ..processor import require
+from ..processor import forbidden, require
 from .failures import input_error, load_error
 from .onnx_graph import check_options, graph_file
+
+logger = logging.getLogger(__name__)
 
 
 def properties(options):
@@ -48,6 +51,12 @@ class OpenVinoEngine:
         check_options(options, ("fp32", "bf16", "int8"))
         if options.precision == "bf16":
             require("bf16")
+        if limit := forbidden():
+            logger.warning(
+                "%s: OpenVINO mixes instruction sets under it and may end the process on networks with attention "
+                "(EdgeNeXt); unset it, or set Global.engine=paddle",
+                limit,
+            )
         self.options = options
         self._file = graph_file(bundle, options)
         self._compiled = {}

@@ -16,15 +16,12 @@ from ..cores import physical_cores
 from ..errors import DeviceError, UserError
 from ..processor import require
 from . import one_operator
-from .failures import input_error, load_error
+from .failures import first_line, input_error, load_error
 from .paddle_library import FREEING_FLAG, load
 
 logger = logging.getLogger(__name__)
 
 inference = load()
-
-# Paddle 3.3.0 and 3.3.1 cannot run some operators under oneDNN (Paddle issue 77340)
-_ONEDNN_BUG = "ConvertPirAttribute2RuntimeAttribute not support"
 
 # What training rounds, all of it: Paddle's own choice rounds pooling too, which training did not know of, and with
 # less than all the scales of the others go wrong.
@@ -259,25 +256,34 @@ class PaddleEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
 
+        What fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
+        (Paddle issue 77340), and on processors without AVX2 not the splits of a FasterNet.
+
         Raises:
             ConfigError: the network cannot take images of this shape.
         """
         try:
-            return self._run(images)
+            return self._run(self._predictor, images)
         except _PADDLE_ERRORS as error:
-            if not self.options.onednn or _ONEDNN_BUG not in str(error):
+            if not (
+                self.options.onednn and self.options.device == "cpu" and self.options.precision != "bf16"
+            ):
+                raise input_error(self._bundle.folder, images, error) from error
+            options = replace(self.options, onednn=False)
+            try:
+                predictor = self._create(options)
+                answers = self._run(predictor, images)
+            except (UserError, *_PADDLE_ERRORS):  # it is not oneDNN
                 raise input_error(self._bundle.folder, images, error) from error
             logger.warning(
-                "oneDNN is switched off, which is slower: Paddle %s cannot run this network with it "
-                "(Paddle issue 77340)",
+                "oneDNN is switched off, which is slower: Paddle %s cannot run this network with it here (%s)",
                 inference.version,
+                first_line(error),
             )
-            self.options = replace(self.options, onednn=False)
-            self._predictor = self._create(self.options)
-            return self._run(images)
+            self._predictor, self.options = predictor, options
+            return answers
 
-    def _run(self, images):
-        predictor = self._predictor
+    def _run(self, predictor, images):
         names: List[str] = predictor.get_input_names()
         predictor.get_input_handle(names[0]).copy_from_cpu(images)
         predictor.run()

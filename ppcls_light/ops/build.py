@@ -104,6 +104,7 @@ def _key(compiler):
         str(paddle).encode(),
         version,
         _processor().encode(),
+        repr((FLAGS, KERNEL_FLAGS)).encode(),
     ]
     parts += [(SOURCES / name).read_bytes() for name in (Path(__file__).name, BINDING, *KERNELS, *HEADERS)]
     digest = hashlib.sha256()

@@ -90,7 +90,9 @@ def test_use_fp16_test_evaluates_as_it_trains(asked):
 @pytest.mark.parametrize("amp", [None, AMPConfig(use_amp=False), AMPConfig(**DYNAMIC)])
 def test_on_cpu_there_is_one_warning_and_float32(amp, caplog):
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="(?i).*(scaler|auto_?cast|amp|mixed precision)")  # Paddle's own
+        warnings.filterwarnings(
+            "error", message="(?i).*(scaler|auto_?cast|amp|mixed precision)"
+        )  # Paddle's own
         precision = Precision(amp, "cpu")
         weight = paddle.create_parameter([2], "float32")
         optimizer = paddle.optimizer.SGD(0.5, parameters=[weight])

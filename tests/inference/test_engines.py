@@ -18,11 +18,15 @@ from ppcls_light.export.static import save_static
 from ppcls_light.inference import Predictor, onnx_graph
 from ppcls_light.inference.engines import ENGINES, create_engine
 from ppcls_light.inference.options import EngineOptions
-from ppcls_light.processor import supports
+from ppcls_light.processor import forbidden, supports, usable_flags
 
 ONNX_ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 SIZE, CLASSES = 64, 5
 IMAGES = np.random.default_rng(1).normal(size=(8, 3, SIZE, SIZE)).astype("float32")
+
+
+def supports_avx512():
+    return "avx512f" in usable_flags()
 
 
 def needs(engine):
@@ -81,7 +85,9 @@ def test_engines_answer_alike(family):
     images = IMAGES[:3]
     expected = Predictor(family, cpu_threads=1).run(images)
     assert 0.05 < np.ptp(expected, axis=1).min() < 0.95
-    for engine in ONNX_ENGINES:
+    # OpenVINO 2026.4 is right on processors without AVX-512, but not where oneDNN alone may not use it.
+    crashes = "EdgeNeXt" in read_bundle(family).model_name and forbidden() and not supports_avx512()
+    for engine in ["onnxruntime"] if crashes else ONNX_ENGINES:
         needs(engine)
         # the engine prepares for the batch that it is told, and takes any other
         predictor = Predictor(family, engine=engine, cpu_threads=1, batch_size=2)

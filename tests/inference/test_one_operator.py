@@ -36,6 +36,11 @@ def images(batch, height=SIZE, width=SIZE):
     return np.random.default_rng(2).normal(size=(batch, 3, height, width)).astype("float32")
 
 
+def said(caplog):
+    """Return what the operator was warned of; at low instruction sets Paddle's own operators cause warnings."""
+    return [record for record in caplog.records if record.name == one_operator.logger.name]
+
+
 def save(folder, network, arch):
     save_static(network, str(folder), [3, SIZE, SIZE])
     write_inference_yml(str(folder), [], 1, None, {"arch": arch, "image_shape": [3, SIZE, SIZE]})
@@ -70,7 +75,7 @@ def test_it_equals_paddles_operators(own_operators, layout, caplog):
     np.testing.assert_array_equal(two.run(images(1)), own.run(images(1)))
     other_size = images(2, 72, 50)
     np.testing.assert_allclose(own.run(other_size), paddles.run(other_size), atol=1e-5, rtol=0)
-    assert not caplog.records
+    assert not said(caplog)
 
 
 def test_it_is_one_operator_and_the_folder_stays(own_operators, folder):
@@ -185,7 +190,7 @@ def test_what_asks_for_paddles_operators_gets_them(folder, options, caplog):
     bundle = read_bundle(folder)
     assert not one_operator.serves(bundle, options)
     assert create_engine(bundle, options).run(images(1)).shape == (1, 5)
-    assert not caplog.records
+    assert not said(caplog)
 
 
 def test_other_networks_have_nothing_to_do_with_it(exported, monkeypatch):
@@ -206,7 +211,7 @@ def test_without_a_compiler_paddles_operators_run_and_a_warning_says_so(
     engine = create_engine(read_bundle(folder), OWN)
     assert engine.options.title == "paddle fp32, own operators off"
     np.testing.assert_array_equal(engine.run(images(1)), expected)
-    (record,) = caplog.records
+    (record,) = said(caplog)
     assert "several times as long: there is no C++ compiler" in record.message
     assert "Global.cpu_ops=False" in record.message
     without = conditions(read_bundle(folder), OWN, (1, 3, SIZE, SIZE))
@@ -228,7 +233,7 @@ def test_a_network_that_was_not_folded_runs_on_paddles_operators(tmp_path, caplo
     folder = save(tmp_path, create_model("MicroNet_M0", class_num=5), "MicroNet_M0")
     engine = create_engine(read_bundle(folder), OWN)
     assert engine.run(images(1)).shape == (1, 5)
-    (record,) = caplog.records
+    (record,) = said(caplog)
     assert "not that of a folded MicroNet" in record.message
     assert "tools/export_model.py writes one" in record.message
 
@@ -353,7 +358,7 @@ CHANGES = [
 def test_a_graph_that_computes_something_else_is_not_taken(folder, tmp_path, change, caplog):
     bundle = read_bundle(edited(folder, tmp_path, change))
     assert one_operator.write(bundle) is None
-    (record,) = caplog.records
+    (record,) = said(caplog)
     assert "not that of a folded MicroNet" in record.message
 
 
@@ -364,7 +369,7 @@ def test_a_damaged_graph_is_not_taken(folder, tmp_path, content, caplog):
     copy = shutil.copytree(folder, tmp_path / "damaged")
     (copy / "inference.json").write_bytes(content)
     assert one_operator.write(read_bundle(copy)) is None
-    (record,) = caplog.records
+    (record,) = said(caplog)
     assert "is not understood" in record.message or "not that of a folded" in record.message
 
 

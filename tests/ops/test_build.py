@@ -91,12 +91,15 @@ def test_a_cache_that_cannot_be_written(fresh, monkeypatch, tmp_path):
         training.enable()
 
 
-def test_another_compiler_or_processor_has_its_own_library(monkeypatch, tmp_path):
+def test_another_compiler_processor_or_flag_has_its_own_library(monkeypatch, tmp_path):
     one, other = (compiler(tmp_path / name, f"echo {name}") + "/c++" for name in ("one", "other"))
     key = build._key(one)
     assert key == build._key(one) != build._key(other)
-    monkeypatch.setattr(build, "_processor", lambda: "another")
-    assert key != build._key(one)
+    for name, value in (("_processor", lambda: "another"), ("KERNEL_FLAGS", ("-O2",)), ("FLAGS", ("-O1",))):
+        with monkeypatch.context() as patch:
+            patch.setattr(build, name, value)
+            assert key != build._key(one)
+    assert key == build._key(one)
 
 
 def test_training_without_a_compiler_warns_once_and_uses_paddle(fresh, monkeypatch, config_file, caplog):

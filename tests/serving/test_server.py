@@ -232,7 +232,11 @@ def test_bodies_over_the_limit_with_and_without_a_length(client, photo):
         ({"json": {"image": "aGk=", "top": 3}}, 400, "unknown key 'top'"),
         ({"json": {"image": "aGk=", "topk": True}}, 400, "topk must be"),
         ({"data": {"path": "/etc/passwd"}, "files": {"f": b"x"}}, 400, "unknown field 'path'"),
-        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, ""),  # the parser's words
+        (
+            {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+            400,
+            "",
+        ),  # the parser's words
     ],
 )
 def test_malformed_requests_are_one_line(client, request_, status, words):
