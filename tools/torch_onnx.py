@@ -42,8 +42,13 @@ def micronet(repo, name):
     sys.path.insert(0, repo)
     from backbone.micronet import MicroNet
 
-    script = Path(repo, "script", f"eval_{name.lower()}.sh").read_text(encoding="utf-8")
-    sections = {}
+    paths = [
+        Path(repo, folder, f"eval_{name.lower()}.sh") for folder in ("scripts", "script")
+    ]  # first commits: script
+    found = next(filter(Path.is_file, paths), None)
+    if found is None:
+        sys.exit(f"{repo} has no scripts/{paths[0].name}; give a checkout of liyunsheng13/micronet")
+    script, sections = found.read_text(encoding="utf-8"), {}
     for section, key, text in re.findall(r"MODEL\.(\w+)\.(\w+) ([^\s\\]+)", script):
         sections.setdefault(section, {})[key] = literal(text)
     model = SimpleNamespace(**{name: SimpleNamespace(**values) for name, values in sections.items()})

@@ -111,11 +111,12 @@ def test_an_interpreter_without_torch_is_named(tool, tmp_path, capsys):
     assert list(tmp_path.rglob("*.onnx")) == []
 
 
-def test_micronet_is_configured_by_the_authors_script(root, tmp_path, monkeypatch):
+@pytest.mark.parametrize("folder", ["scripts", "script"])
+def test_micronet_is_configured_by_the_authors_script(root, tmp_path, monkeypatch, folder):
     files = {
         "backbone/__init__.py": "",
         "backbone/micronet.py": "class MicroNet:\n    def __init__(self, cfg):\n        self.cfg = cfg\n",
-        "script/eval_micronet_m3.sh": "python main.py -b 512 \\\n MODEL.MICRONETS.BLOCK DYMicroBlock \\\n"
+        f"{folder}/eval_micronet_m3.sh": "python main.py -b 512 \\\n MODEL.MICRONETS.BLOCK DYMicroBlock \\\n"
         "  MODEL.MICRONETS.STEM_GROUPS 4,3\\\n  MODEL.ACTIVATION.INIT_A 1.0,0.5 \\\n"
         "\t MODEL.MICRONETS.SHUFFLE True \\\n MODEL.MICRONETS.STEM_CH 12 \\\n",
     }
@@ -134,5 +135,7 @@ def test_micronet_is_configured_by_the_authors_script(root, tmp_path, monkeypatc
         "STEM_CH": 12,
     }
     assert vars(cfg.MODEL.ACTIVATION) == {"INIT_A": (1.0, 0.5)}
+    with pytest.raises(SystemExit, match=r"has no scripts/eval_micronet_m2\.sh; give a checkout of"):
+        torch_onnx["AUTHORS"]["MicroNet"](str(tmp_path), "MicroNet_M2")
     for name in ("backbone", "backbone.micronet"):
         sys.modules.pop(name, None)
