@@ -5,6 +5,7 @@ import copy
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -17,7 +18,9 @@ import paddle
 
 from .. import __version__
 from ..compress import is_quantized
-from ..errors import ExportError
+from ..data import as_class_names
+from ..errors import ConfigError, ExportError
+from ..files import set_aside
 from .bundle import GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
 from .fold import STEPS, fold
 from .int8 import check_int8, save_int8
@@ -28,6 +31,9 @@ from .verify import verify
 logger = logging.getLogger(__name__)
 
 MAX_IMAGES = 16
+
+# The graph in every format, parameters, inference.yml, int8 graphs, and which engine was found fastest.
+_OF_AN_EXPORT = re.compile(r"inference[._].*|engine\.json")
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,8 @@ def export_model(
     and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
     `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
     `model` is not changed. Files appear in `folder` only after that
-    comparison has passed: an earlier export stays whole when anything fails.
+    comparison has passed: an earlier export stays whole when anything fails. One of the same weights in the same
+    precision is replaced; any other is moved to `folder`/previous_N, and a warning says so.
 
     Args:
         model: Layer, images (N, C, H, W) to logits (N, class_num).
@@ -179,14 +186,13 @@ def _checksum(model):
 def _checked_names(class_names, class_num):
     if class_names is None:
         return None
-    if not isinstance(class_names, dict):
-        class_names = dict(enumerate(class_names))
-    if sorted(class_names) != list(range(class_num)):
+    names = as_class_names(class_names, "the class names")
+    if len(names) != class_num:
         raise ExportError(
-            f"{len(class_names)} class names (ids {min(class_names)} to {max(class_names)}) for a network of "
-            f"{class_num} classes; give one name for each id from 0 to {class_num - 1}"
+            f"{names.source}: {len(names)} class names for a network of {class_num} classes; give one for each id from "
+            f"0 to {class_num - 1}"
         )
-    return [class_names[index] for index in range(class_num)]
+    return names
 
 
 @contextlib.contextmanager
@@ -207,6 +213,12 @@ def _staged(folder):
     try:
         yield stage
         made = os.listdir(stage)
+        others = _another_network(folder, stage)
+        if others:
+            moved = set_aside(folder, others, ExportError)
+            logger.warning(
+                "%s: the export of another network, or in another precision, is in %s now", folder, moved
+            )
         for name in made:
             _put(os.path.join(stage, name), os.path.join(folder, name))
         # a graph of another format, from an earlier export, is another network's
@@ -217,6 +229,22 @@ def _staged(folder):
         shutil.rmtree(stage)
         if not existed and not os.listdir(folder):
             os.rmdir(folder)
+
+
+def _another_network(folder, stage):
+    """Return the files of the export in `folder` if it is not of the weights and the precision of that in `stage`."""
+    names = [
+        entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
+    ]
+    if not {*GRAPH_FILES.values(), ONNX_FILE} & set(names):
+        return []
+    new = read_bundle(stage)
+    try:
+        old = read_bundle(folder)
+    except ConfigError:  # damaged, and still not ours to throw away
+        return sorted(names)
+    same = new.weights == old.weights and new.precision == old.precision
+    return [] if same else sorted(names)
 
 
 def _put(source, target):

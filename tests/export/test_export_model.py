@@ -26,7 +26,7 @@ NAMES = ["a", "b", "c: d", "犬"]
 
 
 def contents(folder):
-    return {name: (folder / name).read_bytes() for name in os.listdir(folder)}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +169,12 @@ def test_a_second_export_replaces_the_first_and_keeps_other_files(small, tmp_pat
     (tmp_path / other).write_text("a graph of another Paddle")
     (tmp_path / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    small[3].bias.set_value(np.array([5, 0, 0, 0], "float32"))
-    export_model(small, tmp_path, (3, SIZE, SIZE), OPS, NAMES)
+    export_model(small, tmp_path, (3, SIZE, SIZE), OPS, NAMES[::-1])
     after = contents(tmp_path)
     assert after["notes.txt"] == b"mine"
-    assert other not in after
-    assert after["inference.pdiparams"] != before["inference.pdiparams"]
+    assert after["inference.yml"] != before["inference.yml"]
     assert set(after) == set(before) - {other}
+    assert not (tmp_path / "previous_1").exists()
 
 
 def nan_weights(model):
@@ -209,7 +208,7 @@ def test_refusals_name_the_key(small, tmp_path):
         export_model(small, tmp_path / "out", (3, 32, 32), OPS, NAMES)
     with pytest.raises(ExportError, match=r"3 class names .* network of 4 classes"):
         export_model(small, tmp_path / "out", (3, SIZE, SIZE), OPS, NAMES[:3])
-    with pytest.raises(ExportError, match=r"ids 1 to 4.* from 0 to 3"):
+    with pytest.raises(ConfigError, match=r"ids must be 0\.\.3, each once; 0 is missing"):
         export_model(small, tmp_path / "out", (3, SIZE, SIZE), OPS, dict(enumerate(NAMES, 1)))
     assert not (tmp_path / "out").exists()
     (tmp_path / "file").write_text("")
@@ -241,3 +240,33 @@ def test_a_target_that_cannot_be_replaced_is_named(small, tmp_path):
     with pytest.raises(ExportError, match=r"inference\.yml: cannot be replaced: .*; remove it"):
         export_model(small, tmp_path / "out", (3, 64, 64), OPS)
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".tmp")]
+
+
+def test_an_export_of_other_weights_is_moved_and_never_lost(small, randomise, photos, tmp_path, caplog):
+    folder = tmp_path / "inference"
+    export = {"image_shape": (3, SIZE, SIZE), "transform_ops": OPS, "model_name": "small", "images": photos}
+    export_model(small, folder, **export)
+    (folder / "engine.json").write_text("{}")
+    (folder / "notes.txt").write_text("mine")
+    first, answer = contents(folder), Predictor(folder).predict(photos)
+    other = randomise(nn.Sequential(ConvBN(), nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(8, 4)))
+    with caplog.at_level(logging.WARNING, "ppcls_light"):
+        export_model(other, folder, **export)
+    assert f"is in {folder}/previous_1 now" in caplog.text
+    assert contents(folder / "previous_1") == {name: first[name] for name in first if name != "notes.txt"}
+    assert Predictor(folder / "previous_1").predict(photos) == answer
+    assert Predictor(folder).predict(photos) != answer
+    assert sorted(os.listdir(folder)) == sorted((set(first) | {"previous_1"}) - {"engine.json"})
+
+
+def test_a_damaged_or_foreign_export_is_moved_too(small, photos, tmp_path):
+    folder = tmp_path / "inference"
+    folder.mkdir()
+    for name in ("inference.pdmodel", "inference.pdiparams", "inference.pdiparams.info"):
+        (folder / name).write_bytes(b"of PaddleClas")
+    export_model(small, folder, (3, SIZE, SIZE), OPS, model_name="small", images=photos)
+    assert set(contents(folder / "previous_1")) == {
+        "inference.pdmodel",
+        "inference.pdiparams",
+        "inference.pdiparams.info",
+    }
