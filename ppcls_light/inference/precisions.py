@@ -127,7 +127,10 @@ class Judge:
 
     def __init__(self, bundle, labels, image_root, prepare, max_drop):
         self.bundle, self._prepare, self._max_drop = bundle, prepare, check_max_drop(max_drop)
-        self._images = part(read_image_list(labels, image_root, class_num=bundle.class_num))
+        images = read_image_list(labels, image_root, class_num=bundle.class_num)
+        if bundle.class_names is not None:
+            bundle.class_names.check_list(images)
+        self._images = part(images)
         self._references = {}
         with open(labels, "rb") as file:
             self._digest = hashlib.sha256(file.read() + os.path.realpath(image_root).encode()).hexdigest()

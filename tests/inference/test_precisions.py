@@ -182,3 +182,16 @@ def test_the_change_is_that_of_the_images_that_did_not_calibrate(folder, labelle
         judge, "_answers", lambda of: np.roll(right(of), 1, axis=1) if of.precision == "bf16" else right(of)
     )
     assert "more than the 1 allowed (--max-drop)" in judge.accept(options)[0]
+
+
+def test_labelled_images_of_another_class_order_are_refused(folder, labelled, tmp_path):
+    for name in ("red", "green", "blue"):
+        (tmp_path / name).mkdir()
+    lines = []
+    for index in range(48):
+        name = ("blue", "green", "red")[index % 3]
+        shutil.move(tmp_path / f"{index:02d}.png", tmp_path / name)
+        lines.append(f"{name}/{index:02d}.png {index % 3}\n")
+    (tmp_path / "list.txt").write_text("".join(lines))
+    with pytest.raises(DataError, match=r"list\.txt gives .*'blue' label 0, which is 'red' in label_list of"):
+        Predictor(folder, engine="paddle", precision="auto", labelled=labelled)
