@@ -21,6 +21,7 @@ from ..errors import DeviceError, ExportError, UserError
 from ..files import atomic_path, require_writable
 from ..processor import require
 from .onnx_graph import checksum, scratch_folder, with_onnx_file
+from .openvino_library import without_telemetry
 
 SUFFIXES = {"onnxruntime": ".int8.onnx", "openvino": ".int8.xml"}
 _LIBRARIES = {"onnxruntime": ("onnx", "onnx"), "openvino": ("nncf", "int8")}
@@ -152,6 +153,7 @@ def _grouped(onnx_file):
 
 
 def _for_openvino(onnx_file, folder, images):
+    without_telemetry()
     import openvino
 
     with _silent("nncf"):

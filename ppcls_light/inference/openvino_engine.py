@@ -1,16 +1,19 @@
-"""OpenVINO; the only module that imports it."""
+"""OpenVINO on the CPU."""
 
 import copy
 import functools
 import logging
 
 import numpy as np
-import openvino as ov
 
 from ..cores import physical_cores
 from ..processor import forbidden, require
 from .failures import input_error, load_error
 from .onnx_graph import check_options, graph_file
+from .openvino_library import without_telemetry
+
+without_telemetry()
+import openvino as ov  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

@@ -289,3 +289,21 @@ os.kill(os.getpid(), signal.SIGTERM)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
+@pytest.mark.parametrize("engine", ["paddle", "onnxruntime", "openvino"])
+def test_no_engine_opens_a_connection(exported, converted, engine, tmp_path):
+    """OpenVINO's telemetry looked up a host of an analytics service at every start."""
+    needs(engine)
+    code = (
+        "import sys, numpy as np\n"
+        "calls = []\n"
+        "sys.addaudithook(lambda event, _: event.startswith('socket.') and calls.append(event))\n"
+        "from ppcls_light import Predictor\n"
+        "Predictor(sys.argv[1], engine=sys.argv[2]).predict(np.zeros((40, 40, 3), 'uint8'))\n"
+        "print(calls)\n"
+    )
+    folder = exported if engine == "paddle" else converted
+    command = [sys.executable, "-c", code, str(folder), engine]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
