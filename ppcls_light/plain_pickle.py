@@ -7,6 +7,7 @@ larger than the file could hold, and keys are texts and numbers.
 """
 
 import contextlib
+import hashlib
 import os
 import pickle
 import struct
@@ -236,14 +237,37 @@ class PlainUnpickler(pickle._Unpickler):
     }
 
 
-def load_plain_pickle(path):
+# Behind the pickle of a sealed file, where other readers of pickles do not look; 64 hexadecimal digits follow.
+_SEAL = b"\nSHA-256 "
+
+
+def load_plain_pickle(path, sealed=False):
     """Return what the pickle file `path` holds, if it is made of plain data only; see `read_plain_pickle`.
+
+    A seal (see `dump_plain_pickle`) is always checked; `sealed` says that there must be one.
 
     Raises:
         WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
     """
     with reading(path, "pickle"), open(path, "rb") as file:
+        _check_seal(file, sealed)
         return read_plain_pickle(file)
+
+
+def _check_seal(file, required):
+    """Raise ValueError if the open `file` ends in a seal that is not its own, or `required` and in none."""
+    size, length = file.seek(0, os.SEEK_END), len(_SEAL) + 64
+    file.seek(max(0, size - length))
+    end = file.read()
+    file.seek(0)
+    if not end.startswith(_SEAL):
+        if required:
+            raise ValueError("it was cut, or its seal is damaged")
+        return
+    digest = hashlib.sha256(file.read(size - length)).hexdigest()
+    file.seek(0)
+    if digest.encode() != end[len(_SEAL) :]:
+        raise ValueError("its SHA-256 is not the one that it was sealed with")
 
 
 def read_plain_pickle(file, encoding="ASCII"):
@@ -278,10 +302,15 @@ def reading(path, kind, error=WeightsError):
         ) from None
 
 
-def dump_plain_pickle(obj, path, keep=False):
+def dump_plain_pickle(obj, path, keep=False, seal=False):
     """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4.
 
-    `keep` as in `files.atomic_path`.
+    `keep` as in `files.atomic_path`. With `seal` the SHA-256 of the pickle follows it, where `pickle.load` and Paddle
+    do not look.
     """
     with atomic_path(path, WeightsError, keep) as temporary, open(temporary, "wb") as file:
-        pickle.dump(obj, file, protocol=4)
+        if seal:
+            content = pickle.dumps(obj, protocol=4)
+            file.write(content + _SEAL + hashlib.sha256(content).hexdigest().encode())
+        else:
+            pickle.dump(obj, file, protocol=4)

@@ -5,6 +5,10 @@ import numpy as np
 from .data import as_class_names
 from .errors import ConfigError, DataError, UserError
 
+_NO_NUMBERS = (
+    "the network's answer is no number (NaN, infinity); check scale and std of NormalizeImage and the weights"
+)
+
 
 class Topk:
     """The k most probable classes of each image.
@@ -29,26 +33,31 @@ class Topk:
     def __call__(self, probs, file_names):
         """Return one dict an image: class_ids, scores (5 decimals), file_name, label_names.
 
+        Probabilities that are no numbers give {file_name, error}: JSON cannot hold them, and they name no class.
+
         Args:
             probs: (N, class_num). Of equal probabilities the lower class comes first.
             file_names: N names.
         """
         self.check_class_num(probs.shape[1])
-        return [
-            {
-                "class_ids": ids.tolist(),
-                "scores": np.around(row[ids].astype("float64"), 5).tolist(),
-                "file_name": name,
-                "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
-            }
-            for row, ids, name in zip(probs, map(self._order, -probs), file_names)
-        ]
+        return [self._row(row, name) for row, name in zip(probs, file_names)]
+
+    def _row(self, probs, name):
+        if not np.isfinite(probs).all():
+            return {"file_name": name, "error": _NO_NUMBERS if name is None else f"{name}: {_NO_NUMBERS}"}
+        ids = self._order(-probs)
+        return {
+            "class_ids": ids.tolist(),
+            "scores": np.around(probs[ids].astype("float64"), 5).tolist(),
+            "file_name": name,
+            "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
+        }
 
     def _order(self, falling):
         """Return the ids of one image's best classes; `falling` (K,) are its probabilities, negated."""
         last = min(self.topk, len(falling)) - 1
-        # Sorting all of 1000 takes three times as long; the double negation keeps NaN, which sorts last.
-        candidates = np.flatnonzero(~(falling > np.partition(falling, last)[last]))
+        # Sorting all of 1000 takes three times as long.
+        candidates = np.flatnonzero(falling <= np.partition(falling, last)[last])
         return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -26,10 +28,19 @@ def test_more_wanted_than_there_are():
 def test_order_is_that_of_a_stable_sort():
     generator = np.random.default_rng(0)
     probs = generator.integers(0, 4, (50, 12)).astype("float32")  # many are equal
-    probs[generator.random(probs.shape) < 0.1] = np.nan
     for k in (1, 5, 12):
         wanted = np.argsort(-probs, axis=1, kind="stable")[:, :k]
         assert [row["class_ids"] for row in Topk(k)(probs, [""] * 50)] == wanted.tolist()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_without_numbers_is_an_error_row_of_its_own(value):
+    probs = np.array([[0.3, 0.7], [0.5, value], [0.9, 0.1]], "float32")
+    rows = Topk(1, ["a", "b"])(probs, ["x", "y", None])
+    assert [row.get("label_names") for row in rows] == [["b"], None, ["a"]]
+    assert rows[1]["file_name"] == "y"
+    assert rows[1]["error"].startswith("y: the network's answer is no number")
+    json.dumps(rows, allow_nan=False)
 
 
 def test_names_by_id_and_wrong_ids():

@@ -196,7 +196,8 @@ class _Classifier:
             rows = [{"error": "the network failed on this batch", "status": 500} for _ in images]
         for row, one in zip(rows, prepared):
             if "error" in row:
-                row.setdefault("status", getattr(one.exception(), "status", 422))
+                # Without an exception it is the network that has no answer.
+                row.setdefault("status", getattr(one.exception(), "status", 422 if one.exception() else 500))
         return {"rows": rows, "decode": decoded - begin, "inference": time.perf_counter() - decoded}
 
     def _prepare(self, image):

@@ -16,7 +16,6 @@ Which one a run starts from (`Global.checkpoints`):
 """
 
 import contextlib
-import hashlib
 import os
 from dataclasses import dataclass
 from typing import Optional
@@ -25,7 +24,7 @@ import numpy as np
 
 from ..errors import WeightsError
 from ..weights import dump_plain_pickle, load_plain_pickle
-from ..weights.io import widened
+from ..weights.io import checksum, widened
 from .log import LOGGER
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdema", ".pdstates")
@@ -64,8 +63,8 @@ def save(prefix, weights, optimizer, states, raw=None):
     try:
         for suffix, content in contents.items():
             dump_plain_pickle(content, f"{prefix}{suffix}.new")
-        sums = {suffix: _sha256(f"{prefix}{suffix}.new") for suffix in contents}
-        dump_plain_pickle({**states, "sha256": sums}, f"{prefix}.pdstates.new")
+        sums = {suffix: checksum(f"{prefix}{suffix}.new") for suffix in contents}
+        dump_plain_pickle({**states, "sha256": sums, "sealed": True}, f"{prefix}.pdstates.new", seal=True)
     except WeightsError:
         for suffix in contents:
             with contextlib.suppress(OSError):  # a full disk needs the room
@@ -94,7 +93,7 @@ def load(prefix):
             f"checkpoint {prefix}: no {' and no '.join(prefix + suffix for suffix in missing)}; "
             f"to start from weights alone use Global.pretrained_model, to resume give one of: {_present(prefix)}"
         )
-    states = load_plain_pickle(_place(prefix, ".pdstates"))
+    states = _read_states(prefix)
     own = isinstance(states, dict) and all(isinstance(states.get(key), kind) for key, kind in _STATES.items())
     if not own:
         raise WeightsError(
@@ -103,7 +102,7 @@ def load(prefix):
         )
     sums = {".pdparams": None, ".pdopt": None, **states["sha256"]}
     for suffix in SUFFIXES[:-1]:
-        if suffix in sums and _sha256(_place(prefix, suffix)) != sums[suffix]:
+        if suffix in sums and checksum(_place(prefix, suffix)) != sums[suffix]:
             raise WeightsError(
                 f"checkpoint {prefix}: {prefix}{suffix} is damaged or from another save; resume from one of: "
                 f"{_present(os.path.dirname(prefix) + '/', but=prefix)}"
@@ -112,6 +111,15 @@ def load(prefix):
     optimizer = _named_arrays(prefix, ".pdopt")
     raw = _named_arrays(prefix, ".pdema") if ".pdema" in sums else None
     return Checkpoint(prefix, weights, optimizer, states, raw)
+
+
+def _read_states(prefix):
+    """Return the content of the set's states; those that say so are sealed, older ones were not."""
+    path = _place(prefix, ".pdstates")
+    states = load_plain_pickle(path)
+    if isinstance(states, dict) and states.get("sealed"):
+        load_plain_pickle(path, sealed=True)
+    return states
 
 
 def _place(prefix, suffix):
@@ -159,7 +167,7 @@ def is_ahead(prefix, step):
 def _progress(prefix):
     """Return (steps, evaluated or not) as the set says of itself; (-1, False) for one that cannot be read."""
     try:
-        states = load_plain_pickle(_place(prefix, ".pdstates"))
+        states = _read_states(prefix)
         return int(states["step"]), bool(states.get("evaluated", True))
     except (WeightsError, KeyError, TypeError, ValueError, AttributeError):
         return -1, False
@@ -196,17 +204,3 @@ def _present(prefix, but=None):
     folder = os.path.dirname(prefix) or "."
     present = [path for path in _prefixes(folder) if path != but]
     return ", ".join(present) or f"(none in {folder})"
-
-
-def _sha256(path):
-    """Return the checksum of a file, or "" when it is not there."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except FileNotFoundError:
-        return ""
-    except OSError as problem:
-        raise WeightsError(f"cannot read {path}: {problem.strerror}") from None
-    return digest.hexdigest()

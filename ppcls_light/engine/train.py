@@ -321,9 +321,14 @@ class Trainer:
             result = self.evaluate()
             self.evaluated = True
             metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
-            better = self.best is None or metric > self.best
+            finite = all(map(math.isfinite, result.values()))
+            if not finite:
+                LOGGER.warning(
+                    "the evaluation after epoch %d is no number, and no best model: %s", self.epoch, result
+                )
+            better = finite and (self.best is None or metric > self.best)
             self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
-            if better or metric == self.best:
+            if better or (finite and metric == self.best):
                 self.best = metric
                 self.save("best_model")
             LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)

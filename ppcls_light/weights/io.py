@@ -2,7 +2,9 @@
 atomically.
 """
 
+import hashlib
 import os
+import time
 
 import numpy as np
 
@@ -12,6 +14,7 @@ from ..plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..registry import nearest
 
 SUFFIXES = (".pdparams", ".safetensors")
+_RENAMING = 0.2  # s, more than a few renames take
 
 # paddle.save adds this map from structured names to parameter names; it is no weight.
 _NAME_MAP_KEY = "StructuredToParameterName@@"
@@ -23,10 +26,11 @@ def read_weights(path):
     `path` may leave the suffix out, as in PaddleClas. bfloat16 comes back as float32.
 
     Raises:
-        WeightsError: the file is missing (the message names what is there), damaged, of another format, or
-            holds something other than named arrays.
+        WeightsError: the file is missing (the message names what is there), damaged, of another format, not the one
+            whose checksum the checkpoint's states beside it have, or holds something other than named arrays.
     """
     path = _find(path)
+    _check_sum(path)
     state = _read_safetensors(path) if path.endswith(".safetensors") else _read_pdparams(path)
     if not state:
         raise WeightsError(f"{path} holds no weights; give the .pdparams file of a trained network")
@@ -71,6 +75,41 @@ def _find(path):
     if is_folder:
         raise WeightsError(f"{path} is a folder; give the weights file itself{hint}")
     raise WeightsError(f"no weights file {path} (nor with {' or '.join(SUFFIXES)}){hint}")
+
+
+def _check_sum(path):
+    """Raise WeightsError if the states of a checkpoint beside `path` have another checksum than its own.
+
+    While a set is being renamed, both the old states and the new ones are there.
+    """
+    prefix, suffix = os.path.splitext(path)
+    for last in (False, True):
+        states = [file for file in (f"{prefix}.pdstates", f"{prefix}.pdstates.new") if os.path.isfile(file)]
+        contents = [load_plain_pickle(file) for file in states]
+        sums = [content.get("sha256") for content in contents if isinstance(content, dict)]
+        known = [own[suffix] for own in sums if isinstance(own, dict) and suffix in own]
+        if not known or checksum(path) in known:
+            return
+        if not last:
+            time.sleep(_RENAMING)  # a run may have been at it
+    raise WeightsError(
+        f"{path} is damaged, or not of the checkpoint that {states[0]} describes: its SHA-256 is another one; take "
+        "another checkpoint, or, if you changed the file yourself, move that one away"
+    )
+
+
+def checksum(path):
+    """Return the SHA-256 of a file, "" when it is not there. Raises WeightsError."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        raise WeightsError(f"cannot read {path}: {problem.strerror}") from None
+    return digest.hexdigest()
 
 
 def _listdir(folder):

@@ -70,8 +70,8 @@ def load_weights(model, path_or_state, reset_head=False, source="the weights"):
         source: what to call weights that are given as a state.
 
     Raises:
-        WeightsError: the file cannot be read, or a key is missing, unexpected or of another shape. The
-            network is then as it was.
+        WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
+            finite. The network is then as it was.
     """
     if isinstance(path_or_state, (str, os.PathLike)):
         source, state = os.fspath(path_or_state), read_weights(path_or_state)
@@ -89,6 +89,14 @@ def load_weights(model, path_or_state, reset_head=False, source="the weights"):
         raise WeightsError(f"{source} cannot be loaded into {name}: {_explain(report, head_keys)}")
     own = model.state_dict()
     wanted = {key: _as_float32(state[key]) for key in report.loaded}
+    endless = [
+        key for key, value in wanted.items() if value.dtype.kind == "f" and not np.isfinite(value).all()
+    ]
+    if endless:
+        raise WeightsError(
+            f"{source}: {len(endless)} of {len(wanted)} weights hold NaN or infinity ({_shorten(endless)}); take "
+            "another checkpoint, from before the training diverged"
+        )
     missing, unexpected = model.set_state_dict({**wanted, **{key: own[key] for key in report.replaced}})
     if missing or unexpected:
         raise RuntimeError(f"Paddle left keys out of {name}: missing {missing}, unexpected {unexpected}")

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -192,3 +193,21 @@ def test_of_equal_steps_the_evaluated_set_is_resumed(tmp_path):
     for name, evaluated in (("epoch_1", False), ("latest", True), ("z", False)):
         checkpoint.save(str(tmp_path / name), {"w": np.zeros(2)}, {}, states(6, evaluated=evaluated))
     assert checkpoint.find_latest(tmp_path).prefix == str(tmp_path / "latest")
+
+
+def test_no_flipped_bit_of_the_states_goes_unseen(tmp_path):
+    """The states hold the checksums of the other files, and are sealed with their own."""
+    prefix = str(tmp_path / "latest")
+    save(prefix, 7)
+    path, rng = tmp_path / "latest.pdstates", np.random.default_rng(0)
+    whole = path.read_bytes()
+    assert pickle.loads(whole)["step"] == 7  # other readers of pickles do not look behind it
+    for bit in rng.choice(8 * len(whole), 400, replace=False):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        with pytest.raises(WeightsError, match=r"latest\.pdstates|latest: "):
+            checkpoint.load(prefix)
+    path.write_bytes(whole[:-73])  # the seal alone is gone
+    with pytest.raises(WeightsError, match="it was cut"):
+        checkpoint.load(prefix)

@@ -34,6 +34,17 @@ def test_floats_of_any_width_become_float32(dtype):
         np.testing.assert_allclose(fresh.state_dict()[key].numpy(), value, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(value):
+    model = build(1)
+    state, before = arrays(build(2)), arrays(model)
+    key = next(iter(state))
+    state[key] = np.full_like(state[key], value)
+    with pytest.raises(WeightsError, match=rf"x\.pdparams: 1 of \d+ weights hold NaN or infinity \({key}\)"):
+        load_weights(model, state, source="x.pdparams")
+    np.testing.assert_array_equal(arrays(model)[key], before[key])
+
+
 def test_another_class_count_says_both_and_the_fix():
     model = build(0, class_num=4)
     before = arrays(model)

@@ -1,3 +1,4 @@
+import hashlib
 import os
 import pickle
 import subprocess
@@ -322,3 +323,24 @@ def test_an_unwritable_place_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WeightsError, match="cannot write"):
         write_weights(tmp_path / "file" / "m.pdparams", state())
+
+
+def test_weights_are_compared_with_the_checksum_in_the_states_beside_them(tmp_path):
+    path, states = tmp_path / "best_model.pdparams", tmp_path / "best_model.pdstates"
+    write_weights(path, {"w": np.arange(64, dtype="float32")})
+    own = hashlib.sha256(path.read_bytes()).hexdigest()
+    dump_plain_pickle({"sha256": {".pdparams": own}}, states)
+    assert read_weights(tmp_path / "best_model")["w"][3] == 3
+    data = bytearray(path.read_bytes())
+    data[data.index(np.float32(17).tobytes()) + 3] ^= 0x40
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"best_model\.pdparams is damaged, or not of the checkpoint"):
+        read_weights(path)
+    # in the middle of a save: the new weights have their name, the new states not yet
+    own = hashlib.sha256(path.read_bytes()).hexdigest()
+    dump_plain_pickle({"sha256": {".pdparams": own}}, tmp_path / "best_model.pdstates.new")
+    assert read_weights(path)["w"][3] == 3
+    # of PaddleClas, and of a run before there were sums
+    (tmp_path / "best_model.pdstates.new").unlink()
+    dump_plain_pickle({"metric": 0.5, "epoch": 3}, states)
+    read_weights(path)
