@@ -2,6 +2,7 @@
 
 import contextlib
 import filecmp
+import hashlib
 import logging
 import os
 import re
@@ -118,6 +119,20 @@ def read_utf8(path):
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}:{line}: this is not UTF-8 text; save the file as UTF-8") from None
     return data
+
+
+def checksum(path, error=UserError):
+    """Return the SHA-256 of a file, "" when it is not there. Raises `error` when it cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except FileNotFoundError:
+        return ""
+    except OSError as problem:
+        raise error(f"cannot read {path}: {problem.strerror or problem}") from None
+    return digest.hexdigest()
 
 
 def set_aside(folder, names, error=UserError):

@@ -94,6 +94,20 @@ def shared():
     return folder
 
 
+@pytest.fixture
+def without_checksums():
+    """A function that lets inference.yml of a folder forget the checksums of the other files; it returns the folder."""
+
+    def forget(folder):
+        path = Path(folder) / "inference.yml"
+        described = yaml.safe_load(path.read_text())
+        described["ppcls_light"].pop("files", None)
+        path.write_text(yaml.safe_dump(described))
+        return folder
+
+    return forget
+
+
 CLASSES = ("dark", "bright", "striped")
 
 

@@ -23,8 +23,9 @@ from typing import Optional
 import numpy as np
 
 from ..errors import WeightsError
+from ..files import checksum
 from ..weights import dump_plain_pickle, load_plain_pickle
-from ..weights.io import checksum, widened
+from ..weights.io import widened
 from .log import LOGGER
 
 SUFFIXES = (".pdparams", ".pdopt", ".pdema", ".pdstates")
@@ -63,7 +64,7 @@ def save(prefix, weights, optimizer, states, raw=None):
     try:
         for suffix, content in contents.items():
             dump_plain_pickle(content, f"{prefix}{suffix}.new")
-        sums = {suffix: checksum(f"{prefix}{suffix}.new") for suffix in contents}
+        sums = {suffix: checksum(f"{prefix}{suffix}.new", WeightsError) for suffix in contents}
         dump_plain_pickle({**states, "sha256": sums, "sealed": True}, f"{prefix}.pdstates.new", seal=True)
     except WeightsError:
         for suffix in contents:
@@ -102,7 +103,7 @@ def load(prefix):
         )
     sums = {".pdparams": None, ".pdopt": None, **states["sha256"]}
     for suffix in SUFFIXES[:-1]:
-        if suffix in sums and checksum(_place(prefix, suffix)) != sums[suffix]:
+        if suffix in sums and checksum(_place(prefix, suffix), WeightsError) != sums[suffix]:
             raise WeightsError(
                 f"checkpoint {prefix}: {prefix}{suffix} is damaged or from another save; resume from one of: "
                 f"{_present(os.path.dirname(prefix) + '/', but=prefix)}"

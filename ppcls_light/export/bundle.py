@@ -15,6 +15,7 @@ tools serve the folder, and one section of our own:
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
+      files: {inference.json: 08c1..., ...}  # SHA-256 of the others, so that no network gets another one's weights
       parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
 
@@ -27,8 +28,8 @@ from ..config.schema import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
 from ..data import ClassNames, build_transforms
-from ..errors import ConfigError, ExportError
-from ..files import write_text
+from ..errors import ConfigError, ExportError, WeightsError
+from ..files import checksum, write_text
 
 CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
@@ -54,6 +55,7 @@ class Bundle:
         class_num, image_shape: as recorded, None when the exporter did not.
         model_name: the recorded name, or "".
         weights: checksum of the weights that the graph was made from, "" when the exporter did not say.
+        files: SHA-256 of the other files by name, {} when the exporter did not say.
         proved_on: the processor on which the export was compared with the network, "" when the exporter did not say.
     """
 
@@ -71,6 +73,7 @@ class Bundle:
     weights: str = ""
     proved_on: str = ""
     onnx_file: Optional[str] = None
+    files: Dict[str, str] = field(default_factory=dict)
 
     @property
     def graph_file(self):
@@ -79,6 +82,21 @@ class Bundle:
     @property
     def params_file(self):
         return os.path.join(self.folder, PARAMS_FILE)
+
+    def check_files(self, *paths):
+        """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
+
+        Raises:
+            WeightsError: one is of another export, or damaged.
+        """
+        for path in paths:
+            wanted = self.files.get(os.path.basename(path))
+            own = wanted is not None and os.path.dirname(path) == self.folder
+            if own and checksum(path) not in ("", wanted):
+                raise WeightsError(
+                    f"{path} is damaged, or not of the export that {CONFIG_FILE} beside it describes: its SHA-256 is "
+                    "another one; copy the whole folder again, or export the model anew"
+                )
 
 
 @dataclass
@@ -110,6 +128,7 @@ class _Own:
     named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
+    files: Dict[str, str] = field(default_factory=dict)
     parity: Dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -171,7 +190,7 @@ def _read_yml(path, bundle):
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
-    bundle.weights = own.weights
+    bundle.weights, bundle.files = own.weights, own.files
     bundle.proved_on = ", ".join(
         str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
     )

@@ -20,8 +20,8 @@ from .. import __version__
 from ..compress import is_quantized
 from ..data import as_class_names
 from ..errors import ConfigError, ExportError
-from ..files import set_aside
-from .bundle import GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
+from ..files import checksum, set_aside
+from .bundle import CONFIG_FILE, GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
 from .fold import STEPS, fold
 from .int8 import check_int8, save_int8
 from .onnx import to_onnx
@@ -162,6 +162,11 @@ def export_model(
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
+        own["files"] = {
+            name: checksum(os.path.join(stage, name))
+            for name in sorted(os.listdir(stage))
+            if name != CONFIG_FILE
+        }
         write_inference_yml(stage, transform_ops, topk, names, own)
         if check is not None:
             check(stage)
@@ -219,7 +224,7 @@ def _staged(folder):
             logger.warning(
                 "%s: the export of another network, or in another precision, is in %s now", folder, moved
             )
-        for name in made:
+        for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
             _put(os.path.join(stage, name), os.path.join(folder, name))
         # a graph of another format, from an earlier export, is another network's
         for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):

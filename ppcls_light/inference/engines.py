@@ -36,9 +36,11 @@ def create_engine(bundle, options):
     """Return the engine `options.engine` of a `Bundle`.
 
     Raises:
-        DeviceError: its library is not installed.
+        DeviceError: its library is not installed. WeightsError: a file of the folder is not of this export.
     """
     kind = ENGINES[options.engine]
+    converted = options.engine != "paddle" and bundle.onnx_file
+    bundle.check_files(*([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file]))
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     try:

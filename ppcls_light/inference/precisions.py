@@ -76,6 +76,7 @@ def int8_bundle(bundle):
     found = read_bundle(folder)
     if found.precision != "int8" or found.weights != bundle.weights:
         raise DeviceError(f"{folder} is not the int8 form of the network in {bundle.folder}; {fix}")
+    found.check_files(found.graph_file, found.params_file)
     return found
 
 

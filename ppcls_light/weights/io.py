@@ -2,14 +2,13 @@
 atomically.
 """
 
-import hashlib
 import os
 import time
 
 import numpy as np
 
 from ..errors import WeightsError
-from ..files import atomic_path
+from ..files import atomic_path, checksum
 from ..plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..registry import nearest
 
@@ -88,7 +87,7 @@ def _check_sum(path):
         contents = [load_plain_pickle(file) for file in states]
         sums = [content.get("sha256") for content in contents if isinstance(content, dict)]
         known = [own[suffix] for own in sums if isinstance(own, dict) and suffix in own]
-        if not known or checksum(path) in known:
+        if not known or checksum(path, WeightsError) in known:
             return
         if not last:
             time.sleep(_RENAMING)  # a run may have been at it
@@ -96,20 +95,6 @@ def _check_sum(path):
         f"{path} is damaged, or not of the checkpoint that {states[0]} describes: its SHA-256 is another one; take "
         "another checkpoint, or, if you changed the file yourself, move that one away"
     )
-
-
-def checksum(path):
-    """Return the SHA-256 of a file, "" when it is not there. Raises WeightsError."""
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as file:
-            for block in iter(lambda: file.read(1 << 20), b""):
-                digest.update(block)
-    except FileNotFoundError:
-        return ""
-    except OSError as problem:
-        raise WeightsError(f"cannot read {path}: {problem.strerror}") from None
-    return digest.hexdigest()
 
 
 def _listdir(folder):

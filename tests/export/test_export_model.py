@@ -1,5 +1,6 @@
 import logging
 import os
+import shutil
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from paddle import nn
 
-from ppcls_light.errors import ConfigError, DataError, ExportError
+from ppcls_light.errors import ConfigError, DataError, ExportError, WeightsError
 from ppcls_light.export import export_model, read_bundle
 from ppcls_light.export.static import save_static
 from ppcls_light.inference import Predictor
@@ -270,3 +271,29 @@ def test_a_damaged_or_foreign_export_is_moved_too(small, photos, tmp_path):
         "inference.pdiparams",
         "inference.pdiparams.info",
     }
+
+
+def test_files_of_two_exports_are_never_one_network(small, randomise, photos, tmp_path):
+    """As an export leaves them that was killed between two renames, or a person who copied one of the files."""
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for seed, folder in enumerate(folders):
+        export_model(randomise(small, seed), folder, (3, SIZE, SIZE), OPS, model_name="small", images=photos)
+    name = "inference.pdiparams"
+    shutil.copyfile(folders[1] / name, folders[0] / name)
+    with pytest.raises(WeightsError, match=rf"{name} is damaged, or not of the export that inference\.yml"):
+        Predictor(folders[0])
+    Predictor(folders[1])
+
+
+def test_inference_yml_is_put_in_place_last(small, tmp_path, monkeypatch):
+    placed, replace = [], os.replace
+
+    def watched(source, target):
+        if os.path.dirname(target) == str(tmp_path):
+            placed.append(os.path.basename(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    export_model(small, tmp_path, (3, SIZE, SIZE), OPS, model_name="small")
+    assert placed[-1] == "inference.yml"
+    assert len(placed) == 3

@@ -128,12 +128,14 @@ def test_logits_become_probabilities(exported, photos):
     np.testing.assert_allclose(predictor.run(image), np.exp(once) / np.exp(once).sum(), rtol=1e-6)
 
 
-def test_a_damaged_folder(exported, tmp_path):
+def test_a_damaged_folder(exported, tmp_path, without_checksums):
     folder = shutil.copytree(exported, tmp_path / "cut")
     data = (folder / "inference.pdiparams").read_bytes()
     (folder / "inference.pdiparams").write_bytes(data[: len(data) // 2])
-    with pytest.raises(WeightsError, match=r"cut: .*damaged or incomplete.*export it again"):
+    with pytest.raises(WeightsError, match=r"cut/inference\.pdiparams is damaged, or not of the export that"):
         Predictor(folder)
+    with pytest.raises(WeightsError, match=r"cut: .*damaged or incomplete.*export it again"):
+        Predictor(without_checksums(folder))
 
 
 def test_preprocess_raises_for_a_bad_image(exported, photos):
