@@ -29,3 +29,9 @@ class ExportError(UserError):
 
 class DeviceError(UserError):
     """The requested device or engine is not in the installed build."""
+
+
+def listed(names, most=3):
+    """Return `names` for a message: the first `most` of them, the rest counted."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

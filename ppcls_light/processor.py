@@ -1,4 +1,4 @@
-"""What the processor of this machine is and can do, as far as the engines may use it."""
+"""The processor of this machine: its name and its instruction sets, as far as the engines may use them."""
 
 import logging
 import os

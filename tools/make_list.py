@@ -37,9 +37,8 @@ def main():
     require_own(config_file)
     classes, counts, label_file = write_image_lists(args.folder, args.split, args.seed, args.out, args.labels)
     lists = {Path(path).stem: path for path in counts}
-    write_text(
-        config_file, config_text(args.folder, len(classes), counts[lists["train_list"]], lists, label_file)
-    )
+    text = config_text(args.folder, len(classes), counts[lists["train_list"]], lists, label_file)
+    write_text(config_file, text, keep=True)
     for path, count in counts.items():
         print(f"{path}: {count} images")
     print(f"{label_file}: {len(classes)} classes")

@@ -91,13 +91,18 @@ def _move_class_num(tree):
     sections[1].value["class_num"] = sections[0].value.pop("class_num")
 
 
-def _relocated(value, moved):
-    """Return `value` with the new path for each text in it that is the path of a file in `moved`."""
+# The keys whose texts are paths of a run and of weights.
+_OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"))
+
+
+def _relocated(value, moved, key=None):
+    """Return `value`, the value of `key`, with the new path of what has `moved` under each key of `_OF_RUNS`."""
     if isinstance(value, dict):
-        return {key: _relocated(child, moved) for key, child in value.items()}
+        return {name: _relocated(child, moved, name) for name, child in value.items()}
     if isinstance(value, list):
-        return [_relocated(child, moved) for child in value]
-    return moved.get(os.path.abspath(value), value) if isinstance(value, str) else value
+        return [_relocated(child, moved, key) for child in value]
+    is_path = key in _OF_RUNS and isinstance(value, str)
+    return moved.get(os.path.abspath(value), value) if is_path else value
 
 
 def _plain(value):

@@ -11,14 +11,15 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Tuple
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from ..files import read_utf8
 
-_SHOWN = 3  # names in a message; the rest is counted
-
-# A number that stands apart from a name: "0 cat", "0: cat", "0,cat", "0. cat", "0 - cat".
-_APART = r"(?:\s*[:;,=|]\s*|[.)]\s+|\s+-\s+|\s+)"
-_NUMBER = "-?[0-9]+"
+# A number that stands apart from a name: "0 cat", "0: cat", "0,cat", "0. cat", "0 - cat", "0 -> cat".
+_APART = r"(?:\s*(?:[:;,=|：；，＝｜→]|[-=]>)\s*|[.)]\s+|\s+-\s+|\s+)"
+_NUMBER = r"[-+]?\d+"
+# Numbers that may count the classes though they do not stand apart: "1.cat", "(1) cat", "label_1 cat".
+_FIRST = re.compile(r"[\W_]*?(\d+)(?![^\W_])")
+_ANY = re.compile(r"(?<![^\W_])\d+(?![^\W_])")
 _FORM = "write one 'id name' a line with the ids 0, 1, 2, ..., or a JSON list of names"
 
 
@@ -62,8 +63,9 @@ class ClassNames:
                 f"'{other[label]}' in the second"
             )
         else:
-            only = [_only(names, others) for names, others in ((self, other), (other, self))]
-            found = f"name other classes: only the first has {only[0]}; only the second has {only[1]}"
+            only = {"first": _only(self, other), "second": _only(other, self)}
+            has = "; ".join(f"only the {which} has {names}" for which, names in only.items() if names)
+            found = f"name other classes: {has}"
         raise DataError(f"{self.source} and {other.source} {found}; {fix}")
 
     def labels_of(self, folders, source):
@@ -84,9 +86,11 @@ class ClassNames:
             )
             raise DataError(
                 f"{source}: the class folder '{unknown[0]}' {what} that {self.source} names "
-                f"({_shortened(self.names)}); rename the folder, or name the images and labels by a list file"
+                f"({listed(self.names)}); rename the folder, or move it away; to learn "
+                "a new class, add it at the end of a label map and train again"
             )
-        return {name: label for label, name in enumerate(self.names) if name in set(folders)}
+        wanted = set(folders)
+        return {name: label for label, name in enumerate(self.names) if name in wanted}
 
     def check_list(self, images):
         """Refuse labelled images whose folders have the names of classes, but labels of others.
@@ -224,13 +228,13 @@ def _from_json(path, text):
 def _from_lines(path, lines, delimiter):
     """Return the (id, name) of each of the `lines`, (number, text)."""
     apart = re.escape(delimiter) if delimiter and delimiter.strip() else _APART
-    first = [re.fullmatch(rf"({_NUMBER}){apart}(.*\S)", text) for _, text in lines]
-    last = [re.fullmatch(rf"(.*?\S){apart}({_NUMBER})", text) for _, text in lines]
+    first = [re.fullmatch(rf'"?({_NUMBER})"?{apart}(.*\S)', text) for _, text in lines]
+    last = [re.fullmatch(rf'(.*?\S){apart}"?({_NUMBER})"?', text) for _, text in lines]
     readings = []
     if all(first):
-        readings.append([(int(match[1]), match[2].strip()) for match in first])
+        readings.append([(int(match[1]), _unquoted(match[2])) for match in first])
     if all(last):
-        readings.append([(int(match[2]), match[1].strip()) for match in last])
+        readings.append([(int(match[2]), _unquoted(match[1])) for match in last])
     right = [
         entries for entries in readings if sorted(label for label, _ in entries) == list(range(len(lines)))
     ]
@@ -242,17 +246,43 @@ def _from_lines(path, lines, delimiter):
                 )
     if readings:
         return (right or readings)[0]
-    for place, (number, text) in enumerate(lines):
-        bare = re.fullmatch(_NUMBER, text)
-        if first[place] or last[place] or (bare and int(text) != place):
-            raise DataError(f"{path}:{number}: '{text}' has a number, and other lines have none; {_FORM}")
+    numbered = [bool(a or b) for a, b in zip(first, last)]
+    if any(numbered):
+        with_number, without = lines[numbered.index(True)], lines[numbered.index(False)]
+        raise DataError(
+            f"{path}:{with_number[0]}: '{with_number[1]}' has a number, and line {without[0]} '{without[1]}' has none "
+            f"(delete a header line); {_FORM}"
+        )
+    _require_places(path, lines)
     return [(place, text) for place, (_, text) in enumerate(lines)]
 
 
+def _require_places(path, lines):
+    """Refuse names alone that are counted in another order than that of their lines, or not from 0."""
+    texts, places = [text for _, text in lines], list(range(len(lines)))
+    first = [_FIRST.match(text) for text in texts]
+    found = [[int(number) for number in _ANY.findall(text)] for text in texts]
+    counts = [[int(match[1]) for match in first]] if all(first) else []
+    if all(found):
+        counts += [
+            numbers
+            for numbers in ([each[0] for each in found], [each[-1] for each in found])
+            if sorted(numbers) in (places, [place + 1 for place in places])
+        ]
+    for numbers in counts:
+        wrong = next((place for place in places if numbers[place] != place), None)
+        if wrong is not None and len(places) > 1:
+            raise DataError(
+                f"{path}:{lines[wrong][0]}: '{texts[wrong]}' has the number {numbers[wrong]} in the place of {wrong}; "
+                f"{_FORM}"
+            )
+
+
+def _unquoted(name):
+    """Return a name without the quotes that a table puts around it."""
+    name = name.strip()
+    return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+
+
 def _only(names, others):
-    return _shortened(list((Counter(names) - Counter(others)).elements())) or "nothing"
-
-
-def _shortened(names):
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    return listed((Counter(names) - Counter(others)).elements())

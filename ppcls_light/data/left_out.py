@@ -11,6 +11,7 @@ _KINDS = {
     "hidden": ("hidden image", "hidden images"),
     "loose": ("image beside the class folders", "images beside the class folders"),
     "empty": ("class folder without images", "class folders without images"),
+    "unlabelled": ("split folder without class folders", "split folders without class folders"),
     "beside": ("folder beside the split folders", "folders beside the split folders"),
     "broken": ("broken link", "broken links"),
     "circle": ("link back to a folder above it", "links back to a folder above them"),
@@ -22,7 +23,7 @@ _LONGEST = 100  # characters of a path in it
 
 
 class LeftOut:
-    """What the scan of `root` did not take: counts by kind, and the first path of each.
+    """Tally of what the scan of `root` did not take: counts by kind, and the first path of each.
 
     Args:
         root: the folder, to which the paths in the line are relative.
@@ -42,7 +43,7 @@ class LeftOut:
 
     @property
     def line(self):
-        """What was left out as one line of bounded length, "" for nothing."""
+        """The tally as one line of bounded length, "" for nothing."""
         parts = [self._part(kind) for kind in _KINDS if self._counts[kind]]
         return f"{printable(self.root)}: left out {', '.join(parts)}" if parts else ""
 

@@ -4,7 +4,7 @@ import os
 import re
 from collections import Counter
 
-from ..errors import DataError
+from ..errors import DataError, listed
 from .left_out import printable
 from .once import warn_once
 
@@ -112,5 +112,4 @@ def require_classes(folder, found):
 
 
 def _listed(names):
-    shown = ", ".join(map(printable, names[:3]))
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    return listed(map(printable, names))

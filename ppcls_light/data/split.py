@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from ..files import write_text
 from .classes import read_class_names
 from .image_list import ImageList
@@ -120,6 +120,13 @@ def _read_split(folder, parts, class_names, left_out):
             left_out.add("beside", path)
     lists = {}
     for name, part in parts.items():
+        path = os.path.join(folder, part)
+        classes = any(is_folder for _, is_folder in entries(path, LeftOut(path)))
+        if (
+            not classes and name != "train" and len(parts) > 2
+        ):  # images to be classified, as competitions give them
+            left_out.add("unlabelled", path)
+            continue
         images, class_names = scan_image_folder(os.path.join(folder, part), class_names, left_out)
         names = (utf8(f"{part}/{images.name(i)}") for i in range(len(images)))
         lists[name] = ImageList(folder, names, images.labels)
@@ -127,12 +134,12 @@ def _read_split(folder, parts, class_names, left_out):
 
 
 def _warn_of_missing(class_names, images, folder):
-    missing = [name for label, name in enumerate(class_names) if label not in set(images.labels.tolist())]
+    seen = set(images.labels.tolist())
+    missing = [name for label, name in enumerate(class_names) if label not in seen]
     if missing:
-        shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         warn_once(
             f"{len(missing)} of the {len(class_names)} classes that {class_names.source} names have no training image "
-            f"in {folder}: {shown}"
+            f"in {folder}: {listed(missing)}"
         )
     if len(class_names) == 1:
         warn_once(

@@ -156,7 +156,15 @@ def _image_files(config, split):
 
 
 def _comparable(ops):
-    return [op for op in ops if op.name != "ToCHWImage"]
+    """Return (name, params) of `ops` without what is the same in other words."""
+    return [
+        (
+            op.name,
+            {key: "" if (key, value) == ("order", "hwc") else value for key, value in op.params.items()},
+        )
+        for op in ops
+        if op.name != "ToCHWImage"
+    ]
 
 
 def _read_images(config, split, names=None):

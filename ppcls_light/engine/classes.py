@@ -21,7 +21,7 @@ from ..config.check import located
 from ..config.reading import DatasetConfig
 from ..data import ClassNames, read_class_names, read_image_list, scan_image_folder
 from ..data.classes import require_same_lists
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from ..weights import load_plain_pickle
 from .checkpoint import strip_suffix
 from .log import LOGGER
@@ -53,7 +53,8 @@ def class_names(config, weights=None):
             stored.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
         return stored
     if mapped is not None:
-        for images in _lists(config):
+        images = _any_list(config)
+        if images is not None:
             mapped.check_list(images)
     return _agreed(mapped, _train_folders(config))
 
@@ -120,7 +121,7 @@ def _mapped_names(config, may_miss=False):
         if len(names) != class_num:
             raise ConfigError(
                 f"{path} names {len(names)} classes, Arch.class_num is {class_num}; give the map of this network, or "
-                "null for ids only"
+                "null for the names of the checkpoint"
             )
     return names
 
@@ -133,15 +134,16 @@ def _train_folders(config):
     return None
 
 
-def _lists(config):
-    """Yield the ImageLists of the list files that the config names, as far as they are here and can be read."""
-    for section in (config.DataLoader.Train, config.DataLoader.Eval):
+def _any_list(config):
+    """Return the ImageList of one list file that the config names, rather the shorter; None when none can be read."""
+    for section in (config.DataLoader.Eval, config.DataLoader.Train):
         dataset = section and section.dataset
         if isinstance(dataset, DatasetConfig) and os.path.isfile(dataset.cls_label_path or ""):
             with contextlib.suppress(DataError):  # what is wrong with it is said to those who read its images
-                yield read_image_list(
+                return read_image_list(
                     dataset.cls_label_path, dataset.image_root, delimiter=dataset.delimiter, check_files=False
                 )
+    return None
 
 
 def in_class_folders(dataset):
@@ -171,9 +173,7 @@ def resumed_names(found, names):
     if stored is None or names is None:
         return stored if names is None else names
     stored.require_same(
-        names,
-        "resume with the data as it was, or begin a training of these classes from the weights: -o "
-        "Global.checkpoints=null Global.pretrained_model=FILE Global.reset_head=true",
+        names, "resume with the data as it was, or begin a training of these classes elsewhere"
     )
     return names
 
@@ -196,19 +196,25 @@ def check_classes(config, train, evaluation):
             stored.require_same(
                 names, f"give the teacher {teacher} weights that were trained on these classes"
             )
-    _warn_of_other_head(config, names)
+    _check_head(config, names)
     scored = None if evaluation is None else evaluation.images.labels
     warn_of_labels(config.Arch.class_num, names, train.images.labels, scored)
 
 
-def _warn_of_other_head(config, names):
-    """Say that the weights which a training starts from bring a head of other classes."""
+def _check_head(config, names):
+    """Refuse first weights whose head has these classes in another order; say that it has other ones.
+
+    Raises:
+        DataError: names the states of the weights and the source of `names`.
+    """
     stored = stored_names(config.Global.pretrained_model or config.Arch.pretrained, config.Arch.class_num)
     if stored is None or names is None or config.Global.checkpoints:
         return
     try:
-        stored.require_same(names, "the head starts as it is; -o Global.reset_head=true makes a new one")
+        stored.require_same(names, "the training starts from a head of the first")
     except DataError as difference:
+        if sorted(stored) == sorted(names):
+            raise DataError(f"{difference}; number the data as the first does, by its label map") from None
         LOGGER.warning("%s", difference)
 
 
@@ -233,7 +239,7 @@ def warn_of_labels(class_num, names=None, train=None, evaluation=None):
         if empty.size:
             LOGGER.warning(
                 "DataLoader.%s has no image of %d of the %d classes (%s)%s",
-                *(split, empty.size, class_num, _listed(empty, names)),
+                *(split, empty.size, class_num, _described(empty, names)),
                 _fewer(empty, class_num) if split == "Train" else "",
             )
     if len(counts) == 2:
@@ -242,13 +248,12 @@ def warn_of_labels(class_num, names=None, train=None, evaluation=None):
             LOGGER.warning(
                 "DataLoader.Eval has %d images of classes that DataLoader.Train never shows (%s): they are scored, and "
                 "cannot be learned",
-                *(counts["Eval"][unlearned].sum(), _listed(unlearned, names)),
+                *(counts["Eval"][unlearned].sum(), _described(unlearned, names)),
             )
 
 
-def _listed(labels, names):
-    shown = [f"label {label}" + (f" '{names[label]}'" if names else "") for label in labels[:_SHOWN]]
-    return ", ".join(shown) + (f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else "")
+def _described(labels, names):
+    return listed((f"label {label}" + (f" '{names[label]}'" if names else "") for label in labels), _SHOWN)
 
 
 def _fewer(empty, class_num):

@@ -18,7 +18,7 @@ import re
 import shutil
 
 from ..config import relocate_config
-from ..errors import ConfigError
+from ..errors import ConfigError, listed
 from ..files import set_aside
 from ..history import FILE_NAME
 from . import checkpoint
@@ -59,8 +59,9 @@ def require_room(settings):
     names = _names(settings.output_dir)
     if names and not settings.overwrite and not _goes_on(settings):
         raise ConfigError(
-            f"Global.output_dir: {settings.output_dir} holds a run ({_shown(names)}), which this one would replace; "
-            "go on with it: -o Global.checkpoints=auto, train elsewhere: -o Global.output_dir=FOLDER, or have it moved "
+            f"Global.output_dir: {settings.output_dir} holds a run ({listed(names, 4)}), which this one would replace; "
+            "go on with it: -o Global.checkpoints=auto, train elsewhere: -o Global.output_dir=FOLDER "
+            "Global.save_inference_dir=FOLDER/inference, or have it moved "
             f"to {os.path.join(settings.output_dir, 'previous_N')}: -o Global.overwrite=true"
         )
 
@@ -73,7 +74,7 @@ def require_resumable(settings):
     names = _names(settings.output_dir, complete=True)
     if names and not settings.overwrite:
         raise ConfigError(
-            f"Global.checkpoints: auto: {settings.output_dir} holds a run ({_shown(names)}) of which no checkpoint "
+            f"Global.checkpoints: auto: {settings.output_dir} holds a run ({listed(names, 4)}) of which no checkpoint "
             "can be resumed; to start from the beginning and have it moved to "
             f"{os.path.join(settings.output_dir, 'previous_N')} add -o Global.overwrite=true, to start from its "
             "weights elsewhere -o Global.checkpoints=null Global.output_dir=FOLDER "
@@ -128,7 +129,7 @@ def _step_back(folder, resumed_from, step):
         raise ConfigError(f"cannot write {target}: {problem.strerror}; the checkpoints are there") from None
     LOGGER.info(
         "checkpoints ahead of %s, or that cannot be read, are in %s now: %s",
-        *(resumed_from, target, _shown(ahead)),
+        *(resumed_from, target, listed(ahead, 4)),
     )
     return _settle(folder, target, files)
 
@@ -157,10 +158,6 @@ def _names(folder, complete=False):
     begun = {match[1] for match in matches}
     whole = {match[1] for match in matches if not match[3] or match[2] == ".pdstates"}
     return sorted(whole if complete else begun, key=lambda name: (name.startswith("epoch_"), name))
-
-
-def _shown(names):
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def _has_states(folder, name):

@@ -104,7 +104,7 @@ def export_model(
     and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
     `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
     `model` is not changed. Files appear in `folder` only after that
-    comparison has passed: an earlier export stays whole when anything fails. One of the same weights in the same
+    comparison has passed: when it fails, an earlier export stays as it was. One of the same weights in the same
     precision is replaced; any other is moved to `folder`/previous_N, and a warning says so.
 
     Args:
@@ -226,7 +226,7 @@ def _staged(folder):
             )
         for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
             _put(os.path.join(stage, name), os.path.join(folder, name))
-        # a graph of another format, from an earlier export, is another network's
+        # every file is of the last export, in whatever format an earlier one was
         for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(os.path.join(folder, name))

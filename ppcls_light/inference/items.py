@@ -47,13 +47,15 @@ class Item(NamedTuple):
             raise self.content
         if not isinstance(self.content, str):
             return self.content
-        if os.path.isdir(self.content):
-            raise DataError(
-                f"{self.content}: a folder, not an image; give the files in it, as "
-                "ppcls_light.data.find_images(folder) lists them, or use deploy/python/predict_cls.py"
-            )
         try:
             return read_bytes(self.content)
+        except DataError:
+            if os.path.isdir(self.content):
+                raise DataError(
+                    f"{self.content}: a folder, not an image; give the files in it, as "
+                    "ppcls_light.data.find_images(folder) lists them, or use deploy/python/predict_cls.py"
+                ) from None
+            raise
         except ValueError as error:  # a path that no file can have
             raise DataError(f"{self.content!r}: cannot be read: {error}") from None
 

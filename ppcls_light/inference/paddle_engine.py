@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import tempfile
+import threading
 from dataclasses import dataclass, replace
 from typing import List
 
@@ -27,6 +28,7 @@ inference = load()
 # less than all the scales of the others go wrong.
 _INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
 
+_STDERR = threading.Lock()
 _PASS_REPORT = b"\x1b[37m---    "  # in grey: "quantized 0 pool2d ops"
 
 # Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
@@ -182,12 +184,13 @@ def _without_pass_reports():
 
     They come from C++, past `sys.stderr` and the log level; whatever else was printed meanwhile follows at the end.
     """
-    try:
-        stderr = os.dup(2)
-    except OSError:  # closed
-        yield
-        return
-    with tempfile.TemporaryFile() as printed:
+    # One at a time: the second of two would put the first one's file back for good.
+    with _STDERR, tempfile.TemporaryFile() as printed:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed
+            yield
+            return
         os.dup2(printed.fileno(), 2)
         try:
             yield

@@ -123,7 +123,7 @@ class Predictor:
 
     @property
     def image_shape(self):
-        """What the network takes, [C, H, W]: as recorded, or else what becomes of a picture of 512 x 512 pixels."""
+        """Shape of an image for the network, [C, H, W]: as recorded, else what a picture of 512 x 512 becomes."""
         return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
 
     def preprocess(self, image, bgr=False):

@@ -34,6 +34,12 @@ def read(tmp_path):
             '["cat", "big dog", "猫"]',
         ],
         *['{"0": "cat", "2": "猫", "1": "big dog"}', '{"big dog": 1, "cat": 0, "猫": 2}'],
+        *[
+            "0：cat\n1：big dog\n2：猫",
+            "0 -> cat\n1 -> big dog\n2 -> 猫",
+            '"0","cat"\n"1","big dog"\n"2","猫"',
+        ],
+        *["2 猫\n1 big dog\n0 cat", "+0 cat\n+1 big dog\n+2 猫", "０ cat\n１ big dog\n２ 猫"],
     ],
 )
 def test_forms_that_say_one_order(read, text):
@@ -48,6 +54,8 @@ def test_names_that_hold_numbers(read):
     assert read("0 Audi 80\n1 BMW 2002\n") == ["Audi 80", "BMW 2002"]
     assert read("3 Series 1\n5 Series 0") == ["5 Series", "3 Series"]
     assert read("737-200\nA300B4") == ["737-200", "A300B4"]
+    assert read("0-cat\n1-dog") == ["0-cat", "1-dog"]  # which may be what the folders are called
+    assert read("3D printer\n7up\nmp3 player") == ["3D printer", "7up", "mp3 player"]
     assert read("0 0\n1 1") == read("0\n1") == ["0", "1"]  # digits are their own names
     assert read("0|a b\n1|c 1", "|") == ["a b", "c 1"]
     assert read("134 crane\n".replace("134", "0") + "1 crane") == [
@@ -64,11 +72,29 @@ def test_names_that_hold_numbers(read):
         ("0 cat\n2 dog\n3 bird", r":3: class id 3 of 3 classes"),
         ("-1 cat\n0 dog", r":1: class id -1"),
         ("0 cat\n0 dog", r":2: class id 0 is given twice"),
-        ("0 cat\n1 dog\nbird", r":1: '0 cat' has a number, and other lines have none"),
+        ("0 cat\n1 dog\nbird", r":1: '0 cat' has a number, and line 3 'bird' has none"),
         ("cat\n0 dog", r":2: '0 dog' has a number"),
+        *(
+            (f"{first}\n{second}", r":1: .* has the number 1 in the place of 0")
+            for first, second in (
+                *[
+                    ("1.dog", "0.cat"),
+                    ("1_dog", "0_cat"),
+                    ("1-dog", "0-cat"),
+                    ("(1) dog", "(0) cat"),
+                    ("#1 dog", "#0 cat"),
+                ],
+                *[
+                    ("1/dog", "0/cat"),
+                    ("1.0 dog", "0.0 cat"),
+                    ("class 1: dog", "class 0: cat"),
+                    ("label_1 dog", "label_0 cat"),
+                ],
+                *[("n01 1 dog", "n02 0 cat"), ("001.Black", "002.Laysan"), ("1", "0")],
+            )
+        ),
         ("cat\ndog\n3 birds", r":3: '3 birds' has a number"),
         ("id,name\n0,cat\n1,dog", r":2: '0,cat' has a number"),
-        ("1\n0", r":1: '1' has a number"),
         ("0 step 1\n1 step 0", r":1: '0 step 1' begins and ends with an id"),
         ("\n", "no class names"),
         ('["cat", 1]', "no JSON list of names"),
@@ -96,8 +122,8 @@ CLASSES = ClassNames(("circle", "square", "stripe"), "labels.txt")
             "another order: label 0 is 'circle' in the first and 'stripe' in the second",
         ),
         (("circle", "square", "star"), "only the first has stripe; only the second has star"),
-        (("circle", "square"), "only the first has stripe; only the second has nothing"),
-        (("circle", "square", "stripe", "star"), "only the first has nothing; only the second has star"),
+        (("circle", "square"), "name other classes: only the first has stripe; the fix"),
+        (("circle", "square", "stripe", "star"), "name other classes: only the second has star; the fix"),
         (("Circle", "square", "stripe"), "only the first has circle; only the second has Circle"),
     ],
 )

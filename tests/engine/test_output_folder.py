@@ -332,3 +332,16 @@ def test_a_start_beside_a_run_that_writes_touches_none_of_its_files(root, config
         holder.communicate()
     train(config_file, "Global.checkpoints=auto")
     assert not list(output.glob("*.new"))
+
+
+def test_a_moved_config_keeps_what_is_no_path(config_file, tmp_path, monkeypatch):
+    """`order: ''` is where the run is when that is the working directory."""
+    monkeypatch.chdir(tmp_path)
+    here = ["Global.output_dir=.", "Global.epochs=1"]
+    tasks.train(load_config(config_file, here))
+    before = load_config("config.yaml")
+    tasks.train(load_config(config_file, [*here, "Global.overwrite=true"]))
+    moved = load_config("previous_1/config.yaml")
+    assert moved.Global.output_dir == os.path.join(".", "previous_1")
+    assert moved.DataLoader == before.DataLoader
+    tasks.evaluate(load_config("previous_1/config.yaml", ["Global.checkpoints=auto"]))
