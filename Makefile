@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 VENV26 ?= .venv-paddle26
 VENVX ?= .venv-paddlex
+VENV_OLDEST ?= .venv-oldest
+PYTHON_OLDEST ?= python3.9
 PIP_FLAGS := -q --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: quickstart test test-paddle26 test-paddlex lint clean
+.PHONY: quickstart test test-paddle26 test-oldest test-paddlex lint clean
 
 quickstart: $(VENV)/.ready
 	$(VENV)/bin/python tools/quickstart.py
@@ -17,6 +19,10 @@ test: $(VENV)/.ready
 # The public index's newest paddlepaddle-gpu is 2.6.2, so the code must run there, too.
 test-paddle26: $(VENV26)/.ready
 	$(VENV26)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
+
+# The oldest Python, and the lowest versions of the packages that setup.py names.
+test-oldest: $(VENV_OLDEST)/.ready
+	$(VENV_OLDEST)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
 
 # PaddleX pins versions of its own (PyYAML, OpenCV), so it gets an environment of its own.
 test-paddlex: $(VENVX)/.ready
@@ -36,10 +42,18 @@ $(VENV26)/.ready: setup.py requirements.txt
 	$(VENV26)/bin/python -m pip install $(PIP_FLAGS) -e ".[test]" "paddlepaddle==2.6.2" "numpy<2.3" setuptools
 	touch $@
 
+$(VENV_OLDEST)/.ready: setup.py requirements.txt
+	$(PYTHON_OLDEST) -m venv $(VENV_OLDEST)
+	$(VENV_OLDEST)/bin/python -m pip install $(PIP_FLAGS) uv
+	$(VENV_OLDEST)/bin/python -m uv pip compile -q --resolution lowest-direct setup.py --extra cpu --extra dev \
+		--python $(VENV_OLDEST)/bin/python -o $(VENV_OLDEST)/lowest.txt
+	$(VENV_OLDEST)/bin/python -m pip install $(PIP_FLAGS) -r $(VENV_OLDEST)/lowest.txt -e .
+	touch $@
+
 $(VENVX)/.ready: setup.py requirements.txt
 	$(PYTHON) -m venv $(VENVX)
 	$(VENVX)/bin/python -m pip install $(PIP_FLAGS) -e ".[cpu,onnx,paddlex,test]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV26) $(VENVX) build *.egg-info .pytest_cache .ruff_cache output
+	rm -rf $(VENV) $(VENV26) $(VENV_OLDEST) $(VENVX) build *.egg-info .pytest_cache .ruff_cache output

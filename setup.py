@@ -19,7 +19,7 @@ EXTRAS = {
     "openvino": ["openvino>=2024.0"],
     "int8": ["nncf>=2.14"],
     "heif": ["pillow-heif>=0.15"],
-    "serving": ["fastapi>=0.100", "uvicorn>=0.29", "python-multipart>=0.0.7", "prometheus-client>=0.17"],
+    "serving": ["fastapi>=0.115.7", "uvicorn>=0.29", "python-multipart>=0.0.18", "prometheus-client>=0.17"],
     "batch": ["ray[data]>=2.30", "pyarrow>=10"],
     # later PaddleX (3.5.2 to 3.7.2) lists a whole batch's class ids for each image
     "paddlex": [
@@ -32,7 +32,7 @@ EXTRAS = {
     "wandb": ["wandb>=0.16"],
     "plot": ["matplotlib>=3.5"],
     "test": [
-        *["pytest>=7", "pytest-xdist>=3"],
+        *["pytest>=7.4", "pytest-xdist>=3.2"],
         *["scikit-learn>=1.2", "matplotlib>=3.5", "visualdl>=2.5", "tensorboardX>=2.6"],
     ],
 }

@@ -80,6 +80,7 @@ def test_every_layout_with_views_of_one_storage(file, layout):
             {"w": torch_writer.tensor(np.arange(3, dtype=">f4"))}, little_endian=False
         ),
     ],
+    ids=["zip", "stacked"],  # a zip archive holds the time, and workers must collect the same names
 )
 def test_numbers_of_a_big_endian_machine(file, content):
     np.testing.assert_array_equal(arrays(file(content))["w"], [0, 1, 2])
