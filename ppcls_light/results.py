@@ -16,9 +16,14 @@ class Topk:
     Args:
         topk: how many; all classes when there are fewer.
         class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
+
+    Raises:
+        ConfigError: `topk` is no number from 1 on, or `class_names` are none.
     """
 
     def __init__(self, topk=5, class_names=None):
+        if not (isinstance(topk, int) and topk > 0):
+            raise ConfigError(f"topk is {topk!r}; it is a whole number of classes from 1 on, such as 5")
         self.topk = topk
         self.class_names = None if class_names is None else as_class_names(class_names, "the class names")
 

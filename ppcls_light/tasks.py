@@ -17,13 +17,14 @@ from .engine.build import (
     labelled_images,
     sample_images,
 )
-from .engine.classes import class_names, described_names, warn_of_labels
+from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
 from .engine.log import LOGGER, setup_logging
 from .engine.network import build_model, trained_weights
 from .engine.output_folder import claimed
+from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.train import Trainer
 from .errors import ConfigError
@@ -65,6 +66,10 @@ def evaluate(config, predictions=None, report=None):
     weights = trained_weights(config)
     names = class_names(config, weights)
     reader = build_reader(config, "Eval", runtime, names)
+    check_pixels(config)
+    stored = stored_classes(weights, config.Arch.class_num)
+    if stored is not None and names is None:
+        stored.require_same(None, reader.images, "evaluate with the labels of the training")
     warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
     model = build_model(config, weights)
     warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
@@ -114,6 +119,7 @@ def export(config, graph_format=None, max_drop=None):
     if max_drop is not None and config.Global.export_precision != "int8":
         raise ConfigError("--max-drop is what int8 may lose; add -o Global.export_precision=int8")
     weights = trained_weights(config)
+    check_pixels(config)
     folder, onnx = config.Global.save_inference_dir, graph_format == "onnx"
     model = build_model(config, weights)
     if config.Global.export_precision == "fp32":
@@ -172,7 +178,7 @@ def prune(config, ratio, criterion, folder):
     text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
     with results(folder) as scratch:
         write_weights(os.path.join(scratch, os.path.basename(weights)), pruned.state_dict())
-        dump_plain_pickle(described_names(names), os.path.join(scratch, "pruned.pdstates"))
+        dump_plain_pickle(described_classes(names), os.path.join(scratch, "pruned.pdstates"))
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)

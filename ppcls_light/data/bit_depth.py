@@ -9,6 +9,7 @@ from .once import warn_once
 
 FULL = 16
 _LOW_BITS = (8, 10, 12)  # the depths that are told from the values
+_STUCK = 0.001  # of the values
 _DARK_BITS = 14  # the high byte of these is dark, and not black
 # TIFF 6.0: BitsPerSample, MaxSampleValue, PlanarConfiguration
 _TIFF_BITS, _TIFF_LARGEST, _TIFF_PLANES = 258, 281, 284
@@ -19,8 +20,8 @@ def to_8_bits(values, bits=None):
 
     Args:
         values: integers of any shape.
-        bits: how many the values have, None where the file does not say. Then 8, 10 or 12, if the largest value
-            is below 4096, and 16 for all others.
+        bits: how many the values have, None where the file does not say. Then 8, 10 or 12, if all values but one in
+            a thousand are below 256, 1024 or 4096, and 16 for all others.
 
     Returns:
         uint8 of the same shape: the highest 8 of the bits.
@@ -32,7 +33,10 @@ def to_8_bits(values, bits=None):
     if values.min() < 0 or largest >= 1 << FULL:
         raise DataError("the image holds negative or 32-bit integers; save it with 8 or 16 bits a channel")
     if bits is None:
-        bits = next((low for low in _LOW_BITS if largest < 1 << low), FULL)
+        # A few pixels of a sensor are stuck at white.
+        bits = next(
+            (low for low in _LOW_BITS if np.count_nonzero(values >> low) <= values.size * _STUCK), FULL
+        )
         if bits < FULL:
             warn_once(
                 f"a 16-bit picture uses only its low {bits} bits and is scaled by these; so is every one without a "

@@ -16,10 +16,11 @@ from ..files import read_utf8
 
 # A number that stands apart from a name: "0 cat", "0: cat", "0,cat", "0. cat", "0 - cat", "0 -> cat".
 _APART = r"(?:\s*(?:[:;,=|：；，＝｜→]|[-=]>)\s*|[.)]\s+|\s+-\s+|\s+)"
-_NUMBER = r"[-+]?\d+"
+_NUMBER = r"[-+]?\d{1,18}"
 # Numbers that may count the classes though they do not stand apart: "1.cat", "(1) cat", "label_1 cat".
-_FIRST = re.compile(r"[\W_]*?(\d+)(?![^\W_])")
-_ANY = re.compile(r"(?<![^\W_])\d+(?![^\W_])")
+_FIRST = re.compile(r"[\W_]*?(\d{1,18})(?![^\W_])")
+_ANY = re.compile(r"(?<![^\W_])\d{1,18}(?![^\W_])")
+_MOSTLY = 0.7  # of a folder's images
 _FORM = "write one 'id name' a line with the ids 0, 1, 2, ..., or a JSON list of names"
 
 
@@ -122,6 +123,11 @@ def as_class_names(names, source):
     """
     if isinstance(names, ClassNames):
         return names
+    given = names.values() if isinstance(names, dict) else names
+    if not isinstance(names, (dict, list, tuple)) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(
+            f"{source}: a list of texts or {{id: text}} names classes, no {type(names).__name__} like this"
+        )
     if isinstance(names, dict):
         missing = [label for label in range(len(names)) if label not in names]
         if missing:
@@ -135,29 +141,36 @@ def as_class_names(names, source):
 def folder_labels(images):
     """Return {folder: label} of labelled images that stand in one folder a class; {} for others.
 
+    A folder, the last one of an image's path, has the label of most of its images: single ones may be wrong.
+
     Args:
-        images: labelled `ImageList`; a folder is the last one of an image's path.
+        images: labelled `ImageList`.
     """
+    by_folder = {}
+    for (folder, label), count in images.folder_counts().items():
+        by_folder.setdefault(folder, {})[label] = count
     labels = {}
-    for folder, label in images.folders_and_labels():
-        if labels.setdefault(folder, label) != label:
+    for folder, counts in by_folder.items():
+        label = max(counts, key=counts.get)
+        if counts[label] < _MOSTLY * sum(counts.values()):
             return {}
+        labels[folder] = label
     return labels if len(set(labels.values())) == len(labels) else {}
 
 
-def require_same_lists(first, second):
-    """Refuse two labelled lists that stand in one folder a class and number these folders differently.
+def require_same_folders(first, first_source, second, second_source):
+    """Refuse two sets of class folders, {folder: label}, of which most that are in both have another label.
 
     Raises:
-        DataError: names both lists and a folder.
+        DataError: names both sources and a folder.
     """
-    one, other = folder_labels(first), folder_labels(second)
-    wrong = [name for name in one if name in other and one[name] != other[name]]
-    if wrong and set(other) <= set(one):
+    both = [name for name in first if name in second]
+    wrong = [name for name in both if first[name] != second[name]]
+    if 2 * len(wrong) > len(both):
         name = wrong[0]
         raise DataError(
-            f"{first.source} and {second.source} number the classes differently: the images in folders '{name}' have "
-            f"label {one[name]} in the first and {other[name]} in the second; write both lists by one label map: "
+            f"{first_source} and {second_source} number the classes differently: the images in folders '{name}' have "
+            f"label {first[name]} in the first and {second[name]} in the second; write both lists by one label map: "
             "python tools/make_list.py FOLDER --labels MAP"
         )
 

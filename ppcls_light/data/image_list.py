@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 from array import array
+from collections import Counter
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..errors import DataError
 from ..files import read_utf8
 from .shared import SharedArray
 
+_MOST_DIGITS = 18  # of a label
 _SHOWN = 20  # problems of one list that are listed; the rest is counted
 
 
@@ -88,17 +90,15 @@ class ImageList:
         """Return the label of entry `index`."""
         return int(self.labels[index])
 
-    def folders_and_labels(self):
-        """Yield each pair of a folder's name, the last one in a path, and a label of an image in it, once."""
-        packed, start, seen = self._packed.array.tobytes(), 0, set()
+    def folder_counts(self):
+        """Return a Counter of (name of the folder, the last one in a path, and label) over the images."""
+        packed, start, counts = self._packed.array.tobytes(), 0, Counter()
         for end, label in zip(self._ends.array.tolist(), self.labels.tolist()):
             above = packed.rfind(b"/", start, end)
             if above > start:
-                folder = packed[max(packed.rfind(b"/", start, above), start - 1) + 1 : above]
-                if (folder, label) not in seen:
-                    seen.add((folder, label))
-                    yield folder.decode(), label
+                counts[packed[max(packed.rfind(b"/", start, above), start - 1) + 1 : above], label] += 1
             start = end
+        return Counter({(folder.decode(), label): count for (folder, label), count in counts.items()})
 
 
 def read_image_list(
@@ -156,7 +156,7 @@ def _parse(line, separator, class_num):
         return line, -1, f"'{_short(line)}' has no label; a line is '{wanted}'"
     name, label = parts[0].strip(b" \t"), parts[1].strip(b" \t")
     digits = label[1:] if label[:1] == b"-" else label
-    if not digits.isdigit():
+    if not digits.isdigit() or len(digits) > _MOST_DIGITS:
         return name, -1, f"label '{_short(label)}' is not a whole number; a line is 'path label'"
     label = int(label)
     if label < 0 or (class_num is not None and label >= class_num):

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from ..errors import ConfigError, DataError, listed
-from ..files import write_text
+from ..files import results, write_text
 from .classes import read_class_names
 from .image_list import ImageList
 from .left_out import LeftOut
@@ -70,11 +70,16 @@ def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
     label_file = os.path.join(out, LABEL_FILE)
     _require_kept_labels(label_file, class_names)
     counts = {}
-    for name, images in lists.items():
-        path = os.path.join(out, f"{name}_list.txt")
-        _write_lines(path, (f"{images.name(i)} {images.label(i)}" for i in range(len(images))))
-        counts[path] = len(images)
-    _write_labels(label_file, class_names)
+    try:
+        with results(out, DataError) as scratch:
+            for name, images in lists.items():
+                file = f"{name}_list.txt"
+                lines = (f"{images.name(i)} {images.label(i)}" for i in range(len(images)))
+                _write_lines(os.path.join(scratch, file), lines)
+                counts[os.path.join(out, file)] = len(images)
+            _write_labels(os.path.join(scratch, LABEL_FILE), class_names)
+    except DataError as error:
+        raise DataError(f"{error}; the lists go elsewhere by --out") from None
     left_out.warn()
     _warn_of_missing(class_names, lists["train"], folder)
     return class_names, counts, label_file
@@ -173,7 +178,7 @@ def _write_labels(path, class_names):
     except DataError:
         same = False
     if not same:
-        _write(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n")
+        write_text(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n", DataError)
 
 
 def _take(images, indices):
@@ -182,14 +187,9 @@ def _take(images, indices):
 
 def _write_lines(path, lines):
     lines = list(lines)
-    broken = next((line for line in lines if "\n" in line or "\r" in line), None)
+    broken = next((line for line in lines if "\n" in line or "\r" in line or line != line.lstrip()), None)
     if broken is not None:
-        raise DataError(f"a list cannot hold the file name {broken!r}: rename the file without a line break")
-    _write(path, "".join(f"{line}\n" for line in lines))
-
-
-def _write(path, text):
-    try:
-        write_text(path, text, DataError)
-    except DataError as error:
-        raise DataError(f"{error}; choose a folder for the lists by --out") from None
+        raise DataError(
+            f"a list cannot hold the file name {broken!r}: rename it without line breaks and a space at its beginning"
+        )
+    write_text(path, "".join(f"{line}\n" for line in lines), DataError)

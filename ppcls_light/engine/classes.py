@@ -13,14 +13,17 @@ Class folders for evaluation are numbered by these names, so that a folder may l
 """
 
 import contextlib
+import itertools
 import os
+from dataclasses import dataclass
+from typing import Dict, Optional
 
 import numpy as np
 
 from ..config.check import located
 from ..config.reading import DatasetConfig
-from ..data import ClassNames, read_class_names, read_image_list, scan_image_folder
-from ..data.classes import require_same_lists
+from ..data import ClassNames, ImageList, read_class_names, read_image_list, scan_image_folder
+from ..data.classes import folder_labels, require_same_folders
 from ..errors import ConfigError, DataError, listed
 from ..weights import load_plain_pickle
 from .checkpoint import strip_suffix
@@ -47,15 +50,19 @@ def class_names(config, weights=None):
     Raises:
         ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
     """
-    stored, mapped = stored_names(weights, config.Arch.class_num), _mapped_names(config)
-    if stored is not None:
+    stored, mapped = stored_classes(weights, config.Arch.class_num), _mapped_names(config)
+    if stored is not None and stored.names is not None:
         if mapped is not None:
-            stored.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
-        return stored
+            stored.names.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
+        return stored.names
     if mapped is not None:
         images = _any_list(config)
         if images is not None:
             mapped.check_list(images)
+    if stored is not None:  # class folders, which that training did not have, must not name its classes
+        if mapped is not None:
+            stored.require_same(mapped, None, f"use the map of the training, or {MAP_KEY}=null")
+        return mapped
     return _agreed(mapped, _train_folders(config))
 
 
@@ -74,35 +81,73 @@ def training_names(config, found):
     return _agreed(_mapped_names(config, may_miss=True), found)
 
 
-def stored_names(weights, class_num):
-    """Return the ClassNames in the states beside a weights file; None where there are none of `class_num` classes.
+@dataclass(frozen=True)
+class StoredClasses:
+    """Classes of a training as its states have them.
+
+    Attributes:
+        names: ClassNames; None for a training from a list without a label map.
+        folders: {folder: label} of such a list, if its images stood in one folder a class.
+        source: the states' file, for messages.
+    """
+
+    names: Optional[ClassNames]
+    folders: Dict[str, int]
+    source: str
+
+    def require_same(self, names, images, fix):
+        """Refuse data that say other classes, as far as the two can be compared.
+
+        Args:
+            names: ClassNames of the data, or None.
+            images: of the data, or None.
+            fix: end of the message.
+
+        Raises:
+            DataError: names both sources.
+        """
+        if self.names is not None and names is not None:
+            self.names.require_same(names, fix)
+        elif self.names is not None and isinstance(images, ImageList):
+            self.names.check_list(images)
+        elif self.names is None and self.folders and (names is not None or isinstance(images, ImageList)):
+            labels = (
+                {name: label for label, name in enumerate(names)}
+                if names is not None
+                else folder_labels(images)
+            )
+            source = images.source if names is None else names.source
+            require_same_folders(self.folders, f"{self.source} (trained with a list)", labels, source)
+
+
+def stored_classes(weights, class_num):
+    """Return the StoredClasses in the states beside a weights file; None where there are none of `class_num` classes.
 
     `weights`: path with or without suffix, or None.
     """
     if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true` is refused where it is loaded
         return None
     prefix = strip_suffix(weights)
-    states = next(
-        (
-            f"{stem}.pdstates"
-            for stem in (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
-            if os.path.isfile(f"{stem}.pdstates")
-        ),
-        None,
-    )
-    if states is None:
-        return None
-    names = _names_in(load_plain_pickle(states), states)
-    return names if names is None or len(names) == class_num else None
+    stems = (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
+    path = next((f"{stem}.pdstates" for stem in stems if os.path.isfile(f"{stem}.pdstates")), None)
+    return None if path is None else classes_in(load_plain_pickle(path), path, class_num)
 
 
-def _names_in(states, path):
-    """Return the ClassNames in a checkpoint's states, read from `path`; None when they hold none."""
-    names = states.get("class_names") if isinstance(states, dict) else None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+def classes_in(states, path, class_num):
+    """Return the StoredClasses in a checkpoint's `states`, read from `path`; None as in `stored_classes`."""
+    if not isinstance(states, dict) or "class_names" not in states:  # of PaddleClas
         return None
+    names, folders = states["class_names"], states.get("class_folders")
     origin = states.get("class_names_from")
-    return ClassNames(tuple(names), path + (f" (trained with {origin})" if origin else ""))
+    if names is not None:
+        if (
+            not isinstance(names, list)
+            or len(names) != class_num
+            or not all(isinstance(n, str) for n in names)
+        ):
+            return None
+        names = ClassNames(tuple(names), path + (f" (trained with {origin})" if origin else ""))
+    return StoredClasses(names, folders if isinstance(folders, dict) else {}, path)
 
 
 def _mapped_names(config, may_miss=False):
@@ -151,31 +196,41 @@ def in_class_folders(dataset):
     return isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
 
 
-def described_names(names):
-    """Return what a checkpoint's states say of `names`, ClassNames or None."""
+def described_classes(names, images=None):
+    """Return what a checkpoint's states say of the classes of a training.
+
+    Args:
+        names: ClassNames or None.
+        images: its images, whose folders stand in for names that are not known.
+    """
+    listed_folders = {} if names is not None or not isinstance(images, ImageList) else folder_labels(images)
     return {
         "class_names": None if names is None else list(names),
         "class_names_from": None if names is None else names.source,
+        "class_folders": listed_folders,
     }
 
 
-def resumed_names(found, names):
-    """Return the ClassNames that a resumed training goes on with.
+def resumed_names(config, found, reader):
+    """Return the ClassNames that a resumed training goes on with: the data's, or else the checkpoint's.
 
     Args:
         found: the Checkpoint.
-        names: those of the data now, or None, which takes the checkpoint's.
+        reader: build.Reader of the training images now.
 
     Raises:
         DataError: the checkpoint's are others; says which labels moved.
     """
-    stored = _names_in(found.states, f"{found.prefix}.pdstates")
-    if stored is None or names is None:
-        return stored if names is None else names
-    stored.require_same(
-        names, "resume with the data as it was, or begin a training of these classes elsewhere"
-    )
-    return names
+    stored = classes_in(found.states, f"{found.prefix}.pdstates", config.Arch.class_num)
+    if stored is None:
+        return reader.class_names
+    fix = "resume with the data as it was, or begin a training of these classes elsewhere"
+    if stored.names is None and in_class_folders(config.DataLoader.Train.dataset) and not stored.folders:
+        raise DataError(
+            f"{stored.source} is of a training from a list without names, and now there are folders; {fix}"
+        )
+    stored.require_same(reader.class_names, reader.images, fix)
+    return stored.names if reader.class_names is None else reader.class_names
 
 
 def check_classes(config, train, evaluation):
@@ -188,34 +243,36 @@ def check_classes(config, train, evaluation):
         DataError: two of them number the classes differently.
     """
     names = train.class_names
-    if evaluation is not None and names is None:
-        require_same_lists(train.images, evaluation.images)
+    images = train.images
+    if evaluation is not None and evaluation.class_names is None:
+        pairs = ((folder_labels(reader.images), reader.images.source) for reader in (train, evaluation))
+        require_same_folders(*itertools.chain.from_iterable(pairs))
     for teacher in config.Arch.frozen if config.Arch.teachers else ():
-        stored = stored_names(config.Arch.weights_of(teacher), config.Arch.class_num)
-        if stored is not None and names is not None:
+        stored = stored_classes(config.Arch.weights_of(teacher), config.Arch.class_num)
+        if stored is not None:
             stored.require_same(
-                names, f"give the teacher {teacher} weights that were trained on these classes"
+                names, images, f"give the teacher {teacher} weights that were trained on these classes"
             )
-    _check_head(config, names)
+    _check_head(config, names, images)
     scored = None if evaluation is None else evaluation.images.labels
     warn_of_labels(config.Arch.class_num, names, train.images.labels, scored)
 
 
-def _check_head(config, names):
+def _check_head(config, names, images):
     """Refuse first weights whose head has these classes in another order; say that it has other ones.
 
     Raises:
-        DataError: names the states of the weights and the source of `names`.
+        DataError: names the states of the weights and the source of `names` or `images`.
     """
-    stored = stored_names(config.Global.pretrained_model or config.Arch.pretrained, config.Arch.class_num)
-    if stored is None or names is None or config.Global.checkpoints:
+    stored = stored_classes(config.Global.pretrained_model or config.Arch.pretrained, config.Arch.class_num)
+    if stored is None or config.Global.checkpoints:
         return
     try:
-        stored.require_same(names, "the training starts from a head of the first")
+        stored.require_same(names, images, "number the data as the first does, by its label map")
     except DataError as difference:
-        if sorted(stored) == sorted(names):
-            raise DataError(f"{difference}; number the data as the first does, by its label map") from None
-        LOGGER.warning("%s", difference)
+        if stored.names is None or names is None or sorted(stored.names) == sorted(names):
+            raise
+        LOGGER.warning("%s; the training starts from a head of the first", str(difference).rsplit("; ", 1)[0])
 
 
 def warn_of_labels(class_num, names=None, train=None, evaluation=None):
@@ -240,7 +297,9 @@ def warn_of_labels(class_num, names=None, train=None, evaluation=None):
             LOGGER.warning(
                 "DataLoader.%s has no image of %d of the %d classes (%s)%s",
                 *(split, empty.size, class_num, _described(empty, names)),
-                _fewer(empty, class_num) if split == "Train" else "",
+                _fewer(empty, class_num)
+                if split == "Train" and not counts.get("Eval", count)[empty].any()
+                else "",
             )
     if len(counts) == 2:
         unlearned = np.flatnonzero((counts["Train"] == 0) & (counts["Eval"] > 0))

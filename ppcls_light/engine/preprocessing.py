@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..data import build_transforms
-from ..data.transforms import Compose, DecodeImage
+from ..data.transforms import DecodeImage
 from ..errors import UserError
 from .build import inference_transforms
 from .log import LOGGER
@@ -14,23 +14,30 @@ _PIXELS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255,
 _TRIED = 8  # images, of which the first ones may be damaged
 
 
-def check_preprocessing(config, train, evaluation):
+def check_preprocessing(config, train):
     """Warn when DataLoader.Train and DataLoader.Eval give a network different pixels, or sizes that are not exported.
 
     Args:
         config: schema.Config.
-        train, evaluation: build.Reader of each split; `evaluation` may be None.
+        train: build.Reader of the training images.
     """
-    if evaluation is not None:
-        ours, theirs = (reader.loader.dataset.transforms for reader in (train, evaluation))
-        _compare_values(ours, theirs)
-        _compare_interpolation(config)
+    check_pixels(config)
     _compare_sizes(config, train)
 
 
-def _compare_values(train, evaluation):
+def check_pixels(config):
+    """Warn when DataLoader.Train and DataLoader.Eval, if both are there, give a network different pixels."""
+    if config.DataLoader.Train and config.DataLoader.Eval:
+        _compare_values(config)
+        _compare_interpolation(config)
+
+
+def _compare_values(config):
     """Say that a black, a red, a green, a blue or a white pixel reaches the network as other numbers."""
-    first, second = _values(train), _values(evaluation)
+    first, second = (
+        _values(build_transforms(getattr(config.DataLoader, split).dataset.transform_ops))
+        for split in ("Train", "Eval")
+    )
     if first is None or second is None or first.shape != second.shape:
         return
     if np.allclose(first, second, rtol=1e-3, atol=1e-3):
@@ -44,16 +51,22 @@ def _compare_values(train, evaluation):
 
 
 def _values(transforms):
-    """Return float32 (5, C): what `_PIXELS` become; None where the ops cannot say."""
-    decode = next(op for op in transforms.ops if isinstance(op, DecodeImage))
-    if decode.makes_chw:
+    """Return float (5, C): what `_PIXELS` become; None where the ops cannot say."""
+    decode = next((op for op in transforms.ops if isinstance(op, DecodeImage)), None)
+    if decode is None:
         return None
-    prepare = Compose([op for op in transforms.ops if type(op).__name__ in _VALUE_OPS])
-    pixels = _PIXELS if decode.to_rgb else _PIXELS[:, ::-1]
-    try:
-        return np.stack([prepare(np.tile(pixel, (4, 4, 1)))[:, 0, 0] for pixel in pixels])
-    except (UserError, ValueError):  # wrong ops, which the first image tells of
-        return None
+    value_ops = [op for op in transforms.ops if type(op).__name__ in _VALUE_OPS]
+    pixels, results = _PIXELS if decode.to_rgb else _PIXELS[:, ::-1], []
+    for pixel in pixels:
+        image = np.tile(pixel, (4, 4, 1))
+        image = image.transpose(2, 0, 1) if decode.makes_chw else image
+        try:
+            for op in value_ops:
+                image = np.asarray(op(image))
+        except (UserError, ValueError):  # wrong ops, which the first image tells of
+            return None
+        results.append(image[0, 0] if image.shape[:2] == (4, 4) else image[:, 0, 0])
+    return np.stack(results).astype("float64")
 
 
 def _rounded(values):

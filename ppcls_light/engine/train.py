@@ -32,7 +32,7 @@ from ..optim import (
 from ..weights import load_weights, write_weights
 from . import checkpoint
 from .build import build_reader
-from .classes import check_classes, described_names, resumed_names
+from .classes import check_classes, described_classes, resumed_names
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
 from .log import LOGGER, Averages, StepTimer, log_to
@@ -85,20 +85,22 @@ class Trainer:
         self.config, self.runtime, self.profiler = config, runtime, profiler
         choose_operators(config.Global, runtime)
         seed_everything(config.Global.seed)
+        resumed = find_checkpoint(config.Global, runtime)
+        self.resumed_from = None if resumed is None else resumed.prefix
         self.reader = build_reader(config, "Train", runtime)
         self.class_names = self.reader.class_names
+        if resumed is not None:
+            self.class_names = resumed_names(config, resumed, self.reader)
         self.eval_reader = None
         if config.Global.eval_during_train:
             self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
         check_classes(config, self.reader, self.eval_reader)
-        check_preprocessing(config, self.reader, self.eval_reader)
+        check_preprocessing(config, self.reader)
         for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
             if reader is not None:
                 contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
                 what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
                 require_same(contents, runtime, what)
-        resumed = find_checkpoint(config.Global, runtime)
-        self.resumed_from = None if resumed is None else resumed.prefix
         self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
@@ -130,7 +132,6 @@ class Trainer:
         self.order = order_settings(config, runtime, self.reader.images)
         if resumed is not None:
             require_same_order(resumed, self.order)
-            self.class_names = resumed_names(resumed, self.class_names)
             self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.steps_per_epoch)
             load_weights(self.model, resumed.trained, source=resumed.prefix)
         # Copies made before `decorate`, which may make the weights half precision.
@@ -292,7 +293,7 @@ class Trainer:
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
             "order": self.order,
             "scaler": self.precision.state_dict(),
-            **described_names(self.class_names),
+            **described_classes(self.class_names, self.reader.images),
             "arch": self.config.Arch.network.name,
             "class_num": self.config.Arch.class_num,
             "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},

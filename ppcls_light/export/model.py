@@ -241,7 +241,7 @@ def _another_network(folder, stage):
     names = [
         entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
     ]
-    if not {*GRAPH_FILES.values(), ONNX_FILE} & set(names):
+    if not names:
         return []
     new = read_bundle(stage)
     try:

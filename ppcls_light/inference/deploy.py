@@ -40,8 +40,11 @@ def predictor_from_config(config):
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run, post = config.Global, config.PostProcess.merged()
     class_names = post.label_list and as_class_names(post.label_list, "PostProcess.Topk.label_list")
-    if class_names is None and post.class_id_map_file is not None:
-        class_names = read_class_names(post.class_id_map_file, post.delimiter)
+    if post.class_id_map_file is not None:
+        mapped = read_class_names(post.class_id_map_file, post.delimiter)
+        if class_names is not None:
+            class_names.require_same(mapped, "leave one of them out")
+        class_names = mapped
     return Predictor(
         run.inference_model_dir,
         device="gpu" if run.use_gpu else "cpu",

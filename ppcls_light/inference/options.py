@@ -6,6 +6,7 @@ from typing import Literal, Optional, get_args
 from ..config.deploy import EngineName, Precision
 from ..errors import ConfigError
 
+Device = Literal["cpu", "gpu"]
 MOST_THREADS = 1024  # with many more OpenMP ends the process
 
 
@@ -30,12 +31,12 @@ class EngineOptions:
             TensorRT.
 
     Raises:
-        ConfigError: an engine or a precision that there is not, no batch where there must be one, or more threads
-            than OpenMP can start.
+        ConfigError: an engine, a device or a precision that there is not, no batch where there must be one, or more
+            threads than OpenMP can start.
     """
 
     engine: EngineName = "paddle"
-    device: Literal["cpu", "gpu"] = "cpu"
+    device: Device = "cpu"
     gpu_id: int = 0
     gpu_mem: int = 8000
     cpu_threads: Optional[int] = None
@@ -55,11 +56,15 @@ class EngineOptions:
         return f"{self.engine} {self.precision}{''.join(off)}"
 
     def __post_init__(self):
-        for key, names in (("engine", EngineName), ("precision", Precision)):
+        for key, names in (("engine", EngineName), ("precision", Precision), ("device", Device)):
             if getattr(self, key) not in get_args(names):
                 raise ConfigError(
                     f"there is no {key} {getattr(self, key)!r}; choose one of {', '.join(get_args(names))}"
                 )
+        if self.batch_size is not None and not (isinstance(self.batch_size, int) and self.batch_size > 0):
+            raise ConfigError(
+                f"batch_size is {self.batch_size!r}; it is a whole number of images from 1 on, such as 8"
+            )
         if self.batch_size is None and (self.use_tensorrt or "auto" in (self.engine, self.precision)):
             raise ConfigError("batch_size=None is neither for TensorRT nor for auto, which measures a batch")
         if self.cpu_threads is not None and self.cpu_threads > MOST_THREADS:

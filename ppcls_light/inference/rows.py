@@ -6,15 +6,19 @@ killed loses none. FILE.partial is renamed to FILE when every image has its row.
 
 import contextlib
 import csv
+import filecmp
 import io
 import itertools
 import json
+import logging
 import os
 import shutil
 import time
 
 from ..errors import ConfigError, DataError, UserError
-from ..files import atomic_path, hold, require_writable
+from ..files import atomic_path, hold, require_writable, set_aside
+
+logger = logging.getLogger(__name__)
 
 FORMATS = (".jsonl", ".csv")
 SYNC_SECONDS = 5  # at most that much work is lost when the machine itself dies
@@ -112,8 +116,9 @@ class RowFile:
                 "the file"
             )
         self._unchanged = not os.path.exists(self.partial)  # nothing in it that is not in `path`, too
+        self._goes_on = resume and self._unchanged and os.path.exists(path)  # from the rows of a finished run
         try:
-            if resume and self._unchanged and os.path.exists(path):
+            if self._goes_on:
                 with atomic_path(self.partial, ConfigError) as temporary:
                     shutil.copyfile(path, temporary)
             self._file = open(self.partial, "ab", buffering=0)  # noqa: SIM115, closed by __exit__
@@ -193,8 +198,15 @@ class RowFile:
             self._sync()
 
     def finish(self):
-        """Give the file its name: every image has a row."""
+        """Give the file its name: every image has a row. One of other rows is set aside, see `files.set_aside`."""
         self._sync()
+        folder, name = os.path.split(os.path.abspath(self.path))
+        if (
+            not self._goes_on
+            and os.path.isfile(self.path)
+            and not filecmp.cmp(self.partial, self.path, shallow=False)
+        ):
+            logger.warning("%s of another run moved to %s", name, set_aside(folder, [name]))
         with self._disk():
             os.replace(self.partial, self.path)
         self._unchanged = False

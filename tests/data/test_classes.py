@@ -2,9 +2,9 @@
 
 import pytest
 
-from ppcls_light.data import ClassNames, ImageList, read_class_names
-from ppcls_light.data.classes import folder_labels, require_same_lists
-from ppcls_light.errors import DataError
+from ppcls_light.data import ClassNames, ImageList, as_class_names, read_class_names
+from ppcls_light.data.classes import folder_labels, require_same_folders
+from ppcls_light.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -178,11 +178,33 @@ def test_folders_that_are_no_classes_tell_nothing(entries):
     CLASSES.check_list(listed(*entries))
 
 
-def test_two_lists_that_number_their_folders_differently():
-    train = listed("a/1.png 0", "b/1.png 1", "c/1.png 2")
-    require_same_lists(train, listed("a/9.png 0", "c/9.png 2"))
-    require_same_lists(train, listed("x/9.png 0", "y/9.png 1"))
-    with pytest.raises(
-        DataError, match=r"list\.txt and val\.txt number the classes differently: .*'a' have label 0"
-    ):
-        require_same_lists(train, listed("a/9.png 2", "b/9.png 1", "c/9.png 0", source="val.txt"))
+@pytest.mark.parametrize(
+    ("entries", "same"),
+    [
+        (["a/9.png 0", "c/9.png 2"], True),
+        (["x/9.png 0", "y/9.png 1"], True),
+        (["a/9.png 2", "b/9.png 1", "c/9.png 0"], False),
+        (["a/9.png 1", "b/9.png 0", "z/9.png 2"], False),  # a class that the first has not
+        (
+            [*(f"a/{i}.png 1" for i in range(9)), "a/9.png 0", "b/9.png 0"],
+            False,
+        ),  # one image is labelled wrongly
+        (["a/9.png 0", "b/9.png 1", "c/9.png 3"], True),  # most agree: other folders of the same name
+    ],
+)
+def test_two_lists_that_number_their_folders_differently(entries, same):
+    train, other = listed("a/1.png 0", "b/1.png 1", "c/1.png 2"), listed(*entries, source="val.txt")
+    pairs = folder_labels(train), train.source, folder_labels(other), other.source
+    if same:
+        require_same_folders(*pairs)
+    else:
+        with pytest.raises(
+            DataError, match=r"list\.txt and val\.txt number the classes differently: .*'a' have label 0"
+        ):
+            require_same_folders(*pairs)
+
+
+@pytest.mark.parametrize("names", ["abc", {"a", "b"}, [0, 1], ["a", None], {0: "a", 1: 2}, 3])
+def test_what_names_no_classes_in_python(names):
+    with pytest.raises(ConfigError, match="class_names: a list of texts or"):
+        as_class_names(names, "class_names")

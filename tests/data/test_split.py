@@ -121,7 +121,7 @@ def test_labels_that_are_there_keep_their_meaning(tmp_path):
         write_image_lists(root, "1")
 
 
-@pytest.mark.parametrize("names", [["a 1", "b 0"], ["1", "2"], [" cat", "dog"], ["0 a", "x"]])
+@pytest.mark.parametrize("names", [["a 1", "b 0"], ["1", "2"], ["cat ", "dog"], ["0 a", "x"]])
 def test_any_names_of_folders_can_be_read_back(tmp_path, names):
     make(tmp_path, dict.fromkeys(names, 1))
     found, _, label_file = write_image_lists(tmp_path, "1")
@@ -134,6 +134,19 @@ def test_a_name_with_a_line_break_cannot_be_listed(tmp_path):
     with pytest.raises(DataError, match="line break"):
         write_image_lists(tmp_path, "1")
     assert not (tmp_path / "train_list.txt").exists()
+    (tmp_path / "a" / "x\ny.jpg").unlink()
+    (tmp_path / "a").rename(tmp_path / " a")
+    with pytest.raises(DataError, match="a space at its beginning"):
+        write_image_lists(tmp_path, "1")
+
+
+def test_a_list_of_somebody_else_is_set_aside(tmp_path):
+    make(tmp_path, {"a": 2, "b": 2})
+    (tmp_path / "train_list.txt").write_text("mine")
+    write_image_lists(tmp_path, "0.5/0.5")
+    assert (tmp_path / "previous_1/train_list.txt").read_text() == "mine"
+    write_image_lists(tmp_path, "0.5/0.5")  # the same once more
+    assert not (tmp_path / "previous_2").exists()
 
 
 def test_a_split_that_leaves_a_list_empty_is_refused_and_writes_nothing(tmp_path):

@@ -272,7 +272,71 @@ def test_an_evaluation_says_which_classes_it_has_no_image_of(config, data, warni
 def test_a_head_with_these_classes_in_another_order_is_no_start(config, data):
     Trainer(config(None, None, None), CPU).fit()
     start = (f"Global.pretrained_model={data}/output/best_model", f"Global.output_dir={data}/tuned")
-    with pytest.raises(
-        UserError, match="another order.*starts from a head of the first; number the data as the first"
-    ):
+    with pytest.raises(UserError, match=r"another order.*number the data as the first"):
         Trainer(config("list.txt", "list.txt", "map.txt", *start), CPU)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "words"),
+    [
+        (
+            (None, None, None),
+            ("list.txt", "list.txt", None),
+            "'circle' label 2, which is 'stripe' in .*best_model.pdstates",
+        ),
+        (
+            ("list.txt", "list.txt", "map.txt"),
+            ("alphabet.txt", None, None),
+            "alphabet.txt gives .* in .*pdstates",
+        ),
+        (
+            ("list.txt", "list.txt", None),
+            (None, None, None),
+            "pdstates .trained with a list. and the class folders of",
+        ),
+        (
+            ("list.txt", "list.txt", None),
+            ("alphabet.txt", "alphabet.txt", None),
+            "alphabet.txt number the classes diff",
+        ),
+        (
+            ("alphabet.txt", "alphabet.txt", None),
+            ("alphabet.txt", "list.txt", None),
+            "alphabet.txt and .*list.txt number",
+        ),
+    ],
+)
+def test_a_resume_on_a_list_is_compared_with_the_checkpoint(config, first, then, words):
+    Trainer(config(*first), CPU).fit()
+    with pytest.raises(UserError, match=words):
+        Trainer(
+            config(*then, "Global.checkpoints=auto", "Global.epochs=2", "Global.resume_schedule=new"), CPU
+        )
+
+
+def test_a_resume_on_a_list_takes_the_names_of_the_checkpoint_for_folders(config):
+    Trainer(config(None, None, None), CPU).fit()
+    resume = ("Global.checkpoints=auto", "Global.epochs=2", "Global.resume_schedule=new")
+    run = Trainer(config("alphabet.txt", None, None, *resume), CPU)
+    assert list(run.class_names) == list(NAMES)
+    assert run.eval_reader.images.labels.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+
+
+def test_a_training_without_names_gets_none_from_folders(config, data):
+    Trainer(config("list.txt", "list.txt", None), CPU).fit()
+    auto = "Global.checkpoints=auto"
+    with pytest.raises(UserError, match="cannot be told"):
+        tasks.evaluate(config(None, None, None, auto))
+    with pytest.raises(UserError, match="number the classes differently"):
+        tasks.evaluate(config("list.txt", "alphabet.txt", None, auto))
+    tasks.export(config(None, "list.txt", None, auto))
+    described = yaml.safe_load((data / "inference/inference.yml").read_text())
+    assert described["ppcls_light"]["named"] is False
+
+
+def test_first_weights_and_teachers_are_compared_with_a_list(config, data):
+    Trainer(config(None, None, None), CPU).fit()
+    start = (f"Global.pretrained_model={data}/output/best_model", f"Global.output_dir={data}/tuned")
+    with pytest.raises(UserError, match=r"list\.txt gives .*'circle' label 2, which is 'stripe'"):
+        Trainer(config("list.txt", "list.txt", None, *start), CPU)
+    Trainer(config("alphabet.txt", "alphabet.txt", None, *start), CPU)

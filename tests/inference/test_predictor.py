@@ -207,3 +207,20 @@ def test_a_folder_in_the_place_of_the_graph(exported, tmp_path):
     (folder / graph).mkdir()
     with pytest.raises(ConfigError, match=rf"no .*{graph}.* here, only: inference\.pdiparams"):
         Predictor(folder)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"batch_size": 0},
+        {"batch_size": -1},
+        {"batch_size": 1.5},
+        {"topk": 0},
+        {"topk": -1},
+        {"topk": "1"},
+        {"device": "cuda"},
+    ],
+)
+def test_settings_that_mean_nothing(exported, settings):
+    with pytest.raises(ConfigError, match=rf"{next(iter(settings))}"):
+        Predictor(exported, **settings)

@@ -261,3 +261,15 @@ def test_memory_does_not_grow_with_the_number_of_images(exported, root, tmp_path
     with open(f"{path}.partial") as lines:
         numbers = (int(json.loads(line)["file_name"][-13:-4]) for line in lines)
         assert all(number == position for number, position in zip(numbers, itertools.count()))
+
+
+def test_a_finished_file_of_other_rows_is_set_aside(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    for count in (3, 1):
+        with RowFile(str(path), 1) as file:
+            file.skip_done(iter([]))
+            for index in range(count):
+                file.write({"file_name": f"{index}.jpg", "error": "no image"})
+            file.finish()
+    assert len(path.read_text().splitlines()) == 1
+    assert len((tmp_path / "previous_1/rows.jsonl").read_text().splitlines()) == 3
