@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -102,7 +103,7 @@ def fetch(url, seconds, max_bytes):
         raise DataError(f"HTTP {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)  # URLError wraps what happened
-        if isinstance(reason, TimeoutError):
+        if isinstance(reason, (TimeoutError, socket.timeout)):  # one and the same from Python 3.10 on
             raise DataError(f"no whole answer within {seconds:g} s") from None
         raise DataError(f"cannot be fetched: {reason or type(reason).__name__}") from None
     return bytes(data)
