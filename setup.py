@@ -30,10 +30,10 @@ EXTRAS = {
     "visual": ["visualdl>=2.5"],
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.16"],
-    "plot": ["matplotlib>=3.6"],
+    "plot": ["matplotlib>=3.7"],
     "test": [
         *["pytest>=7.4", "pytest-xdist>=3.2"],
-        *["scikit-learn>=1.3", "matplotlib>=3.6", "visualdl>=2.5", "tensorboardX>=2.6"],
+        *["scikit-learn>=1.4", "matplotlib>=3.7", "visualdl>=2.5", "tensorboardX>=2.6"],
     ],
 }
 EXTRAS["dev"] = [
