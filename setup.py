@@ -12,14 +12,18 @@ EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
     "onnx": [
-        "paddle2onnx>=2.0",
-        "onnxruntime>=1.17",
-        "ml_dtypes>=0.3",
-    ],  # the last for ONNX Runtime's quantizer
+        "paddle2onnx>=2.0",  # with Paddle 3
+        "onnxruntime>=1.19",
+        # For ONNX Runtime's quantizer; its last version for Python 3.9 needs what onnx 1.18 lacks.
+        *["ml_dtypes>=0.3", 'onnx>=1.17,<1.18; python_version < "3.10"'],
+    ],
     "openvino": ["openvino>=2024.0"],
     "int8": ["nncf>=2.14"],
     "heif": ["pillow-heif>=0.15"],
-    "serving": ["fastapi>=0.115.7", "uvicorn>=0.29", "python-multipart>=0.0.18", "prometheus-client>=0.17"],
+    "serving": [
+        *["fastapi>=0.115.7", "starlette>=0.44", "python-multipart>=0.0.18"],
+        *["uvicorn>=0.29", "prometheus-client>=0.17"],
+    ],
     "batch": ["ray[data]>=2.30", "pyarrow>=10"],
     # later PaddleX (3.5.2 to 3.7.2) lists a whole batch's class ids for each image
     "paddlex": [
@@ -27,13 +31,13 @@ EXTRAS = {
         "opencv-contrib-python==4.10.0.84",
         "pypdfium2>=4",
     ],  # the one OpenCV it takes
-    "visual": ["visualdl>=2.5"],
+    "visual": ["visualdl>=2.5.1"],
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.16"],
-    "plot": ["matplotlib>=3.7"],
+    "plot": ["matplotlib>=3.8"],
     "test": [
         *["pytest>=7.4", "pytest-xdist>=3.2"],
-        *["scikit-learn>=1.4", "matplotlib>=3.7", "visualdl>=2.5", "tensorboardX>=2.6"],
+        *["scikit-learn>=1.4", "matplotlib>=3.8", "visualdl>=2.5.1", "tensorboardX>=2.6"],
     ],
 }
 EXTRAS["dev"] = [

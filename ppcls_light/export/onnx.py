@@ -53,7 +53,13 @@ def to_onnx(bundle, path):
 def convert(graph, params, path, output):
     """Do the work of `to_onnx` in this process; `output` is the name for the graph's output."""
     import onnx
-    import paddle2onnx
+
+    try:
+        import paddle2onnx
+    except ImportError as error:
+        sys.exit(
+            f"the installed paddle2onnx and Paddle do not go together, paddle2onnx 2 needs Paddle 3 ({error})"
+        )
 
     paddle2onnx.export(graph, params, path, opset_version=OPSET, optimize_tool=None)
     model = onnx.load(path)
