@@ -114,8 +114,8 @@ def test_the_file_dialog_opens_by_keyboard(page, model, photo):
 def test_errors_are_words_and_the_next_image_clears_them(page, model, photo, tmp_path):
     page.set_input_files("#file", {"name": "<i>x.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
     page.wait_for_selector("#error:visible")
-    expected = "<i>x.pdf: not an image of a kind that is read here (JPEG, PNG, WEBP, BMP, GIF, TIFF)"
-    assert page.locator("#error").text_content() == expected
+    expected = "<i>x.pdf: not an image: no known format begins like this file (read here: JPEG, PNG, "
+    assert page.locator("#error").text_content().startswith(expected)
     assert page.locator("#error").get_attribute("role") == "alert"
     assert page.locator("#bars li").count() == 0
     page.set_input_files("#file", {"name": "big.png", "mimeType": "image/png", "buffer": bytes(400_000)})
