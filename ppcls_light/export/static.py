@@ -19,7 +19,23 @@ class WithSoftmax(nn.Layer):
         return nn.functional.softmax(self.model(x), axis=-1)
 
 
-def save_static(model, folder, image_shape):
+class _Recorded(nn.Layer):
+    """`network`, run as it is to record its graph.
+
+    Paddle translates the source of every layer instead, so that a condition on a tensor's values or on the batch
+    becomes part of the graph. This is nearly all of the time of an export, and the networks here have no such condition.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    @paddle.jit.not_to_static
+    def forward(self, x):
+        return self.network(x)
+
+
+def save_static(model, folder, image_shape, softmax=True):
     """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json.
@@ -28,11 +44,14 @@ def save_static(model, folder, image_shape):
         model: Layer, images (N, C, H, W) to logits (N, class_num); put into eval mode here.
         folder: an existing folder.
         image_shape: (C, H, W), fixed in the graph.
+        softmax: probabilities (N, class_num) as output, else what `model` returns.
 
     Returns:
         "json" or "pdmodel", the format that this Paddle writes.
     """
-    network = WithSoftmax(model)
+    network = WithSoftmax(model) if softmax else model
+    if type(model).__module__.startswith("ppcls_light."):
+        network = _Recorded(network)
     network.eval()
     path = os.path.join(folder, STEM)
     paddle.jit.save(network, path, input_spec=[image_spec(image_shape)])

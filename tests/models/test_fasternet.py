@@ -5,6 +5,7 @@ from paddle import nn
 
 from ppcls_light.errors import ConfigError
 from ppcls_light.export.fold import fold
+from ppcls_light.export.static import STEM, save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.layers import mixing_layer
 from ppcls_light.models.profile import profile
@@ -44,8 +45,8 @@ def test_each_mixing_folds_saves_and_trains(kind, tmp_path):
     model.eval()
     folded = fold(model)
     assert not any(isinstance(layer, nn.BatchNorm2D) for layer in folded.sublayers())
-    paddle.jit.save(folded, str(tmp_path / "m"), input_spec=[paddle.static.InputSpec([None, 3, 64, 64])])
-    loaded = paddle.jit.load(str(tmp_path / "m"))
+    save_static(folded, str(tmp_path), (3, 64, 64), softmax=False)
+    loaded = paddle.jit.load(str(tmp_path / STEM))
     with paddle.no_grad():
         np.testing.assert_allclose(loaded(x).numpy(), model(x).numpy(), rtol=1e-4, atol=1e-5)
     features = create_model("FasterNet_T0", features_only=True, spatial_mixing=kind)(x)
