@@ -135,21 +135,24 @@ def _for_onnxruntime(onnx_file, folder, images):
             per_channel=True,
             activation_type=QuantType.QUInt8,  # with QInt8 ONNX Runtime has slow kernels on x86
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "MatMul", "Gemm"],
-            nodes_to_exclude=_grouped(onnx_file),
+            # Versions up to 1.20 want the range of every softmax, which stays in float.
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "Softmax"],
+            nodes_to_exclude=_in_float(onnx_file),
             extra_options={"CalibMovingAverage": True},
         )
     return [path]
 
 
-def _grouped(onnx_file):
+def _in_float(onnx_file):
     import onnx
 
-    return [
-        node.name
-        for node in onnx.load(onnx_file, load_external_data=False).graph.node
-        if node.op_type == "Conv" and any(field.name == "group" and field.i > 1 for field in node.attribute)
-    ]
+    def grouped(node):
+        return node.op_type == "Conv" and any(
+            field.name == "group" and field.i > 1 for field in node.attribute
+        )
+
+    nodes = onnx.load(onnx_file, load_external_data=False).graph.node
+    return [node.name for node in nodes if node.op_type == "Softmax" or grouped(node)]
 
 
 def _for_openvino(onnx_file, folder, images):

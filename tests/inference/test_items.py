@@ -158,8 +158,9 @@ def test_grey_arrays_are_the_grey_file(predictor, tmp_path):
 def test_a_pillow_image_is_what_its_file_is(predictor, tmp_path, mode):
     deep = Image.fromarray(picture(2)[:, :, 0].astype("uint16") * 257)
     image = deep if mode == "I;16" else Image.fromarray(picture(2)).convert(mode)
-    path = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
-    image.save(path)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    # Pillow 10 cannot read its own TIFF files in YCbCr.
+    (image.convert("RGB") if mode == "YCbCr" else image).save(path)
     (row,) = predictor.predict(path)
     assert predictor.predict(image) == [{**row, "file_name": None}]
 
