@@ -106,6 +106,14 @@ def _require_same_answer(predictor, file):
     if file.last is None:
         return
     name, before = file.last
+    names = dict(enumerate(predictor.class_names or ()))
+    for class_id in file.names or names:
+        then, now = file.names.get(class_id, ""), names.get(class_id, "")
+        if then != now:
+            raise DataError(
+                f"{file.path}: class {class_id} is '{then}' in the rows that are there, and '{now}' now; take the "
+                "class names of those rows to go on, or name another output"
+            )
     (row,) = predictor.predict([name])
     if "error" in row:  # the image is gone since
         return

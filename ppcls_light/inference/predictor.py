@@ -117,6 +117,11 @@ class Predictor:
         return self._engine.options
 
     @property
+    def class_names(self):
+        """ClassNames in the order of the class ids, None when nothing names them."""
+        return self._topk.class_names
+
+    @property
     def topk(self):
         """How many classes a row lists, if there are as many."""
         return self._topk.topk

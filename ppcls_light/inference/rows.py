@@ -33,12 +33,17 @@ class Jsonl:
         return _utf8(json.dumps(row, ensure_ascii=False) + "\n")
 
     def decode(self, lines):
-        """Yield (file_name, {class id: score}, or None if it failed) of each row."""
+        """Yield (file_name, {class id: score}, or None if it failed, {class id: name}) of each row."""
         for line in lines:
             row = json.loads(line)
             if not isinstance(row["file_name"], str):
                 raise ValueError("file_name is no text")
-            yield row["file_name"], None if "error" in row else _by_class(row["class_ids"], row["scores"])
+            if "error" in row:
+                yield row["file_name"], None, {}
+            else:
+                ids = list(map(int, row["class_ids"]))
+                names = row.get("label_names") or ()
+                yield row["file_name"], dict(zip(ids, map(float, row["scores"]))), dict(zip(ids, names))
 
 
 class Csv:
@@ -58,21 +63,22 @@ class Csv:
         return self._line(cells + [""] * (len(self._columns) - len(cells)))
 
     def decode(self, lines):
-        """Yield (file_name, {class id: score}, or None if it failed) of each row."""
+        """Yield (file_name, {class id: score}, or None if it failed, {class id: name}) of each row."""
         rows = csv.reader((line.decode() for line in lines), strict=True)
         if next(rows, self._columns) != self._columns:
             raise ValueError("other columns")
         for row in rows:
-            yield row[0], None if row[1] else _by_class(filter(None, row[2::3]), filter(None, row[3::3]))
+            if row[1]:
+                yield row[0], None, {}
+            else:
+                ids = list(map(int, filter(None, row[2::3])))
+                names = {class_id: name for class_id, name in zip(ids, row[4::3]) if name}
+                yield row[0], dict(zip(ids, map(float, filter(None, row[3::3])))), names
 
     def _line(self, cells):
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(cells)
         return _utf8(text.getvalue())
-
-
-def _by_class(class_ids, scores):
-    return {int(class_id): float(score) for class_id, score in zip(class_ids, scores)}
 
 
 def check_output(path):
@@ -100,6 +106,7 @@ class RowFile:
     Attributes:
         done, failed: rows in the file, and those of them with an error.
         last: (file name, {class id: score}) of the last row that `skip_done` found without one, or None.
+        names: {class id: name} of all rows that `skip_done` found.
 
     Raises:
         ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
@@ -108,7 +115,7 @@ class RowFile:
     def __init__(self, path, topk, resume=False):
         check_output(path)
         self.path, self.partial = path, _partial(path)
-        self.done, self.failed, self.last = 0, 0, None
+        self.done, self.failed, self.last, self.names = 0, 0, None, {}
         self._rows = Csv(topk) if path.lower().endswith(".csv") else Jsonl()
         if not resume and os.path.exists(self.partial):
             raise ConfigError(
@@ -163,7 +170,7 @@ class RowFile:
             rows = self._rows.decode(complete_lines(file))
             while True:
                 try:
-                    name, scores = next(rows)
+                    name, scores, names_in_row = next(rows)
                 except StopIteration:
                     whole = end
                     break
@@ -183,6 +190,7 @@ class RowFile:
                     )
                 whole, self.done, self.failed = end, self.done + 1, self.failed + (scores is None)
                 self.last = self.last if scores is None else (expected, scores)
+                self.names.update(names_in_row)
         with self._disk():
             os.truncate(self.partial, whole)
         if whole == 0:

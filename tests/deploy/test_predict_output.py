@@ -164,6 +164,21 @@ def test_failed_files_are_rows_and_count_again(model, images, tmp_path):
 
 
 @pytest.mark.parametrize("output", ["rows.jsonl", "rows.csv"])
+def test_rows_with_other_class_names_are_not_gone_on_from(model, images, tmp_path, output):
+    first = str(images / "a.jpg")
+    with RowFile(str(tmp_path / output), 2) as rows:
+        rows.write(
+            {"file_name": first, "class_ids": [1, 0], "scores": [0.6, 0.4], "label_names": ["cat", "dog"]}
+        )
+    written = (tmp_path / f"{output}.partial").read_bytes()
+    again = predict_cls(model, images, tmp_path, "--output", output, "--resume")
+    (line,) = again.stderr.splitlines()
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "class 1 is 'cat' in the rows that are there, and '' now" in line
+    assert (tmp_path / f"{output}.partial").read_bytes() == written
+
+
+@pytest.mark.parametrize("output", ["rows.jsonl", "rows.csv"])
 def test_rows_of_another_model_are_not_gone_on_from(model, images, tmp_path, output):
     done = predict_cls(model, images, tmp_path, "--output", output, "--quiet")
     assert done.returncode == 0, done.stderr
