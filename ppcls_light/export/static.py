@@ -23,7 +23,7 @@ class _Recorded(nn.Layer):
     """`network`, run as it is to record its graph.
 
     Paddle translates the source of every layer instead, so that a condition on a tensor's values or on the batch
-    becomes part of the graph. This is nearly all of the time of an export, and the networks here have no such condition.
+    becomes part of the graph. This is nearly all of the time of an export, and no network here has such a condition.
     """
 
     def __init__(self, network):

@@ -167,6 +167,7 @@ def test_failed_files_are_rows_and_count_again(model, images, tmp_path):
 def test_rows_with_other_class_names_are_not_gone_on_from(model, images, tmp_path, output):
     first = str(images / "a.jpg")
     with RowFile(str(tmp_path / output), 2) as rows:
+        rows.skip_done(iter([first]))
         rows.write(
             {"file_name": first, "class_ids": [1, 0], "scores": [0.6, 0.4], "label_names": ["cat", "dog"]}
         )
@@ -174,7 +175,7 @@ def test_rows_with_other_class_names_are_not_gone_on_from(model, images, tmp_pat
     again = predict_cls(model, images, tmp_path, "--output", output, "--resume")
     (line,) = again.stderr.splitlines()
     assert (again.returncode, again.stdout) == (2, "")
-    assert "class 1 is 'cat' in the rows that are there, and '' now" in line
+    assert "class 1 is 'cat' in the rows that are there, and 'rings' now" in line
     assert (tmp_path / f"{output}.partial").read_bytes() == written
 
 
