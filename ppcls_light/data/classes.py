@@ -7,6 +7,7 @@ the same ones in the same order: else a class would silently become another.
 
 import json
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import Tuple
@@ -20,6 +21,8 @@ _NUMBER = r"[-+]?\d{1,18}"
 # Numbers that may count the classes though they do not stand apart: "1.cat", "(1) cat", "label_1 cat".
 _FIRST = re.compile(r"[\W_]*?(\d{1,18})(?![^\W_])")
 _ANY = re.compile(r"(?<![^\W_])\d{1,18}(?![^\W_])")
+_BULLET = re.compile(r"[-*•]\s+")
+_MARK = re.compile(r"[-*•]\s|-{3}|//|[#|<>%;]")
 _MOSTLY = 0.7  # of a folder's images
 _FORM = "write one 'id name' a line with the ids 0, 1, 2, ..., or a JSON list of names"
 
@@ -28,6 +31,9 @@ _FORM = "write one 'id name' a line with the ids 0, 1, 2, ..., or a JSON list of
 class ClassNames:
     """Names in the order of their labels, and where they were read.
 
+    An accented letter is one character in a name typed on most systems and two in a folder's name made on macOS; here
+    it is always one (Unicode's form NFC).
+
     Attributes:
         names: one a class; label 0 is the first.
         source: file, folder or key, for messages.
@@ -35,6 +41,12 @@ class ClassNames:
 
     names: Tuple[str, ...]
     source: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "names", tuple(map(_composed, self.names)))
+
+    def __contains__(self, name):
+        return _composed(name) in self.names
 
     def __len__(self):
         return len(self.names)
@@ -80,18 +92,18 @@ class ClassNames:
             DataError: a folder is no class here, or two classes have its name.
         """
         times = Counter(self.names)
-        unknown = [name for name in folders if times[name] != 1]
+        unknown = [name for name in folders if times[_composed(name)] != 1]
         if unknown:
             what = (
-                "is the name of two classes" if times[unknown[0]] else f"is none of the {len(self)} classes"
+                "is the name of two classes" if unknown[0] in self else f"is none of the {len(self)} classes"
             )
             raise DataError(
                 f"{source}: the class folder '{unknown[0]}' {what} that {self.source} names "
                 f"({listed(self.names)}); rename the folder, or move it away; to learn "
                 "a new class, add it at the end of a label map and train again"
             )
-        wanted = set(folders)
-        return {name: label for label, name in enumerate(self.names) if name in wanted}
+        label_of = {name: label for label, name in enumerate(self.names)}
+        return {folder: label_of[_composed(folder)] for folder in folders}
 
     def check_list(self, images):
         """Refuse labelled images whose folders have the names of classes, but labels of others.
@@ -148,7 +160,8 @@ def folder_labels(images):
     """
     by_folder = {}
     for (folder, label), count in images.folder_counts().items():
-        by_folder.setdefault(folder, {})[label] = count
+        counts = by_folder.setdefault(_composed(folder), Counter())
+        counts[label] += count
     labels = {}
     for folder, counts in by_folder.items():
         label = max(counts, key=counts.get)
@@ -240,6 +253,7 @@ def _from_json(path, text):
 
 def _from_lines(path, lines, delimiter):
     """Return the (id, name) of each of the `lines`, (number, text)."""
+    lines = _without_bullets(path, lines)
     apart = re.escape(delimiter) if delimiter and delimiter.strip() else _APART
     first = [re.fullmatch(rf'"?({_NUMBER})"?{apart}(.*\S)', text) for _, text in lines]
     last = [re.fullmatch(rf'(.*?\S){apart}"?({_NUMBER})"?', text) for _, text in lines]
@@ -267,7 +281,20 @@ def _from_lines(path, lines, delimiter):
             f"(delete a header line); {_FORM}"
         )
     _require_places(path, lines)
-    return [(place, text) for place, (_, text) in enumerate(lines)]
+    return [(place, _unquoted(text)) for place, (_, text) in enumerate(lines)]
+
+
+def _without_bullets(path, lines):
+    """Return the lines of a list in YAML or Markdown as names; refuse comments and tables among them."""
+    marked = [bool(_MARK.match(text)) for _, text in lines]
+    if all(_BULLET.match(text) for _, text in lines):
+        return [(number, _BULLET.sub("", text)) for number, text in lines]
+    if any(marked) and not (all(marked) and lines[0][1][0] == "#"):
+        number, text = lines[marked.index(True)]
+        raise DataError(
+            f"{path}:{number}: '{text}' looks like a comment, a list or a table, not like a name; {_FORM}"
+        )
+    return lines
 
 
 def _require_places(path, lines):
@@ -295,6 +322,10 @@ def _unquoted(name):
     """Return a name without the quotes that a table puts around it."""
     name = name.strip()
     return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
+
+
+def _composed(name):
+    return unicodedata.normalize("NFC", name)
 
 
 def _only(names, others):

@@ -99,7 +99,7 @@ def scan_image_folder(folder, class_names=None, left_out=None):
         raise DataError(
             f"{folder}: no class folder with images in it, as FOLDER/<class>/<photo>; {tally.line or 'it is empty'}"
         )
-    if class_names is None or not set(found) <= set(class_names):
+    if class_names is None or not all(name in class_names for name in found):
         require_classes(folder, found)
     if class_names is None:
         class_names = ClassNames(tuple(found), f"the class folders of {folder}")

@@ -48,7 +48,7 @@ def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
     class_names = None if label_map is None else read_class_names(label_map)
     names = {os.path.basename(path) for path, is_folder in entries(folder, LeftOut(folder)) if is_folder}
     # Folders that the map names are classes, whatever they are called.
-    parts = {} if class_names and names <= set(class_names) else split_folders(folder, names)
+    parts = {} if class_names and all(name in class_names for name in names) else split_folders(folder, names)
     if parts:
         if split is not None:
             raise ConfigError(

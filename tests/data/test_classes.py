@@ -39,6 +39,7 @@ def read(tmp_path):
             "0 -> cat\n1 -> big dog\n2 -> 猫",
             '"0","cat"\n"1","big dog"\n"2","猫"',
         ],
+        *["- cat\n- big dog\n- 猫", '* "cat"\n* "big dog"\n* 猫', "- 2: 猫\n- 0: cat\n- 1: big dog"],
         *["2 猫\n1 big dog\n0 cat", "+0 cat\n+1 big dog\n+2 猫", "０ cat\n１ big dog\n２ 猫"],
     ],
 )
@@ -96,6 +97,14 @@ def test_names_that_hold_numbers(read):
         ("cat\ndog\n3 birds", r":3: '3 birds' has a number"),
         ("id,name\n0,cat\n1,dog", r":2: '0,cat' has a number"),
         ("0 step 1\n1 step 0", r":1: '0 step 1' begins and ends with an id"),
+        ("# my classes\ncat\ndog", r":1: '# my classes' looks like a comment, a list or a table"),
+        ("cat\n// and\ndog", r":2: '// and' looks like a comment"),
+        ("classes:\n- cat\n- dog", r":2: '- cat' looks like a comment, a list"),
+        (
+            "| id | name |\n|---|---|\n| 0 | cat |",
+            r":1: '\| id \| name \|' looks like a comment, a list or a table",
+        ),
+        ("<li>cat</li>\n<li>dog</li>", r":1: '<li>cat</li>' looks like"),
         ("\n", "no class names"),
         ('["cat", 1]', "no JSON list of names"),
         ('{"0": ["n01440764", "tench"]}', "no JSON list of names"),
@@ -152,6 +161,20 @@ def test_folders_take_the_numbers_of_the_names():
 def listed(*entries, source="list.txt"):
     names, labels = zip(*(entry.rsplit(" ", 1) for entry in entries))
     return ImageList("root", (name.encode() for name in names), [int(label) for label in labels], source)
+
+
+def test_an_accent_is_one_character_or_two(tmp_path):
+    """A folder that was made on macOS has the letter and the accent, a map typed elsewhere has one character."""
+    composed, apart = "caf\u00e9", "cafe\u0301"
+    (tmp_path / "labels.txt").write_text(f"0 {composed}\n1 bar", "utf-8")
+    names = read_class_names(tmp_path / "labels.txt")
+    assert names.labels_of(["bar", apart], "photos") == {"bar": 1, apart: 0}
+    names.require_same(ClassNames((apart, "bar"), "photos"), "the fix")
+    wrong = ImageList("photos", [f"{apart}/a.png".encode(), b"bar/b.png"], [1, 0])
+    with pytest.raises(DataError, match=f"the folder '{composed}' label 1, which is 'bar'"):
+        names.check_list(wrong)
+    with pytest.raises(DataError, match="is the name of two classes"):
+        ClassNames((composed, apart), "photos").labels_of([composed, apart], "photos")
 
 
 def test_the_folders_in_a_list_tell_of_another_order():
