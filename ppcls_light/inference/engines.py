@@ -3,7 +3,7 @@
 An engine is a class of `Engine(bundle, options)` with
 
     options: the `EngineOptions` in force,
-    run(images): float32 (N, C, H, W) -> the graph's output (N, class_num), float32,
+    run(images): float32 (N, C, H, W) -> the graph's output (N, class_num), float32; from any thread,
     clone(): an engine for another thread that shares the weights.
 
 Its constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.

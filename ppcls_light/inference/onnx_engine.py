@@ -30,7 +30,7 @@ def session_options(options):
 
 
 class OnnxEngine:
-    """One session of ONNX Runtime on the CPU. `run` lets other Python threads work meanwhile."""
+    """One session of ONNX Runtime on the CPU. Any thread may `run`, which lets other Python threads work meanwhile."""
 
     def __init__(self, bundle, options):
         check_options(options, ("fp32", "int8"))

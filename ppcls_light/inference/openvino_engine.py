@@ -3,6 +3,7 @@
 import copy
 import functools
 import logging
+import threading
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class OpenVinoEngine:
     """OpenVINO on the CPU: one network compiled for `options.batch_size`, one for every other batch.
 
     With the batch known, MicroNet takes half the time. The one for other batches is made when it is needed.
-    `run` lets other Python threads work meanwhile.
+    Any thread may `run`, which lets other Python threads work meanwhile; as many requests are made as run at once.
     """
 
     def __init__(self, bundle, options):
@@ -62,17 +63,16 @@ class OpenVinoEngine:
             )
         self.options = options
         self._file = graph_file(bundle, options)
+        self._compiling = threading.Lock()
         self._compiled = {}
-        self._requests = {}
-        self._request(options.batch_size)
+        self._idle = {options.batch_size: [], None: []}
+        self._network(options.batch_size)
 
-    def _request(self, batch):
-        key = batch if batch == self.options.batch_size else None
-        if key not in self._requests:
-            if key not in self._compiled:
-                self._compiled[key] = self._compile(key)
-            self._requests[key] = self._compiled[key].create_infer_request()
-        return self._requests[key]
+    def _network(self, batch):
+        with self._compiling:
+            if batch not in self._compiled:
+                self._compiled[batch] = self._compile(batch)
+            return self._compiled[batch]
 
     def _compile(self, batch):
         try:
@@ -90,14 +90,19 @@ class OpenVinoEngine:
         Raises:
             ConfigError: the network cannot take images of this shape.
         """
-        request = self._request(len(images))
+        batch = len(images) if len(images) == self.options.batch_size else None
+        idle = self._idle[batch]
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = self._network(batch).create_infer_request()
         try:
             return request.infer({0: images}, share_inputs=True)[0]
         except RuntimeError as error:
             raise input_error(self._file, images, error) from error
+        finally:
+            idle.append(request)
 
     def clone(self):
-        """Return an engine for another thread; it shares what is compiled, not the requests."""
-        twin = copy.copy(self)
-        twin._requests = {}
-        return twin
+        """Return an engine for another thread; what is compiled and the requests are shared."""
+        return copy.copy(self)

@@ -206,8 +206,8 @@ def _without_pass_reports():
 class PaddleEngine:
     """One Paddle Inference predictor of an exported folder.
 
-    Not safe to share between threads (Paddle returns wrong numbers then, without an error): give each thread
-    its own `clone()`. `run` holds Python's global lock, so throughput comes from processes, not threads.
+    One thread at a time runs it, the others wait: Paddle returns wrong numbers otherwise, without an error. They lose
+    nothing, since Paddle holds Python's global lock while it runs; throughput comes from processes, not threads.
     """
 
     def __init__(self, bundle, options):
@@ -230,6 +230,7 @@ class PaddleEngine:
         self._bundle = bundle
         as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
         self._predictor = as_one or self._create(self.options)
+        self._running = threading.Lock()
 
     def _create_as_one_operator(self):
         """Return None, and let the options say so, where it cannot be."""
@@ -265,6 +266,10 @@ class PaddleEngine:
         Raises:
             ConfigError: the network cannot take images of this shape.
         """
+        with self._running:
+            return self._run_or_without_onednn(images)
+
+    def _run_or_without_onednn(self, images):
         try:
             return self._run(self._predictor, images)
         except _PADDLE_ERRORS as error:
@@ -300,8 +305,10 @@ class PaddleEngine:
         """
         twin = object.__new__(PaddleEngine)
         vars(twin).update(vars(self))
+        twin._running = threading.Lock()
         try:
-            twin._predictor = self._predictor.clone()
+            with self._running:
+                twin._predictor = self._predictor.clone()
         except _PADDLE_ERRORS as error:
             raise load_error(self._bundle.folder, f"Paddle {inference.version}", error) from error
         return twin

@@ -47,7 +47,8 @@ class Predictor:
         DataError: `class_names` are not the folder's.
         DeviceError: the engine is not installed, or cannot do what is asked.
 
-    Not safe to share between threads; give each its own `clone()`.
+    Any number of threads may use it at once. With Paddle one runs at a time; a `clone()` for each thread makes no
+    difference to the answers.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Predictor:
         return options
 
     def clone(self):
-        """Return a predictor for another thread; the weights are shared."""
+        """Return a predictor that runs beside this one; the weights are shared."""
         twin = object.__new__(Predictor)
         twin.__dict__.update(self.__dict__)
         twin._engine = self._engine.clone()

@@ -121,10 +121,12 @@ def test_bf16_is_refused_where_it_would_be_slow(exported, on_processor):
         Predictor(exported, precision="bf16", onednn=False)
 
 
-@pytest.mark.parametrize("engine", ONNX_ENGINES)
-def test_clones_work_in_threads(converted, engine):
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_threads_share_a_predictor_or_have_clones(converted, exported, engine, shared):
     needs(engine)
-    predictor, rng = Predictor(converted, engine=engine, cpu_threads=1), np.random.default_rng(0)
+    folder = exported if engine == "paddle" else converted
+    predictor, rng = Predictor(folder, engine=engine, cpu_threads=1), np.random.default_rng(0)
     inputs = [rng.normal(size=(40, 1 + index % 2, 3, 32, 32)).astype("float32") for index in range(4)]
     expected = [[predictor.run(images) for images in batches] for batches in inputs]
     got = [None] * len(inputs)
@@ -132,7 +134,10 @@ def test_clones_work_in_threads(converted, engine):
     def work(index, own):
         got[index] = [own.run(images) for images in inputs[index]]
 
-    threads = [threading.Thread(target=work, args=(index, predictor.clone())) for index in range(4)]
+    threads = [
+        threading.Thread(target=work, args=(index, predictor if shared else predictor.clone()))
+        for index in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,7 +2,6 @@ import io
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 
 import cv2
@@ -58,24 +57,6 @@ def test_one_thread_and_onednn_off_and_more_threads_agree(exported, photos):
     reference = Predictor(exported).run(image)
     for options in ({"onednn": False}, {"cpu_threads": 1}, {"cpu_threads": 2}, {"ir_optim": False}):
         np.testing.assert_allclose(Predictor(exported, **options).run(image), reference, atol=1e-6)
-
-
-def test_clones_work_in_threads(exported):
-    predictor, rng = Predictor(exported), np.random.default_rng(0)
-    inputs = rng.normal(size=(4, 50, 1, 3, 32, 32)).astype("float32")
-    expected = np.stack([[predictor.run(image) for image in images] for images in inputs])
-    got = np.zeros_like(expected)
-
-    def work(index, own):
-        for position, image in enumerate(inputs[index]):
-            got[index, position] = own.run(image)
-
-    threads = [threading.Thread(target=work, args=(index, predictor.clone())) for index in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(got, expected)
 
 
 def test_the_callers_settings_win_over_the_folders(exported, photos):
