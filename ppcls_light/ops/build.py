@@ -1,5 +1,8 @@
 """The operators' library: built on the user's machine for its processor, once, then found in a cache.
 
+A library runs with all rights of its user: it is loaded from a folder of this user alone, and only if it is byte by
+byte what was built.
+
 Not by `paddle.utils.cpp_extension.load`: its folder is not made for several processes at once, it starts Paddle anew
 to call the same compiler, and takes all of Paddle to load what is built, which an exported network does without.
 """
@@ -12,6 +15,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -28,6 +32,7 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
 # Not for the binding: the layout of Paddle's own types may depend on it.
 KERNEL_FLAGS = ("-march=native",)
 
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PATIENCE = 300  # seconds that a compiler has
 
 
@@ -73,27 +78,66 @@ def _make_first_predictor(core):
 def library():
     """Return the path of the library for this source, Paddle, compiler and processor; build it if need be.
 
-    Several processes may do this at once: each builds under a name of its own, and renaming decides.
+    Several processes may do this at once: each builds under a name of its own, and renaming decides. A library that
+    was cut, changed or put there by another user is built again.
 
     Raises:
-        BuildError: no compiler, or what went wrong and where its output is.
+        BuildError: no compiler, or what went wrong and where its output is; or another user's folder.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
         raise BuildError(f"there is no C++ compiler ({', '.join(COMPILERS)}) on PATH")
     try:
-        folder = cache_folder()
-        path = folder / f"ops_{_key(compiler)}.so"
-        if not path.exists():
-            folder.mkdir(parents=True, exist_ok=True)
+        folder, key = cache_folder(), _key(compiler)
+        for each in (folder.parent, folder):
+            _make_private(each)
+        found = _built(folder, key)
+        if found is None:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                _build(compiler, Path(scratch), path)
+                built = _build(compiler, Path(scratch), folder / f"ops_{key}.log")
+                found = _built(folder, key)  # by another process meanwhile
+                if found is None:
+                    found = folder / f"ops_{key}_{_checksum(built)}.so"
+                    os.replace(built, found)
     except subprocess.TimeoutExpired:
         raise BuildError(f"{compiler} has not ended after {_PATIENCE} seconds") from None
     except (OSError, RuntimeError) as problem:
         # RuntimeError: Path.home() without a home
         raise BuildError(f"{problem}; set XDG_CACHE_HOME to a folder that can be written") from None
-    return path
+    return found
+
+
+def _make_private(folder):
+    """Make `folder` where nobody else can write, or raise BuildError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.stat()
+    if not _trusted(about):
+        raise BuildError(f"{folder} belongs to another user; set XDG_CACHE_HOME to a folder of your own")
+    if about.st_mode & _OTHERS_WRITE:
+        folder.chmod(stat.S_IMODE(about.st_mode) & ~_OTHERS_WRITE)
+
+
+def _trusted(about):
+    """Return whether a file or folder with this `os.stat_result` is this user's or root's."""
+    return not hasattr(os, "geteuid") or about.st_uid in (0, os.geteuid())
+
+
+def _built(folder, key):
+    """Return the library of `key` that is as it was built, or None; others of its name are removed."""
+    found = None
+    for path in sorted(folder.glob(f"ops_{key}*.so")):
+        about = path.lstat()
+        safe = stat.S_ISREG(about.st_mode) and _trusted(about) and not about.st_mode & _OTHERS_WRITE
+        if safe and path.stem == f"ops_{key}_{_checksum(path)}":
+            found = path
+        else:
+            with contextlib.suppress(OSError):  # another process was faster
+                path.unlink()
+    return found
+
+
+def _checksum(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
 def _key(compiler):
@@ -130,7 +174,8 @@ def _processor():
     return "\n".join([platform.machine(), platform.processor(), *found.values()])
 
 
-def _build(compiler, scratch, path):
+def _build(compiler, scratch, log):
+    """Return the path of a library built in the folder `scratch`; `log` gets the output of a failed build."""
     paddle = _paddle()
     include, libs, base = paddle / "include", paddle / "libs", paddle / "base/libpaddle.so"
     headers = [f"-I{include}", f"-I{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"]
@@ -142,20 +187,21 @@ def _build(compiler, scratch, path):
     # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the
     # same cores.
     openmp = libs / "libiomp5.so"
-    link = [compiler, "-shared", *(command[-1] for command in compilations), "-o", str(scratch / path.name)]
+    built = scratch / "ops.so"
+    link = [compiler, "-shared", *(command[-1] for command in compilations), "-o", str(built)]
     link += [str(base), str(openmp) if openmp.exists() else "-fopenmp"]
     link += [f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)]
     with ThreadPoolExecutor(2) as pool:
         outputs = list(pool.map(_run, compilations))
     failed = next(filter(None, outputs), None) or _run(link)
     if failed:
-        log = path.with_suffix(".log")
         log.write_text(failed, encoding="utf-8")
         reason = next((line for line in failed.splitlines() if "error" in line), "no message")
         raise BuildError(f"the build failed ({reason.strip()[:200]}); see {log}")
-    with open(scratch / path.name, "rb+") as file:
+    built.chmod(0o755)
+    with open(built, "rb+") as file:
         os.fsync(file.fileno())
-    os.replace(scratch / path.name, path)
+    return built
 
 
 def _run(command):

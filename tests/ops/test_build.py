@@ -32,6 +32,62 @@ def compiler(folder, script):
     return str(folder)
 
 
+@pytest.fixture
+def builds(fresh, monkeypatch, tmp_path):
+    """A compiler whose library holds the number of the build: a function that returns the library's path."""
+    script = """echo >> builds
+while [ $# -gt 1 ]; do [ "$1" = -o ] && wc -l < builds > "$2"; shift; done"""
+    monkeypatch.setenv("PATH", f"{compiler(tmp_path / 'bin', script)}:{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return build.library
+
+
+def test_a_library_is_built_once(builds, fresh):
+    path = builds()
+    before = path.read_bytes()
+    assert builds() == path
+    assert path.read_bytes() == before
+    assert list(fresh.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("harm", ["cut", "flipped", "planted", "open", "linked"])
+def test_a_library_that_is_not_as_it_was_built_is_built_again(builds, fresh, tmp_path, harm):
+    path = builds()
+    before = path.read_bytes()
+    if harm == "cut":
+        path.write_bytes(before[:-1])
+    elif harm == "flipped":
+        path.write_bytes(bytes([before[0] ^ 1]) + before[1:])
+    elif harm == "planted":  # under the name that a version without checksums would look for
+        path = path.rename(fresh / f"{path.stem.rpartition('_')[0]}.so")
+    elif harm == "open":
+        path.chmod(0o777)
+    else:
+        path.rename(tmp_path / "elsewhere.so")
+        path.symlink_to(tmp_path / "elsewhere.so")
+    again = builds()
+    assert again.read_bytes() != before
+    assert list(fresh.iterdir()) == [again]
+    assert not again.stat().st_mode & 0o022
+
+
+def test_a_cache_that_others_can_write_is_closed(builds, fresh):
+    fresh.mkdir(parents=True)
+    fresh.chmod(0o777)
+    builds()
+    assert fresh.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("folder", ["ops", "ppcls_light"])
+def test_a_cache_of_another_user_is_refused(builds, fresh, folder):
+    builds()
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a folder away")
+    os.chown(fresh if folder == "ops" else fresh.parent, 12345, -1)
+    with pytest.raises(BuildError, match=f"{folder} belongs to another user; set XDG_CACHE_HOME"):
+        build.library()
+
+
 @pytest.mark.slow
 def test_processes_that_build_at_once_end_with_one_library(own_operators, root, tmp_path):
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
