@@ -5,8 +5,11 @@ import filecmp
 import hashlib
 import logging
 import os
+import platform
 import re
+import shutil
 import tempfile
+import zlib
 
 from .errors import DataError, UserError
 
@@ -16,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 logger = logging.getLogger(__name__)
+_TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([1-9]\d{0,9})\.tmp", re.DOTALL)
 _PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never twice the same to the byte
 
 
@@ -23,7 +27,8 @@ _PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never tw
 def atomic_path(path, error=UserError, keep=False):
     """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
 
-    A reader sees the old file or the new one, never a part; what is written is on disk before the rename.
+    A reader sees the old file or the new one, never a part; what is written is on disk before the rename. What a
+    killed process left in the folder is removed.
     With `keep` an old file of other content is set aside instead, see `set_aside`, and a warning says so.
     Missing folders are made. Raises `error` (a UserError class) when the file cannot be written.
     """
@@ -32,9 +37,10 @@ def atomic_path(path, error=UserError, keep=False):
     if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
         # The rename would put a file in the place of a device or a pipe: root could lose /dev/null.
         raise error(f"cannot write {path}: it is no ordinary file; give another name")
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, temporary_name(name))
     try:
         os.makedirs(folder, exist_ok=True)
+        remove_orphans(folder)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -59,7 +65,8 @@ def results(folder, error=UserError):
     folder = os.path.abspath(folder)
     try:
         os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".results.", dir=folder) as scratch:
+        remove_orphans(folder)
+        with tempfile.TemporaryDirectory(prefix=".results", suffix=temporary_name(), dir=folder) as scratch:
             yield scratch
             fresh = {name: os.path.join(scratch, name) for name in sorted(os.listdir(scratch))}
             _keep_others(folder, fresh, error)
@@ -67,6 +74,37 @@ def results(folder, error=UserError):
                 os.replace(path, os.path.join(folder, name))
     except OSError as problem:
         raise error(f"cannot write {folder}: {problem.strerror or problem}; choose another folder") from None
+
+
+def temporary_name(name=""):
+    """Return a name for a file or folder that is to be renamed or removed by this process."""
+    return f".{name}.{_machine()}-{os.getpid()}.tmp"
+
+
+def remove_orphans(folder):
+    """Remove what has a `temporary_name` of a process of this machine that does not run any more."""
+    if os.name == "nt":  # os.kill would end a process there
+        return
+    with os.scandir(folder) as entries:
+        named = [(entry.path, _TEMPORARY.fullmatch(entry.name)) for entry in entries]
+    for path, match in named:
+        if not match or match[1] != _machine():
+            continue
+        try:
+            os.kill(int(match[2]), 0)
+        except (ProcessLookupError, OverflowError):
+            logger.info("%s: left by a process that was killed; removed", path)
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
+        except OSError:  # it runs, and is another user's
+            pass
+
+
+def _machine():
+    return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
 def _keep_others(folder, fresh, error):

@@ -2,11 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from ppcls_light.errors import DataError, UserError
-from ppcls_light.files import atomic_path, require_writable, results, set_aside, write_text
+from ppcls_light.files import atomic_path, require_writable, results, set_aside, temporary_name, write_text
 
 
 def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
@@ -26,6 +28,41 @@ def test_an_error_while_writing_keeps_the_old_file(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["list.txt"]
+
+
+def orphan(name, process):
+    """Return the temporary name of `name` as another process of this machine would have it."""
+    return temporary_name(name).replace(f"-{os.getpid()}.", f"-{process}.")
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = [tmp_path / orphan(name, ended.pid) for name in ("list.txt", "other.json", "")]
+    for path in gone[:2]:
+        path.write_text("half")
+    (gone[2] / "inside").mkdir(parents=True)
+    elsewhere = temporary_name("list.txt").split(".")
+    elsewhere[-2] = f"00000000-{ended.pid}"
+    kept = [orphan("a", os.getppid()), ".list.txt.tmp", ".hidden", "x.tmp", ".".join(elsewhere)]
+    for name in kept:
+        (tmp_path / name).write_text("")
+    write_text(tmp_path / "list.txt", "whole")
+    assert sorted(os.listdir(tmp_path)) == sorted([*kept, "list.txt"])
+
+
+def test_results_of_a_killed_process_are_removed(tmp_path):
+    code = (
+        "import os, sys\nfrom ppcls_light.files import results\n"
+        "with results(sys.argv[1]) as folder:\n"
+        "    open(os.path.join(folder, 'a.txt'), 'w').close()\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    with results(tmp_path) as folder:
+        write_text(os.path.join(folder, "b.txt"), "")
+    assert os.listdir(tmp_path) == ["b.txt"]
 
 
 def test_a_place_that_cannot_be_written_is_the_callers_error(tmp_path):

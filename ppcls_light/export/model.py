@@ -20,7 +20,7 @@ from .. import __version__
 from ..compress import is_quantized
 from ..data import as_class_names
 from ..errors import ConfigError, ExportError
-from ..files import checksum, set_aside
+from ..files import checksum, remove_orphans, set_aside, temporary_name
 from .bundle import CONFIG_FILE, GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
 from .fold import STEPS, fold
 from .int8 import check_int8, save_int8
@@ -208,9 +208,10 @@ def _staged(folder):
     directory. When the block fails, `folder` is as it was before.
     """
     existed = os.path.isdir(folder)
-    stage = os.path.join(folder, f".{uuid.uuid4().hex[:8]}.tmp")
+    stage = os.path.join(folder, temporary_name(uuid.uuid4().hex[:8]))
     try:
         os.makedirs(stage)
+        remove_orphans(folder)
     except OSError as error:
         raise ExportError(
             f"{folder}: cannot be written: {error.strerror}; choose another Global.save_inference_dir"
