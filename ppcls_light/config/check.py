@@ -24,6 +24,7 @@ _PLURAL = {bool: "true/false values", int: "whole numbers", float: "numbers", st
 _EXAMPLES = {bool: "true", int: "10", float: "0.1", str: "some_text"}
 
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
+_LEAST, _MOST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal numbers of float32
 _LARGEST_INT = 2**63 - 1  # what Paddle and numpy take
 
 
@@ -251,6 +252,9 @@ def _convert_scalar(annotation, node, path):
     if annotation is float:
         number = _number(value)
         if number is not None:
+            if number and not _LEAST <= abs(number) <= _MOST:
+                hint = f"; computing is in float32, which holds {_LEAST:.1e} to {_MOST:.1e} and 0"
+                raise _wrong(node, path, _describe(float), _EXAMPLES[float], hint)
             return number
     elif annotation is int:
         if is_number and isinstance(value, int) and abs(value) <= _LARGEST_INT:

@@ -211,6 +211,11 @@ def test_nothing_given_is_the_defaults():
         ("real: .nan", "real: expected a number, got nan; for example real: 0.1"),
         ("real: nan", "real: expected a number, got 'nan'"),
         ("real: -.inf", "real: expected a number, got -inf"),
+        (
+            "real: 1e-320",
+            "real: expected a number, got 1e-320; computing is in float32, which holds 1.2e-38 to",
+        ),
+        ("real: -1e39", "real: expected a number, got -1e+39; computing is in float32"),
         ("real: 1e999", "real: expected a number, got inf"),
         ("real: 1e200/1e-200", "real: expected a number, got '1e200/1e-200'"),
         ("real: 1/0", "real: expected a number, got '1/0'"),
