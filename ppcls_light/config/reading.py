@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, List, Literal, Optional, Tuple, Union
 
 from ..registry import BATCH_TRANSFORMS, TRANSFORMS
-from .types import FromRegistry, NonNegativeInt, Op, PositiveInt, Probability, Unnamed
+from .types import FromRegistry, NonNegativeInt, Op, PositiveInt, Probability, Range, Unnamed
 
 TransformOps = List[Annotated[Op, FromRegistry(TRANSFORMS)]]
 BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
@@ -81,7 +81,7 @@ class MultiScaleSamplerConfig:
 class LoaderConfig:
     """`num_workers` 0 reads in the main process. `max_bad`: share of unreadable training images tolerated."""
 
-    num_workers: Union[NonNegativeInt, Literal["auto"]] = "auto"
+    num_workers: Union[Annotated[int, Range(0, 512)], Literal["auto"]] = "auto"
     use_shared_memory: bool = True
     max_bad: Probability = 0.001
 

@@ -3,7 +3,7 @@
 import fnmatch
 
 from ..config.check import bind_plain
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from ..registry import MODELS
 from ..weights import load_weights
 from . import edgenext, fasternet, micronet, pplcnet  # noqa: F401 - importing a family registers its variants
@@ -32,7 +32,19 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
     """
     name, variant = MODELS.canonical(name), MODELS.get(name)
     options = {**variant.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
-    model = bind_plain(variant.func, options, where=name)
+    try:
+        model = bind_plain(variant.func, options, where=name)
+    except (
+        MemoryError,
+        IndexError,
+        OverflowError,
+        SystemError,
+    ) as error:  # of Paddle, for sizes beyond all bounds
+        given = ", ".join(f"{key}={value}" for key, value in {"class_num": class_num, **kwargs}.items())
+        raise ConfigError(
+            f"{name} cannot be made with {given}: no memory for weights of this size ({type(error).__name__}); use "
+            "smaller numbers"
+        ) from error
     model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
     if pretrained is True:
         raise WeightsError(

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import paddle
 import pytest
@@ -54,6 +56,15 @@ def test_timms_lcnet_is_pplcnet_with_a_bias_in_the_head(timm, scale):
     assert {key: value.shape for key, value in theirs.items()} == {
         key: value.shape for key, value in ours.items()
     }
+
+
+@pytest.mark.parametrize("options", [{"class_num": 2**31}, {"class_expand": 2**31}, {"scale": 1e30}])
+def test_sizes_beyond_all_bounds_are_one_line(options):
+    (key, value), *_ = options.items()
+    with pytest.raises(
+        ConfigError, match=rf"^PPLCNet_x0_25 cannot be made with .*{key}={re.escape(str(value))}.*: no"
+    ):
+        create_model("PPLCNet_x0_25", **options)
 
 
 def test_names_are_case_insensitive_and_have_aliases():
