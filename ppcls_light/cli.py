@@ -1,6 +1,7 @@
 """What the four tools share: PaddleClas' command line, and one line with exit code 2 for a user's error."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -152,3 +153,15 @@ def _run(main, prefix):
         # The reader of our output (`| head`) has gone; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "of standard output or of a file"
+        print(
+            f"{prefix}the disk {where} is full ({error.strerror}); make room there",
+            file=sys.stderr,
+            flush=True,
+        )
+        # Python would try once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(UserError.exit_code)

@@ -4,6 +4,24 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
+def test_a_disk_that_is_full_is_one_line(root):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", "from ppcls_light.cli import run; run(lambda: print('row'))"],
+            cwd=root,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith("error: the disk of standard output or of a file is full")
+
 
 def test_a_terminal_that_cannot_show_a_file_name_gets_it_escaped(root):
     done = subprocess.run(
