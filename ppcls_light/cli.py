@@ -156,9 +156,9 @@ def _run(main, prefix):
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        where = error.filename or "of standard output or of a file"
+        where = error.filename or "standard output or of a file"
         print(
-            f"{prefix}the disk {where} is full ({error.strerror}); make room there",
+            f"{prefix}the disk of {where} is full ({error.strerror}); make room there",
             file=sys.stderr,
             flush=True,
         )

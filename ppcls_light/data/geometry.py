@@ -8,7 +8,7 @@ from PIL import Image
 from ..config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from ..errors import ConfigError, DataError
 from ..registry import TRANSFORMS
-from .image import as_given, pair, rgb, size_of, to_array, to_pil
+from .image import as_given, pair, require_possible, rgb, size_of, to_array, to_pil
 from .transforms import Size, check_ranges
 
 Fill = Union[ByteValue, Tuple[ByteValue, ByteValue, ByteValue]]
@@ -93,6 +93,7 @@ class Pad:
 
     def __call__(self, image, rng=None):
         array, p = to_array(image), self.padding
+        require_possible(image, [side + 2 * p for side in size_of(image)], "padding")
         border = ((p, p), (p, p), (0, 0))
         if self.padding_mode != "constant":
             return as_given(image, np.pad(array, border, mode=self.padding_mode))
@@ -142,6 +143,7 @@ class Padv2:
                 f"the image is {size[0]}x{size[1]} pixels (width x height) and does not fit on Padv2's canvas "
                 f"of {canvas[0]}x{canvas[1]} at {left},{top}; put a ResizeImage before it or raise size"
             )
+        require_possible(image, canvas, "padding")
         padded = np.empty((canvas[1], canvas[0], 3), np.float32)
         padded[:] = self.fill_value
         padded[top : top + size[1], left : left + size[0]] = to_array(image)

@@ -82,6 +82,16 @@ def check_holds(image, size, key):
         )
 
 
+def require_possible(image, size, verb):
+    """Raise DataError if an image of `size` (width, height), made of `image` by `verb`, would have too many pixels."""
+    if size[0] * size[1] > MAX_PIXELS:
+        width, height = size_of(image)
+        raise DataError(
+            f"{verb} {width}x{height} pixels (width x height) to {size[0]}x{size[1]} would take more than "
+            f"{MAX_PIXELS:,} pixels"
+        )
+
+
 class Resizer:
     """Resampling by one backend; the result has the type that `image` has, an array or a Pillow image.
 
@@ -99,12 +109,7 @@ class Resizer:
         self._filters = [filters[name]] if name != "random" else [filters["bilinear"], filters["bicubic"]]
 
     def __call__(self, image, size, rng):
-        if size[0] * size[1] > MAX_PIXELS:
-            width, height = size_of(image)
-            raise DataError(
-                f"resizing {width}x{height} pixels (width x height) to {size[0]}x{size[1]} would take more than "
-                f"{MAX_PIXELS:,} pixels"
-            )
+        require_possible(image, size, "resizing")
         one = len(self._filters) == 1
         resample = self._filters[0] if one else self._filters[rng.integers(len(self._filters))]
         if self._backend == "cv2":

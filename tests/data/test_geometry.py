@@ -113,3 +113,11 @@ def test_padv2_s_errors(photo):
     for wrong in ({"pad_mode": -1}, {"offsets": (1, 1)}):
         with pytest.raises(ConfigError, match="offsets and pad_mode: -1 belong together"):
             Padv2(**wrong)
+
+
+@pytest.mark.parametrize("op", [Pad(padding=10_000), Padv2(size=20_000), Padv2(size_divisor=20_000)])
+def test_a_border_that_would_take_gigabytes(photo, op):
+    with pytest.raises(
+        DataError, match=r"^padding 64x48 pixels \(width x height\) to 20\d+x20\d+ would take more"
+    ):
+        op(photo)
