@@ -36,7 +36,7 @@ EXTRAS = {
     "wandb": ["wandb>=0.16"],
     "plot": ["matplotlib>=3.8"],
     "test": [
-        *["pytest>=7.4", "pytest-xdist>=3.2"],
+        *["pytest>=7.4", "pytest-xdist>=3.2", "hypothesis>=6.100"],
         *["scikit-learn>=1.4", "matplotlib>=3.8", "visualdl>=2.5.1", "tensorboardX>=2.6"],
     ],
 }

@@ -263,7 +263,7 @@ def _convert_scalar(annotation, node, path):
         if is_number:
             value = str(value) if node.text is None else node.text
         if isinstance(value, str):
-            if re.search("[\n\r\0]", value):
+            if re.search("[\n\r\0\x85\u2028\u2029]", value):
                 raise _wrong(node, path, "text on one line", _EXAMPLES[str])
             return value
     elif annotation is bool:

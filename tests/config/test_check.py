@@ -228,6 +228,8 @@ def test_nothing_given_is_the_defaults():
         ("flag: 'true'", "flag: expected true or false, got 'true'"),
         ("text: true", "text: expected text, got True"),
         ("text: [a]", "text: expected text, got ['a']"),
+        ('text: "a\\Nb"', "text: expected text on one line, got 'a\\x85b'"),
+        ('text: "a\\Lb"', "text: expected text on one line, got 'a\\u2028b'"),
         ('text: "a\\nb"', "text: expected text on one line, got 'a\\nb'"),
         ("one_of: o1", "one_of: expected one of O1, O2, got 'o1'; did you mean 'O1'?"),
         ("one_of: [O1]", "one_of: expected one of O1, O2, got ['O1']; for example one_of: O1"),
