@@ -202,39 +202,47 @@ def _checked_names(class_names, class_num):
 
 @contextlib.contextmanager
 def _staged(folder):
-    """Yield an empty folder inside `folder`, whose files move into `folder` when the block succeeds.
+    """Yield an empty folder, which becomes `folder` by one rename when the block succeeds.
 
-    Inside, because only there a rename is sure to work: `folder` may be a mount point or the working
-    directory. When the block fails, `folder` is as it was before.
+    Where `folder` is there already (a mount point, the working directory, an earlier export) the empty folder is inside
+    of it, and the files move out of it. When the block fails, all is as it was before.
     """
-    existed = os.path.isdir(folder)
-    stage = os.path.join(folder, temporary_name(uuid.uuid4().hex[:8]))
+    folder = os.path.abspath(folder)
+    existed = os.path.lexists(folder)
+    place = folder if existed else os.path.dirname(folder)
+    stage = os.path.join(place, temporary_name(uuid.uuid4().hex[:8]))
     try:
         os.makedirs(stage)
-        remove_orphans(folder)
+        remove_orphans(place)
     except OSError as error:
         raise ExportError(
             f"{folder}: cannot be written: {error.strerror}; choose another Global.save_inference_dir"
         ) from None
     try:
         yield stage
-        made = os.listdir(stage)
-        others = _another_network(folder, stage)
-        if others:
-            moved = set_aside(folder, others, ExportError)
-            logger.warning(
-                "%s: the export of another network, or in another precision, is in %s now", folder, moved
-            )
-        for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
-            _put(os.path.join(stage, name), os.path.join(folder, name))
-        # every file is of the last export, in whatever format an earlier one was
-        for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
-            with contextlib.suppress(FileNotFoundError):
-                os.remove(os.path.join(folder, name))
+        if existed:
+            _replace(folder, stage)
+        else:
+            _put(stage, folder)
     finally:
-        shutil.rmtree(stage)
-        if not existed and not os.listdir(folder):
-            os.rmdir(folder)
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(folder, stage):
+    """Move the files of `stage` to the export in `folder`, or in its place if it is of another network."""
+    made = os.listdir(stage)
+    others = _another_network(folder, stage)
+    if others:
+        moved = set_aside(folder, others, ExportError)
+        logger.warning(
+            "%s: the export of another network, or in another precision, is in %s now", folder, moved
+        )
+    for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
+        _put(os.path.join(stage, name), os.path.join(folder, name))
+    # every file is of the last export, in whatever format an earlier one was
+    for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
 
 
 def _another_network(folder, stage):

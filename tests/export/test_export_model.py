@@ -236,6 +236,24 @@ def test_reading_a_folder_says_what_is_there(tmp_path):
         read_bundle(tmp_path)
 
 
+def test_a_new_folder_appears_whole(small, tmp_path, monkeypatch):
+    """Each rename of an export is looked at: none shows the folder with a part of its files."""
+    folder, seen, rename = tmp_path / "new/inference", [], os.replace
+
+    def look(source, target):
+        seen.append(folder.exists())
+        rename(source, target)
+        if folder.exists():
+            seen.append(sorted(os.listdir(folder)))
+
+    monkeypatch.setattr(os, "replace", look)
+    export_model(small, folder, (3, SIZE, SIZE), OPS)
+    whole = sorted(os.listdir(folder))
+    assert {"inference.pdiparams", "inference.yml"} < set(whole)
+    assert [files for files in seen if files is not False] == [whole]
+    assert os.listdir(folder.parent) == ["inference"]
+
+
 def test_a_target_that_cannot_be_replaced_is_named(small, tmp_path):
     (tmp_path / "out/inference.yml").mkdir(parents=True)
     with pytest.raises(ExportError, match=r"inference\.yml: cannot be replaced: .*; remove it"):
