@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ class OverloadedError(Exception):
     """The queue has no room for the images of a request."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Waiting:
     image: bytes
     topk: int
@@ -86,14 +87,17 @@ class Batcher:
     def submit(self, images, topk):
         """Queue the bytes of image files, all or none; return a future of each one's (row, times).
 
+        An image whose future is cancelled leaves the queue; if a worker has it, the answer is thrown away.
+
         Raises:
             OverloadedError: there is no room.
         """
-        self._drop_given_up()
         if len(self._queue) + len(images) > self.capacity:
             raise OverloadedError
         loop = asyncio.get_running_loop()
         items = [_Waiting(image, topk, loop.time(), loop.create_future()) for image in images]
+        for item in items:
+            item.answer.add_done_callback(functools.partial(self._remove, item))
         self._queue.extend(items)
         self._arrived.set()
         if len(self._queue) >= self.max_batch:
@@ -153,10 +157,9 @@ class Batcher:
             taken = [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
             return [item for item in taken if not item.answer.done()]
 
-    def _drop_given_up(self):
-        # Requests give up in the order in which they came, and must not keep others out of the queue.
-        while self._queue and self._queue[0].answer.done():
-            self._queue.popleft()
+    def _remove(self, item, _):
+        with contextlib.suppress(ValueError):  # a worker has it, or has answered it
+            self._queue.remove(item)
 
     def _call(self, function, *arguments):
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

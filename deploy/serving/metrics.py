@@ -12,6 +12,7 @@ OUTCOMES = {
     413: "too_large",
     415: "wrong_type",
     422: "undecodable",
+    499: "client_left",
     500: "error",
     503: "overloaded",
     504: "timeout",

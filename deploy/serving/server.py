@@ -56,6 +56,19 @@ def parse_args(argv=None):
     add("--max-delay", type=at_least(0, float), default=5, help="ms that an image waits for others")
     add("--queue", type=at_least(1), default=64, help="images that may wait; more are answered with 503")
     add("--timeout", type=at_least(0.001, float), default=10, help="s for the upload, and for the answer")
+    add(
+        "--header-timeout",
+        type=at_least(0.001, float),
+        default=10,
+        help="s until a request's head is complete",
+    )
+    add("--keep-alive", type=at_least(0, float), default=5, help="s that an idle connection stays open")
+    add("--min-rate", type=at_least(1), default=1000, help="bytes a second of an upload after its first 2 s")
+    add(
+        "--max-connections",
+        type=at_least(1),
+        help="open at a time; None: 1000, or fewer where fewer files may be open",
+    )
     add("--max-bytes", type=at_least(1), default=10 * 1024 * 1024, help="of a request's body")
     add("--max-pixels", type=at_least(1), default=50_000_000, help="of an image")
     add("--max-images", type=at_least(1), default=16, help="in one request")
@@ -66,6 +79,13 @@ def parse_args(argv=None):
     )
     add("--threads", type=at_least(1), help="of a worker's network; None: its share of the cores")
     add("--decode-threads", type=at_least(1), default=2, help="of a worker")
+    add("--allowed-hosts", help="that requests may be for, as a.example,*.b.example; None: any")
+    add("--token-file", help="file with the bearer token that clients send; or set PPCLS_SERVING_TOKEN")
+    add(
+        "--trusted-proxies",
+        default="",
+        help="addresses whose X-Forwarded-For names the client, as 10.0.0.2,...",
+    )
     add("--drain", type=at_least(0, float), default=1, help="s between SIGTERM and closing the port")
     add("--engine", choices=choices("engine"), default="paddle")
     add("--precision", choices=choices("precision"), default="fp32")
@@ -127,7 +147,7 @@ def listen(host, port):
     """Return a socket that listens. Raises ConfigError."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family)
     except (OSError, OverflowError, TypeError, ValueError) as error:
         # Python adds the address to its own words
         reason = os.strerror(error.errno) if getattr(error, "errno", None) in errno.errorcode else error
@@ -148,7 +168,9 @@ def main():
         import uvicorn
 
         require_multipart()
+        from ppcls_serving.access import read_token
         from ppcls_serving.app import Limits, create_app
+        from ppcls_serving.connections import ACCEPTED_AT_ONCE, Connections, capacity
         from ppcls_serving.metrics import Metrics
     except ImportError as error:
         raise DeviceError(
@@ -161,6 +183,11 @@ def main():
         @contextlib.contextmanager
         def capture_signals(self):
             yield  # they are Lifecycle's
+
+        async def startup(self, sockets=None):
+            await super().startup(sockets)
+            for one in sockets:
+                one.listen(2048)  # may wait in the kernel; asyncio takes its backlog for both numbers
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     model = ModelOptions(
@@ -175,19 +202,38 @@ def main():
             "cpu_threads": arguments.threads,
         },
     )
-    max_images = min(arguments.max_images, arguments.queue)
-    limits = Limits(arguments.max_bytes, max_images, arguments.timeout, 2 * arguments.queue)
+    max_connections = capacity(arguments.max_connections)
+    limits = Limits(
+        arguments.max_bytes,
+        min(arguments.max_images, arguments.queue),
+        arguments.timeout,
+        arguments.min_rate,
+        max(1, min(2 * arguments.queue, max_connections // 2)),
+    )
+    hosts = arguments.allowed_hosts and [host.strip() for host in arguments.allowed_hosts.split(",")]
+    token = read_token(arguments.token_file)
+    # For the upload and the answer, and seconds for a body that is thrown away and for the way out.
+    request_timeout = 2 * arguments.timeout + 5
+    connections = Connections(
+        max_connections, arguments.header_timeout, arguments.keep_alive, request_timeout
+    )
 
     async def serve(listening, lifecycle):
         metrics = Metrics()
         batcher = Batcher(model, arguments.workers, arguments.max_delay / 1000, arguments.queue, metrics)
         config = uvicorn.Config(
-            create_app(batcher, metrics, limits, lifecycle),
+            create_app(batcher, metrics, limits, lifecycle, hosts, token),
+            http=connections.protocol,
+            ws="none",
             log_config=None,
-            log_level="warning",
+            log_level="error",  # a warning for each malformed request fills disks
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=int(2 * arguments.timeout) + 1,
+            backlog=ACCEPTED_AT_ONCE,
+            proxy_headers=bool(arguments.trusted_proxies),
+            forwarded_allow_ips=arguments.trusted_proxies,
+            timeout_keep_alive=arguments.keep_alive,
+            timeout_graceful_shutdown=int(arguments.header_timeout + request_timeout) + 1,
         )
         lifecycle.server = Server(config)
         await lifecycle.server.serve([listening])

@@ -1,7 +1,7 @@
-"""The images of a /predict request: multipart files or base64 in JSON, read with a bound on every size."""
+"""The images of a /predict request: multipart files or base64 in JSON."""
 
-import asyncio
 import base64
+import email.message
 import json
 import re
 import urllib.parse
@@ -9,26 +9,15 @@ from dataclasses import dataclass
 from typing import List, Optional
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
-# A client that still sends does not read the answer; what it sends is thrown away for this long.
-_DRAIN_SECONDS = 2
+from .body import RequestRefusedError
+
 _STANDARD = str.maketrans("-_", "+/")  # for the URL-safe alphabet
 _JSON_KEYS = {"image", "images", "topk"}
-
-
-class RequestRefusedError(Exception):
-    """A request that is not answered as asked: an HTTP status and one line for the client."""
-
-    def __init__(self, status, reason):
-        super().__init__(reason)
-        self.status = status
-
-
-class _BodyTooLargeError(Exception):
-    """`args[0]`: whether more of the body is still to come."""
+# Python knows a hundred more, of which some are no text, some take long, and some fail in ways of their own.
+_CHARSETS = {"utf-8", "utf8", "us-ascii", "iso-8859-1"}
 
 
 @dataclass
@@ -40,43 +29,31 @@ class Images:
     topk: Optional[int] = None
 
 
-async def read_images(request, max_bytes, max_images, seconds):
+async def read_images(request, body, max_images):
     """Return the `Images` of a request.
 
     Args:
         request: FastAPI's; its body is multipart/form-data with files under any field names, or JSON
             {"image": base64} or {"images": [base64, ...]}, with "topk" as an optional further field of both.
-        max_bytes: of the body, with or without a Content-Length.
+        body: its `Body`.
         max_images: in one request.
-        seconds: for the upload.
 
     Raises:
-        RequestRefusedError: 400 malformed, 408 too slow, 413 too large, 415 of another type.
+        RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and what `Body.receive` raises.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    reader = {"multipart/form-data": _read_form, "application/json": _read_json}.get(kind)
+    header = email.message.Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    reader = {"multipart/form-data": _read_form, "application/json": _read_json}.get(
+        header.get_content_type()
+    )
     if reader is None:
-        await discard(request)
         raise RequestRefusedError(
             415, "send multipart/form-data with files, or application/json with base64 images"
         )
-    if _declared_length(request) > max_bytes:
-        await discard(request)
-        raise _too_large(max_bytes)
-    bounded = Request(request.scope, _bounded(request.receive, max_bytes))
-    try:
-        images = await asyncio.wait_for(reader(bounded, max_images), seconds)
-    except asyncio.TimeoutError:
-        raise RequestRefusedError(408, f"the upload took longer than {seconds:g} s") from None
-    except _BodyTooLargeError as error:
-        if error.args[0]:
-            await discard(request)
-        raise _too_large(max_bytes) from None
-    except ClientDisconnect:
-        raise RequestRefusedError(400, "the upload ended early") from None
-    except HTTPException as error:  # Starlette's words on a form
-        detail = str(error.detail)
-        raise RequestRefusedError(413 if detail.startswith("Too many files") else 400, detail) from None
+    charset = header.get_param("charset", "utf-8")
+    if not isinstance(charset, str) or charset.lower() not in _CHARSETS:
+        raise RequestRefusedError(415, "this charset is not read; send the text as UTF-8")
+    images = await reader(Request(request.scope, body.receive), header, max_images)
     if not images.files:
         raise RequestRefusedError(400, 'no image in the request; send a file, or {"image": base64}')
     if len(images.files) > max_images:
@@ -84,68 +61,39 @@ async def read_images(request, max_bytes, max_images, seconds):
     return images
 
 
-def _too_large(max_bytes):
-    return RequestRefusedError(
-        413, f"the request has more than {max_bytes:,} bytes; send fewer or smaller images"
-    )
+class _FormParser(MultiPartParser):
+    # No file on the disk: the body is bounded, and the files of many requests would be too many to open.
+    spool_max_size = max_file_size = 0  # the name since Starlette 0.46, and before
 
 
-def _declared_length(request):
-    length = request.headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdigit() else 0
+async def _read_form(request, header, max_images):
+    boundary, charset = header.get_param("boundary"), header.get_param("charset", "utf-8")
+    if not isinstance(boundary, str) or not re.fullmatch(r'[^\x00-\x1f\x7f-\U0010ffff"\\]{1,200}', boundary):
+        raise RequestRefusedError(
+            400, "multipart/form-data needs a boundary of 1 to 70 characters in its header"
+        )
+    kind = Headers({"content-type": f'multipart/form-data; charset={charset}; boundary="{boundary}"'})
+    limits = {"max_files": max_images, "max_fields": 8, "max_part_size": 1024}
+    try:
+        form = await _FormParser(kind, request.stream(), **limits).parse()
+    except MultiPartException as error:
+        status = 413 if error.message.startswith("Too many files") else 400
+        raise RequestRefusedError(status, error.message) from None
+    except ValueError as error:  # python-multipart's own, before Starlette 1
+        raise RequestRefusedError(400, f"no multipart/form-data: {error}") from None
+    images = Images([], [])
+    for key, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            images.files.append(await value.read())
+            images.names.append(value.filename or None)
+        elif key == "topk":
+            images.topk = _parse_topk(value)
+        else:
+            raise RequestRefusedError(400, f"unknown field {key[:40]!r}; send files, and topk if you like")
+    return images
 
 
-def _bounded(receive, limit):
-    """Return `receive` that raises _BodyTooLargeError past `limit` bytes, which chunked bodies do not announce."""
-    seen = 0
-
-    async def receive_some():
-        nonlocal seen
-        message = await receive()
-        seen += len(message.get("body", b""))
-        if seen > limit:
-            raise _BodyTooLargeError(message.get("more_body", False))
-        return message
-
-    return receive_some
-
-
-async def discard(request):
-    """Read the rest of a body that is refused, for a while, so that the client gets to read why."""
-
-    async def rest():
-        while (await request.receive()).get("more_body"):
-            pass
-
-    if request.headers.get("expect", "").lower() != "100-continue":  # such a client waits with its body
-        try:
-            await asyncio.wait_for(rest(), _DRAIN_SECONDS)
-        except asyncio.TimeoutError:
-            return
-
-
-async def _read_form(request, max_images):
-    async with request.form(max_files=max_images, max_fields=8, max_part_size=1024) as form:
-        images = Images([], [])
-        for key, value in form.multi_items():
-            if isinstance(value, UploadFile):
-                images.files.append(await value.read())
-                images.names.append(_sendable(value.filename) or None)
-            elif key == "topk":
-                images.topk = _parse_topk(value)
-            else:
-                raise RequestRefusedError(
-                    400, f"unknown field {key[:40]!r}; send files, and topk if you like"
-                )
-        return images
-
-
-def _sendable(name):
-    # The form's charset may be one that makes what UTF-8 cannot hold.
-    return (name or "").encode("utf-8", "backslashreplace").decode()
-
-
-async def _read_json(request, _):
+async def _read_json(request, *_):
     try:
         content = json.loads(await request.body())
     except (ValueError, RecursionError):

@@ -1,5 +1,6 @@
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -68,12 +69,18 @@ class Server:
         return [int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line]
 
 
-def start(*arguments, script=SCRIPT, path=None):
-    """Start `script`, with `path` as PYTHONPATH."""
+def start(*arguments, script=SCRIPT, path=None, token=None, open_files=None):
+    """Start `script`, with `path` as PYTHONPATH, a bearer token, and a limit of files to open."""
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.Popen(
         [sys.executable, str(script), "--port", "0", "--workers", "1", *map(str, arguments)],
-        env={**environment, **({"PYTHONPATH": str(path)} if path else {})},
+        env={
+            **environment,
+            **({"PYTHONPATH": str(path)} if path else {}),
+            **({"PPCLS_SERVING_TOKEN": token} if token else {}),
+        },
+        preexec_fn=open_files
+        and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -246,15 +246,71 @@ def test_malformed_requests_are_one_line(client, request_, status, words):
     assert "\n" not in answer.json()["error"]
 
 
-def test_a_file_name_that_utf8_cannot_hold_comes_back_as_its_escape(client, photo):
-    head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="\\ud800.jpg"\r\n\r\n'
+def form_of(data, name="a.jpg", charset=""):
+    """Return what `client.post` takes of one file in a form whose header names this charset."""
+    head = f'--b\r\nContent-Disposition: form-data; name="f"; filename="{name}"\r\n\r\n'.encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary=b{charset}"}
+    return {"content": head + data + b"\r\n--b--\r\n", "headers": kind}
+
+
+@pytest.mark.parametrize(
+    "charset",
+    [
+        *("punycode", "idna", "undefined", "raw_unicode_escape", "unicode_escape", "utf-7", "utf-16", "mbcs"),
+        *(
+            "rot13",
+            "base64",
+            "zip",
+            "hex",
+            "nothing",
+            "",
+            '"',
+            "../../os",
+            "a" * 5000,
+            "\xe9",
+            "utf-8\xad",
+        ),
+    ],
+)
+def test_charsets_that_are_not_read_are_one_line(client, photo, charset):
+    for parameter in (f"; charset={charset}", f"; charset*=punycode''{charset}"):
+        form = form_of(photo(0).read_bytes(), "\\ud800-.jpg", parameter)
+        kind = {"Content-Type": f"application/json{parameter}".encode("latin-1")}
+        form["headers"]["Content-Type"] = form["headers"]["Content-Type"].encode("latin-1")
+        for answer in (
+            client.post("/predict", **form),
+            client.post("/predict", content=b'{"image": "aGk="}', headers=kind),
+        ):
+            assert answer.status_code == 415
+            assert "send the text as UTF-8" in answer.json()["error"]
+
+
+def test_charsets_that_are_read(client, photo):
+    for charset in ("", "; charset=utf-8", '; charset="UTF-8"', "; charset=us-ascii", "; charset=ISO-8859-1"):
+        answer = client.post("/predict", **form_of(photo(0).read_bytes(), charset=charset))
+        assert answer.json()["results"][0]["file_name"] == "a.jpg"
+    utf8 = client.post("/predict", **form_of(photo(0).read_bytes(), "\u732b.jpg"))
+    assert utf8.json()["results"][0]["file_name"] == "\u732b.jpg"
+
+
+@pytest.mark.parametrize("boundary", ["", '""', "a\xe9", '"a\\"b"', "b" * 201, None])
+def test_boundaries_that_are_none(client, photo, boundary):
+    form = form_of(photo(0).read_bytes())
+    kind = "multipart/form-data" + ("" if boundary is None else f"; boundary={boundary}")
     answer = client.post(
-        "/predict",
-        content=head + photo(0).read_bytes() + b"\r\n--b--\r\n",
-        headers={"Content-Type": "multipart/form-data; boundary=b; charset=raw_unicode_escape"},
+        "/predict", content=form["content"], headers={"Content-Type": kind.encode("latin-1")}
     )
-    assert answer.status_code == 200
-    assert answer.json()["results"][0]["file_name"] == r"\ud800.jpg"
+    assert answer.status_code == 400
+    assert "\n" not in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/health/", "/static", "/static/%00", "/x"])
+def test_no_path_redirects(client, path):
+    for method in ("GET", "POST"):
+        answer = client.request(method, path, headers={"Host": "evil.example"})
+        assert answer.status_code in (404, 405)
+        assert "evil" not in answer.text + str(answer.headers)
+        assert answer.json().keys() == {"error"}
 
 
 def test_every_answer_has_an_id_and_the_headers(client, photo):
@@ -325,7 +381,8 @@ def test_a_full_queue_time_limits_and_draining(launch, model, photo):
         httpx.Client(base_url=server.url, timeout=30) as client,
         ThreadPoolExecutor(3) as threads,
     ):
-        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1]))) as leaving:
+        address = ("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
+        with socket.create_connection(address) as leaving:
             head = b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99\r\n"
             leaving.sendall(head + b"Content-Type: application/json\r\n\r\n{")
         first = [threads.submit(predict, client, photo(channel)) for channel in range(3)]
@@ -334,11 +391,18 @@ def test_a_full_queue_time_limits_and_draining(launch, model, photo):
         full = predict(client, photo(0))
         assert full.status_code == 503
         assert full.headers["retry-after"] == "1"
+        idle, begun = (socket.create_connection(address, 30) for _ in range(2))
+        begun.sendall(b"GET /health HTTP/1.1\r\nHo")
         server.terminate()
         while ready(client):
             assert not first[0].done()
         assert client.get("/ready").json() == {"ready": False, "status": "draining"}
-        assert client.get("/health").status_code == 200
+        assert client.get("/health").headers["connection"] == "close"
+        assert idle.recv(1) == b""
+        begun.sendall(b"st: a\r\n\r\n")  # the port is closed by now
+        answer = b"".join(iter(lambda: begun.recv(4096), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert b"connection: close" in answer.lower()
         rows = [one.result().json()["results"][0] for one in first]
         assert [row["label_names"][0] for row in rows] == ["red", "green", "blue"]
         code, log = server.end()
@@ -346,7 +410,7 @@ def test_a_full_queue_time_limits_and_draining(launch, model, photo):
         assert "Traceback" not in log
         assert re.search(r"request [0-9a-f]{16}: POST 503, \d+\.\d ms", log)
         with pytest.raises(OSError):
-            socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 1)
+            socket.create_connection(address, 1)
 
 
 @pytest.mark.slow
@@ -356,8 +420,10 @@ def test_an_answer_that_comes_too_late_is_504(launch, model, photo):
         late = predict(client, photo(0))
         assert late.status_code == 504
         assert late.json()["error"].endswith("no answer within 0.2 s")
-        # The late one has given up its place; two that fill a batch are in time.
+        # The late one has left the queue; two that fill a batch are in time, and all that ran.
+        assert metric(client, "ppcls_queue_images") == 0
         assert predict(client, photo(0), photo(1)).status_code == 200
+        assert metric(client, "ppcls_batch_size_sum") == 2
 
         def slow():
             yield b"--b\r\n"
@@ -386,6 +452,14 @@ def test_errors_of_the_command_line_are_one_line(launch, model, tmp_path):
         assert line.startswith(
             f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; choose"
         )
+    (line,) = error("--model", model, "--max-connections", 10**9)
+    assert re.match(
+        r"error: --max-connections 1000000000 needs more open files .* ulimit -n 1000000128", line
+    )
+    (tmp_path / "token").write_text("two words\n")
+    (line,) = error("--model", model, "--token-file", tmp_path / "token")
+    assert "a token is one word of ASCII" in line
+    assert "two words" not in line
     (line,) = error("--model", model, "--host", "é..x")
     assert line.startswith("error: cannot listen on é..x port 0")
     assert error("--model", model, "--max-batch", "0")[-1].endswith(

@@ -1,0 +1,108 @@
+"""The body of a request: read with a bound on its size, its time and its rate, or thrown away."""
+
+import asyncio
+import time
+
+from starlette.datastructures import Headers
+
+# A body may start slowly for this long, whatever the rate.
+_GRACE_SECONDS = 2
+# A client that still sends does not read the answer; what it sends is thrown away for this long.
+_DISCARD_SECONDS = 2
+
+
+class RequestRefusedError(Exception):
+    """A request that is not answered as asked: an HTTP status and one line for the client."""
+
+    def __init__(self, status, reason):
+        super().__init__(reason)
+        self.status = status
+
+
+class Body:
+    """The body of a request; `receive` is ASGI's.
+
+    Args:
+        scope: of ASGI.
+        receive: of the server.
+        max_bytes: with or without a Content-Length.
+        seconds: for all of it.
+        min_rate: bytes a second on average, once two seconds have passed.
+    """
+
+    def __init__(self, scope, receive, max_bytes=0, seconds=0, min_rate=1):
+        self._receive = receive
+        self._max_bytes, self._seconds, self._min_rate = max_bytes, seconds, min_rate
+        self._headers = Headers(scope=scope)
+        self._seen = 0
+        self._more = self._headers.get("expect", "").lower() != "100-continue"  # such a client waits with it
+        self._next = None
+        self._revoked = False
+        self.start = time.monotonic()
+
+    async def receive(self):
+        """Return the next message.
+
+        Raises:
+            RequestRefusedError: 408 too slow, 413 too large, 499 the client has left, 503 revoked.
+        """
+        length = self._headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and float(length) > self._max_bytes:
+            raise self._too_large()
+        self._raise_if_revoked()
+        limit = min(self._seconds, _GRACE_SECONDS + self._seen / self._min_rate)
+        self._next = asyncio.ensure_future(self._receive())
+        try:
+            await asyncio.wait({self._next}, timeout=max(0, self.start + limit - time.monotonic()))
+        finally:
+            if not self._next.done():
+                self._next.cancel()
+        self._raise_if_revoked()
+        if not self._next.done():
+            self._more = False
+            if limit == self._seconds:
+                raise RequestRefusedError(408, f"the upload took longer than {limit:g} s")
+            raise RequestRefusedError(408, f"the upload is slower than {self._min_rate:,} bytes a second")
+        message = self._next.result()
+        if message["type"] == "http.disconnect":
+            self._more = False
+            raise RequestRefusedError(499, "the client has left")
+        self._more = message.get("more_body", False)
+        self._seen += len(message.get("body", b""))
+        if self._seen > self._max_bytes:
+            raise self._too_large()
+        return message
+
+    def revoke(self):
+        """Have `receive` end with 503."""
+        self._revoked = True
+        if self._next is not None:
+            self._next.cancel()
+
+    async def discard(self):
+        """Read the rest of a body that is refused, for a while, so that the client gets to read why."""
+
+        async def rest():
+            while self._more:
+                self._more = (await self._receive()).get("more_body", False)
+
+        try:
+            await asyncio.wait_for(rest(), _DISCARD_SECONDS)
+        except asyncio.TimeoutError:
+            self._more = False
+
+    def _raise_if_revoked(self):
+        if self._revoked:
+            self._more = False
+            raise RequestRefusedError(503, "busy: a slow upload gives way to others; try again in a second")
+
+    def _too_large(self):
+        return RequestRefusedError(
+            413, f"the request has more than {self._max_bytes:,} bytes; send fewer or smaller images"
+        )
+
+
+async def disconnected(receive):
+    """Return once the client has left; its body has been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
