@@ -29,7 +29,7 @@ def strict(launch, model):
     options = [
         *("--queue", 4, "--max-batch", 2, "--max-delay", 60_000, "--timeout", 50),
         *("--header-timeout", 2, "--keep-alive", 1, "--max-bytes", 100_000),
-        *("--allowed-hosts", "photos.example,*.photos.example"),
+        *("--allowed-hosts", "photos.example,*.photos.example", "--trusted-proxies", "127.0.0.1"),
     ]
     with launch.running(model, *options, token=TOKEN, open_files=OPEN_FILES) as one:
         yield one
@@ -114,7 +114,10 @@ def test_slow_bodies_of_one_client_leave_places_for_others(strict, ask, sockets,
     transport = httpx.HTTPTransport(local_address="127.0.0.2")
     with httpx.Client(base_url=strict.url, timeout=20, headers=HEADERS, transport=transport) as other:
         assert two(other, photo).status_code == 200
-    # The same address, as of all clients behind a proxy: those that take long give way.
+    forwarded = {**HEADERS, "X-Forwarded-For": "192.0.2.1"}
+    with httpx.Client(base_url=strict.url, timeout=20, headers=forwarded) as behind_a_proxy:
+        assert two(behind_a_proxy, photo).status_code == 200
+    # The same address: those that take long give way.
     while (answer := two(ask, photo)).status_code != 200:
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"

@@ -124,6 +124,38 @@ def test_errors_are_words_and_the_next_image_clears_them(page, model, photo, tmp
     check_bars(page, model, photo(2))
 
 
+def test_a_server_with_a_token_is_asked_again_with_it(page, model, photo):
+    def guard(route):
+        if route.request.headers.get("authorization") == "Bearer s3cret":
+            route.continue_()
+        else:
+            route.fulfill(status=401, json={"error": "send a token"})
+
+    page.route("**/predict*", guard)
+    page.set_input_files("#file", photo(1))
+    page.wait_for_selector("#ask:visible")
+    for token in ("wrong", "s3cret"):
+        page.fill("#token", token)
+        page.keyboard.press("Enter")
+    check_bars(page, model, photo(1))
+    assert page.locator("#ask").is_hidden()
+
+
+def test_the_interface_is_described_from_this_server_alone(page, server):
+    page.click("footer a")
+    page.wait_for_selector("main section")
+    assert page.locator("h2").all_text_contents() == [
+        *("POST /predict", "GET /health", "GET /ready", "GET /metrics")
+    ]
+    assert page.locator("section:first-child summary").all_text_contents()[:4] == [
+        *("topk (query)", "X-Request-ID (header)", "multipart/form-data", "application/json")
+    ]
+    page.locator("section:first-child summary").nth(3).click()
+    assert '"images"' in page.locator("section:first-child pre").nth(3).text_content()
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_dark_and_narrow(page, photo):
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")

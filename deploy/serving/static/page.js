@@ -3,6 +3,7 @@
 const byId = (id) => document.getElementById(id);
 const STAGES = { upload: "upload", queue: "wait", decode: "decode", inference: "network", rest: "rest" };
 let limit = Infinity;
+let chosen = null;
 let latest = 0; // of several images in a row only the last one's answer is shown
 
 function show(id, visible) {
@@ -81,6 +82,7 @@ function showPicture(file) {
 
 async function classify(file) {
   const mine = ++latest;
+  chosen = file;
   showPicture(file);
   show("error", false);
   if (file.size > limit) {
@@ -92,16 +94,19 @@ async function classify(file) {
   document.querySelector("main").setAttribute("aria-busy", "true");
   const start = performance.now();
   try {
-    const response = await fetch("/predict?topk=5", { method: "POST", body: form });
+    const token = byId("token").value.trim();
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const response = await fetch("/predict?topk=5", { method: "POST", body: form, headers });
     const answer = await response.json();
     const trip = performance.now() - start;
     if (mine !== latest) return;
+    show("ask", response.status === 401);
     if (response.ok) {
       show("waiting", false);
       showBars(answer.results[0]);
       showLatency(answer.milliseconds, trip);
     } else {
-      fail(answer.error);
+      fail(response.status === 401 ? "This server answers only with its token." : answer.error);
     }
   } catch {
     if (mine === latest) fail("The server does not answer. Is it still running?");
@@ -136,6 +141,7 @@ byId("file").addEventListener("change", (event) => {
   if (event.target.files.length) classify(event.target.files[0]);
   event.target.value = ""; // the same file again is a change, too
 });
+byId("token").addEventListener("change", () => classify(chosen));
 // The whole window takes drops: a file beside the frame would otherwise replace the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
