@@ -27,7 +27,9 @@ def read_token(path):
     """
     place = path or f"the environment variable {TOKEN_VARIABLE}"
     try:
-        token = Path(path).read_text() if path else os.environ.get(TOKEN_VARIABLE)
+        # Taken out: the workers, which decode what anybody sends, need not inherit it.
+        inherited = os.environ.pop(TOKEN_VARIABLE, None)
+        token = Path(path).read_text() if path else inherited
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not text"
         raise ConfigError(f"--token-file {path}: {reason}; name a file that holds the token") from None

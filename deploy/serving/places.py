@@ -54,6 +54,6 @@ class Places:
             counts[client] + 1 < counts[self._uploading[body]]
             or time.monotonic() - body.start > _SLOW_SECONDS
         ):
-            raise RequestRefusedError(503, "busy")
+            raise RequestRefusedError(503, "busy: all places are taken; try again in a second")
         self.uploaded(body)
         body.revoke()

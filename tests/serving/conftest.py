@@ -119,3 +119,11 @@ def server(model):
     limits = ["--max-bytes", 300_000, "--max-pixels", 400_000, "--max-images", 4, "--max-batch", 4]
     with running(model, *limits, "--max-delay", 30) as one:
         yield one
+
+
+@pytest.fixture
+def client(server):
+    import httpx
+
+    with httpx.Client(base_url=server.url, timeout=20) as one:
+        yield one
