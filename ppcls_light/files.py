@@ -1,6 +1,7 @@
 """Files that appear whole or not at all and make room for others without being lost; text; short names."""
 
 import contextlib
+import errno
 import filecmp
 import hashlib
 import logging
@@ -8,6 +9,7 @@ import os
 import platform
 import re
 import shutil
+import stat
 import tempfile
 import zlib
 
@@ -20,6 +22,13 @@ except ImportError:  # Windows
 
 logger = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([1-9]\d{0,9})\.tmp", re.DOTALL)
+MAX_TEXT = 1 << 30  # bytes of a list of images or classes: 16 million lines
+_KINDS = (
+    (stat.S_ISFIFO, "pipe"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISCHR, "device"),
+    (stat.S_ISBLK, "device"),
+)
 _PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never twice the same to the byte
 
 
@@ -143,13 +152,52 @@ def write_text(path, text, error=UserError, keep=False):
         file.write(text)
 
 
-def read_utf8(path):
-    """Return the content of a UTF-8 text file as bytes, without byte order mark. Raises DataError."""
+def open_plain(path, **options):
+    """Open an ordinary file to read it, like `open` with mode "rb" (or `options`), which never waits.
+
+    Raises:
+        OSError: also for a pipe, a socket or a device, which may have no end; they are not opened.
+    """
+    return open(path, **{"mode": "rb", **options}, opener=_open_plain)
+
+
+def _open_plain(path, flags):
+    _require_plain(os.stat(path))  # opening alone makes some devices do something
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        _require_plain(os.fstat(descriptor))
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _require_plain(status):
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(status.st_mode):
+        kind = next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "special file")
+        raise OSError(errno.EINVAL, f"it is a {kind}, not an ordinary file")
+
+
+def read_plain(path, most=MAX_TEXT):
+    """Return the bytes of an ordinary file. Raises DataError naming it, also for one of more than `most` bytes."""
+    try:
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            data = (file.read() or b"") if size <= most else b""
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if max(size, len(data)) > most:
+        raise DataError(
+            f"{path}: has {max(size, len(data)):,} bytes, and {most:,} are the limit; is it the right file?"
+        )
+    return data
+
+
+def read_utf8(path):
+    """Return the content of a UTF-8 text file as bytes, without byte order mark. Raises DataError."""
+    data = read_plain(path)
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
     try:
         data.decode()

@@ -1,7 +1,8 @@
 """Files that a server decodes: those of the formats that every tool reads, of bounded size, judged by their header."""
 
-from ppcls_light.data.decode import NoFormatError, TooManyPixelsError, open_image
-from ppcls_light.data.formats import names
+from ppcls_light.data.decode import image_size
+from ppcls_light.data.formats import NoFormatError, names
+from ppcls_light.data.limits import TooManyPixelsError
 from ppcls_light.errors import DataError
 
 # Resizing the short side enlarges a strip in proportion: 1 x 40000 pixels at short side 256 are 10 gigabytes.
@@ -23,8 +24,7 @@ def check_image(data, max_pixels):
     pixels, and 422 for a strip whose one side is more than `MAX_RATIO` times the other, or a damaged header.
     """
     try:
-        with open_image(data) as image:
-            width, height = image.size
+        width, height = image_size(data)
     except NoFormatError as error:
         raise ImageRefusedError(415, f"{error} (read here: {names()})") from None
     except TooManyPixelsError:

@@ -11,30 +11,40 @@
 | EXIF orientation | applied: the picture stands upright |
 | several frames (GIF, TIFF) | the first one |
 | cut short, empty, not of a format in `formats.FORMATS` | DataError with the reason |
+| larger than `limits` allow, or than its bytes can be; a decoder gives up, whatever it raises | the same |
+
+Nothing that a file says costs more than a picture of `limits.MAX_PIXELS` does: `header` refuses what cannot be
+before a decoder runs, and formats whose headers bound nothing are decoded in a process that is ended after a time
+(`decoder_process`). Threads share the memory for what they decode at once (`room`).
 
 Cameras of 10 and 12 bits store their values in the low bits of 16; the high byte of those is black. A file that
 says its own range (TIFF's BitsPerSample and MaxSampleValue, the largest value of PGM and PPM) is scaled by that.
 
-OpenCV decodes complete JPEG and PNG files (the rule above is its IMREAD_COLOR). All others are Pillow's in
-both backends: OpenCV's treatment of them changes from version to version (4.6 fills a truncated JPEG with
-grey in silence and ignores the orientation of WebP and TIFF), and Pillow says what is wrong with a file.
+OpenCV decodes complete JPEG and PNG files (the rule above is its IMREAD_COLOR). All others, and animated PNG,
+are Pillow's in both backends: OpenCV's treatment of them changes from version to version (4.6 fills a truncated
+JPEG with grey in silence and ignores the orientation of WebP and TIFF, 5.0 answers a damaged animation with what
+was in memory), and Pillow says what is wrong with a file.
 PNG files of 16 bits are OpenCV's in both, as Pillow reads the high byte of colours only.
 """
 
 import contextlib
 import io
 import os
-import struct
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ConfigError, DataError
+from ..files import read_plain
+from . import decoder_process
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
-from .formats import format_of
+from .formats import NoFormatError, format_of
+from .header import check_header, is_run_length
+from .limits import MAX_BYTES, MAX_PIXELS, TooManyPixelsError, check_pixels
+from .png import is_whole_still
+from .room import Room
 
-# Pillow refuses more, as decompression bombs. OpenCV's own bound is 6 times as high; it reads this one as it loads.
-MAX_PIXELS = 2 * Image.MAX_IMAGE_PIXELS
+# OpenCV's own bound is 6 times as high; it reads this one as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
 try:
@@ -44,26 +54,17 @@ except ImportError:
 
 
 BACKENDS = ("cv2", "pil")
-# Pillow's decoders report damage by any of these.
-_DAMAGE = (
-    *(OSError, SyntaxError, ValueError, EOFError, ArithmeticError, LookupError, TypeError, RuntimeError),
-    struct.error,
-)
-_STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Formats whose headers bound the work; all others are decoded in a process that can be ended.
+_BOUNDED = frozenset(("JPEG", "PNG", "WEBP", "BMP", "DIB"))
+# Bytes for a pixel while it is decoded, with those of WebP's canvas and of JPEG's coefficients.
+_CV2_MEMORY, _PIL_MEMORY = 10, 20
+_ROOM = Room(1 << 30)
 _CV2_FLAGS = cv2 and {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
     4: cv2.IMREAD_REDUCED_COLOR_4,
     8: cv2.IMREAD_REDUCED_COLOR_8,
 }
-
-
-class NoFormatError(DataError):
-    """Bytes of no format that is read, or of one whose reader is not installed."""
-
-
-class TooManyPixelsError(DataError):
-    """An image of more than `MAX_PIXELS`."""
 
 
 def check_backend(name):
@@ -94,54 +95,57 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     Raises:
         DataError: the reason why `data` is not a readable image, without a file name.
     """
-    if cv2 is not None and _is_for_cv2(data, backend):
-        image = _decode_cv2(data, shrink)
-        if image is not None:
-            return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
-    image = _decode_pil(data, shrink)
+    form, size = _checked(data)
+    if _runs_elsewhere(form, data):
+        size = decoder_process.size_of(data)
+        with _ROOM.hold(_PIL_MEMORY * size[0] * size[1]):
+            image = decoder_process.decode(data)
+        return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
+    width, height = size or (0, 0)
+    if cv2 is not None and size is not None and _is_for_cv2(data, backend):
+        with _ROOM.hold(_CV2_MEMORY * width * height):
+            image = _decode_cv2(data, shrink)
+            if image is not None:
+                return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
+    with _ROOM.hold(_PIL_MEMORY * width * height):
+        image = decode_here(data, shrink)
     return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
 
 
-def jpeg_size(data):
-    """Return (width, height) of the upright picture in a JPEG file, from its header alone; None for other data.
+def _checked(data):
+    """Return the `Format` of `data` and its size, see `header.check_header`."""
+    form = _format_of(data)
+    return form, check_header(form.name, data)
 
-    Of the segments of a file (ITU-T T.81, annex B) a start of frame holds the size of the stored picture, and
-    "Exif" whether it has to be turned.
+
+def _runs_elsewhere(form, data):
+    return form.name not in _BOUNDED or is_run_length(form.name, data)
+
+
+def image_size(data):
+    """Return (width, height) of the bytes of an image file as stored, from its header.
+
+    Raises:
+        NoFormatError: no format of the table, or one whose reader is not installed.
+        TooManyPixelsError: more than `limits.MAX_PIXELS`.
+        DataError: the header is damaged, or says what cannot be; see `header`.
     """
-    turned, start = False, 2
-    while data[:2] == b"\xff\xd8" and start + 9 <= len(data) and data[start] == 0xFF:
-        kind, length = data[start + 1], int.from_bytes(data[start + 2 : start + 4], "big")
-        if kind in _STARTS_OF_FRAME:
-            height, width = struct.unpack_from(">HH", data, start + 5)
-            return (height, width) if turned else (width, height)
-        if data[start + 4 : start + 10] == b"Exif\0\0":
-            turned = _exif_orientation(data[start + 10 : start + 2 + length]) >= 5
-        start += 2 + length
-    return None
-
-
-def _exif_orientation(tiff):
-    """Return the orientation 1..8 in the bytes of an Exif segment, 1 where there is none."""
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
-    try:
-        (directory,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-            tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-            if tag == ExifTags.Base.Orientation:
-                return value
-    except struct.error:  # cut short
-        pass
-    return 1
+    form, size = _checked(data)
+    if _runs_elsewhere(form, data):
+        return decoder_process.size_of(data)
+    if size is None:
+        with open_image(data) as file:
+            size = file.size
+    return size
 
 
 def read_bytes(path):
-    """Return the content of a file. Raises DataError naming `path`."""
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from None
+    """Return the content of an image file.
+
+    Raises:
+        DataError: naming `path`: it cannot be read, is no ordinary file, or has more than `limits.MAX_BYTES`.
+    """
+    return read_plain(path, MAX_BYTES)
 
 
 def read_image(path, to_rgb=True, backend="cv2"):
@@ -161,20 +165,27 @@ def open_image(data):
         TooManyPixelsError: its header says more than `MAX_PIXELS`.
         DataError: the header is damaged.
     """
+    form = _format_of(data)
+    if not _has_reader(form.name):
+        raise NoFormatError(f"{form.name} files need a reader that is not installed: {form.package}")
+    with _reasons():
+        try:
+            image = Image.open(io.BytesIO(data), formats=[form.name])
+        except UnidentifiedImageError:
+            raise DataError(
+                f"the image begins like {form.name}, but is damaged, or of a kind that is not read here"
+            ) from None
+        check_pixels(*image.size)  # Pillow's own check can be switched off
+        return image
+
+
+def _format_of(data):
     if not data:
         raise DataError("the file is empty (0 bytes)")
     form = format_of(data)
     if form is None:
         raise NoFormatError("not an image: no known format begins like this file")
-    if not _has_reader(form.name):
-        raise NoFormatError(f"{form.name} files need a reader that is not installed: {form.package}")
-    with _reasons():
-        try:
-            return Image.open(io.BytesIO(data), formats=[form.name])
-        except UnidentifiedImageError:
-            raise DataError(
-                f"the image begins like {form.name}, but is damaged, or of a kind that is not read here"
-            ) from None
+    return form
 
 
 def _has_reader(name):
@@ -194,20 +205,23 @@ def _reasons():
     """Turn what Pillow raises for a file that it cannot decode into a DataError."""
     try:
         yield
+    except DataError:
+        raise
     except Image.DecompressionBombError:
-        raise TooManyPixelsError(
-            f"the image has more than {MAX_PIXELS:,} pixels, a guard against decompression bombs"
-        ) from None
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
+        raise TooManyPixelsError from None
+    except MemoryError:
+        raise DataError("damaged image: to decode it takes more memory than a picture of its size") from None
+    except Exception as error:  # decoders report damage by any of them
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"damaged image: {reason}") from None
 
 
 def _is_for_cv2(data, backend):
     if data[:3] == b"\xff\xd8\xff":
         return backend == "cv2" and data[-2:] == b"\xff\xd9"
-    complete_png = data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
-    return complete_png and (backend == "cv2" or data[24:25] == b"\x10")  # IHDR's bit depth
+    if data[:4] != b"\x89PNG" or not (backend == "cv2" or data[24:25] == b"\x10"):  # IHDR's bit depth
+        return False
+    return is_whole_still(data)
 
 
 def _decode_cv2(data, shrink):
@@ -219,8 +233,8 @@ def _decode_cv2(data, shrink):
     return image if image is None or image.dtype == np.uint8 else to_8_bits(image)
 
 
-def _decode_pil(data, shrink):
-    """Return RGB uint8 (H, W, 3). Raises DataError."""
+def decode_here(data, shrink=1):
+    """Return RGB uint8 (H, W, 3) by Pillow in this process, whatever the format. Raises DataError."""
     with open_image(data) as file, _reasons():
         bits, low = declared_bits(file), low_bytes(file, lambda: open_image(data))
         if shrink > 1:
@@ -239,11 +253,13 @@ def from_pil(image):
 
 
 def _upright_rgb(image, bits=None):
-    image = ImageOps.exif_transpose(image)
+    image.load()  # PNG may have its orientation behind the pixels
+    if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+        image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
         return np.repeat(to_8_bits(np.asarray(image), bits)[:, :, None], 3, axis=2)
     if image.mode == "F":
         raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -9,6 +9,9 @@ import os
 import re
 from typing import NamedTuple, Tuple
 
+from ..errors import DataError
+from ..files import open_plain
+
 HEAD = 64  # bytes of a file that tell its format
 
 
@@ -26,6 +29,10 @@ class Format(NamedTuple):
     suffixes: Tuple[str, ...]
     head: bytes
     package: str = "pip install -U pillow"
+
+
+class NoFormatError(DataError):
+    """Bytes of no format that is read, or of one whose reader is not installed."""
 
 
 # ISO/IEC 14496-12, 4.3: a box of brands begins the file. One of AVIF may carry HEIF's brands, too.
@@ -102,7 +109,7 @@ def is_image(path):
         return True
     if suffix in OTHER_SUFFIXES:
         return False
-    with open(path, "rb", buffering=0) as file:
+    with open_plain(path, buffering=0) as file:
         return format_of(file.read(HEAD)) is not None
 
 

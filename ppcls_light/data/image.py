@@ -5,7 +5,8 @@ from PIL import Image
 
 from ..errors import ConfigError, DataError
 from ..registry import nearest
-from .decode import MAX_PIXELS, check_backend, cv2
+from .decode import check_backend, cv2
+from .limits import MAX_PIXELS
 
 _PIL_FILTERS = {
     "nearest": Image.Resampling.NEAREST,

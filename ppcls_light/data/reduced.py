@@ -1,7 +1,7 @@
 """JPEG photos decoded no larger than the part that is cut out of them has to be."""
 
-from .decode import jpeg_size
 from .image import size_of
+from .jpeg import jpeg_size
 
 SHRINKS = (8, 4, 2)
 

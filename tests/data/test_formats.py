@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decode import NoFormatError, decode_image, open_image
-from ppcls_light.data.formats import FORMATS, OTHER_SUFFIXES, SUFFIXES, format_of, is_image
+from ppcls_light.data.decode import decode_image, open_image
+from ppcls_light.data.formats import FORMATS, OTHER_SUFFIXES, SUFFIXES, NoFormatError, format_of, is_image
 from ppcls_light.errors import DataError
 
 Image.init()

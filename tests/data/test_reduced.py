@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ppcls_light.data import build_transforms
-from ppcls_light.data.decode import jpeg_size
+from ppcls_light.data.jpeg import jpeg_size
 from ppcls_light.data.reduced import DecodeAndCrop
 from ppcls_light.data.transforms import DecodeImage, RandCropImage
 from ppcls_light.errors import DataError

@@ -1,0 +1,240 @@
+"""Decoding in another process that is killed when an image takes too much time or memory.
+
+Libraries of formats such as AVIF, TIFF and JPEG 2000 can be neither stopped nor trusted to end, and no header bounds
+their work. A process is started when it is first needed, serves one image at a time and is kept for the next one;
+as many run as threads ask at once. A process that an image ends costs that image, and nothing else.
+
+Where the system has no such limits (Windows), the process still keeps a crash to itself.
+"""
+
+import atexit
+import contextlib
+import json
+import logging.handlers
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import DataError
+from ..signals import interrupts_held
+from .formats import NoFormatError
+from .limits import TooManyPixelsError
+from .once import warn_once
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+SECONDS = 20  # of processor time for an image, so that a busy machine loses none
+MEMORY = 512 << 20  # bytes for an image, and for each of its pixels as many as 16-bit colours take:
+MEMORY_OF_PIXEL = 48
+
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks are memory, too
+_idle = []
+_ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPixelsError)}
+
+
+def size_of(data):
+    """Return (width, height) of an image file from its bytes. Raises DataError, see `decode.open_image`."""
+    return tuple(_ask("size", data)["size"])
+
+
+def decode(data):
+    """Return the picture in the bytes of an image file, uint8 RGB (H, W, 3). Raises DataError with the reason."""
+    return _ask("decode", data)["pixels"]
+
+
+def _ask(task, data):
+    process = _take()
+    try:
+        answer = process.ask(task, data)
+    except BaseException:  # Ctrl-C, too: half an answer may be on its way
+        process.close()
+        raise
+    _idle.append(process)
+    for line in answer["warnings"]:
+        warn_once(line)
+    if "error" in answer:
+        raise _ERRORS[answer["kind"]](answer["error"])
+    return answer
+
+
+def _take():
+    with contextlib.suppress(IndexError):
+        while True:
+            process = _idle.pop()
+            if process.runs:
+                return process
+            process.close()
+    return _Process()
+
+
+class _Process:
+    """The caller's end of a process; one call at a time."""
+
+    def __init__(self):
+        # The folder that holds the package: a checkout works without being installed, and where the caller stands
+        # there may be modules of others.
+        root = str(Path(__file__).parents[2])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        try:
+            with interrupts_held():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    cwd=root,
+                    env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+                )
+        except OSError as error:
+            raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
+
+    @property
+    def runs(self):
+        return self._process.poll() is None
+
+    def ask(self, task, data):
+        try:
+            self._process.stdin.write(json.dumps([task, len(data), SECONDS, MEMORY]).encode() + b"\n")
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline())
+            if "shape" in answer:
+                answer["pixels"] = self._pixels(answer["shape"])
+        except (OSError, ValueError, EOFError):  # it is gone; no line is no JSON
+            raise DataError(_end(self._process.wait())) from None
+        return answer
+
+    def _pixels(self, shape):
+        pixels = np.empty(shape, np.uint8)
+        rest = memoryview(pixels).cast("B")
+        while rest:
+            read = self._process.stdout.readinto(rest)
+            if not read:
+                raise EOFError
+            rest = rest[read:]
+        return pixels
+
+    def close(self):
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self.forget()
+
+    def forget(self):
+        """Let go of a process that is another one's child."""
+        self._process.returncode = self._process.returncode or 0
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what was not written yet
+                pipe.close()
+
+
+def _end(code):
+    if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
+        return f"damaged image: to decode it takes more than {SECONDS} s of processor time"
+    return f"damaged image: its decoder crashed (exit code {code})"
+
+
+def _close_all():
+    while _idle:
+        _idle.pop().close()
+
+
+def _forget_all():
+    while _idle:
+        _idle.pop().forget()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def main():
+    """Answer what `_Process.ask` asks on standard input until it ends, which is when the caller does."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries print
+    for name in ("SIGINT", "SIGTERM"):  # they are sent to a whole group; the caller has answers to finish
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    tasks = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    heard = queue.SimpleQueue()
+    logger = logging.getLogger("ppcls_light")
+    logger.addHandler(logging.handlers.QueueHandler(heard))
+    logger.propagate = False
+    while True:
+        pixels, task = None, tasks.get()
+        warn_once.cache_clear()  # the caller says it once
+        try:
+            answer, pixels = _answer(*task)
+        except DataError as error:
+            answer = {"error": str(error), "kind": type(error).__name__}
+        warnings = [heard.get().getMessage() for _ in range(heard.qsize())]
+        answers.write(json.dumps({**answer, "warnings": warnings}).encode() + b"\n")
+        if pixels is not None:
+            answers.write(memoryview(pixels).cast("B"))
+        answers.flush()
+
+
+def _listen(tasks):
+    """Take tasks while an image is decoded, too: the end of the caller ends this process at once."""
+    while line := sys.stdin.buffer.readline():
+        task, length, *limits = json.loads(line)
+        tasks.put((task, sys.stdin.buffer.read(length), *limits))
+    os._exit(0)
+
+
+def _answer(task, data, seconds, memory):
+    from .decode import decode_here, open_image
+
+    with _limits(seconds, memory) as allow:
+        with open_image(data) as file:
+            size = file.size
+        if task == "size":
+            return {"size": size}, None
+        allow(size[0] * size[1])
+        pixels = np.ascontiguousarray(decode_here(data))
+        return {"shape": pixels.shape}, pixels
+
+
+@contextlib.contextmanager
+def _limits(seconds, memory):
+    """Bound time and memory in the block; it gets a function that grants the memory of so many pixels."""
+    before = resource and resource.getrlimit(resource.RLIMIT_DATA)
+
+    def allow(pixels):
+        most = _data_size() + memory + MEMORY_OF_PIXEL * pixels
+        if before[1] == resource.RLIM_INFINITY or most < before[1]:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
+
+    if resource is None:
+        yield lambda pixels: None
+        return
+    allow(0)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # the signal at its end ends the process, in a library, too
+    try:
+        yield allow
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_size():
+    """Return the bytes that count for RLIMIT_DATA."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except (OSError, IndexError):  # not Linux
+        return 1 << 30
+
+
+if __name__ == "__main__":
+    main()
