@@ -2,13 +2,24 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
 import pytest
 
 from ppcls_light.errors import DataError, UserError
-from ppcls_light.files import atomic_path, require_writable, results, set_aside, temporary_name, write_text
+from ppcls_light.files import (
+    atomic_path,
+    open_plain,
+    read_plain,
+    read_utf8,
+    require_writable,
+    results,
+    set_aside,
+    temporary_name,
+    write_text,
+)
 
 
 def test_a_file_is_replaced_whole_and_folders_are_made(tmp_path):
@@ -142,3 +153,39 @@ def test_results_appear_together_and_replace_only_what_says_the_same(tmp_path):
         write("3", "black", more="an error after the first files")
     assert (tmp_path / "numbers.csv").read_text() == "2"
     assert sorted(os.listdir(tmp_path)) == ["drawn.png", "notes.txt", "numbers.csv", "previous_1"]
+
+
+@pytest.fixture
+def special(tmp_path, monkeypatch):
+    """{kind: path} of what is no ordinary file: opening or reading it may wait, or never end."""
+    paths = {"pipe": tmp_path / "pipe", "device": tmp_path / "zeros", "socket": tmp_path / "socket"}
+    os.mkfifo(paths["pipe"])
+    paths["device"].symlink_to("/dev/zero")
+    monkeypatch.chdir(tmp_path)  # the path of a socket is short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    return paths
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="special files of POSIX")
+def test_what_is_no_ordinary_file_is_not_opened(special, tmp_path):
+    for kind, path in special.items():
+        with pytest.raises(DataError) as error:
+            read_plain(path)
+        assert str(error.value) == f"{path}: cannot be read: it is a {kind}, not an ordinary file"
+        with pytest.raises(OSError, match="not an ordinary file"):
+            open_plain(path)
+    with pytest.raises(DataError, match="Is a directory"):
+        read_utf8(tmp_path)
+
+
+def test_a_file_of_many_bytes_is_not_read(tmp_path):
+    path = tmp_path / "sparse"
+    with open(path, "wb") as file:
+        file.truncate(60 << 30)
+    with pytest.raises(DataError, match=r"sparse: has 64,424,509,440 bytes"):
+        read_utf8(path)
+    path.write_bytes(b"12345")
+    assert read_plain(path, 5) == b"12345"
+    with pytest.raises(DataError, match="has 5 bytes, and 4 are the limit"):
+        read_plain(path, 4)

@@ -49,7 +49,7 @@ def main():
 
 def require_own(path):
     """Raise ConfigError if the config to be written is there and is somebody else's."""
-    if os.path.exists(path):
+    if os.path.isfile(path):
         with open(path, encoding="utf-8", errors="replace") as file:
             if file.read(len(MARK)) != MARK:
                 raise ConfigError(

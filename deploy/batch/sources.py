@@ -9,6 +9,7 @@ import urllib.request
 
 from ppcls_light.data import find_images
 from ppcls_light.errors import ConfigError, DataError, DeviceError
+from ppcls_light.files import open_plain
 
 COLUMNS = ("path", "url", "image", "file_name")
 _CHUNK = 1 << 16
@@ -41,7 +42,7 @@ def read_names(source, column=None):
 
 def _lines(path):
     try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape") as file:
+        with open_plain(path, mode="r", encoding="utf-8-sig", errors="surrogateescape") as file:
             return [line.strip() for line in file if line.strip()]
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; give another --input") from None

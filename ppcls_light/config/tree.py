@@ -15,6 +15,7 @@ from typing import Any, Optional
 import yaml
 
 from ..errors import ConfigError
+from ..files import open_plain
 
 # Far above any config, and low enough that a file made to exhaust memory fails at once.
 _MAX_BYTES = 1_000_000
@@ -213,8 +214,8 @@ def apply_override(tree, text):
 
 def _read_text(path):
     try:
-        with open(path, "rb") as file:
-            data = file.read(_MAX_BYTES + 1)
+        with open_plain(path) as file:
+            data = file.read(_MAX_BYTES + 1) or b""
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such config file (working directory: {os.getcwd()}){_alike(path)}"

@@ -12,6 +12,7 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from ..errors import DataError, UserError
+from ..files import open_plain
 from ..plain_pickle import read_plain_pickle, reading
 from .classes import ClassNames
 from .dataset import ImageDataset
@@ -135,7 +136,7 @@ def _from_folder(folder, wanted):
     for name in wanted:
         path = os.path.join(folder, name)
         if os.path.isfile(path):
-            with reading(path, "batch of CIFAR", DataError), open(path, "rb") as file:
+            with reading(path, "batch of CIFAR", DataError), open_plain(path) as file:
                 found[name] = _load(file)
     return found
 
@@ -143,7 +144,11 @@ def _from_folder(folder, wanted):
 def _from_tarball(path, wanted):
     """Return {file name: its dict} of those of `wanted` that are in the tarball `path`, in whatever folder."""
     found = {}
-    with reading(path, "tarball of CIFAR", DataError), tarfile.open(path) as archive:
+    with (
+        reading(path, "tarball of CIFAR", DataError),
+        open_plain(path) as file,
+        tarfile.open(fileobj=file) as archive,
+    ):
         for member in archive:
             name = re.split(r"[/\\]", member.name)[-1]
             if name in wanted and member.isfile():

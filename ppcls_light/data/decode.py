@@ -39,7 +39,7 @@ from ..files import read_plain
 from . import decoder_process
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
 from .formats import NoFormatError, format_of
-from .header import check_header, is_run_length
+from .header import check_header, header_size, is_run_length
 from .limits import MAX_BYTES, MAX_PIXELS, TooManyPixelsError, check_pixels
 from .png import is_whole_still
 from .room import Room
@@ -95,7 +95,8 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     Raises:
         DataError: the reason why `data` is not a readable image, without a file name.
     """
-    form, size = _checked(data)
+    form = _format_of(data)
+    size = check_header(form.name, data)
     if _runs_elsewhere(form, data):
         size = decoder_process.size_of(data)
         with _ROOM.hold(_PIL_MEMORY * size[0] * size[1]):
@@ -112,12 +113,6 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
 
 
-def _checked(data):
-    """Return the `Format` of `data` and its size, see `header.check_header`."""
-    form = _format_of(data)
-    return form, check_header(form.name, data)
-
-
 def _runs_elsewhere(form, data):
     return form.name not in _BOUNDED or is_run_length(form.name, data)
 
@@ -130,7 +125,8 @@ def image_size(data):
         TooManyPixelsError: more than `limits.MAX_PIXELS`.
         DataError: the header is damaged, or says what cannot be; see `header`.
     """
-    form, size = _checked(data)
+    form = _format_of(data)
+    size = header_size(form.name, data)
     if _runs_elsewhere(form, data):
         return decoder_process.size_of(data)
     if size is None:
@@ -173,7 +169,7 @@ def open_image(data):
             image = Image.open(io.BytesIO(data), formats=[form.name])
         except UnidentifiedImageError:
             raise DataError(
-                f"the image begins like {form.name}, but is damaged, or of a kind that is not read here"
+                f"damaged image, or of a kind that is not read here: it begins like {form.name}"
             ) from None
         check_pixels(*image.size)  # Pillow's own check can be switched off
         return image

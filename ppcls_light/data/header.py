@@ -16,33 +16,41 @@ counted. Frames need no limit, as only the first one is decoded; in WebP it fill
 
 import struct
 
-from .jpeg import check_jpeg
+from .jpeg import check_jpeg, jpeg_frame_size
 from .limits import check_pixels, require_bytes
-from .png import check_png
+from .png import check_png, png_size
 
 _UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
 
 
-def check_header(name, data):
-    """Check the bytes of an image file before a decoder sees them.
+def header_size(name, data):
+    """Return the size of the picture as the header of a file has it.
 
     Args:
         name: of its format, see `formats.FORMATS`.
         data: content of the file.
 
     Returns:
-        (width, height) as stored; None for other formats, and where a decoder will find no size, either.
+        (width, height) as stored; None for formats that are not in the table above, and where a decoder will find no
+        size, either.
 
     Raises:
         TooManyPixelsError: more than `limits.MAX_PIXELS`.
-        DataError: sizes that the file cannot have, or that take too long.
     """
     try:
-        size = _CHECKS[name](data) if name in _CHECKS else None
+        size = _SIZES[name](data) if name in _SIZES else None
     except struct.error:  # cut short
         return None
     if size is not None:
         check_pixels(*size)
+    return size
+
+
+def check_header(name, data):
+    """Return what `header_size` does. Raises DataError, too, for a file that cannot be so, or takes too long."""
+    size = header_size(name, data)
+    if size is not None and name in _CHECKS:
+        _CHECKS[name](data, *size)
     return size
 
 
@@ -54,7 +62,7 @@ def is_run_length(name, data):
     return int.from_bytes(data[start + 16 : start + 20], "little") not in _UNCOMPRESSED
 
 
-def _webp(data):
+def _webp_size(data):
     kind = data[12:16]
     if kind == b"VP8X":
         return tuple(1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
@@ -66,20 +74,31 @@ def _webp(data):
     return None
 
 
-def _bmp(data, name="BMP", start=14):
+def _bmp_size(data, start=14):
     (head,) = struct.unpack_from("<I", data, start)
-    width, height, _, bits = struct.unpack_from("<4H" if head == 12 else "<iiHH", data, start + 4)
-    width, height = abs(width), abs(height)
-    check_pixels(width, height)
+    width, height, *_ = struct.unpack_from("<4H" if head == 12 else "<ii2H", data, start + 4)
+    return abs(width), abs(height)
+
+
+def _check_bmp(data, width, height, name="BMP", start=14):
     if height and not is_run_length(name, data):
+        (head,) = struct.unpack_from("<I", data, start)
+        (bits,) = struct.unpack_from("<H", data, start + (10 if head == 12 else 14))
         row = (width * bits + 7) // 8
         rows = (row + 3) // 4 * 4 * (height - 1) + row  # each but the last one is filled up to 4 bytes
         require_bytes(rows, len(data) - start - head, width, height)
-    return width, height
 
 
-def _dib(data):
-    return _bmp(data, "DIB", 0)
-
-
-_CHECKS = {"JPEG": check_jpeg, "PNG": check_png, "WEBP": _webp, "BMP": _bmp, "DIB": _dib}
+_SIZES = {
+    "JPEG": jpeg_frame_size,
+    "PNG": png_size,
+    "WEBP": _webp_size,
+    "BMP": _bmp_size,
+    "DIB": lambda data: _bmp_size(data, 0),
+}
+_CHECKS = {
+    "JPEG": check_jpeg,
+    "PNG": check_png,
+    "BMP": _check_bmp,
+    "DIB": lambda data, width, height: _check_bmp(data, width, height, "DIB", 0),
+}

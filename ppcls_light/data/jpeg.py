@@ -6,7 +6,7 @@ import struct
 from PIL import ExifTags
 
 from ..errors import DataError
-from .limits import MAX_PIXELS, check_pixels, require_bytes
+from .limits import MAX_PIXELS, require_bytes
 
 # libjpeg's progressive files have 10 scans, those of optimizers some more. A decoder goes over all coefficients in
 # each one, a millisecond a megapixel: large pictures may have as many as take 3 seconds.
@@ -39,26 +39,24 @@ def jpeg_size(data):
     return None
 
 
-def check_jpeg(data):
-    """Return (width, height) of the stored picture in a JPEG file, None where a decoder will find none, either.
+def jpeg_frame_size(data):
+    """Return (width, height) of the stored picture in a JPEG file, None where a decoder will find none, either."""
+    return next(
+        (_frame_size(data, start) for kind, start, _ in _segments(data) if kind in _STARTS_OF_FRAME), None
+    )
 
-    Raises:
-        DataError: more pixels than `limits.MAX_PIXELS` or than its bytes can hold, or too many scans.
-    """
-    size = progressive = components = None
+
+def check_jpeg(data, width, height):
+    """Check a JPEG file of this size. Raises DataError for too many scans, and for fewer bytes than it can have."""
+    progressive = components = None
     for kind, start, end in _segments(data):
-        if kind in _STARTS_OF_FRAME and size is None:
-            size = _frame_size(data, start)
-            if size is None:
-                return None
-            check_pixels(*size)
+        if kind in _STARTS_OF_FRAME and components is None:
             if kind < _ARITHMETIC:
-                require_bytes(size[0] * size[1] // _PIXELS_OF_BYTE, len(data), *size)
+                require_bytes(width * height // _PIXELS_OF_BYTE, len(data), width, height)
             progressive, components = kind in _PROGRESSIVE, data[start + 5 : start + 6]
         # libjpeg goes by the same rule; of other files it decodes the first scan only.
         elif kind == _START_OF_SCAN and (progressive or data[start : start + 1] != components):
-            _check_scans(data, end, *(size or (0, 0)))
-    return size
+            _check_scans(data, end, width, height)
 
 
 def _segments(data):

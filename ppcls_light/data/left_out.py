@@ -15,6 +15,7 @@ _KINDS = {
     "beside": ("folder beside the split folders", "folders beside the split folders"),
     "broken": ("broken link", "broken links"),
     "circle": ("link back to a folder above it", "links back to a folder above them"),
+    "linked": ("link to a folder that is searched anyway", "links to folders that are searched anyway"),
     "special": ("entry that is no ordinary file", "entries that are no ordinary files"),
     "unreadable": ("entry that cannot be read", "entries that cannot be read"),
 }

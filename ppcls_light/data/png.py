@@ -3,7 +3,7 @@
 import struct
 
 from ..errors import DataError
-from .limits import check_pixels, require_bytes
+from .limits import require_bytes
 
 # Encoders write 8 kB a chunk or more; each costs a decoder microseconds, however empty it is.
 MAX_CHUNKS = 100_000
@@ -13,16 +13,18 @@ _DEFLATE = 1032  # bytes that a byte of Deflate (RFC 1951) becomes at most: 258 
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
 
 
-def check_png(data):
-    """Return (width, height) of a PNG file.
+def png_size(data):
+    """Return (width, height) of a PNG file. Raises struct.error where it ends before."""
+    return struct.unpack_from(">II2B", data, 16)[:2]
+
+
+def check_png(data, width, height):
+    """Check a PNG file of this size.
 
     Raises:
-        DataError: more pixels than `limits.MAX_PIXELS` or than its bytes can hold, pixels that are said to go on
-            behind the end of the file, or more than `MAX_CHUNKS`.
-        struct.error: it ends within its first chunk.
+        DataError: more pixels than its bytes can hold, pixels that are said to go on behind the end of the file, or
+            more than `MAX_CHUNKS`.
     """
-    width, height, depth, colour = struct.unpack_from(">II2B", data, 16)
-    check_pixels(width, height)
     compressed = count = 0
     for count, (kind, end, length) in enumerate(_chunks(data), 1):
         if count > MAX_CHUNKS:
@@ -33,9 +35,9 @@ def check_png(data):
                     f"damaged image: cut short; its pixels end at byte {end:,}, and the file at {len(data):,}"
                 )
             compressed += length
+    depth, colour = data[24:26]
     rows = height * ((width * depth * _SAMPLES.get(colour, 1) + 7) // 8)
     require_bytes(rows // _DEFLATE, compressed, width, height)
-    return width, height
 
 
 def is_whole_still(data):

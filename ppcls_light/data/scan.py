@@ -42,27 +42,31 @@ def find_images(path):
     return list(iter_images(path))
 
 
-def iter_images(path, left_out=None):
+def iter_images(path, left_out=None, ended=None):
     """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths.
 
     Args:
         path: a file or a folder.
         left_out: `LeftOut` to count in, without a warning at the end.
+        ended: function that says whether to stop; it is asked for every entry.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
         yield path
         return
     if not os.path.isdir(path):
-        raise DataError(f"{path}: no such image file or folder")
+        what = "no ordinary file and no folder" if os.path.exists(path) else "no such image file or folder"
+        raise DataError(f"{path}: {what}")
     tally = LeftOut(path) if left_out is None else left_out
-    images = _walk(path, tally)
+    scan = _Scan(path, tally, ended)
+    images = scan.images(path)
     first = next(images, None)
-    if first is None:
+    if first is None and not scan.ended():
         raise DataError(f"{path}: no images in this folder; {tally.line or 'expected ' + formats.names()}")
-    yield first
+    if first is not None:
+        yield first
     yield from images
-    if left_out is None:
+    if left_out is None and not scan.ended():
         tally.warn()
 
 
@@ -88,13 +92,16 @@ def scan_image_folder(folder, class_names=None, left_out=None):
     if not os.path.isdir(folder):
         raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
     tally = LeftOut(folder) if left_out is None else left_out
-    found, start = {}, len(os.path.join(folder, ""))
-    for path, is_folder in entries(folder, tally):
-        images = list(_walk(path, tally, (os.path.realpath(folder),))) if is_folder else []
-        if images:
-            found[os.path.basename(path)] = [image[start:] for image in images]
-        else:
-            tally.add("empty" if is_folder else "loose", path)
+    found, start, scan = {}, len(os.path.join(folder, "")), _Scan(folder, tally)
+    for path, is_folder in scan.entries(folder):
+        if not is_folder:
+            tally.add("loose", path)
+        elif scan.enters(path):
+            images = [image[start:] for image in scan.images(path)]
+            if images:
+                found[os.path.basename(path)] = images
+            else:
+                tally.add("empty", path)
     if not found:
         raise DataError(
             f"{folder}: no class folder with images in it, as FOLDER/<class>/<photo>; {tally.line or 'it is empty'}"
@@ -118,30 +125,92 @@ def entries(folder, left_out):
 
     Everything else is added to `left_out`.
     """
-    names, folders, odd = _listed(folder, left_out)
-    for name in names:
-        path = os.path.join(folder, name)
-        own = name in OWN_FILES and folder == left_out.root
-        if own or name.lower() in _SYSTEM:
-            continue
-        suffix = os.path.splitext(name)[1].lower()
-        if name.startswith("."):
-            if name not in folders and suffix in formats.SUFFIXES and not name.startswith("._"):
-                left_out.add("hidden", path)
-        elif name in folders:
-            yield path, True
-        elif name in odd:
-            left_out.add(odd[name], path)
-        else:
-            try:
-                taken = formats.is_image(path)
-            except OSError as error:
-                left_out.add("unreadable", path, error.strerror)
+    return _Scan(folder, left_out).entries(folder)
+
+
+class _Scan:
+    """A search below `root`, which comes to each real folder once, by whatever links lead there.
+
+    Links to folders are followed but for those to a folder that the search comes to by itself, or came to: ten
+    folders with ten links each to all of them have ten billion paths.
+
+    Args:
+        root: a folder.
+        left_out: `LeftOut` for what is not taken.
+        ended: function that says whether to stop, or None.
+    """
+
+    def __init__(self, root, left_out, ended=None):
+        self._left_out, self.ended = left_out, ended or (lambda: False)
+        self._root = os.path.realpath(root)
+        self._elsewhere = set()  # folders that links led to
+
+    def entries(self, folder):
+        """Yield what is in `folder`, see the function `entries`."""
+        names, folders, odd = _listed(folder, self._left_out)
+        for name in names:
+            if self.ended():
+                return
+            path = os.path.join(folder, name)
+            own = name in OWN_FILES and folder == self._left_out.root
+            if own or name.lower() in _SYSTEM:
                 continue
-            if taken:
-                yield path, False
+            suffix = os.path.splitext(name)[1].lower()
+            if name.startswith("."):
+                if name not in folders and suffix in formats.SUFFIXES and not name.startswith("._"):
+                    self._left_out.add("hidden", path)
+            elif name in folders:
+                yield path, True
+            elif name in odd:
+                self._left_out.add(odd[name], path)
             else:
-                left_out.add("other", path, suffix if 1 < len(suffix) <= 12 else "no suffix")
+                try:
+                    taken = formats.is_image(path)
+                except OSError as error:
+                    self._left_out.add("unreadable", path, error.strerror)
+                    continue
+                if taken:
+                    yield path, False
+                else:
+                    self._left_out.add("other", path, suffix if 1 < len(suffix) <= 12 else "no suffix")
+
+    def enters(self, path, above=None):
+        """Return the real path of a folder in the real folder `above` (default: root), None for one not to search."""
+        above = self._root if above is None else above
+        is_link = os.path.islink(path)
+        real = os.path.realpath(path) if is_link else os.path.join(above, os.path.basename(path))
+        if not is_link and self._finds(above):
+            return real
+        if self._finds(real) or real in self._elsewhere:
+            self._left_out.add("circle" if _is_in(above, real) else "linked", path)
+            return None
+        self._elsewhere.add(real)
+        return real
+
+    def _finds(self, real):
+        """Tell whether the search comes to a real folder without any link."""
+        below = real[len(self._root) :].split(os.sep)
+        return _is_in(real, self._root) and not any(
+            name.startswith(".") or name.lower() in _SYSTEM for name in below
+        )
+
+    def images(self, folder):
+        """Yield the images below `folder` in the order of their names; it is root, or a folder in it to search."""
+        # A stack of its own: Python's is 1000 calls deep, and a file system has no limit.
+        stack = [(self.entries(folder), os.path.realpath(folder))]
+        while stack:
+            listing, real = stack[-1]
+            path, is_folder = next(listing, (None, None))
+            if path is None:
+                stack.pop()
+            elif not is_folder:
+                yield path
+            elif (below := self.enters(path, real)) is not None:
+                stack.append((self.entries(path), below))
+
+
+def _is_in(path, folder):
+    return path == folder or path.startswith(os.path.join(folder, ""))
 
 
 def _listed(folder, left_out):
@@ -158,28 +227,13 @@ def _listed(folder, left_out):
                     if entry.is_dir():
                         folders.add(entry.name)
                     elif not entry.is_file():
-                        odd[entry.name] = "broken" if entry.is_symlink() else "special"
+                        broken = entry.is_symlink() and not os.path.exists(entry.path)
+                        odd[entry.name] = "broken" if broken else "special"
                 except OSError:
                     odd[entry.name] = "broken" if entry.is_symlink() else "unreadable"
     except OSError as error:
         left_out.add("unreadable", folder, error.strerror)
     return sorted(names), folders, odd
-
-
-def _walk(folder, left_out, above=()):
-    """Yield the images below `folder` in the order of their names.
-
-    Links to folders are followed, except back to one of those `above`, which would have no end.
-    """
-    here = os.path.realpath(folder)
-    if here in above:
-        left_out.add("circle", folder)
-        return
-    for path, is_folder in entries(folder, left_out):
-        if is_folder:
-            yield from _walk(path, left_out, (*above, here))
-        else:
-            yield path
 
 
 def utf8(name):

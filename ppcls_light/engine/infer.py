@@ -10,7 +10,7 @@ from paddle.nn import functional
 
 from ..data import LeftOut, build_transforms, iter_images, read_bytes
 from ..errors import ConfigError, DataError
-from ..files import write_text
+from ..files import read_utf8, write_text
 from ..results import Topk, classify_batch
 from .build import inference_transforms
 from .log import LOGGER
@@ -61,11 +61,8 @@ def infer(model, config, runtime, names=None):
 
 def _paths(settings, runtime):
     if settings.infer_list:
-        try:
-            with open(settings.infer_list, encoding="utf-8-sig") as file:
-                paths = [line.strip() for line in file if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"Infer.infer_list: {settings.infer_list} cannot be read: {error}") from None
+        lines = read_utf8(settings.infer_list).decode().split("\n")
+        paths = [line.strip() for line in lines if line.strip()]
         paths = [_listed(settings.infer_imgs or "", path) for path in paths]
     elif settings.infer_imgs:
         left_out = LeftOut(settings.infer_imgs)

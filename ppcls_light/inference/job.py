@@ -61,11 +61,12 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         check_output(run.output)
     elif resume:
         raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
-    images = iter_images(run.infer_imgs)
+    stop = StopSignals()
+    images = iter_images(run.infer_imgs, ended=lambda: stop.signal is not None)
     images = itertools.chain(
         [next(images)], images
     )  # what cannot be found is said before the model is loaded
-    with StopSignals() as stop, contextlib.ExitStack() as ends:
+    with stop, contextlib.ExitStack() as ends:
         predictor = predictor_from_config(config)
         if announce is not None:
             announce(predictor)
@@ -79,7 +80,7 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
-        told = Progress(lambda: _count(run.infer_imgs), before, progress)
+        told = Progress(lambda: _count(run.infer_imgs, stop), before, progress)
         new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
@@ -97,8 +98,9 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
     return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
 
 
-def _count(path):
-    return sum(1 for _ in iter_images(path, LeftOut(path)))  # what is left out is said by the job's own scan
+def _count(path, stop):
+    # what is left out is said by the job's own scan
+    return sum(1 for _ in iter_images(path, LeftOut(path), lambda: stop.signal is not None))
 
 
 def _require_same_answer(predictor, file):

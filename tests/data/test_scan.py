@@ -2,13 +2,14 @@
 
 import logging
 import os
+import subprocess
 import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data import ClassNames, find_images, iter_images, read_image, scan_image_folder
+from ppcls_light.data import ClassNames, LeftOut, find_images, iter_images, read_image, scan_image_folder
 from ppcls_light.errors import DataError
 
 
@@ -222,3 +223,89 @@ def test_what_may_not_be_read_is_named(tmp_path, caplog):
     finally:
         (tmp_path / "dog").chmod(0o700)
     assert "2 entries that cannot be read (Permission denied 2" in said(caplog)
+
+
+def names(root, left_out=None):
+    return [os.path.relpath(path, root) for path in iter_images(root, left_out)]
+
+
+def test_links_in_a_fan_are_searched_once(tmp_path):
+    """Twelve folders, each with links to all of them: 12 ** 12 paths, and twelve photos."""
+    folders = [tmp_path / f"{i:02}" for i in range(12)]
+    for folder in folders:
+        make(folder, "a.jpg")
+        for other in folders:
+            (folder / f"to {other.name}").symlink_to(other)
+    left_out = LeftOut(tmp_path)
+    assert names(tmp_path, left_out) == [f"{i:02}/a.jpg" for i in range(12)]
+    assert "132 links to folders that are searched anyway" in left_out.line
+    assert "12 links back to a folder above them" in left_out.line
+    images, classes = scan_image_folder(tmp_path)
+    assert len(classes) == len(images) == 12
+
+
+def test_links_to_folders_elsewhere_are_searched_once(tmp_path):
+    root, other = tmp_path / "photos", tmp_path / "other"
+    make(root, "b.jpg")
+    make(other, "x.jpg", "deep/y.jpg")
+    (other / "back").symlink_to(root)
+    for name in ("c", "d"):
+        (root / name).symlink_to(other)
+    (root / "e").symlink_to(other / "deep")
+    (root / "up").symlink_to(tmp_path)
+    assert names(root) == ["b.jpg", "c/deep/y.jpg", "c/x.jpg"]
+    assert names(tmp_path) == ["other/deep/y.jpg", "other/x.jpg", "photos/b.jpg"]
+
+
+def test_a_link_into_a_hidden_folder_is_followed(tmp_path):
+    """Data sets are kept so: photos in .store, and class folders that are links."""
+    make(tmp_path, ".store/1/a.jpg", ".store/2/b.jpg")
+    for name, kept in (("cat", "1"), ("dog", "2")):
+        (tmp_path / name).symlink_to(tmp_path / ".store" / kept)
+    images, classes = scan_image_folder(tmp_path)
+    assert list(classes) == ["cat", "dog"]
+    assert entries(images) == [("cat/a.jpg", 0), ("dog/b.jpg", 1)]
+
+
+def test_folders_may_be_deeper_than_python_calls(tmp_path):
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("a.jpg", os.O_CREAT | os.O_WRONLY, dir_fd=here))
+    os.close(here)
+    try:
+        assert names(tmp_path) == ["d/" * 1200 + "a.jpg"]
+    finally:
+        # pytest's own way to remove a folder calls itself for each one.
+        subprocess.run(["rm", "-r", str(tmp_path / "d")], check=True)
+
+
+def test_links_to_what_is_no_file_are_named(tmp_path, caplog):
+    make(tmp_path, "a.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "b.png").symlink_to("pipe")
+    (tmp_path / "c.png").symlink_to("/dev/zero")
+    (tmp_path / "d").symlink_to("/dev/zero")
+    (tmp_path / "gone.png").symlink_to("nowhere")
+    assert names(tmp_path) == ["a.png"]
+    assert said(caplog).endswith(
+        "1 broken link (gone.png), 4 entries that are no ordinary files (the first: b.png)"
+    )
+    for path in (tmp_path / "pipe", "/dev/zero"):
+        with pytest.raises(DataError, match="no ordinary file and no folder"):
+            find_images(path)
+
+
+def test_a_search_ends_when_it_is_told_to(tmp_path):
+    make(tmp_path, *(f"{i:03}.txt" for i in range(50)), "z.jpg")
+    asked = []
+
+    def ended():
+        asked.append(True)
+        return len(asked) > 10
+
+    assert list(iter_images(tmp_path, ended=ended)) == []
+    assert len(asked) < 20
