@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,10 +33,24 @@ try:
 except ImportError:  # Windows
     resource = None
 
-SECONDS = 20  # of processor time for an image, so that a busy machine loses none
-MEMORY = 512 << 20  # bytes for an image, and for each of its pixels as many as 16-bit colours take:
-MEMORY_OF_PIXEL = 48
 
+class Budget(NamedTuple):
+    """Bounds of an image: so much, and so much more for each pixel that its header says.
+
+    Attributes:
+        seconds, seconds_of_pixel: of processor time, so that a busy machine loses no image; by the clock ten times
+            as long. The slowest readers are loops in Python, a fifth of a microsecond a pixel.
+        memory, memory_of_pixel: bytes. Colours of 16 bits take the most.
+    """
+
+    seconds: float = 10
+    seconds_of_pixel: float = 4e-7
+    memory: int = 512 << 20
+    memory_of_pixel: int = 48
+
+
+BUDGET = Budget()
+_TIME_IS_UP = [getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)]
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks are memory, too
 _idle = []
 _ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPixelsError)}
@@ -103,7 +118,7 @@ class _Process:
 
     def ask(self, task, data):
         try:
-            self._process.stdin.write(json.dumps([task, len(data), SECONDS, MEMORY]).encode() + b"\n")
+            self._process.stdin.write(json.dumps([task, len(data), BUDGET]).encode() + b"\n")
             self._process.stdin.write(data)
             self._process.stdin.flush()
             answer = json.loads(self._process.stdout.readline())
@@ -138,8 +153,8 @@ class _Process:
 
 
 def _end(code):
-    if hasattr(signal, "SIGPROF") and code == -signal.SIGPROF:
-        return f"damaged image: to decode it takes more than {SECONDS} s of processor time"
+    if code in [-number for number in _TIME_IS_UP]:
+        return "damaged image: to decode it takes more time than a picture of its size"
     return f"damaged image: its decoder crashed (exit code {code})"
 
 
@@ -164,6 +179,10 @@ def main():
     os.dup2(2, 1)  # libraries print
     for name in ("SIGINT", "SIGTERM"):  # they are sent to a whole group; the caller has answers to finish
         signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in _TIME_IS_UP:
+        signal.signal(number, signal.SIG_DFL)
+    if _TIME_IS_UP:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIME_IS_UP)
     tasks = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     heard = queue.SimpleQueue()
@@ -187,15 +206,15 @@ def main():
 def _listen(tasks):
     """Take tasks while an image is decoded, too: the end of the caller ends this process at once."""
     while line := sys.stdin.buffer.readline():
-        task, length, *limits = json.loads(line)
-        tasks.put((task, sys.stdin.buffer.read(length), *limits))
+        task, length, budget = json.loads(line)
+        tasks.put((task, sys.stdin.buffer.read(length), Budget(*budget)))
     os._exit(0)
 
 
-def _answer(task, data, seconds, memory):
+def _answer(task, data, budget):
     from .decode import decode_here, open_image
 
-    with _limits(seconds, memory) as allow:
+    with _limits(budget) as allow:
         with open_image(data) as file:
             size = file.size
         if task == "size":
@@ -206,24 +225,28 @@ def _answer(task, data, seconds, memory):
 
 
 @contextlib.contextmanager
-def _limits(seconds, memory):
-    """Bound time and memory in the block; it gets a function that grants the memory of so many pixels."""
-    before = resource and resource.getrlimit(resource.RLIMIT_DATA)
-
-    def allow(pixels):
-        most = _data_size() + memory + MEMORY_OF_PIXEL * pixels
-        if before[1] == resource.RLIM_INFINITY or most < before[1]:
-            resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
-
+def _limits(budget):
+    """Bound time and memory in the block; it gets a function that grants those of so many pixels."""
     if resource is None:
         yield lambda pixels: None
         return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def allow(pixels):
+        # The signal at the end of a timer ends the process, in a library, too.
+        seconds = budget.seconds + budget.seconds_of_pixel * pixels
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+        most = _data_size() + budget.memory + budget.memory_of_pixel * pixels
+        if before[1] == resource.RLIM_INFINITY or most < before[1]:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
+
     allow(0)
-    signal.setitimer(signal.ITIMER_PROF, seconds)  # the signal at its end ends the process, in a library, too
     try:
         yield allow
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
