@@ -62,8 +62,8 @@ def test_quiet(capsys):
 )
 def test_the_last_row_must_come_out_again(before, now, same):
     row = {"class_ids": list(now), "scores": list(now.values())}
-    predictor = SimpleNamespace(predict=lambda names: [row])
-    file = SimpleNamespace(path="rows.csv", last=("a.jpg", before))
+    predictor = SimpleNamespace(predict=lambda names: [row], class_names=None)
+    file = SimpleNamespace(path="rows.csv", last=("a.jpg", before), names={})
     if same:
         job._require_same_answer(predictor, file)
     else:
@@ -73,7 +73,7 @@ def test_the_last_row_must_come_out_again(before, now, same):
 
 def test_an_image_that_is_gone_or_no_row_at_all_says_nothing():
     predictor = SimpleNamespace(
-        predict=lambda names: [{"file_name": "a.jpg", "error": "a.jpg: no such file"}]
+        predict=lambda names: [{"file_name": "a.jpg", "error": "a.jpg: no such file"}], class_names=None
     )
-    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=("a.jpg", {0: 1.0})))
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=("a.jpg", {0: 1.0}), names={}))
     job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=None))
