@@ -274,6 +274,13 @@ def _from_lines(path, lines, delimiter):
     if readings:
         return (right or readings)[0]
     numbered = [bool(a or b) for a, b in zip(first, last)]
+    if all(numbered):
+        begins = next(line for line, match in zip(lines, first) if match)
+        ends = lines[first.index(None)]
+        raise DataError(
+            f"{path}:{ends[0]}: '{ends[1]}' ends with a number, and line {begins[0]} '{begins[1]}' begins with one; "
+            f"{_FORM}"
+        )
     if any(numbered):
         with_number, without = lines[numbered.index(True)], lines[numbered.index(False)]
         raise DataError(

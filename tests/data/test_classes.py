@@ -75,6 +75,8 @@ def test_names_that_hold_numbers(read):
         ("0 cat\n0 dog", r":2: class id 0 is given twice"),
         ("0 cat\n1 dog\nbird", r":1: '0 cat' has a number, and line 3 'bird' has none"),
         ("cat\n0 dog", r":2: '0 dog' has a number"),
+        ("0 cat\ndog 1", r":2: 'dog 1' ends with a number, and line 1 '0 cat' begins with one"),
+        ("cat 0\n1 dog", r":1: 'cat 0' ends with a number, and line 2 '1 dog' begins with one"),
         *(
             (f"{first}\n{second}", r":1: .* has the number 1 in the place of 0")
             for first, second in (
