@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -40,12 +41,17 @@ _DAMAGED = (
 )
 
 
+_DTYPE = re.compile(r"[<>=|]?(?:[?\w]|[a-z]+\d{0,3})", re.ASCII)
+
+
 class _PlainDtype:
     """Stands for numpy.dtype while unpickling: a number type and a byte order, nothing else."""
 
     def __init__(self, code, *_):
-        if not isinstance(code, (str, bytes)):
-            raise ValueError("a dtype that is no text")
+        text = code.decode("latin1") if isinstance(code, bytes) else code
+        # NumPy reads more into other texts: structures, shapes, Python's literals.
+        if not isinstance(text, str) or not _DTYPE.fullmatch(text):
+            raise ValueError("a dtype that is no name of numbers")
         self.dtype = np.dtype(code)
         if self.dtype.kind not in "biufc":
             raise ValueError(f"dtype {code!r} is no number type")

@@ -18,6 +18,14 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+MODULES = (
+    "config.load",
+    "data.classes",
+    "data.image_list",
+    "data.header",
+    "export.bundle",
+    "weights.torch_file",
+)
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB")
 
 
@@ -138,7 +146,7 @@ def main():
     with atheris.instrument_imports(include=["ppcls_light"]):
         from ppcls_light.errors import UserError
 
-        for module in ("config", "data", "data.header", "export", "plain_pickle", "weights.torch_file"):
+        for module in MODULES:
             importlib.import_module(f"ppcls_light.{module}")
     with tempfile.TemporaryDirectory() as folder:
         scratch, corpus = Path(folder) / "scratch", Path(folder) / "corpus"

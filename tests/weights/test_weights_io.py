@@ -182,7 +182,11 @@ NESTED = b")" + b"2\x86" * 64  # each level is a pair of the one below: 2^64 tup
         (b"(" + NESTED + b"\x91", "member of a set"),
         (b"ccollections\nOrderedDict\n](" + NESTED + b"K\x01\x86e\x85R", "a tuple as a key"),
         (b"}\x8a\x09" + b"\xff" * 8 + b"\x7fK\x01s", "a int as a key"),
-        (b"cnumpy\ndtype\n" + NESTED + b"\x85R", "a dtype that is no text"),
+        (b"cnumpy\ndtype\n" + NESTED + b"\x85R", "a dtype that is no name of numbers"),
+        *(
+            (b"cnumpy\ndtype\nX" + len(text).to_bytes(4, "little") + text + b"\x85R", "no name of numbers")
+            for text in (b"(1,f4", b"3)f4, (]i4", b"i4,f4", b"(2,2)f4", b"f4\n", b"")
+        ),
         (b"c_codecs\nencode\nX\x01\x00\x00\x00a" + NESTED + b"\x86R", "an encoding that is not latin1"),
         *(
             (code + size.to_bytes(width, "little"), "it asks for")
