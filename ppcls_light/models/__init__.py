@@ -34,16 +34,11 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
     options = {**variant.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
     try:
         model = bind_plain(variant.func, options, where=name)
-    except (
-        MemoryError,
-        IndexError,
-        OverflowError,
-        SystemError,
-    ) as error:  # of Paddle, for sizes beyond all bounds
+    # Of Paddle, for sizes beyond all bounds; which of them depends on its version.
+    except (MemoryError, ArithmeticError, LookupError, RuntimeError, SystemError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in {"class_num": class_num, **kwargs}.items())
         raise ConfigError(
-            f"{name} cannot be made with {given}: no memory for weights of this size ({type(error).__name__}); use "
-            "smaller numbers"
+            f"{name} cannot be made with {given} ({type(error).__name__}); use smaller numbers"
         ) from error
     model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
     if pretrained is True:
