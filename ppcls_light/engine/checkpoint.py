@@ -142,9 +142,18 @@ def _named_arrays(prefix, suffix):
 def find_latest(output_dir):
     """Return the readable Checkpoint of `output_dir` with the most steps, or None when it has none.
 
-    Of several with as many, the one that has been evaluated comes first.
+    Of several with as many, the one that has been evaluated comes first. Those that cannot be read are warnings.
     """
-    for prefix in sorted(_prefixes(output_dir), key=_progress, reverse=True):
+
+    def order(prefix):
+        steps, evaluated = _progress(prefix)
+        return (
+            steps < 0,
+            steps,
+            evaluated,
+        )  # what cannot be read might be the newest: it is tried, and named, first
+
+    for prefix in sorted(_prefixes(output_dir), key=order, reverse=True):
         try:
             return load(prefix)
         except WeightsError as error:

@@ -135,14 +135,18 @@ def test_both_outcomes_of_a_crash_occur(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("suffix", checkpoint.SUFFIXES)
-def test_a_damaged_file_is_found_and_the_older_set_used(tmp_path, suffix):
+def test_a_damaged_file_is_found_and_named_and_the_older_set_used(tmp_path, suffix, caplog):
     save(str(tmp_path / "epoch_1"), 1, ema=True)
     save(str(tmp_path / "latest"), 2, ema=True)
     path = tmp_path / f"latest{suffix}"
     path.write_bytes(path.read_bytes()[:-7])
     with pytest.raises(WeightsError, match="latest"):
         checkpoint.load(str(tmp_path / "latest"))
+    caplog.clear()
     assert value_of(checkpoint.find_latest(tmp_path)) == 1
+    (line,) = caplog.messages
+    assert line.startswith("passed over: ")
+    assert "latest" in line
 
 
 def test_a_set_without_the_weights_in_training_is_not_resumed(tmp_path):
