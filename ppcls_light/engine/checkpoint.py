@@ -147,11 +147,8 @@ def find_latest(output_dir):
 
     def order(prefix):
         steps, evaluated = _progress(prefix)
-        return (
-            steps < 0,
-            steps,
-            evaluated,
-        )  # what cannot be read might be the newest: it is tried, and named, first
+        # What cannot be read might be the newest: it is tried, and named, first.
+        return steps < 0, steps, evaluated
 
     for prefix in sorted(_prefixes(output_dir), key=order, reverse=True):
         try:

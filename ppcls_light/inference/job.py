@@ -107,15 +107,8 @@ def _require_same_answer(predictor, file):
     """Raise DataError when the last row of `file` is not what `predictor` says of its image now."""
     if file.last is None:
         return
+    _require_same_names(predictor, file)
     name, before = file.last
-    names = dict(enumerate(predictor.class_names or ()))
-    for class_id in file.names or names:
-        then, now = file.names.get(class_id, ""), names.get(class_id, "")
-        if then != now:
-            raise DataError(
-                f"{file.path}: class {class_id} is '{then}' in the rows that are there, and '{now}' now; take the "
-                "class names of those rows to go on, or name another output"
-            )
     (row,) = predictor.predict([name])
     if "error" in row:  # the image is gone since
         return
@@ -129,6 +122,18 @@ def _require_same_answer(predictor, file):
             f"since: they say {_best(before)} of it, this model says {_best(now)}; take the same ones to go on, or "
             "name another output"
         )
+
+
+def _require_same_names(predictor, file):
+    """Raise DataError when the rows of `file` name a class otherwise than `predictor` does."""
+    names = dict(enumerate(predictor.class_names or ()))
+    for class_id in file.names or names:
+        then, now = file.names.get(class_id, ""), names.get(class_id, "")
+        if then != now:
+            raise DataError(
+                f"{file.path}: class {class_id} is '{then}' in the rows that are there, and '{now}' now; take the "
+                "class names of those rows to go on, or name another output"
+            )
 
 
 def _best(scores):

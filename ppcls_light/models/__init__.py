@@ -38,7 +38,8 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
     except (MemoryError, ArithmeticError, LookupError, RuntimeError, SystemError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in {"class_num": class_num, **kwargs}.items())
         raise ConfigError(
-            f"{name} cannot be made with {given} ({type(error).__name__}); use smaller numbers"
+            f"{name} cannot be made with {given}; use other values, or smaller ones "
+            f"({type(error).__name__}: {' '.join(str(error).split())[-200:]})"
         ) from error
     model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
     if pretrained is True:

@@ -63,7 +63,7 @@ def test_sizes_beyond_all_bounds_are_one_line(options):
     (key, value), *_ = options.items()
     with pytest.raises(
         ConfigError,
-        match=rf"^PPLCNet_x0_25 cannot be made with .*{key}={re.escape(str(value))}.* use smaller",
+        match=rf"^PPLCNet_x0_25 cannot be made with .*{key}={re.escape(str(value))}.*; use other values, or smaller",
     ):
         create_model("PPLCNet_x0_25", **options)
 
