@@ -4,11 +4,31 @@ A message names the file, line or key and contains the fix, in one line. The too
 traceback and exit with code 2; anything else that escapes is a bug of this project.
 """
 
+import re
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
 
 class UserError(Exception):
-    """Something in the user's input is wrong; `str(error)` says what, where and how to fix it."""
+    """Something in the user's input is wrong; `str(error)` says what, where and how to fix it.
+
+    Args:
+        message: one line. Line breaks and other control characters, as names in a damaged file have them, become
+            escapes: they can neither forge a second line nor steer a terminal.
+        details: further lines, for a list of problems; each is treated alike and indented.
+    """
 
     exit_code = 2
+
+    def __init__(self, message="", *details):
+        super().__init__(*(_CONTROL.sub(_escape, str(line)) for line in (message, *details)))
+
+    def __str__(self):
+        return "\n  ".join(self.args)
+
+
+def _escape(match):
+    return match[0].encode("unicode_escape").decode()
 
 
 class ConfigError(UserError):

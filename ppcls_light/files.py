@@ -246,17 +246,17 @@ def hold(file):
     """Lock the open `file` until it is closed; the system lets go of it when the process dies, however it does.
 
     Returns:
-        False where another process that still runs holds it. Where the system or the file system has no locks,
-        nothing is checked.
+        True: it is locked. False: another process that still runs holds it. None: the system, or the file system, has
+        no locks, and nothing was checked.
     """
     if fcntl is None:
-        return True
+        return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        pass  # a file system without locks
+        return None
     return True
 
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..errors import DataError
 from .decode import read_bytes
+from .watch import IndexedWatch
 
 
 class ImageDataset:
@@ -20,6 +21,7 @@ class ImageDataset:
         self.image_list = image_list
         self.transforms = transforms
         self.seed = seed
+        self._watch = IndexedWatch(len(image_list))
 
     def __len__(self):
         return len(self.image_list)
@@ -27,6 +29,10 @@ class ImageDataset:
     def read(self, index):
         """Return the bytes of the image file of entry `index`. Raises DataError naming the file."""
         return read_bytes(self.image_list.path(index))
+
+    def changed(self, index):
+        """Return whether the file of entry `index` is another than when this was last asked, in any process."""
+        return self._watch.changed(index, self.image_list.path(index))
 
     def sample(self, index, epoch=0, size=None):
         """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`; `size` as in `sampler.Plan`.

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import DataError
 from ..files import read_utf8
 from .shared import SharedArray
+from .watch import Watch
 
 _MOST_DIGITS = 18  # of a label
 _SHOWN = 20  # problems of one list that are listed; the rest is counted
@@ -69,6 +70,7 @@ class ImageList:
         packed, ends = (names if isinstance(names, _Names) else _Names(names)).packed()
         labels = np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
         self._packed, self._ends, self._labels = map(SharedArray, (packed, ends, labels))
+        self._watch = Watch([self.source])
 
     def __len__(self):
         return len(self._ends.array)
@@ -89,6 +91,10 @@ class ImageList:
     def label(self, index):
         """Return the label of entry `index`."""
         return int(self.labels[index])
+
+    def changes(self):
+        """Return [`source`] if the list file, or the folder itself, changed since it was last asked, else []."""
+        return self._watch.changes()
 
     def folder_counts(self):
         """Return a Counter of (name of the folder, the last one in a path, and label) over the images."""
@@ -142,7 +148,7 @@ def read_image_list(
             problems.append((numbers[index], f"there is no image {path}"))
     if problems:
         lines = len(names) + sum(not problem.startswith("there is no image") for _, problem in problems)
-        raise DataError(_report(list_file, image_root, sorted(problems), lines, class_num))
+        raise DataError(*_report(list_file, image_root, sorted(problems), lines, class_num))
     if not names:
         raise DataError(f"{list_file}: the list is empty; write one 'path label' a line (tools/make_list.py)")
     return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
@@ -173,14 +179,14 @@ def _short(text):
 def _report(list_file, image_root, problems, lines, class_num):
     listed = [f"{list_file}:{number}: {reason}" for number, reason in problems[:_SHOWN]]
     if len(problems) == 1:
-        return listed[0]
+        return listed
     most = "" if class_num is None else f" up to {class_num - 1}"
     head = (
         f"{list_file}: {len(problems)} of {lines} lines are wrong; correct or delete them: "
         f"'path label' with the path relative to image_root {image_root} and labels from 0{most}"
     )
     more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return "\n  ".join([head, *listed, *more])
+    return [head, *listed, *more]
 
 
 def _missing(names, root):

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 MAX_BAD = 0.001
 MAX_BAD_IN_A_ROW = 20
+MAX_NAMED = 20  # images of an epoch that changed since the last one; the rest is counted
 MAX_THREADS = 4  # that read in the caller's process
 PREFETCH = 2  # batches a worker: one in the making, one ready
 
@@ -40,6 +41,7 @@ class Batch(NamedTuple):
         indices: int64 (N,), the samples' places in the list.
         number: of the batch in its epoch, from 0; `epoch(epoch, start=number + 1)` goes on after it.
         failed: (index, reason) of images that could not be read and were left out.
+        changed: indices of images whose files are others than in an earlier epoch.
     """
 
     images: np.ndarray
@@ -47,6 +49,7 @@ class Batch(NamedTuple):
     indices: np.ndarray
     number: int = 0
     failed: Tuple[Tuple[int, str], ...] = ()
+    changed: Tuple[int, ...] = ()
 
 
 class BatchLoader:
@@ -100,18 +103,28 @@ class BatchLoader:
     def epoch(self, epoch, start=0):
         """Yield the batches of `epoch` in order, beginning with batch number `start`.
 
+        A list, or an image, that is another than in an earlier epoch is named in the log: results stand for what was
+        read, and a resumed run may end elsewhere.
+
         Raises:
             DataError: a bad image (see `on_bad`, `max_bad`), images of different shapes in one batch, or a
                 worker that died.
         """
-        self.bad_count = self._bad_in_a_row = 0
+        self.bad_count = self._bad_in_a_row = changed = 0
+        for path in self.dataset.image_list.changes():
+            logger.warning("%s changed since it was read; this run goes on with what it has read", path)
         plans = list(enumerate(self.sampler.batches(epoch)))[start:]
         with contextlib.closing(self._read(plans, epoch)) as batches:
             for _, plan in plans:
                 batch = next(batches)
                 self._judge(batch, plan.indices)
+                for index in batch.changed[: max(0, MAX_NAMED - changed)]:
+                    logger.warning("%s changed since an earlier epoch", self.dataset.image_list.path(index))
+                changed += len(batch.changed)
                 if len(batch.indices):
                     yield batch
+        if changed > MAX_NAMED:
+            logger.warning("... and %d more images changed since an earlier epoch", changed - MAX_NAMED)
 
     def _read(self, plans, epoch):
         """Yield a Batch for each (number, Plan) of `plans`, whatever became of its images."""
@@ -240,14 +253,15 @@ class _Reader:
                 labels.append(label)
                 kept.append(index)
         labels, kept = np.array(labels, np.int64), np.array(kept, np.int64)
+        notes = {"failed": tuple(failed), "changed": tuple(filter(self.dataset.changed, indices))}
         if not images:
-            return Batch(np.zeros((0, 0, 0, 0), np.float32), labels, kept, number, failed=tuple(failed))
+            return Batch(np.zeros((0, 0, 0, 0), np.float32), labels, kept, number, **notes)
         images = self._stack(images, kept)
         if self.batch_transforms is not None:
             # The trailing 1 tells this stream from the one of its first sample.
             rng = np.random.default_rng([self.dataset.seed, epoch, int(plan.indices[0]), 1])
             images, labels = self.batch_transforms(self.finish(images), labels, rng)
-        return Batch(images, labels, kept, number, failed=tuple(failed))
+        return Batch(images, labels, kept, number, **notes)
 
     def _sample(self, epoch, size, index):
         """Return (image, label, None), or (None, None, the reason why the image cannot be read)."""

@@ -61,7 +61,7 @@ class SharedArray:
         array: it is left as it is until a worker is started.
 
     Attributes:
-        array: the same values, read-only by agreement.
+        array: the same values; a worker that writes there writes for all, where `available()`.
     """
 
     def __init__(self, array):

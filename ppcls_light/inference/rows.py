@@ -133,7 +133,7 @@ class RowFile:
             raise ConfigError(
                 f"cannot write {self.partial}: {problem.strerror}; give another output"
             ) from None
-        if not hold(self._file):
+        if hold(self._file) is False:
             self._file.close()
             raise ConfigError(
                 f"{self.partial}: another run is writing to it; wait for it, or name another output"

@@ -18,6 +18,7 @@ from ppcls_light.data import (
     ImageList,
     build_batch_transforms,
     build_transforms,
+    read_image_list,
 )
 from ppcls_light.errors import DataError
 
@@ -355,3 +356,38 @@ from ppcls_light.data import *
 assert "cv2" in sys.modules and "paddle" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_and_lists_that_change_between_epochs_are_named(folder, workers, caplog):
+    (folder / "list.txt").write_text("".join(f"{i}.png 0\n" for i in range(COUNT)))
+    images = read_image_list(folder / "list.txt", folder)
+    data = ImageDataset(images, build_transforms(EVAL_OPS))
+    with (
+        caplog.at_level(logging.WARNING),
+        BatchLoader(data, BatchSampler(COUNT, 4, shuffle=True), workers) as loader,
+    ):
+        first = [batch.images.copy() for batch in loader.epoch(0)]
+        assert not caplog.records
+        Image.fromarray(np.full((20, 20, 3), 99, np.uint8)).save(folder / "new.png")
+        os.replace(folder / "new.png", folder / "7.png")
+        (folder / "list.txt").write_text("7.png 0\n")
+        second = [batch.images for batch in loader.epoch(1)]
+        named = [record.getMessage() for record in caplog.records]
+        assert len(named) == 2
+        assert str(folder / "list.txt") in named[0]
+        assert str(folder / "7.png") in named[1]
+        assert len(np.concatenate(first)) == len(np.concatenate(second)) == COUNT
+        list(loader.epoch(2))
+        assert len(caplog.records) == 2  # said once
+
+
+def test_many_changed_images_are_counted(folder, caplog):
+    loader = BatchLoader(dataset(folder), BatchSampler(COUNT, 10))
+    list(loader.epoch(0))
+    for i in range(COUNT):
+        os.utime(folder / f"{i}.png", ns=(1, 1))
+    list(loader.epoch(1))
+    named = [record.getMessage() for record in caplog.records]
+    assert len(named) == 21
+    assert f"{COUNT - 20} more images" in named[-1]

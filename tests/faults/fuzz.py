@@ -159,7 +159,7 @@ def main():
             try:
                 TARGETS[args.target](data, scratch)
             except UserError as error:
-                if "\n" in str(error) and args.target != "image_list":
+                if "\n" in error.args[0]:
                     raise AssertionError("more than one line") from error
 
         limits = ["-timeout=10", "-rss_limit_mb=4096", f"-max_total_time={args.seconds}", "-max_len=16384"]
