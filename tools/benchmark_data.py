@@ -146,14 +146,16 @@ class Ready:
 
     def __init__(self, dataset):
         self._sample = dataset.prepare(0)
-        self.transforms = dataset.transforms
-        self._length = len(dataset)
+        self.transforms, self.image_list = dataset.transforms, dataset.image_list
 
     def __len__(self):
-        return self._length
+        return len(self.image_list)
 
     def prepare(self, index, epoch, size):
         return self._sample
+
+    def changed(self, index):
+        return False
 
 
 class Baseline:
