@@ -57,7 +57,10 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
-    package_data={"ppcls_light.ops": ["*.cc", "*.h"]},
+    package_data={
+        "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
+        "ppcls_light.serve": ["static/*"],
+    },
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),
     extras_require=EXTRAS,

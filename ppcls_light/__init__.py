@@ -11,7 +11,7 @@ _HOME = {
     "create_model": "models",
     "list_models": "models",
     "load_config": "config",
-    "Predictor": "inference",
+    "Predictor": "predict",
 }
 
 __all__ = ["Predictor", "__version__", "create_model", "list_models", "load_config"]

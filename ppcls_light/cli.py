@@ -8,7 +8,8 @@ import sys
 import time
 import warnings
 
-from . import missing
+from .base import missing
+from .base.quiet import quiet_paddle
 from .config import dump_config, load_config
 from .errors import UserError
 
@@ -55,7 +56,7 @@ def parse_config(arguments):
 
 
 def run_job(job, description, options=()):
-    """Be a tool that does `job(config)` or, with `--dry-run`, `tasks.dry_run(config)`.
+    """Be a tool that does `job(config)` or, with `--dry-run`, `jobs.dry_run(config)`.
 
     `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
     `job` after the config.
@@ -76,22 +77,13 @@ def run_job(job, description, options=()):
             parser.error(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
         config = parse_config(arguments)
         if arguments.dry_run:
-            from . import tasks
+            from . import jobs
 
-            tasks.dry_run(config)
+            jobs.dry_run(config)
         else:
             job(config, *values)
 
     run(main)
-
-
-def quiet_paddle():
-    """Leave out what Paddle says about itself to everybody; to be called before Paddle is imported."""
-    # Paddle's C++ side warns about its own internals at level 1; errors (2) are still shown.
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    # Paddle looks for ccache at import and tells people who build no extension that they lack it.
-    warnings.filterwarnings("ignore", message="No ccache found")
-    warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")
 
 
 def _rank():

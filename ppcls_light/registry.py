@@ -75,16 +75,16 @@ TRANSFORMS = Registry(
     [
         f"ppcls_light.data.{module}"
         for module in (
-            "transforms",
-            "auto_augment",
-            "timm_augment",
-            "rand_augment",
-            "augmix",
-            "color",
-            "erase",
-            "geometry",
-            "crops",
-            "paddle_vision",
+            "transforms.core",
+            "augment.auto",
+            "augment.timm",
+            "augment.rand",
+            "augment.augmix",
+            "transforms.color",
+            "transforms.erase",
+            "transforms.geometry",
+            "transforms.crops",
+            "transforms.paddle_vision",
         )
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppcls_light.processor import supports
+from ppcls_light.base.machine import supports
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,7 +73,7 @@ def on_processor(monkeypatch):
     def apply(*flags):
         for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
             monkeypatch.delenv(name, raising=False)
-        monkeypatch.setattr("ppcls_light.processor.processor_flags", lambda: frozenset(flags))
+        monkeypatch.setattr("ppcls_light.base.machine.processor_flags", lambda: frozenset(flags))
 
     return apply
 

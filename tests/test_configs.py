@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppcls_light.config import learning, load_config, reading, schema
+from ppcls_light.config import load_config, optim, reading, schema
 from ppcls_light.registry import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -67,9 +67,9 @@ def test_a_variant_is_its_network_and_holds_only_what_differs(path):
 def test_recipe_of_pplcnet(name, coeff, augment):
     config = load_config(CONFIGS / "pplcnet" / f"{name}.yaml")
     assert config.Global.epochs == 360
-    assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=0.8, warmup_epoch=5, base_batch_size=4 * 512),
-        regularizer=learning.Regularizer("L2", coeff),
+    assert config.Optimizer == optim.Momentum(
+        lr=optim.Cosine(learning_rate=0.8, warmup_epoch=5, base_batch_size=4 * 512),
+        regularizer=optim.Regularizer("L2", coeff),
     )
     assert config.DataLoader.Train.sampler == reading.SamplerConfig(512, shuffle=True)
     names = [op.name for op in config.DataLoader.Train.dataset.transform_ops]
@@ -84,7 +84,7 @@ def test_recipe_of_pplcnet(name, coeff, augment):
     assert evaluation["ResizeImage"] == {"resize_short": 256}
     assert evaluation["CropImage"] == {"size": 224}
     assert evaluation["NormalizeImage"]["scale"] == 1 / 255
-    assert config.Loss.Train == [learning.CELoss(1.0, 0.1)]
+    assert config.Loss.Train == [optim.CELoss(1.0, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_recipe_of_pplcnet(name, coeff, augment):
 def test_recipe_of_fasternet(name, weight_decay, magnitude, mixup, clip, learning_rate, batch):
     config = load_config(CONFIGS / "fasternet" / f"{name}.yaml")
     assert config.Global.epochs == 300
-    assert config.Optimizer == learning.AdamW(
-        lr=learning.Cosine(
+    assert config.Optimizer == optim.AdamW(
+        lr=optim.Cosine(
             learning_rate=learning_rate,
             warmup_epoch=20,
             warmup_start_lr=1e-6,
@@ -145,8 +145,8 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
     config = load_config(CONFIGS / "edgenext" / f"{name}.yaml")
     assert config.Global.epochs == 300
     assert config.Global.image_shape == (3, 256, 256)
-    assert config.Optimizer == learning.AdamW(
-        lr=learning.Cosine(learning_rate=0.006, warmup_epoch=20, eta_min=1e-6, base_batch_size=4096),
+    assert config.Optimizer == optim.AdamW(
+        lr=optim.Cosine(learning_rate=0.006, warmup_epoch=20, eta_min=1e-6, base_batch_size=4096),
         weight_decay=0.05,
         one_dim_param_no_weight_decay=True,
     )
@@ -162,7 +162,7 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
     evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
     assert evaluation["ResizeImage"] == {"resize_short": 292, "interpolation": "bicubic", "backend": "pil"}
     assert evaluation["CropImage"] == {"size": 256}
-    assert config.Loss.Train == [learning.CELoss(1.0, 0.1)]
+    assert config.Loss.Train == [optim.CELoss(1.0, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +177,12 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
 def test_recipe_of_micronet(name, coeff, warmup):
     config = load_config(CONFIGS / "micronet" / f"{name}.yaml")
     assert config.Global.epochs == 600
-    assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=0.2, warmup_epoch=warmup, base_batch_size=4 * 128),
-        regularizer=learning.Regularizer("L2", coeff),
+    assert config.Optimizer == optim.Momentum(
+        lr=optim.Cosine(learning_rate=0.2, warmup_epoch=warmup, base_batch_size=4 * 128),
+        regularizer=optim.Regularizer("L2", coeff),
     )
     assert config.DataLoader.Train.sampler == reading.SamplerConfig(128, shuffle=True)
-    assert config.Loss.Train == [learning.CELoss(1.0)]
+    assert config.Loss.Train == [optim.CELoss(1.0)]
     ops = config.DataLoader.Train.dataset.transform_ops
     assert [op.name for op in ops] == ["DecodeImage", "RandCropImage", "RandFlipImage", "NormalizeImage"]
     evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)

@@ -10,13 +10,12 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.export import read_bundle
-from ppcls_light.export.bundle import write_inference_yml
-from ppcls_light.export.fold import fold
+from ppcls_light.base.machine import processor_flags
+from ppcls_light.bundle import onnx, read_bundle
+from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
-from ppcls_light.inference import onnx_graph
-from ppcls_light.processor import processor_flags
-from tests.inference.test_engines import CLASSES, IMAGES, SIZE, random_network
+from tests.runtime.test_engines import CLASSES, IMAGES, SIZE, random_network
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +43,7 @@ sys.exit(pytest.main(sys.argv[2:]))
 TESTS_OF_KERNELS = (
     *("tests/ops/test_kernels.py", "tests/ops/test_micronet.py"),
     "tests/engine/test_operators.py::test_a_step_equals_paddles[PPLCNet_x0_25]",
-    "tests/inference/test_one_operator.py::test_it_equals_paddles_operators[M0]",
+    "tests/runtime/test_one_operator.py::test_it_equals_paddles_operators[M0]",
 )
 
 
@@ -71,7 +70,7 @@ def families_in_onnx(families, tmp_path_factory):
     made = {}
     for name, (folder, answers) in families.items():
         copy = shutil.copytree(folder, tmp_path_factory.mktemp(name) / "onnx")
-        shutil.copy(onnx_graph.with_onnx_file(read_bundle(copy)).onnx_file, copy / "inference.onnx")
+        shutil.copy(onnx.with_onnx_file(read_bundle(copy)).onnx_file, copy / "inference.onnx")
         made[name] = copy, answers
     return made
 

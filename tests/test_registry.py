@@ -8,7 +8,7 @@ import typing
 
 import pytest
 
-from ppcls_light.config.check import check_arguments
+from ppcls_light.config.bind import check_arguments
 from ppcls_light.config.tree import Node
 from ppcls_light.errors import ConfigError
 from ppcls_light.registry import BATCH_TRANSFORMS, MODELS, TRANSFORMS, Registry, nearest

@@ -17,9 +17,9 @@ OPTIONS = [
 
 
 def evaluate(config, predictions, report):
-    from ppcls_light import tasks
+    from ppcls_light import jobs
 
-    tasks.evaluate(config, predictions, report)
+    jobs.evaluate(config, predictions, report)
 
 
 if __name__ == "__main__":

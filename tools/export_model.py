@@ -31,9 +31,9 @@ OPTIONS = [
 
 
 def export(config, graph_format, max_drop):
-    from ppcls_light import tasks
+    from ppcls_light import jobs
 
-    tasks.export(config, graph_format, max_drop)
+    jobs.export(config, graph_format, max_drop)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,9 @@ from ppcls_light import cli
 
 
 def infer(config):
-    from ppcls_light import tasks
+    from ppcls_light import jobs
 
-    tasks.infer(config)
+    jobs.infer(config)
 
 
 if __name__ == "__main__":

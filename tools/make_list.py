@@ -9,11 +9,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
+from ppcls_light.base.files import write_text
 from ppcls_light.config.tree import dump_yaml
 from ppcls_light.data import write_image_lists
 from ppcls_light.data.scan import CONFIG_FILE
 from ppcls_light.errors import ConfigError
-from ppcls_light.files import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "configs" / "quick_start" / "photos.yaml"

@@ -8,8 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
-from ppcls_light.curves import draw_curves, read_runs
-from ppcls_light.figures import check_matplotlib, save_figure
+from ppcls_light.base.figures import check_matplotlib, save_figure
+from ppcls_light.report.curves import draw_curves, read_runs
 
 
 def main():

@@ -22,9 +22,9 @@ def main():
     parser.add_argument("--out", required=True, metavar="FOLDER", help="gets pruned.pdparams and config.yaml")
     arguments = parser.parse_args()
     config = cli.parse_config(arguments)
-    from ppcls_light import tasks
+    from ppcls_light import jobs
 
-    tasks.prune(config, arguments.ratio, arguments.criterion, arguments.out)
+    jobs.prune(config, arguments.ratio, arguments.criterion, arguments.out)
 
 
 if __name__ == "__main__":

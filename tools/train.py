@@ -13,9 +13,9 @@ OPTIONS = [
 
 
 def train(config, profiler_options):
-    from ppcls_light import tasks
+    from ppcls_light import jobs
 
-    tasks.train(config, profiler_options)
+    jobs.train(config, profiler_options)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from ppcls_light.inference.deploy import read_deploy_config
-from ppcls_light.inference.job import classify_files
-from ppcls_light.inference.progress import speed
-from ppcls_light.results import format_row
+from ppcls_light.predict.deploy import read_deploy_config
+from ppcls_light.predict.job import classify_files
+from ppcls_light.predict.progress import speed
+from ppcls_light.predict.results import format_row
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cls.yaml"
 SHORTCUTS = ("engine", "precision", "labels", "image_root", "max_drop", "output", "workers")

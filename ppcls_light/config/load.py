@@ -3,10 +3,10 @@
 import dataclasses
 import os
 
+from ..base.files import write_text
 from ..errors import ConfigError
-from ..files import write_text
 from . import schema
-from .check import bind
+from .bind import bind
 from .tree import apply_override, dump_yaml, read_tree
 from .types import Op
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
 from ..registry import MODELS
-from .learning import SGD, Adam, AdamW, DistillationTopkAcc, LossConfig, MetricConfig, Momentum, RMSProp
+from .optim import SGD, Adam, AdamW, DistillationTopkAcc, LossConfig, MetricConfig, Momentum, RMSProp
 from .reading import DataLoaderConfig, TransformOps
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, WithParams
 
@@ -40,7 +40,9 @@ class GlobalConfig:
     save_inference_dir: str = "./inference"
     export_precision: Literal["fp32", "int8"] = "fp32"  # int8: calibrated, of a network trained in float
     calibration_images: PositiveInt = 256  # for that, at most
-    fold: Optional[List[str]] = None  # steps of the export's folding, those of export.fold.STEPS; null: all
+    fold: Optional[List[str]] = (
+        None  # steps of the export's folding, those of export.fold.steps.STEPS; null: all
+    )
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers
     loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)

@@ -14,8 +14,8 @@ from typing import Any, Optional
 
 import yaml
 
+from ..base.files import open_plain
 from ..errors import ConfigError
-from ..files import open_plain
 
 # Far above any config, and low enough that a file made to exhaust memory fails at once.
 _MAX_BYTES = 1_000_000

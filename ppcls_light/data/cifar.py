@@ -11,9 +11,9 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
+from ..base.files import open_plain
+from ..base.plain_pickle import read_plain_pickle, reading
 from ..errors import DataError, UserError
-from ..files import open_plain
-from ..plain_pickle import read_plain_pickle, reading
 from .classes import ClassNames
 from .dataset import ImageDataset
 

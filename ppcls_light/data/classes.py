@@ -12,8 +12,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Tuple
 
+from ..base.files import read_utf8
 from ..errors import ConfigError, DataError, listed
-from ..files import read_utf8
 
 # A number that stands apart from a name: "0 cat", "0: cat", "0,cat", "0. cat", "0 - cat", "0 -> cat".
 _APART = r"(?:\s*(?:[:;,=|：；，＝｜→]|[-=]>)\s*|[.)]\s+|\s+-\s+|\s+)"

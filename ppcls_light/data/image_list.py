@@ -12,8 +12,8 @@ from collections import Counter
 
 import numpy as np
 
+from ..base.files import read_utf8
 from ..errors import DataError
-from ..files import read_utf8
 from .shared import SharedArray
 from .watch import Watch
 

@@ -19,9 +19,10 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
+from ..base.signals import follow_parent, interrupts_held
 from ..errors import DataError
-from ..signals import follow_parent, interrupts_held
-from . import decode, shared
+from . import shared
+from .decoding import decode
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Dict, Literal, Optional, Tuple
 
 import numpy as np
 
-from ..config.check import bind_plain
+from ..config.bind import bind_plain
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Range
 from ..errors import ConfigError
 from ..registry import BATCH_TRANSFORMS

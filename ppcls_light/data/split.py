@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
+from ..base.files import results, write_text
 from ..errors import ConfigError, DataError, listed
-from ..files import results, write_text
 from .classes import read_class_names
 from .image_list import ImageList
 from .left_out import LeftOut

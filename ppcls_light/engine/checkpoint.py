@@ -22,8 +22,8 @@ from typing import Optional
 
 import numpy as np
 
+from ..base.files import checksum
 from ..errors import WeightsError
-from ..files import checksum
 from ..weights import dump_plain_pickle, load_plain_pickle
 from ..weights.io import widened
 from .log import LOGGER

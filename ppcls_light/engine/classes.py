@@ -20,7 +20,7 @@ from typing import Dict, Optional
 
 import numpy as np
 
-from ..config.check import located
+from ..config.bind import located
 from ..config.reading import DatasetConfig
 from ..data import ClassNames, ImageList, read_class_names, read_image_list, scan_image_folder
 from ..data.classes import folder_labels, require_same_folders

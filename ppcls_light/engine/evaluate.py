@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 
 from ..errors import DataError
-from ..losses import build_loss
-from ..metrics import build_metric
+from .distributed import sum_over_ranks, together
 from .log import LOGGER, ON_BAR, Averages, StepTimer, eval_line, format_values, progress
-from .runtime import sum_over_ranks, together
+from .losses import build_loss
+from .metrics import build_metric
 
 
 def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch=None, timer=None):

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from ..config.learning import Piecewise
+from ..config.optim import Piecewise
 from .log import LOGGER
 
 _RATES = (

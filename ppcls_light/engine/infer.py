@@ -8,13 +8,13 @@ import zlib
 import paddle
 from paddle.nn import functional
 
+from ..base.files import read_utf8, write_text
 from ..data import LeftOut, build_transforms, iter_images, read_bytes
 from ..errors import ConfigError, DataError
-from ..files import read_utf8, write_text
-from ..results import Topk, classify_batch
-from .build import inference_transforms
+from ..predict.results import Topk, classify_batch
+from .distributed import gather, require_same
 from .log import LOGGER
-from .runtime import gather, require_same
+from .readers import inference_transforms
 
 
 def infer(model, config, runtime, names=None):

@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 
+from ..base.files import hold
 from ..errors import ConfigError
-from ..files import hold
 from .log import LOGGER
 
 NAME = ".lock"

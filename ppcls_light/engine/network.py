@@ -3,7 +3,7 @@
 import os
 
 from ..compress import compression_report, prune, quantize
-from ..config.check import located
+from ..config.bind import located
 from ..errors import ConfigError, WeightsError
 from ..models import create_model
 from ..models.distillation import DistillationModel

@@ -17,14 +17,14 @@ import os
 import re
 import shutil
 
+from ..base.files import set_aside
 from ..config import relocate_config
 from ..errors import ConfigError, listed
-from ..files import set_aside
-from ..history import FILE_NAME
 from . import checkpoint
+from .distributed import together
+from .history import FILE_NAME
 from .lock import sole_run, was_used
 from .log import LOGGER
-from .runtime import together
 
 _CHECKPOINT = re.compile(
     r"((?:best_model|latest|epoch_[0-9]+)(?:_student)?)(\.pdparams|\.pdopt|\.pdema|\.pdstates)(\.new)?"

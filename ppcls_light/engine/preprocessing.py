@@ -3,10 +3,10 @@
 import numpy as np
 
 from ..data import build_transforms
-from ..data.transforms import DecodeImage
+from ..data.transforms.core import DecodeImage
 from ..errors import UserError
-from .build import inference_transforms
 from .log import LOGGER
+from .readers import inference_transforms
 
 # Ops that map pixel values; all others of a training are random, or about sizes.
 _VALUE_OPS = ("NormalizeImage", "Normalize", "ToTensor", "ToCHWImage")

@@ -6,7 +6,7 @@ from typing import List, Literal
 
 import paddle.profiler
 
-from ..config.check import bind
+from ..config.bind import bind
 from ..config.tree import Node, parse_literal
 from ..config.types import NonNegativeInt
 from ..errors import ConfigError

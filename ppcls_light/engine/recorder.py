@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ..data import build_transforms
-from ..history import FILE_NAME, History
+from .history import FILE_NAME, History
 from .log import LOGGER, ON_BAR, format_values, progress, train_line
 from .sinks import check_loggers, open_sinks
 

@@ -5,10 +5,10 @@ import dataclasses
 from ..errors import ConfigError
 from ..optim import build_schedule
 from . import checkpoint
+from .distributed import require_same, together
 from .global_batch import images_per_update
 from .log import LOGGER
 from .output_folder import require_resumable
-from .runtime import require_same, together
 
 
 def find_checkpoint(settings, runtime):

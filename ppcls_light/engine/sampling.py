@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from ..config.check import located
-from ..config.learning import CELoss
+from ..config.bind import located
+from ..config.optim import CELoss
 from ..config.reading import MultiScaleSamplerConfig
 from ..data import BatchSampler, MultiScaleSampler, SizeSchedule
 from ..errors import ConfigError

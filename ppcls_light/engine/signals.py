@@ -2,8 +2,8 @@
 
 import signal
 
-from .. import signals
-from .runtime import mean_over_ranks
+from ..base import signals
+from .distributed import mean_over_ranks
 
 
 class StopSignals(signals.StopSignals):

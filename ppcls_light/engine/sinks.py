@@ -12,10 +12,10 @@ import uuid
 
 import numpy as np
 
+from ..base.files import atomic_path, write_text
 from ..errors import ConfigError
-from ..files import atomic_path, write_text
-from .graph import describe_graph
 from .log import LOGGER
+from .visualdl_graph import describe_graph
 
 BUCKETS = 64
 

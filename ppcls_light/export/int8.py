@@ -15,15 +15,15 @@ import paddle
 from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 
+from ..base.child import run_module
+from ..base.files import write_text
+from ..base.machine import require
+from ..bundle.onnx import INT8_TO_ONNX
 from ..compress.quantize import QUANTIZED, input_scales, quantize
 from ..errors import ExportError
-from ..files import write_text
 from ..models import create_model
-from ..processor import require
 from ..weights import load_weights, read_weights, write_weights
-from .child import run_module
-from .fold import fold
-from .onnx import INT8_TO_ONNX
+from .fold.steps import fold
 from .static import STEM, WithSoftmax, image_spec
 
 

@@ -6,13 +6,13 @@ import tempfile
 
 import numpy as np
 
-from ..accuracy import MAX_DROP, Labelled, top1_change
+from ..bundle.folder import write_inference_yml
 from ..compress import calibrate
 from ..errors import ExportError
-from .bundle import write_inference_yml
-from .fold import fold
+from ..predict.accuracy import MAX_DROP, Labelled, top1_change
+from .export import export_model
+from .fold.steps import fold
 from .int8 import check_int8
-from .model import export_model
 from .static import save_static
 from .verify import prepared, served_probs
 

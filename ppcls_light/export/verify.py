@@ -6,13 +6,13 @@ import tempfile
 import numpy as np
 import paddle
 
-from ..config.check import located
-from ..data.decode import read_bytes
-from ..data.transforms import build_transforms
+from ..base.child import run_module
+from ..base.machine import instruction_set, processor_name
+from ..bundle.folder import split_decode
+from ..config.bind import located
+from ..data.decoding.decode import read_bytes
+from ..data.transforms.core import build_transforms
 from ..errors import ExportError
-from ..processor import instruction_set, processor_name
-from .bundle import split_decode
-from .child import run_module
 
 # How much a probability may differ, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
@@ -52,7 +52,7 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
     if "operator_probs" in served:
-        what = "the exported model as one operator (ppcls_light/ops/micronet.cc)"
+        what = "the exported model as one operator (ppcls_light/ops/kernels/micronet.cc)"
         compared.append(_compare(what, served["operator_probs"], expected, precision))
     differences, same, same_class = zip(*compared)
     parity = {
@@ -144,7 +144,7 @@ def _dygraph_probs(model, transform_ops, image_shape, images):
 
 
 def served_probs(folder, images, engine="paddle"):
-    """Return what `python -m ppcls_light.inference` says of `images` (paths), by its names.
+    """Return what `python -m ppcls_light.predict` says of `images` (paths), by its names.
 
     Raises:
         ExportError: it fails.
@@ -154,7 +154,7 @@ def served_probs(folder, images, engine="paddle"):
         with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(f"{os.path.abspath(path)}\n" for path in images)
         run_module(
-            "ppcls_light.inference",
+            "ppcls_light.predict",
             os.path.abspath(folder),
             listed,
             output,

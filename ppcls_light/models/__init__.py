@@ -2,7 +2,7 @@
 
 import fnmatch
 
-from ..config.check import bind_plain
+from ..config.bind import bind_plain
 from ..errors import ConfigError, WeightsError
 from ..registry import MODELS
 from ..weights import load_weights

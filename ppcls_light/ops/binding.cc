@@ -2,7 +2,7 @@
 
 #include <exception>
 
-#include "kernels.h"
+#include "kernels/kernels.h"
 #include "paddle/phi/api/all.h"
 #include "paddle/phi/api/ext/op_meta_info.h"
 

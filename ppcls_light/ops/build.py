@@ -24,8 +24,10 @@ from pathlib import Path
 
 SOURCES = Path(__file__).parent
 BINDING = "binding.cc"
-KERNELS = ("depthwise.cc", "micronet.cc", "micronet_maps.cc", "norm_act.cc", "pointwise.cc")
-HEADERS = ("kernels.h", "micronet.h", "simd.h")
+KERNELS = tuple(
+    f"kernels/{name}.cc" for name in ("depthwise", "micronet", "micronet_maps", "norm_act", "pointwise")
+)
+HEADERS = ("kernels/kernels.h", "kernels/micronet.h", "kernels/simd.h")
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
@@ -181,7 +183,7 @@ def _build(compiler, scratch, log):
     headers = [f"-I{include}", f"-I{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"]
     flags = {BINDING: headers, **dict.fromkeys(KERNELS, KERNEL_FLAGS)}
     compilations = [
-        [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{name}.o")]
+        [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
         for name, more in flags.items()
     ]
     # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the

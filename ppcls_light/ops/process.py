@@ -5,7 +5,7 @@ import ctypes
 import os
 from pathlib import Path
 
-from ..cores import physical_cores
+from ..base.machine import physical_cores
 
 # How long Intel's OpenMP threads look for more work before they sleep. Its default, 200, takes a core from the
 # reader's processes; none at all costs more than the wait between two operators.

@@ -1,7 +1,7 @@
 """Optimizers, their learning rate over the steps, and their state."""
 
-from .build import build_optimizer
 from .ema import ExponentialMovingAverage
+from .optimizer import build_optimizer
 from .schedule import Schedule, build_schedule
 from .state import load_optimizer_state, optimizer_state
 

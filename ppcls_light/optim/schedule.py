@@ -8,7 +8,7 @@ import logging
 import math
 from dataclasses import dataclass
 
-from ..config import learning
+from ..config import optim
 from ..errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ class Schedule:
     `span` of them until the end of the run.
     """
 
-    lr: learning.LearningRate
+    lr: optim.LearningRate
     steps_per_tick: int
     ticks_per_epoch: int
     warmup: int
@@ -45,7 +45,7 @@ def build_schedule(lr, epochs, steps_per_epoch):
     """Return the Schedule of a run.
 
     Args:
-        lr: one of learning.LearningRate. Its epochs (`warmup_epoch`, `step_size`, `decay_epochs`,
+        lr: one of config.optim.LearningRate. Its epochs (`warmup_epoch`, `step_size`, `decay_epochs`,
             `milestones`) are whole epochs whatever `by_epoch` says; those of Step, Piecewise and
             MultiStepDecay count from the end of the warm-up. The step sizes of Cyclic are ticks.
         epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
@@ -136,12 +136,12 @@ def _constant(lr, tick, schedule):
 
 
 _KINDS = {
-    learning.Cosine: ("CosineAnnealingDecay", _cosine),
-    learning.Linear: ("PolynomialDecay", _linear),
-    learning.Step: ("StepDecay", _step),
-    learning.Piecewise: ("PiecewiseDecay", _piecewise),
-    learning.MultiStepDecay: ("MultiStepDecay", _multi_step),
-    learning.Cyclic: ("CyclicLR", _cyclic),
-    learning.OneCycleLR: ("OneCycleLR", _one_cycle),
-    learning.ConstLR: ("Constant", _constant),
+    optim.Cosine: ("CosineAnnealingDecay", _cosine),
+    optim.Linear: ("PolynomialDecay", _linear),
+    optim.Step: ("StepDecay", _step),
+    optim.Piecewise: ("PiecewiseDecay", _piecewise),
+    optim.MultiStepDecay: ("MultiStepDecay", _multi_step),
+    optim.Cyclic: ("CyclicLR", _cyclic),
+    optim.OneCycleLR: ("OneCycleLR", _one_cycle),
+    optim.ConstLR: ("Constant", _constant),
 }

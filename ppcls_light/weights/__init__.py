@@ -1,6 +1,6 @@
 """Weights: read and write them safely, fit them to a network strictly, convert the authors' names."""
 
-from ..plain_pickle import dump_plain_pickle, load_plain_pickle
+from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from .convert import convert_state_dict
 from .convert_file import convert_file
 from .io import read_weights, write_weights

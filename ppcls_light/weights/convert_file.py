@@ -5,8 +5,8 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
+from ..base.plain_pickle import PlainArray, reading
 from ..errors import WeightsError
-from ..plain_pickle import PlainArray, reading
 from .convert import convert
 from .io import SUFFIXES, read_weights, write_weights
 from .load import KeyReport

@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
+from ..base.files import atomic_path, checksum
+from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..errors import WeightsError
-from ..files import atomic_path, checksum
-from ..plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..registry import nearest
 
 SUFFIXES = (".pdparams", ".safetensors")

@@ -20,8 +20,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from ..base.plain_pickle import PLAIN_GLOBALS, PlainUnpickler, reading
 from ..errors import WeightsError
-from ..plain_pickle import PLAIN_GLOBALS, PlainUnpickler, reading
 from .io import widened
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # the first of the stacked pickles

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.compress import prune
 from ppcls_light.config import load_config
 from ppcls_light.errors import ConfigError, WeightsError
@@ -156,22 +156,22 @@ def test_what_cannot_be_pruned_is_refused():
 @pytest.mark.slow
 def test_pruned_weights_fine_tune_resume_evaluate_and_export(config_file, tmp_path):
     one_epoch = ["Global.epochs=1", "Optimizer.lr.warmup_epoch=0"]
-    tasks.train(load_config(config_file, one_epoch))
+    jobs.train(load_config(config_file, one_epoch))
     trained = load_config(config_file, [*one_epoch, "Global.checkpoints=auto"])
-    tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
+    jobs.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
     config = tmp_path / "pruned/config.yaml"
     first = (tmp_path / "pruned/pruned.pdparams").read_bytes()
-    tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
+    jobs.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
     assert not (tmp_path / "pruned/previous_1").exists()
-    tasks.prune(trained, 0.2, "fpgm", str(tmp_path / "pruned"))
+    jobs.prune(trained, 0.2, "fpgm", str(tmp_path / "pruned"))
     assert (tmp_path / "pruned/previous_1/pruned.pdparams").read_bytes() == first
-    tasks.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
-    tasks.evaluate(load_config(config))
-    tasks.train(load_config(config))
-    tasks.train(
+    jobs.prune(trained, 0.5, "fpgm", str(tmp_path / "pruned"))
+    jobs.evaluate(load_config(config))
+    jobs.train(load_config(config))
+    jobs.train(
         load_config(config, ["Global.epochs=2", "Global.checkpoints=auto", "Global.resume_schedule=new"])
     )
-    report = tasks.export(load_config(config, ["Global.checkpoints=auto", "Global.pretrained_model=null"]))
+    report = jobs.export(load_config(config, ["Global.checkpoints=auto", "Global.pretrained_model=null"]))
     assert report.max_abs_diff <= 1e-5
     state = read_weights(tmp_path / "pruned/output/latest")
     assert state["blocks6.1.pw_conv.conv.weight"].shape == (64, 64, 1, 1)
@@ -186,21 +186,21 @@ def test_slim_prunes_before_training_and_knows_its_network_later(config_file, tm
         "Optimizer.lr.warmup_epoch=0",
     ]
     with pytest.raises(ConfigError, match=r"Slim\.prune: random filters"):
-        tasks.train(load_config(config_file, options))
-    tasks.train(load_config(config_file, options[2:]))
+        jobs.train(load_config(config_file, options))
+    jobs.train(load_config(config_file, options[2:]))
     began = [
         *options,
         f"Global.pretrained_model={tmp_path}/output/latest",
         f"Global.output_dir={tmp_path}/slim",
     ]
-    tasks.train(load_config(config_file, began))
-    tasks.train(
+    jobs.train(load_config(config_file, began))
+    jobs.train(
         load_config(
             config_file, [*began, "Global.epochs=2", "Global.checkpoints=auto", "Global.resume_schedule=new"]
         )
     )
     latest = [*options, f"Global.pretrained_model={tmp_path}/slim/latest"]
-    tasks.evaluate(load_config(config_file, latest))
-    assert tasks.export(load_config(config_file, latest)).max_abs_diff <= 1e-5
+    jobs.evaluate(load_config(config_file, latest))
+    assert jobs.export(load_config(config_file, latest)).max_abs_diff <= 1e-5
     with pytest.raises(WeightsError, match="cannot be loaded"):
-        tasks.evaluate(load_config(config_file, latest[2:]))
+        jobs.evaluate(load_config(config_file, latest[2:]))

@@ -9,20 +9,20 @@ import pytest
 from paddle import nn
 from PIL import Image
 
-from ppcls_light import Predictor, tasks
+from ppcls_light import Predictor, jobs
+from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.compress import is_quantized, quantize
 from ppcls_light.compress.quantize import PACT, input_scales
 from ppcls_light.config import load_config
 from ppcls_light.engine.network import build_model
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export import export_model
-from ppcls_light.export.bundle import write_inference_yml
 from ppcls_light.export.int8 import save_int8
 from ppcls_light.export.verify import verify
-from ppcls_light.inference import paddle_engine
-from ppcls_light.inference.options import EngineOptions
-from ppcls_light.inference.paddle_engine import Build, check_options, plan
 from ppcls_light.models import create_model
+from ppcls_light.runtime import paddle_engine
+from ppcls_light.runtime.options import EngineOptions
+from ppcls_light.runtime.paddle_engine import Build, check_options, plan
 from ppcls_light.weights import read_weights
 
 OPS = [
@@ -283,28 +283,28 @@ def test_the_engine_is_told_and_a_gpu_is_refused():
 @pytest.mark.slow
 def test_training_resumes_bit_for_bit(config_file, tmp_path):
     quant = ["Slim.quant.name=pact"]
-    tasks.train(load_config(config_file, [*quant, "Global.epochs=2", f"Global.output_dir={tmp_path}/whole"]))
+    jobs.train(load_config(config_file, [*quant, "Global.epochs=2", f"Global.output_dir={tmp_path}/whole"]))
     halves = [*quant, "Global.epochs=2", f"Global.output_dir={tmp_path}/halves"]
     # The same schedule, left after one epoch, as by a crash.
-    tasks.train(load_config(config_file, [*halves, "Global.save_interval=1"]))
+    jobs.train(load_config(config_file, [*halves, "Global.save_interval=1"]))
     first = f"Global.checkpoints={tmp_path}/halves/epoch_1"
-    tasks.train(load_config(config_file, [*halves, first, f"Global.output_dir={tmp_path}/resumed"]))
+    jobs.train(load_config(config_file, [*halves, first, f"Global.output_dir={tmp_path}/resumed"]))
     whole, resumed = (read_weights(tmp_path / name / "latest") for name in ("whole", "resumed"))
     assert set(whole) == set(resumed)
     for key in whole:
         np.testing.assert_array_equal(whole[key], resumed[key], err_msg=key)
     with pytest.raises(WeightsError, match=r"Slim\.quant\.name"):
-        tasks.evaluate(load_config(config_file, [f"Global.pretrained_model={tmp_path}/whole/latest"]))
+        jobs.evaluate(load_config(config_file, [f"Global.pretrained_model={tmp_path}/whole/latest"]))
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("int8_instructions")
 def test_what_was_trained_serves_as_int8(config_file, tmp_path, photos):
     quant = ["Slim.quant.name=pact", f"Global.output_dir={tmp_path}/trained"]
-    tasks.train(load_config(config_file, [*quant, "Global.epochs=2"]))
+    jobs.train(load_config(config_file, [*quant, "Global.epochs=2"]))
     config = load_config(config_file, [*quant, f"Global.pretrained_model={tmp_path}/trained/latest"])
-    result = tasks.evaluate(config)
-    report = tasks.export(config)
+    result = jobs.evaluate(config)
+    report = jobs.export(config)
     assert report.precision == "int8"
     paths = [str(photos / line.split()[0]) for line in (photos / "val_list.txt").read_text().splitlines()]
     rows = Predictor(report.folder).predict(paths)
@@ -323,7 +323,7 @@ def test_what_does_not_go_together_is_refused(config_file):
 
 
 def test_pruned_and_quantized_is_both(config_file, tmp_path):
-    tasks.train(load_config(config_file, ["Global.epochs=1", "Optimizer.lr.warmup_epoch=0"]))
+    jobs.train(load_config(config_file, ["Global.epochs=1", "Optimizer.lr.warmup_epoch=0"]))
     slim = ["Slim.prune.name=fpgm", "Slim.prune.pruned_ratio=0.5", "Slim.quant.name=pact"]
     model = build_model(
         load_config(config_file, [*slim, f"Global.pretrained_model={tmp_path}/output/latest"])

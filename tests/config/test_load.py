@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.config import dump_config, learning, load_config, reading, schema
+from ppcls_light.config import dump_config, load_config, optim, reading, schema
 from ppcls_light.errors import ConfigError
 
 paddleclas = runpy.run_path(str(Path(__file__).with_name("paddleclas_yaml.py")))
@@ -72,8 +72,8 @@ def test_paddleclas_files_load_unchanged(theirs):
     assert [op.name for op in config.Infer.transforms][-1] == "ToCHWImage"
     assert config.Infer.PostProcess.topk == 5
     assert config.Metric.Eval[0].ks() == [1, 5]
-    assert config.Loss.Train == [learning.CELoss(1.0, None if name.startswith("MicroNet") else 0.1)]
-    assert config.Loss.Eval == [learning.CELoss(1.0, None)]
+    assert config.Loss.Train == [optim.CELoss(1.0, None if name.startswith("MicroNet") else 0.1)]
+    assert config.Loss.Eval == [optim.CELoss(1.0, None)]
 
 
 @pytest.mark.parametrize(
@@ -94,10 +94,10 @@ def test_values_of_paddleclas_pplcnet_files(
     assert config.Global.epochs == 360
     assert config.Global.eval_during_train is True
     assert config.Global.use_dali is name.endswith("ultra")
-    assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=learning_rate, warmup_epoch=5),
+    assert config.Optimizer == optim.Momentum(
+        lr=optim.Cosine(learning_rate=learning_rate, warmup_epoch=5),
         momentum=0.9,
-        regularizer=learning.Regularizer("L2", coeff),
+        regularizer=optim.Regularizer("L2", coeff),
     )
     assert config.DataLoader.Train.sampler.batch_size == batch
     assert config.DataLoader.Train.loader.num_workers == workers
@@ -125,8 +125,8 @@ def test_values_of_paddleclas_fasternet_files(
     config = load_config(write(paddleclas["rebuild"](name)))
     assert config.Global.epochs == 300
     assert config.Global.eval_during_train is False
-    assert config.Optimizer == learning.AdamW(
-        lr=learning.Cosine(learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5),
+    assert config.Optimizer == optim.AdamW(
+        lr=optim.Cosine(learning_rate=learning_rate, warmup_epoch=20, warmup_start_lr=1e-6, eta_min=1e-5),
         clip_grad=clip_grad,
         beta1=0.9,
         beta2=0.999,
@@ -195,7 +195,7 @@ def test_overrides_are_yaml_literals(write):
     assert config.Global.output_dir == "./a=b/c: d/数据 1"
     assert config.Global.epochs == 7
     assert config.Optimizer.lr.learning_rate == 3e-5
-    assert config.Metric.Train == [learning.TopkAcc([1, 2])]
+    assert config.Metric.Train == [optim.TopkAcc([1, 2])]
     ops = dict(config.DataLoader.Train.dataset.transform_ops)
     assert ops["RandCropImage"]["size"] == (48, 64)
     assert ops["NormalizeImage"]["scale"] == 1 / 127.5
@@ -245,7 +245,7 @@ def test_overrides_are_never_evaluated(write, tmp_path, monkeypatch):
 def test_typos_of_overrides_name_the_option_and_the_nearest_key(write, override, words):
     if words is None:
         config = load_config(write(MINIMAL), [override])
-        assert isinstance(config.Optimizer, learning.AdamW)
+        assert isinstance(config.Optimizer, optim.AdamW)
         return
     message = fault(write(MINIMAL), override)
     assert words in message
@@ -293,7 +293,7 @@ def test_sections_that_are_left_empty_are_their_defaults(write):
         write("Arch: {name: PPLCNet_x0_25}\nGlobal:\nLoss:\nMetric:\nInfer:\nDataLoader:\nAMP:\n")
     )
     assert config.Global == schema.GlobalConfig()
-    assert config.Loss.Train == [learning.CELoss(1.0)]
+    assert config.Loss.Train == [optim.CELoss(1.0)]
     assert config.Optimizer is None
     assert config.AMP is None
     assert load_config(write("Arch: {name: PPLCNet_x0_25}\nAMP: {}\n")).AMP.use_amp is True
@@ -313,10 +313,10 @@ def test_where_names_the_place_of_a_value_or_of_what_is_above_it(write):
 def test_values_of_paddleclas_micronet_files(write, name, coeff, warmup, pil):
     config = load_config(write(paddleclas["rebuild"](f"MicroNet_{name}")))
     assert config.Global.epochs == 600
-    assert config.Optimizer == learning.Momentum(
-        lr=learning.Cosine(learning_rate=0.2, warmup_epoch=warmup),
+    assert config.Optimizer == optim.Momentum(
+        lr=optim.Cosine(learning_rate=0.2, warmup_epoch=warmup),
         momentum=0.9,
-        regularizer=learning.Regularizer("L2", coeff),
+        regularizer=optim.Regularizer("L2", coeff),
     )
     ops = dict(config.DataLoader.Train.dataset.transform_ops)
     assert (ops["DecodeImage"].get("backend") == "pil") is pil

@@ -1,6 +1,5 @@
 """Files that would stop a decoder, fill the memory or never end: a row each for all callers, and the others' too."""
 
-import importlib
 import io
 import os
 import struct
@@ -14,7 +13,10 @@ from PIL import Image
 
 from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, build_transforms, read_image_list
 from ppcls_light.errors import DataError
-from ppcls_light.inference import Predictor
+from ppcls_light.predict import Predictor
+from ppcls_light.predict.parts import Parts
+from ppcls_light.predict.ray_job import Classifier
+from ppcls_light.serve.worker import ModelOptions, Worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="special files of POSIX")
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
@@ -117,21 +119,16 @@ def test_predict_cls(model, photos, root, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_batch_job(model, photos, root, tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(str(root / "deploy/batch"))
-    classify, parts = (importlib.import_module(name) for name in ("classify", "parts"))
-    output = parts.Parts(str(tmp_path / "rows"), "jsonl", 64, len([*GOOD, *ALL_BAD]))
+def test_batch_job(model, photos, tmp_path):
+    output = Parts(str(tmp_path / "rows"), "jsonl", 64, len([*GOOD, *ALL_BAD]))
     os.mkdir(tmp_path / "rows")
     names = [os.fsencode(name) for name in [*GOOD, *ALL_BAD]]
-    job = classify.Classifier({"folder": str(model), "batch_size": 4}, output, str(photos), (1, 1))
+    job = Classifier({"folder": str(model), "batch_size": 4}, output, str(photos), (1, 1))
     assert job({"part": 0, "names": names}) == {"images": len(names), "failed": len(ALL_BAD)}
 
 
-def test_server(model, photos, root, monkeypatch):
-    pytest.importorskip("fastapi")
-    monkeypatch.syspath_prepend(str(root / "deploy"))
-    worker = importlib.import_module("serving.worker")
-    served = worker.Worker(worker.ModelOptions(str(model)))
+def test_server(model, photos):
+    served = Worker(ModelOptions(str(model)))
     served.start()
     try:
         names = [*GOOD, *BAD]

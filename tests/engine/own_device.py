@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from ppcls_light.engine import runtime as runtimes
+from ppcls_light.engine import distributed as runtimes
 
 runtime = runtimes.start("cpu")
 found = {

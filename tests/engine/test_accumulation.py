@@ -9,9 +9,9 @@ import pytest
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.network import build_model
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 
 # No batch norm, so that the gradients of two halves are those of the whole.
 EDGENEXT = "Arch={name: EdgeNeXt_XX_Small, class_num: 3}"

@@ -8,11 +8,11 @@ import pytest
 import yaml
 from PIL import Image
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import load_config
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.log import LOGGER
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import UserError
 
 CPU = Runtime("cpu", 0, 1)
@@ -84,7 +84,7 @@ def config(data):
 
 def scored_labels(config, data):
     """Return {folder: label} of what an evaluation scores."""
-    tasks.evaluate(config, predictions=str(data / "rows.jsonl"))
+    jobs.evaluate(config, predictions=str(data / "rows.jsonl"))
     rows = [json.loads(line) for line in (data / "rows.jsonl").read_text().splitlines()]
     return {row["file_name"].split("/")[-2]: row["label"] for row in rows}
 
@@ -106,7 +106,7 @@ def test_class_folders_are_scored_with_the_numbers_of_the_training(config, data)
 def test_a_map_in_another_order_than_the_checkpoint_is_refused(config, data, tool):
     Trainer(config(None, None, None), CPU).fit()
     with pytest.raises(UserError) as error:
-        getattr(tasks, tool)(config(None, None, "map.txt", "Global.checkpoints=auto"))
+        getattr(jobs, tool)(config(None, None, "map.txt", "Global.checkpoints=auto"))
     assert "best_model.pdstates" in str(error.value)
     assert "map.txt" in str(error.value)
     assert "label 0 is 'circle' in the first and 'stripe' in the second" in str(error.value)
@@ -151,7 +151,7 @@ def test_names_survive_a_resume_without_them_and_reach_the_export(config, data):
     Trainer(config(*lists, "map.txt"), CPU).fit()
     resume = ("Global.checkpoints=auto", "Global.epochs=2", "Global.resume_schedule=new")
     Trainer(config(*lists, None, *resume), CPU).fit()
-    tasks.export(config(*lists, None, "Global.checkpoints=auto"))
+    jobs.export(config(*lists, None, "Global.checkpoints=auto"))
     described = yaml.safe_load((data / "inference/inference.yml").read_text())
     assert described["PostProcess"]["Topk"]["label_list"] == list(MAP)
 
@@ -248,12 +248,12 @@ def test_weights_alone_are_compared_with_the_lists(config, data):
     with pytest.raises(
         UserError, match=r"alphabet\.txt gives .*'circle' label 0, which is 'stripe' in .*map\.txt"
     ):
-        tasks.export(config("alphabet.txt", "alphabet.txt", "map.txt", "Global.checkpoints=auto"))
+        jobs.export(config("alphabet.txt", "alphabet.txt", "map.txt", "Global.checkpoints=auto"))
 
 
 def test_a_pruned_network_keeps_its_names(config, data):
     Trainer(config("list.txt", "list.txt", "map.txt"), CPU).fit()
-    tasks.prune(
+    jobs.prune(
         config("list.txt", "list.txt", None, "Global.checkpoints=auto"), 0.3, "l1_norm", str(data / "pruned")
     )
     pruned = load_config(data / "pruned/config.yaml", ["DataLoader.Eval.dataset.cls_label_path=null"])
@@ -265,7 +265,7 @@ def test_an_evaluation_says_which_classes_it_has_no_image_of(config, data, warni
     del warnings[:]
     lines = [line for line in (data / "alphabet.txt").read_text().splitlines() if not line.endswith(" 2")]
     (data / "two.txt").write_text("".join(f"{line}\n" for line in lines))
-    tasks.evaluate(config(None, "two.txt", None, "Global.checkpoints=auto"))
+    jobs.evaluate(config(None, "two.txt", None, "Global.checkpoints=auto"))
     assert warnings == ["DataLoader.Eval has no image of 1 of the 3 classes (label 2 'stripe')"]
 
 
@@ -326,10 +326,10 @@ def test_a_training_without_names_gets_none_from_folders(config, data):
     Trainer(config("list.txt", "list.txt", None), CPU).fit()
     auto = "Global.checkpoints=auto"
     with pytest.raises(UserError, match="cannot be told"):
-        tasks.evaluate(config(None, None, None, auto))
+        jobs.evaluate(config(None, None, None, auto))
     with pytest.raises(UserError, match="number the classes differently"):
-        tasks.evaluate(config("list.txt", "alphabet.txt", None, auto))
-    tasks.export(config(None, "list.txt", None, auto))
+        jobs.evaluate(config("list.txt", "alphabet.txt", None, auto))
+    jobs.export(config(None, "list.txt", None, auto))
     described = yaml.safe_load((data / "inference/inference.yml").read_text())
     assert described["ppcls_light"]["named"] is False
 

@@ -7,10 +7,10 @@ import paddle
 import pytest
 import yaml
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import dump_config, load_config
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, WeightsError
 from ppcls_light.models import create_model
 from ppcls_light.weights import read_weights, write_weights
@@ -59,8 +59,8 @@ def distilling(config_file, tmp_path):
 
 @pytest.mark.slow
 def test_train_resume_evaluate_and_export_the_student(distilling, tmp_path):
-    tasks.train(load_config(distilling, ["Global.epochs=1"]))
-    tasks.train(load_config(distilling, ["Global.checkpoints=auto", "Global.resume_schedule=new"]))
+    jobs.train(load_config(distilling, ["Global.epochs=1"]))
+    jobs.train(load_config(distilling, ["Global.checkpoints=auto", "Global.resume_schedule=new"]))
     output = tmp_path / "output"
     weights = read_weights(output / "latest.pdparams")
     given = read_weights(tmp_path / "teacher.pdparams")
@@ -71,7 +71,7 @@ def test_train_resume_evaluate_and_export_the_student(distilling, tmp_path):
     assert alone.keys() == student.keys()
     assert all(np.array_equal(alone[key], student[key]) for key in alone)
 
-    tasks.evaluate(
+    jobs.evaluate(
         load_config(distilling, [f"Global.pretrained_model={output}/latest"]), str(tmp_path / "whole.jsonl")
     )
     plain = ["Arch={name: PPLCNet_x0_25, class_num: 3, stride_list: [1, 2, 2, 2, 2]}"]
@@ -79,10 +79,10 @@ def test_train_resume_evaluate_and_export_the_student(distilling, tmp_path):
     config = load_config(
         distilling, [*plain, *metric, f"Global.pretrained_model={output}/latest_student.pdparams"]
     )
-    tasks.evaluate(config, str(tmp_path / "student.jsonl"))
+    jobs.evaluate(config, str(tmp_path / "student.jsonl"))
     assert (tmp_path / "whole.jsonl").read_text() == (tmp_path / "student.jsonl").read_text()
 
-    tasks.export(load_config(distilling, ["Global.checkpoints=auto"]))
+    jobs.export(load_config(distilling, ["Global.checkpoints=auto"]))
     bundle = yaml.safe_load((tmp_path / "inference/inference.yml").read_text())
     assert bundle["Global"]["model_name"] == "PP-LCNet_x0_25"  # PaddleX' spelling
     assert json.loads((tmp_path / "whole.jsonl").read_text().splitlines()[0])["label"] == 0
@@ -133,10 +133,10 @@ def test_what_does_not_fit_is_said(distilling, override, message):
 def test_only_training_needs_the_teacher(distilling, tmp_path, root, run_tool, capsys):
     without = "Arch.pretrained_list=null"
     with pytest.raises(ConfigError, match=r"Teacher is frozen but has no weights.*pretrained_list"):
-        tasks.train(load_config(distilling, [without]))
+        jobs.train(load_config(distilling, [without]))
     assert not list((tmp_path / "output").glob("*.pd*"))
     with pytest.raises(WeightsError, match=r"pretrained=True would need a download"):
-        tasks.train(load_config(distilling, [without, "Arch.models.0.Teacher.pretrained=true"]))
+        jobs.train(load_config(distilling, [without, "Arch.models.0.Teacher.pretrained=true"]))
     with pytest.raises(SystemExit) as stop:
         run_tool("train", "-c", distilling, "-o", without, "--print-config")
     assert stop.value.code == 0
@@ -144,5 +144,5 @@ def test_only_training_needs_the_teacher(distilling, tmp_path, root, run_tool, c
     student = create_model("PPLCNet_x0_25", class_num=3, stride_list=STRIDES)
     write_weights(tmp_path / "student.pdparams", student.state_dict())
     config = load_config(distilling, [without, f"Global.pretrained_model={tmp_path}/student"])
-    assert 0 <= tasks.evaluate(config)["top1"] <= 1
-    assert len(tasks.infer(config)) == 11
+    assert 0 <= jobs.evaluate(config)["top1"] <= 1
+    assert len(jobs.infer(config)) == 11

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import yaml
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 
 pytestmark = pytest.mark.slow
 
@@ -162,7 +162,7 @@ def test_two_nodes_train_and_evaluate_as_one_and_infer_shares_the_images(root, c
     assert [row["file_name"] for row in rows] == sorted(map(str, (photos / "val").iterdir()))
     printed = re.findall(r"^\[.*ppcls INFO: (\[\{.*)$", output, re.M)
     assert printed == [str(rows[index : index + 2]) for index in range(0, 11, 2)]
-    assert rows == tasks.infer(load_config(config_file, overrides))
+    assert rows == jobs.infer(load_config(config_file, overrides))
 
 
 def test_each_process_takes_the_gpu_that_the_launcher_gave_it(root, tmp_path):

@@ -4,12 +4,12 @@ import logging
 
 import pytest
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.global_batch import scaled_learning_rate
 from ppcls_light.engine.resume import resumed_schedule
-from ppcls_light.engine.runtime import Runtime
 from ppcls_light.errors import ConfigError
 from ppcls_light.optim import build_schedule
 
@@ -64,7 +64,7 @@ def test_a_resume_with_another_number_of_processes_is_told_what_changes(config_f
     # As many steps an epoch as before: only the rate tells.
     overrides = ["Global.epochs=1", "Optimizer.lr.base_batch_size=8"]
     config = load_config(config_file, overrides)
-    tasks.train(config)
+    jobs.train(config)
     found = checkpoint.load(f"{tmp_path}/output/latest")
     same, twice = (scaled_learning_rate(config, Runtime("cpu", 0, size)) for size in (1, 2))
     assert resumed_schedule(found, config.Global, same, 6).lr == same

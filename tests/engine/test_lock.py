@@ -7,14 +7,14 @@ import time
 
 import pytest
 
-from ppcls_light import files
+from ppcls_light.base import files
 from ppcls_light.engine import lock
 from ppcls_light.engine.lock import sole_run
 from ppcls_light.errors import ConfigError
 
 HOLD = """
 import os, sys
-from ppcls_light import files
+from ppcls_light.base import files
 from ppcls_light.engine import lock
 folder, machine, locks, beat = sys.argv[1:]
 lock.BEAT = float(beat)

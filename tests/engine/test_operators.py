@@ -6,8 +6,8 @@ import pytest
 
 from ppcls_light import create_model
 from ppcls_light.config import load_config
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.export.static import save_static
 
 FAMILIES = ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small", "EdgeNeXt_XX_Small_BN_HS"]

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import yaml
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import load_config
-from ppcls_light.curves import read_runs
 from ppcls_light.engine import checkpoint, output_folder
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, UserError
+from ppcls_light.report.curves import read_runs
 from ppcls_light.weights import dump_plain_pickle, read_weights
 
 CPU = Runtime("cpu")
@@ -30,7 +30,7 @@ WAYS = r"-o Global\.checkpoints=auto.*-o Global\.output_dir=FOLDER.*-o Global\.o
 
 
 def train(config_file, *overrides):
-    tasks.train(load_config(config_file, ["Global.epochs=1", *overrides]))
+    jobs.train(load_config(config_file, ["Global.epochs=1", *overrides]))
 
 
 def contents(folder):
@@ -64,7 +64,7 @@ def test_a_second_run_is_refused_and_leaves_the_folder_as_it_was(config_file, tm
     with pytest.raises(ConfigError, match=WAYS):
         train(config_file, *resumes)
     assert contents(output) == before
-    tasks.dry_run(load_config(config_file, ["Global.seed=1"]))
+    jobs.dry_run(load_config(config_file, ["Global.seed=1"]))
     assert contents(output) == before
 
 
@@ -120,10 +120,10 @@ def test_a_run_that_moved_evaluates_and_goes_on_by_itself(config_file, output, c
     train(config_file, "Global.overwrite=true")
     now = bytes_of(output)["best_model.pdparams"]
     capsys.readouterr()
-    tasks.evaluate(load_config(output / "previous_1/config.yaml", ["Global.checkpoints=auto"]))
+    jobs.evaluate(load_config(output / "previous_1/config.yaml", ["Global.checkpoints=auto"]))
     assert f"load pretrained model from {output}/previous_1/best_model" in capsys.readouterr().out
     longer = ["Global.epochs=2", "Global.resume_schedule=new", "Global.checkpoints=auto"]
-    tasks.train(load_config(output / "previous_1/config.yaml", longer))
+    jobs.train(load_config(output / "previous_1/config.yaml", longer))
     assert checkpoint.load(output / "previous_1/latest").states["epoch"] == 2
     assert bytes_of(output)["best_model.pdparams"] == now
 
@@ -138,9 +138,9 @@ def test_every_file_of_a_run_is_known(config_file, tmp_path):
         loggers.append(name)
     everything = ["Global.save_steps=2", "EMA.decay=0.9", f"Global.loggers=[{','.join(loggers)}]"]
     train(config_file, *everything)
-    tasks.evaluate(load_config(config_file, ["Global.checkpoints=auto"]))
-    tasks.infer(load_config(config_file, ["Global.checkpoints=auto"]))
-    tasks.export(load_config(config_file, ["Global.checkpoints=auto"]))
+    jobs.evaluate(load_config(config_file, ["Global.checkpoints=auto"]))
+    jobs.infer(load_config(config_file, ["Global.checkpoints=auto"]))
+    jobs.export(load_config(config_file, ["Global.checkpoints=auto"]))
     settings = load_config(config_file, ["Global.overwrite=true"]).Global
     output_folder.make_room(settings)
     assert sorted(os.listdir(tmp_path / "output")) == [".lock", "previous_1"]
@@ -151,7 +151,7 @@ def test_overwrite_is_about_one_start_not_about_the_run(config_file, tmp_path, o
     written = yaml.safe_load((output / "config.yaml").read_text())
     assert written["Global"]["overwrite"] is False
     with pytest.raises(ConfigError, match=WAYS):
-        tasks.train(load_config(output / "config.yaml"))
+        jobs.train(load_config(output / "config.yaml"))
     longer = [
         "Global.epochs=2",
         "Global.resume_schedule=new",
@@ -323,7 +323,7 @@ def test_a_start_beside_a_run_that_writes_touches_none_of_its_files(root, config
         ):
             with pytest.raises(ConfigError, match=r"another run .*is writing to"):
                 train(config_file, way)
-        tasks.dry_run(load_config(config_file, ["Global.epochs=1", "Global.checkpoints=auto"]))
+        jobs.dry_run(load_config(config_file, ["Global.epochs=1", "Global.checkpoints=auto"]))
         longer = ["Global.epochs=2", "Global.resume_schedule=new"]
         train(config_file, *longer, f"Global.checkpoints={output}/latest", f"Global.output_dir={output}/../b")
         assert contents(output) == before
@@ -338,10 +338,10 @@ def test_a_moved_config_keeps_what_is_no_path(config_file, tmp_path, monkeypatch
     """`order: ''` is where the run is when that is the working directory."""
     monkeypatch.chdir(tmp_path)
     here = ["Global.output_dir=.", "Global.epochs=1"]
-    tasks.train(load_config(config_file, here))
+    jobs.train(load_config(config_file, here))
     before = load_config("config.yaml")
-    tasks.train(load_config(config_file, [*here, "Global.overwrite=true"]))
+    jobs.train(load_config(config_file, [*here, "Global.overwrite=true"]))
     moved = load_config("previous_1/config.yaml")
     assert moved.Global.output_dir == os.path.join(".", "previous_1")
     assert moved.DataLoader == before.DataLoader
-    tasks.evaluate(load_config("previous_1/config.yaml", ["Global.checkpoints=auto"]))
+    jobs.evaluate(load_config("previous_1/config.yaml", ["Global.checkpoints=auto"]))

@@ -16,9 +16,9 @@ from paddle.amp import grad_scaler
 from ppcls_light.config import load_config
 from ppcls_light.config.schema import AMPConfig
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.precision import Precision
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import DeviceError, UserError
 
 DYNAMIC = {"scale_loss": 128.0, "use_dynamic_loss_scaling": True}

@@ -11,10 +11,10 @@ import pytest
 from ppcls_light.config import load_config
 from ppcls_light.data import read_image
 from ppcls_light.engine import checkpoint, sinks
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.log import setup_logging
 from ppcls_light.engine.recorder import denormalise, peak_memory
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
 
 CPU = Runtime("cpu")

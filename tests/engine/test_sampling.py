@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from ppcls_light.config import load_config
-from ppcls_light.config.learning import CELoss
+from ppcls_light.config.optim import CELoss
 from ppcls_light.engine import checkpoint
-from ppcls_light.engine.build import build_reader
-from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.readers import build_reader
 from ppcls_light.engine.sampling import weigh_classes
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
 
 CPU = Runtime("cpu")

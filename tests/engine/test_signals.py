@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from ppcls_light.engine.runtime import Runtime
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.signals import StopSignals
 
 

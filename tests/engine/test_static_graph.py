@@ -5,8 +5,8 @@ import paddle
 import pytest
 
 from ppcls_light.config import load_config
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
 from ppcls_light.export import export_model
 

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 
 from ppcls_light.config import load_config
-from ppcls_light.engine import runtime as runtimes
+from ppcls_light.engine import distributed as runtimes
+from ppcls_light.engine.distributed import broadcast_statistics, gather
 from ppcls_light.engine.evaluate import evaluate
-from ppcls_light.engine.runtime import broadcast_statistics, gather
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import UserError
 
 

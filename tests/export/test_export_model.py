@@ -9,12 +9,13 @@ import pytest
 import yaml
 from paddle import nn
 
+from ppcls_light.base.machine import instruction_set, processor_name
+from ppcls_light.bundle import read_bundle
 from ppcls_light.errors import ConfigError, DataError, ExportError, WeightsError
-from ppcls_light.export import export_model, read_bundle
+from ppcls_light.export import export_model
 from ppcls_light.export.static import save_static
-from ppcls_light.inference import Predictor
 from ppcls_light.models import create_model
-from ppcls_light.processor import instruction_set, processor_name
+from ppcls_light.predict import Predictor
 
 SIZE = 64
 OPS = [

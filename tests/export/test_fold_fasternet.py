@@ -2,7 +2,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.export.fold import fold
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.models import create_model
 from ppcls_light.models.layers import PConv
 

@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from ppcls_light.export.fold import fold
-from ppcls_light.export.fold_micronet import FoldedBlock, group_order, rotation_order
+from ppcls_light.export.fold.micronet import FoldedBlock, group_order, rotation_order
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.models import create_model
 from ppcls_light.models.micronet import LAYOUTS, ChannelShuffle, DYShiftMax
 

@@ -6,14 +6,15 @@ import pytest
 import yaml
 from paddle import nn
 
+from ppcls_light.bundle import Bundle, read_bundle
+from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.bundle.onnx import convert, to_onnx
 from ppcls_light.errors import ConfigError, DeviceError, ExportError
-from ppcls_light.export import Bundle, export_model, read_bundle
-from ppcls_light.export.bundle import write_inference_yml
-from ppcls_light.export.fold import fold
-from ppcls_light.export.onnx import convert, to_onnx
+from ppcls_light.export import export_model
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
-from ppcls_light.inference import Predictor
 from ppcls_light.models import create_model, list_models
+from ppcls_light.predict import Predictor
 
 pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
 onnx = pytest.importorskip("onnx", reason="needs onnx: the extra onnx")

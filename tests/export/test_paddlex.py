@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ppcls_light.bundle.folder import paddlex_name
 from ppcls_light.export import export_model
-from ppcls_light.export.bundle import paddlex_name
-from ppcls_light.inference import Predictor
 from ppcls_light.models import create_model
+from ppcls_light.predict import Predictor
 
 pytestmark = pytest.mark.paddlex
 

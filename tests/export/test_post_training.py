@@ -8,10 +8,11 @@ import paddle
 import pytest
 from paddle import nn
 
-from ppcls_light import Predictor, tasks
+from ppcls_light import Predictor, jobs
+from ppcls_light.bundle import read_bundle
 from ppcls_light.config import load_config
 from ppcls_light.errors import ConfigError, DataError, DeviceError, ExportError
-from ppcls_light.export import export_model, read_bundle
+from ppcls_light.export import export_model
 from ppcls_light.export.post_training import export_calibrated
 from ppcls_light.models import create_model
 from ppcls_light.weights import write_weights
@@ -65,7 +66,7 @@ def test_int8_is_exported_with_its_change_in_top1_or_not_at_all(
     config_file, options, photos, tmp_path, monkeypatch
 ):
     config = load_config(config_file, options)
-    report = tasks.export(config, max_drop=100)
+    report = jobs.export(config, max_drop=100)
     assert (report.precision, report.format) == ("int8", "pdmodel")
     sizes = [os.path.getsize(tmp_path / "inference" / name / "inference.pdiparams") for name in ("", "int8")]
     assert sizes[1] < 0.5 * sizes[0]
@@ -87,7 +88,7 @@ def test_int8_is_exported_with_its_change_in_top1_or_not_at_all(
     calibrate = sys.modules["ppcls_light.compress.calibrate"]
     monkeypatch.setattr(calibrate, "_observer", lambda seen: lambda *_: seen.append(1e-4))
     with pytest.raises(ExportError, match=r"int8 loses .* \(--max-drop\); nothing was exported"):
-        tasks.export(config, max_drop=0)
+        jobs.export(config, max_drop=0)
     assert {path.name: path.read_bytes() for path in (tmp_path / "inference/int8").iterdir()} == before
 
 
@@ -111,15 +112,13 @@ def test_what_cannot_be_compared_is_refused(config_file, tmp_path):
     with pytest.raises(
         DataError, match="16 images to calibrate int8 with and 11 others to score are too few"
     ):
-        tasks.export(load_config(config_file, options))
+        jobs.export(load_config(config_file, options))
     with pytest.raises(
         ConfigError, match=r"Global\.export_precision: .*DataLoader\.Eval\.dataset has none here"
     ):
-        tasks.export(
-            load_config(config_file, [*options, f"DataLoader.Eval.dataset.image_root={tmp_path}/no"])
-        )
+        jobs.export(load_config(config_file, [*options, f"DataLoader.Eval.dataset.image_root={tmp_path}/no"]))
     with pytest.raises(ConfigError, match=r"--max-drop .* add -o Global\.export_precision=int8"):
-        tasks.export(load_config(config_file, options[2:]), max_drop=1.0)
+        jobs.export(load_config(config_file, options[2:]), max_drop=1.0)
     with pytest.raises(ConfigError, match=r"Global\.export_precision: .*Slim\.quant"):
         load_config(config_file, [*options, "Slim.quant.name=pact"])
     assert not (tmp_path / "inference").exists()

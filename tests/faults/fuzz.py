@@ -22,8 +22,8 @@ MODULES = (
     "config.load",
     "data.classes",
     "data.image_list",
-    "data.header",
-    "export.bundle",
+    "data.decoding.header",
+    "bundle.folder",
     "weights.torch_file",
 )
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB")
@@ -71,7 +71,7 @@ def torch(data, folder):
 
 def states(data, folder):
     """`.pdstates` files without the seal, which damage cannot pass."""
-    from ppcls_light.plain_pickle import load_plain_pickle
+    from ppcls_light.base.plain_pickle import load_plain_pickle
 
     (folder / "latest.pdstates").write_bytes(data)
     load_plain_pickle(folder / "latest.pdstates")
@@ -79,7 +79,7 @@ def states(data, folder):
 
 def bundle(data, folder):
     """`inference.yml` of an exported folder."""
-    from ppcls_light.export import read_bundle
+    from ppcls_light.bundle import read_bundle
 
     for name in ("inference.json", "inference.pdiparams"):
         (folder / name).touch()
@@ -89,8 +89,8 @@ def bundle(data, folder):
 
 def header(data, folder):
     """Checks of image headers: the first byte chooses the format."""
-    from ppcls_light.data.formats import format_of
-    from ppcls_light.data.header import check_header
+    from ppcls_light.data.decoding.formats import format_of
+    from ppcls_light.data.decoding.header import check_header
 
     check_header(FORMATS[data[0] % len(FORMATS)] if data else "PNG", data[1:])
     format_of(data[1:])

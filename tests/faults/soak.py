@@ -5,14 +5,12 @@ Exits with 1 when something was lost, answered differently or kept growing.
 
 import io
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from subject import ROOT, export, photos, run, train
+from subject import export, photos, run, train
 
-sys.path.insert(0, str(ROOT / "deploy" / "serving"))
 _MOST_GROWTH = 0.10  # of the memory after a tenth of the run
 
 
@@ -60,14 +58,14 @@ def predictions(folder, times, _ranks=1):
 
 def requests(folder, times, _ranks=1):
     """Send pictures to a server from 16 clients with a connection each."""
-    import load_test
+    from tools.benchmarks import load
 
     rng, clients = np.random.default_rng(0), 16
     stock = [picture(rng) for _ in range(200)]
     memory, lost, done = [], 0, 0
-    with load_test.running_server(export(folder), ["--workers", "1"]) as address:
+    with load.running_server(export(folder), ["--workers", "1"]) as address:
         while done < times:
-            rows = load_test.one_round(address, [data for _, data in stock], clients, times // 10, 3600)
+            rows = load.one_round(address, [data for _, data in stock], clients, times // 10, 3600)
             lost += sum(ids is None or ids[0] != stock[number][0] for number, _, ids in rows)
             done += len(rows)
             memory.append(sum(map(_resident, _descendants(os.getpid()))))

@@ -7,7 +7,7 @@ from paddle import nn
 
 from ppcls_light.errors import ConfigError
 from ppcls_light.export import export_model
-from ppcls_light.export.fold import fold
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.models import create_model, list_models
 from ppcls_light.models.edgenext import (
     ConvEncoder,

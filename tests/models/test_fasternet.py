@@ -4,7 +4,7 @@ import pytest
 from paddle import nn
 
 from ppcls_light.errors import ConfigError
-from ppcls_light.export.fold import fold
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import STEM, save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.layers import mixing_layer

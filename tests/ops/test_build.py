@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from ppcls_light.config import load_config
-from ppcls_light.engine.runtime import Runtime
-from ppcls_light.engine.train import Trainer
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.ops import build, training
 from ppcls_light.ops.build import BuildError
 

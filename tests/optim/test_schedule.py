@@ -5,7 +5,7 @@ import logging
 import paddle.optimizer.lr as paddle_lr
 import pytest
 
-from ppcls_light.config.learning import (
+from ppcls_light.config.optim import (
     ConstLR,
     Cosine,
     Cyclic,

@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle import nn
 
-from ppcls_light.config import learning
-from ppcls_light.config.check import bind_plain
+from ppcls_light.config import optim
+from ppcls_light.config.bind import bind_plain
 from ppcls_light.errors import WeightsError
 from ppcls_light.optim import build_optimizer, load_optimizer_state, optimizer_state
 
@@ -34,7 +34,7 @@ def build(kind):
     name, keys = OPTIMIZERS[kind]
     section = {"lr": {"name": "ConstLR", "learning_rate": 0.1}, **keys}
     model = Tiny()
-    return model, build_optimizer(bind_plain(getattr(learning, name), section, "test"), model)
+    return model, build_optimizer(bind_plain(getattr(optim, name), section, "test"), model)
 
 
 def train(model, optimizer, steps):
@@ -85,7 +85,7 @@ def test_second_optimizer_of_one_network(kind):
     state = optimizer_state(optimizer, model)
     name, keys = OPTIMIZERS[kind]
     section = {"lr": {"name": "ConstLR", "learning_rate": 0.1}, **keys}
-    second = build_optimizer(bind_plain(getattr(learning, name), section, "test"), model)
+    second = build_optimizer(bind_plain(getattr(optim, name), section, "test"), model)
     load_optimizer_state(second, model, state)
     assert_equal(optimizer_state(second, model), state)
 
@@ -130,7 +130,7 @@ def test_master_weights_of_half_precision(name):
         model = Tiny()
         model.to(dtype="float16")
         section = {"lr": {"name": "ConstLR", "learning_rate": 0.1}, "multi_precision": True}
-        return model, build_optimizer(bind_plain(getattr(learning, name), section, "test"), model)
+        return model, build_optimizer(bind_plain(getattr(optim, name), section, "test"), model)
 
     model, optimizer = half()
     state = optimizer_state(optimizer, model)

@@ -9,12 +9,13 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.export.bundle import write_inference_yml
-from ppcls_light.export.fold import fold
+from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
-from ppcls_light.inference import Predictor, one_operator
 from ppcls_light.models import create_model
 from ppcls_light.models.profile import profile
+from ppcls_light.predict import Predictor
+from ppcls_light.runtime import one_operator
 from ppcls_light.weights import convert_state_dict, load_weights
 
 fill = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fill.py"))))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from ppcls_light import tasks
+from ppcls_light import jobs
 from ppcls_light.config import load_config
 
 
@@ -21,13 +21,13 @@ def read(path):
 @pytest.fixture
 def trained(config_file, tmp_path):
     """The override that names weights of one epoch, good for little."""
-    tasks.train(load_config(config_file, ["Global.epochs=1"]))
+    jobs.train(load_config(config_file, ["Global.epochs=1"]))
     return f"Global.pretrained_model={tmp_path}/output/latest"
 
 
 def test_report_and_predictions_are_of_one_evaluation(config_file, photos, tmp_path, trained, capsys):
     predictions, report = tmp_path / "rows.jsonl", tmp_path / "report"
-    result = tasks.evaluate(load_config(config_file, [trained]), str(predictions), str(report))
+    result = jobs.evaluate(load_config(config_file, [trained]), str(predictions), str(report))
     rows = [json.loads(line) for line in predictions.read_text().splitlines()]
     listed = [line.split() for line in (photos / "val_list.txt").read_text().splitlines()]
     assert [(row["file_name"], row["label"]) for row in rows] == [
@@ -57,7 +57,7 @@ def test_a_missing_matplotlib_is_said_before_the_evaluation(config_file, tmp_pat
 @pytest.mark.slow
 def test_two_processes_report_what_one_does(config_file, tmp_path, root, trained):
     alone, shared = tmp_path / "alone", tmp_path / "shared"
-    tasks.evaluate(load_config(config_file, [trained]), str(alone / "rows.jsonl"), str(alone))
+    jobs.evaluate(load_config(config_file, [trained]), str(alone / "rows.jsonl"), str(alone))
     command = [
         sys.executable,
         "-m",

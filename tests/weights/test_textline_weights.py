@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.export.fold import fold
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
-from ppcls_light.inference import Predictor
 from ppcls_light.models import create_model
+from ppcls_light.predict import Predictor
 
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 STD = np.array([0.229, 0.224, 0.225], "float32")

@@ -1,0 +1,1 @@
+"""Tools that know nothing of networks: files, processes, this machine, tables and pictures."""

@@ -1,0 +1,84 @@
+"""Pictures with matplotlib, which is only imported to draw one; each is saved as PNG and as SVG."""
+
+import logging
+import os
+import warnings
+
+from ..errors import UserError
+from .files import atomic_path, set_aside
+
+logger = logging.getLogger(__name__)
+
+# Fonts with Chinese, Japanese and Korean characters, as systems name them; the first that is there helps out.
+_CJK_FONTS = (
+    "Noto Sans CJK SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "Microsoft YaHei",
+    "SimHei",
+    "PingFang SC",
+)
+
+
+def check_matplotlib(wanted_by):
+    """Raise UserError when matplotlib, which `wanted_by` needs, is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UserError(f'{wanted_by} needs matplotlib; pip install "ppcls_light[plot]"') from None
+
+
+def new_figure(width, height):
+    """Return an empty matplotlib Figure of `width` x `height` inches that lays itself out."""
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    cjk = [name for name in _CJK_FONTS if name in installed][:1]
+    matplotlib.rcParams["font.family"] = ["DejaVu Sans", *cjk]
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(text, longest=28):
+    """Return `text` for a label: cut when it is longer, and without the meaning that "$" has to matplotlib."""
+    text = text if len(text) <= longest else f"{text[: longest - 3]}..."
+    return text.replace("$", r"\$")
+
+
+def save_figure(figure, path, source=None):
+    """Save `figure` as `path`.png and `path`.svg (a suffix of either kind is left off) and return the two.
+
+    Args:
+        source: a line on what is drawn, kept in the files. A picture that is there and is of another source, or
+            of none, is set aside, see `files.set_aside`. Without it, any is replaced.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    root, suffix = os.path.splitext(os.fspath(path))
+    root = root if suffix.lower() in (".png", ".svg") else os.fspath(path)
+    files = [f"{root}.png", f"{root}.svg"]
+    there = [file for file in files if os.path.lexists(file)]
+    if source is not None and there and _source(files[0]) != source:
+        folder = os.path.dirname(root) or "."
+        aside = set_aside(folder, [os.path.basename(file) for file in there])
+        logger.warning("%s of something else moved to %s", ", ".join(there), aside)
+    for file in files:
+        with atomic_path(file) as temporary, warnings.catch_warnings():
+            # A character that no installed font has is drawn as a box; the tables have it.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            metadata = None if source is None else {"Source": source}
+            figure.savefig(temporary, format=file[-3:], dpi=150, metadata=metadata)
+    return files
+
+
+def _source(path):
+    """Return the source that `save_figure` has kept in a PNG file, or None."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get("Source")
+    except (OSError, ValueError, SyntaxError):  # the last is Pillow's for a broken PNG
+        return None

@@ -1,0 +1,96 @@
+"""One line, and exit code 2, for a tool that runs outside of its environment; to be imported is all that it takes.
+
+A tool imports `cli` before anything that is not in Python itself, and `cli` imports this first. It must run on a Python
+that the project is too new for, and without any package.
+"""
+
+import os
+import sys
+
+OLDEST = (3, 9)
+EXIT_CODE = 2
+
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_VENV = os.path.join(_ROOT, ".venv")
+_PYTHON = os.path.join(_VENV, "bin", "python")
+# Modules that a tool may miss: what is to be installed, an extra of setup.py or, with another interpreter, packages.
+_EXTRAS = {
+    **dict.fromkeys(("cv2", "numpy", "paddle", "PIL", "safetensors", "yaml"), "cpu"),
+    "matplotlib": "cpu,plot",
+    "sklearn": "cpu,test",
+}
+_OTHERS = ("onnx", "timm", "torch")
+
+
+def line(error):
+    """Return what to say of a ModuleNotFoundError, None where it is not about a package that is to be installed."""
+    name = error.name
+    if name in _OTHERS:
+        fix = "{} -m pip install {}".format(sys.executable, " ".join(sorted(_OTHERS)))
+    elif name in _EXTRAS:
+        fix = _fix(_EXTRAS[name])
+    else:
+        return None
+    return f"the package {name} is not installed for {sys.executable}; {fix}"
+
+
+def leave(error, prefix="error: "):
+    """End the process with the `line` of a ModuleNotFoundError, or raise it."""
+    text = line(error)
+    if text is None:
+        raise error
+    sys.stderr.write(prefix + text + "\n")
+    sys.exit(EXIT_CODE)
+
+
+def _fix(extra):
+    """Return what helps against a missing package: the environment that is there, or the command that makes one."""
+    if not os.path.exists(os.path.join(_ROOT, "setup.py")):
+        return f'{sys.executable} -m pip install "ppcls_light[{extra}]"'
+    if _other_environment() is None and (sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ):
+        return f"{sys.executable} {_install(extra)}"
+    return _with_environment("python3", extra)
+
+
+def _with_environment(python, extra="cpu"):
+    """Return how to run the tool in .venv of the checkout, which `python` makes where there is none yet."""
+    there = _other_environment()
+    if there is not None:
+        return f"run it with the environment of the checkout: {_shown(there)} {sys.argv[0]} ..."
+    own = _shown(_PYTHON)
+    make = f"{python} -m venv {_shown(_VENV)} && {own} {_install(extra)}"
+    return f"make an environment ({make}) and run it with {own}"
+
+
+def _other_environment():
+    """Return the Python of .venv of the checkout, None where that does not exist or is this one."""
+    same = os.path.realpath(sys.prefix) == os.path.realpath(_VENV)
+    return None if same or not os.path.exists(_PYTHON) else _PYTHON
+
+
+def _install(extra):
+    return f'-m pip install -e "{_shown(_ROOT)}[{extra}]"'
+
+
+def _shown(path):
+    """Return `path` as it is shortest from here."""
+    return min(path, os.path.relpath(path), key=len)
+
+
+def _exit_at_import(kind, error, traceback):
+    text = line(error) if isinstance(error, ImportError) else None
+    if text is None:
+        sys.__excepthook__(kind, error, traceback)
+        return
+    sys.stdout.flush()
+    sys.stderr.write("error: " + text + "\n")
+    sys.stderr.flush()
+    os._exit(EXIT_CODE)  # any other end of a hook is exit code 1
+
+
+if sys.version_info < OLDEST:
+    found, needed = (".".join(map(str, version)) for version in (sys.version_info[:2], OLDEST))
+    problem = f"error: {sys.executable} is Python {found}, which is older than {needed}"
+    sys.stderr.write(f"{problem}; {_with_environment(f'python{needed}')}\n")
+    sys.exit(EXIT_CODE)
+sys.excepthook = _exit_at_import

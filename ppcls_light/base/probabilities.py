@@ -1,0 +1,9 @@
+"""From a network's answers to probabilities."""
+
+import numpy as np
+
+
+def softmax(logits):
+    """Return the softmax of (N, K) over K."""
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -1,0 +1,262 @@
+"""The exported folder: inference.{json|pdmodel}, inference.pdiparams and inference.yml.
+
+inference.yml has PaddleX's and PaddleClas' layout (`Global`, `PreProcess`, `PostProcess`), so that their
+tools serve the folder, and one section of our own:
+
+    ppcls_light:
+      version: 0.1.0            # of this package
+      arch: PPLCNet_x0_25
+      paddle: 3.3.1             # wrote the graph
+      format: json              # json or pdmodel
+      precision: fp32           # fp32, or int8: a quantized graph
+      weights: 7f39d2...        # SHA-256 of the weights it was made from: equal for a network and its calibrated int8
+      output: probs             # probs: softmax is in the graph; logits: it is not
+      class_num: 4
+      named: false              # label_list has the ids, for PaddleX; left out when it has names
+      image_shape: [3, 224, 224]
+      decode: [{DecodeImage: {to_rgb: true}}]
+      files: {inference.json: 08c1..., ...}  # SHA-256 of the others, so that no network gets another one's weights
+      parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
+"""
+
+import os
+from dataclasses import dataclass, field
+from typing import Any, Dict, List, Literal, Optional
+
+from ..base.files import checksum, write_text
+from ..config.bind import bind
+from ..config.schema import TransformOps
+from ..config.tree import Node, dump_yaml, read_tree
+from ..config.types import Op, PositiveInt
+from ..data import ClassNames, build_transforms
+from ..errors import ConfigError, ExportError, WeightsError
+
+CONFIG_FILE = "inference.yml"
+PARAMS_FILE = "inference.pdiparams"
+GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
+ONNX_FILE = "inference.onnx"
+
+
+@dataclass
+class Bundle:
+    """What an exported folder holds.
+
+    Attributes:
+        folder: its path.
+        format: "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here.
+        onnx_file: path of inference.onnx, None when there is none.
+        precision: "fp32", or "int8": the graph says what is to be computed in int8.
+        transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
+        decode: the decoding op, [] for DecodeImage's defaults.
+        topk: how many classes a result lists.
+        class_names: those of the training, or None.
+        output: "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose
+            layout this is, always ends the graph with a softmax, so "probs" is assumed then.
+        class_num, image_shape: as recorded, None when the exporter did not.
+        model_name: the recorded name, or "".
+        weights: checksum of the weights that the graph was made from, "" when the exporter did not say.
+        files: SHA-256 of the other files by name, {} when the exporter did not say.
+        proved_on: the processor on which the export was compared with the network, "" when the exporter did not say.
+    """
+
+    folder: str
+    format: str
+    transform_ops: Optional[List[Op]] = None
+    decode: List[Op] = field(default_factory=list)
+    topk: int = 5
+    class_names: Optional[ClassNames] = None
+    output: str = "probs"
+    class_num: Optional[int] = None
+    image_shape: Optional[List[int]] = None
+    model_name: str = ""
+    precision: str = "fp32"
+    weights: str = ""
+    proved_on: str = ""
+    onnx_file: Optional[str] = None
+    files: Dict[str, str] = field(default_factory=dict)
+
+    @property
+    def graph_file(self):
+        return os.path.join(self.folder, GRAPH_FILES.get(self.format, ONNX_FILE))
+
+    @property
+    def params_file(self):
+        return os.path.join(self.folder, PARAMS_FILE)
+
+    def check_files(self, *paths):
+        """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
+
+        Raises:
+            WeightsError: one is of another export, or damaged.
+        """
+        for path in paths:
+            wanted = self.files.get(os.path.basename(path))
+            own = wanted is not None and os.path.dirname(path) == self.folder
+            if own and checksum(path) not in ("", wanted):
+                raise WeightsError(
+                    f"{path} is damaged, or not of the export that {CONFIG_FILE} beside it describes: its SHA-256 is "
+                    "another one; copy the whole folder again, or export the model anew"
+                )
+
+
+@dataclass
+class _PreProcess:
+    transform_ops: TransformOps
+
+
+@dataclass
+class _Topk:
+    topk: PositiveInt = 5
+    label_list: Optional[List[str]] = None
+
+
+@dataclass
+class _PostProcess:
+    Topk: _Topk = field(default_factory=_Topk)
+
+
+@dataclass
+class _Own:
+    version: str = ""
+    arch: str = ""
+    paddle: str = ""
+    format: str = ""
+    precision: Literal["fp32", "int8"] = "fp32"
+    weights: str = ""
+    output: Literal["probs", "logits"] = "probs"
+    class_num: Optional[PositiveInt] = None
+    named: bool = True
+    image_shape: Optional[List[PositiveInt]] = None
+    decode: TransformOps = field(default_factory=list)
+    files: Dict[str, str] = field(default_factory=dict)
+    parity: Dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self):
+        if [op.name for op in self.decode] not in ([], ["DecodeImage"]):
+            raise ConfigError(
+                "decode is one DecodeImage; for example decode: [{DecodeImage: {to_rgb: true}}]"
+            )
+
+
+@dataclass
+class _InferenceYml:
+    """The sections read here; others (PaddleX's Hpi) belong to other tools and are left alone."""
+
+    PreProcess: _PreProcess
+    PostProcess: _PostProcess = field(default_factory=_PostProcess)
+    ppcls_light: _Own = field(default_factory=_Own)
+
+
+def read_bundle(folder):
+    """Read what `folder` holds; the network itself is not loaded.
+
+    Raises:
+        ConfigError: no such folder, no graph or parameters in it (the message lists what is there), or
+            inference.yml is wrong (file:line and key).
+    """
+    folder = os.fspath(folder)
+    if not os.path.isdir(folder):
+        raise ConfigError(
+            f"{folder}: no such folder; Global.inference_model_dir is the folder that tools/export_model.py wrote"
+        )
+    present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    formats = [name for name, file in GRAPH_FILES.items() if file in present]
+    onnx_file = os.path.join(folder, ONNX_FILE) if ONNX_FILE in present else None
+    if onnx_file and CONFIG_FILE in present and not formats:
+        formats = ["onnx"]
+    elif not formats or PARAMS_FILE not in present:
+        wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
+        raise ConfigError(
+            f"{folder}: no {wanted} here, only: {', '.join(present) or 'nothing'}; "
+            "export the model with tools/export_model.py, or name the folder that has the files"
+        )
+    bundle = Bundle(folder, formats[0], onnx_file=onnx_file)
+    if CONFIG_FILE in present:
+        _read_yml(os.path.join(folder, CONFIG_FILE), bundle)
+    return bundle
+
+
+def _read_yml(path, bundle):
+    tree = read_tree(path)
+    known = _InferenceYml.__dataclass_fields__
+    sections = {name: node for name, node in tree.value.items() if name in known}
+    content = bind(_InferenceYml, Node(sections, tree.where))
+    own = content.ppcls_light
+    others = tree.value["Global"].value if "Global" in tree.value else None
+    name = others.get("model_name") if isinstance(others, dict) else None
+    bundle.transform_ops = content.PreProcess.transform_ops
+    bundle.topk = content.PostProcess.Topk.topk
+    labels = content.PostProcess.Topk.label_list
+    bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
+    bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
+    bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
+    bundle.weights, bundle.files = own.weights, own.files
+    bundle.proved_on = ", ".join(
+        str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
+    )
+    bundle.model_name = own.arch or (str(name.plain()) if name else "")
+
+
+def write_inference_yml(folder, transform_ops, topk, class_names, own):
+    """Write `folder`/inference.yml, atomically.
+
+    Args:
+        transform_ops: (name, params) pairs as of a dataset or of `Infer.transforms`. DecodeImage moves to our
+            own section and ToCHWImage is added at the end when missing, as deployment expects.
+        topk: how many classes a result lists.
+        class_names: one name a class, or None.
+        own: the `ppcls_light` section, a dict with at least "arch".
+    """
+    decode, ops = split_decode(transform_ops)
+    content = {
+        "Global": {"model_name": paddlex_name(own["arch"])},
+        "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
+        "PostProcess": {"Topk": {"topk": topk}},
+        "ppcls_light": {**own, "decode": [_plain_op(op) for op in decode]},
+    }
+    if class_names is not None:
+        content["PostProcess"]["Topk"]["label_list"] = list(class_names)
+    elif own.get("class_num"):  # PaddleX cannot do without names: the ids stand in for them
+        content["PostProcess"]["Topk"]["label_list"] = [str(index) for index in range(own["class_num"])]
+        content["ppcls_light"]["named"] = False
+    write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
+
+
+def split_decode(transform_ops):
+    """Return ([the DecodeImage op, if any], the other ops) as lists of `Op`.
+
+    The other ops end in ToCHWImage, unless one of them gives (C, H, W) by itself.
+    """
+    ops = [Op(name, dict(params or {})) for name, params in transform_ops]
+    decode = [op for op in ops if op.name == "DecodeImage"]
+    if len(decode) > 1:
+        raise ConfigError("transform_ops has DecodeImage more than once; keep the first")
+    rest = [op for op in ops if op.name != "DecodeImage"]
+    if not build_transforms(rest).makes_chw:
+        rest.append(Op("ToCHWImage", {}))
+    return decode, rest
+
+
+def paddlex_name(arch):
+    """Return the spelling under which PaddleX knows a network; others keep their own name."""
+    if arch.startswith("PPLCNet"):
+        return "PP-LCNet" + arch[len("PPLCNet") :]
+    return arch.replace("FasterNet_", "FasterNet-", 1)
+
+
+def _plain_op(op):
+    """Return `op` as other tools want to read it: no None, lists for tuples."""
+    plain = {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in op.params.items()
+        if value is not None
+    }
+    if op.name == "ResizeImage":
+        plain.pop("return_numpy", None)  # a matter of speed between two ops of ours
+        if plain.get("backend", "cv2") == "cv2" and plain.get("interpolation") == "bilinear":
+            del plain["interpolation"]  # the default everywhere, which PaddleX calls LINEAR
+    if op.name == "NormalizeImage":
+        # PaddleX insists on these two; PaddleClas calls the same thing "hwc"
+        plain["order"] = "" if plain.get("order") == "hwc" else plain.get("order", "chw")
+        plain["channel_num"] = plain.get("channel_num", 3)
+    return {op.name: plain or None}

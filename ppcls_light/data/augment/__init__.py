@@ -1,0 +1,1 @@
+"""Augmentation policies: AutoAugment, RandAugment, timm's and AugMix."""

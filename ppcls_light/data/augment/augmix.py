@@ -1,0 +1,84 @@
+"""AugMix (Hendrycks et al., arXiv 1912.02781): a weighted mean of an image and differently augmented copies."""
+
+from typing import Annotated
+
+import numpy as np
+from PIL import Image
+
+from ...config.types import PositiveFloat, PositiveInt, Probability, Range
+from ...registry import TRANSFORMS
+from ..image import as_given, to_pil
+from .operations import BILINEAR, WITHOUT_STRENGTH, Operations, Scale
+
+# As the authors: what overlaps with ImageNet-C's corruptions is left out.
+_SCALES = {
+    **{name: None for name in WITHOUT_STRENGTH if name != "Invert"},
+    "Posterize": Scale(4, 0, whole=int),
+    "Rotate": Scale(0, 30, signed=True, whole=int),
+    "Solarize": Scale(256, 0, whole=int),
+    "ShearX": Scale(0, 0.3, signed=True),
+    "ShearY": Scale(0, 0.3, signed=True),
+    "TranslateX": Scale(0, 1 / 3, signed=True),
+    "TranslateY": Scale(0, 1 / 3, signed=True),
+}
+_TOP_LEVEL = 10
+
+
+def augment_and_mix(image, alpha, width, depth, rng, augment):
+    """Return AugMix of a Pillow image (arXiv 1912.02781, algorithm 1).
+
+    Args:
+        alpha: of the Dirichlet distribution of the chains' weights and of the Beta distribution of their
+            common share.
+        width: number of chains.
+        depth: operations in a chain; below 1: 1 to 3 at random.
+        augment: f(image) -> image after one random operation.
+    """
+    original, mixed = np.asarray(image, np.float32), np.float32(0)
+    weights, share = rng.dirichlet([alpha] * width), rng.beta(alpha, alpha)
+    for weight in weights:
+        chain = image
+        for _ in range(depth if depth > 0 else rng.integers(1, 4)):
+            chain = augment(chain)
+        mixed = mixed + np.float32(weight) * np.asarray(chain, np.float32)
+    mixed = original + np.float32(share) * (mixed - original)
+    return Image.fromarray(np.clip(mixed + 0.5, 0, 255).astype(np.uint8))
+
+
+@TRANSFORMS.register()
+class AugMix:
+    """Mix an image with `mixture_width` chains of operations on it, with the authors' nine operations.
+
+    Takes and returns a uint8 array (H, W, 3) or a Pillow image of any size. The Jensen-Shannon loss that the
+    paper adds is not part of it.
+
+    Args:
+        prob: probability of changing an image at all.
+        aug_prob_coeff: alpha of the Dirichlet and Beta distributions of the weights (1 in the paper).
+        mixture_width: number of chains.
+        mixture_depth: operations in a chain; -1: 1 to 3 at random, as in the paper.
+        aug_severity: upper end, of 10, of the operations' levels; each level is uniform from 0.1.
+    """
+
+    def __init__(
+        self,
+        prob: Probability = 0.5,
+        aug_prob_coeff: PositiveFloat = 0.1,
+        mixture_width: PositiveInt = 3,
+        mixture_depth: Annotated[int, Range(-1)] = 1,
+        aug_severity: Annotated[float, Range(0.1, _TOP_LEVEL)] = 1,
+    ):
+        self.prob, self.alpha, self.severity = prob, aug_prob_coeff, aug_severity
+        self.width, self.depth = mixture_width, mixture_depth
+        self.operations = Operations(_SCALES, _TOP_LEVEL, (0, 0, 0), (BILINEAR,))
+
+    def __call__(self, image, rng):
+        if rng.random() >= self.prob:
+            return image
+
+        def augment(chain):
+            name = self.operations.names[rng.integers(len(self.operations.names))]
+            return self.operations.apply(chain, name, rng.uniform(0.1, self.severity), rng)
+
+        mixed = augment_and_mix(to_pil(image), self.alpha, self.width, self.depth, rng, augment)
+        return as_given(image, mixed)

@@ -1,0 +1,154 @@
+"""RandAugment (Cubuk et al., arXiv 1909.13719) in the four forms that PaddleClas has.
+
+All take and return a uint8 array (H, W, 3) or a Pillow image of any size. `TimmAutoAugment` is a fifth form.
+"""
+
+import math
+from typing import List, Literal, Optional, Tuple
+
+from ...config.types import ByteValue, NonNegativeFloat, PositiveInt
+from ...errors import ConfigError
+from ...registry import TRANSFORMS
+from ..image import as_given, to_pil
+from .operations import (
+    BICUBIC,
+    BILINEAR,
+    ENHANCEMENTS,
+    NEAREST,
+    PAPER_SCALES,
+    PAPER_TOP_LEVEL,
+    WITHOUT_STRENGTH,
+    Operations,
+    Scale,
+)
+
+Color = Tuple[ByteValue, ByteValue, ByteValue]
+
+_TOP_LEVEL = 10
+
+_SCALES = {
+    **{name: scale for name, scale in PAPER_SCALES.items() if name != "Cutout"},
+    "Posterize": Scale(0, 4, whole=int, within=(0, 8)),
+    "Solarize": Scale(0, 256),
+}
+_EFFICIENTNETV2_SCALES = {
+    "ShearX": Scale(0, 0.3, signed=True),
+    "ShearY": Scale(0, 0.3, signed=True),
+    "TranslateXPixels": Scale(0, 100, signed=True),
+    "TranslateYPixels": Scale(0, 100, signed=True),
+    "Rotate": Scale(0, 30, signed=True),
+    **dict.fromkeys(ENHANCEMENTS, Scale(0.1, 1.9)),
+    "Posterize": Scale(0, 4, whole=int, within=(0, 8)),
+    "Solarize": Scale(0, 256, whole=int),
+    "SolarizeAdd": Scale(0, 110, whole=int),
+    **WITHOUT_STRENGTH,
+    "Cutout": Scale(0, 40, whole=int),
+}
+_MOBILEVITV2_SCALES = {
+    **_SCALES,
+    "Rotate": Scale(0, 30, signed=True),
+    "Posterize": Scale(8, 4, whole=int, within=(0, 8)),
+    "Solarize": Scale(255, 0, within=(0, math.inf)),
+}
+
+
+class _Layers:
+    """`num_layers` of the operations, drawn with repetition, all at one magnitude."""
+
+    def __init__(self, num_layers, magnitude, operations):
+        self.num_layers, self.magnitude, self.operations = num_layers, magnitude, operations
+
+    def __call__(self, image, rng):
+        result, names = to_pil(image), self.operations.names
+        for index in rng.integers(len(names), size=self.num_layers):
+            result = self.operations.apply(result, names[index], self.magnitude, rng)
+        return as_given(image, result)
+
+
+@TRANSFORMS.register()
+class RandAugment(_Layers):
+    """`num_layers` operations, drawn with repetition from 14, at a common magnitude.
+
+    As in PaddleClas, posterize and solarize act hardest at magnitude 0, and rotation is to the left only.
+
+    Args:
+        num_layers: operations that an image goes through.
+        magnitude: strength; 10 is the top of AutoAugment's ranges.
+        fillcolor: RGB of the parts that geometric operations leave empty.
+    """
+
+    def __init__(
+        self,
+        num_layers: PositiveInt = 2,
+        magnitude: NonNegativeFloat = 5,
+        fillcolor: Color = (128, 128, 128),
+    ):
+        operations = Operations(_SCALES, _TOP_LEVEL, fillcolor, (NEAREST,), (BICUBIC,))
+        super().__init__(num_layers, magnitude, operations)
+
+
+@TRANSFORMS.register()
+class RandAugmentV2(_Layers):
+    """EfficientNetV2's RandAugment (Tan and Le, arXiv 2104.00298): SolarizeAdd and Cutout as well.
+
+    Enhancements go from 0.1 to 1.9 as the magnitude rises, translations are in pixels (100 at magnitude 10).
+
+    Args:
+        num_layers, magnitude, fillcolor: as in `RandAugment`.
+        progress_magnitude: only null; PaddleClas' progressive training, which sets it, is not here.
+    """
+
+    def __init__(
+        self,
+        num_layers: PositiveInt = 2,
+        magnitude: NonNegativeFloat = 5,
+        progress_magnitude: Optional[List[NonNegativeFloat]] = None,
+        fillcolor: Color = (128, 128, 128),
+    ):
+        if progress_magnitude is not None:
+            raise ConfigError(
+                "progress_magnitude belongs to PaddleClas' progressive training, which is not here; "
+                "leave it out and set magnitude"
+            )
+        super().__init__(num_layers, magnitude, Operations(_EFFICIENTNETV2_SCALES, _TOP_LEVEL, fillcolor))
+
+
+@TRANSFORMS.register()
+class RandAugmentV3(_Layers):
+    """MobileViTv2's RandAugment (Mehta and Rastegari, arXiv 2206.02680): all strengths rise with magnitude.
+
+    Args:
+        num_layers, magnitude, fillcolor: as in `RandAugment`.
+        interpolation: of geometric operations.
+    """
+
+    def __init__(
+        self,
+        num_layers: PositiveInt = 2,
+        magnitude: NonNegativeFloat = 3,
+        fillcolor: Color = (0, 0, 0),
+        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+    ):
+        filters = (BICUBIC if interpolation == "bicubic" else BILINEAR,)
+        operations = Operations(_MOBILEVITV2_SCALES, _TOP_LEVEL, fillcolor, filters)
+        super().__init__(num_layers, magnitude, operations)
+
+
+@TRANSFORMS.register()
+class RandAugmentV4:
+    """ML-Decoder's RandAugment (Ridnik et al., arXiv 2111.12933).
+
+    Two operations, drawn from AutoAugment's 14 and Cutout, at levels of their own from 1 to 9; each is applied
+    with probability 1/2.
+    """
+
+    def __init__(self):
+        self.operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, (128, 128, 128), (NEAREST,), (BICUBIC,))
+
+    def __call__(self, image, rng):
+        result, names = to_pil(image), self.operations.names
+        for _ in range(2):
+            name, level = names[rng.integers(len(names))], rng.integers(1, PAPER_TOP_LEVEL + 1)
+            if rng.random() < 0.5:
+                result = self.operations.apply(result, name, level, rng)
+        return as_given(image, result)

@@ -1,0 +1,263 @@
+"""Decoding in another process that is killed when an image takes too much time or memory.
+
+Libraries of formats such as AVIF, TIFF and JPEG 2000 can be neither stopped nor trusted to end, and no header bounds
+their work. A process is started when it is first needed, serves one image at a time and is kept for the next one;
+as many run as threads ask at once. A process that an image ends costs that image, and nothing else.
+
+Where the system has no such limits (Windows), the process still keeps a crash to itself.
+"""
+
+import atexit
+import contextlib
+import json
+import logging.handlers
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ...base.signals import interrupts_held
+from ...errors import DataError
+from ..once import warn_once
+from .formats import NoFormatError
+from .limits import TooManyPixelsError
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+
+class Budget(NamedTuple):
+    """Bounds of an image: so much, and so much more for each pixel that its header says.
+
+    Attributes:
+        seconds, seconds_of_pixel: of processor time, so that a busy machine loses no image; by the clock ten times
+            as long. The slowest readers are loops in Python, a fifth of a microsecond a pixel.
+        memory, memory_of_pixel: bytes. Colours of 16 bits take the most.
+    """
+
+    seconds: float = 10
+    seconds_of_pixel: float = 4e-7
+    memory: int = 512 << 20
+    memory_of_pixel: int = 48
+
+
+BUDGET = Budget()
+_TIME_IS_UP = [getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)]
+_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks are memory, too
+_idle = []
+_ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPixelsError)}
+
+
+def size_of(data):
+    """Return (width, height) of an image file from its bytes. Raises DataError, see `decode.open_image`."""
+    return tuple(_ask("size", data)["size"])
+
+
+def decode(data):
+    """Return the picture in the bytes of an image file, uint8 RGB (H, W, 3). Raises DataError with the reason."""
+    return _ask("decode", data)["pixels"]
+
+
+def _ask(task, data):
+    process = _take()
+    try:
+        answer = process.ask(task, data)
+    except BaseException:  # Ctrl-C, too: half an answer may be on its way
+        process.close()
+        raise
+    _idle.append(process)
+    for line in answer["warnings"]:
+        warn_once(line)
+    if "error" in answer:
+        raise _ERRORS[answer["kind"]](answer["error"])
+    return answer
+
+
+def _take():
+    with contextlib.suppress(IndexError):
+        while True:
+            process = _idle.pop()
+            if process.runs:
+                return process
+            process.close()
+    return _Process()
+
+
+class _Process:
+    """The caller's end of a process; one call at a time."""
+
+    def __init__(self):
+        # The folder that holds the package: a checkout works without being installed, and where the caller stands
+        # there may be modules of others.
+        root = str(Path(__file__).parents[3])
+        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+        try:
+            with interrupts_held():
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", __name__],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    cwd=root,
+                    env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
+                )
+        except OSError as error:
+            raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
+
+    @property
+    def runs(self):
+        return self._process.poll() is None
+
+    def ask(self, task, data):
+        try:
+            self._process.stdin.write(json.dumps([task, len(data), BUDGET]).encode() + b"\n")
+            self._process.stdin.write(data)
+            self._process.stdin.flush()
+            answer = json.loads(self._process.stdout.readline())
+            if "shape" in answer:
+                answer["pixels"] = self._pixels(answer["shape"])
+        except (OSError, ValueError, EOFError):  # it is gone; no line is no JSON
+            raise DataError(_end(self._process.wait())) from None
+        return answer
+
+    def _pixels(self, shape):
+        pixels = np.empty(shape, np.uint8)
+        rest = memoryview(pixels).cast("B")
+        while rest:
+            read = self._process.stdout.readinto(rest)
+            if not read:
+                raise EOFError
+            rest = rest[read:]
+        return pixels
+
+    def close(self):
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self.forget()
+
+    def forget(self):
+        """Let go of a process that is another one's child."""
+        self._process.returncode = self._process.returncode or 0
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):  # what was not written yet
+                pipe.close()
+
+
+def _end(code):
+    if code in [-number for number in _TIME_IS_UP]:
+        return "damaged image: to decode it takes more time than a picture of its size"
+    return f"damaged image: its decoder crashed (exit code {code})"
+
+
+def _close_all():
+    while _idle:
+        _idle.pop().close()
+
+
+def _forget_all():
+    while _idle:
+        _idle.pop().forget()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def main():
+    """Answer what `_Process.ask` asks on standard input until it ends, which is when the caller does."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # libraries print
+    for name in ("SIGINT", "SIGTERM"):  # they are sent to a whole group; the caller has answers to finish
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in _TIME_IS_UP:
+        signal.signal(number, signal.SIG_DFL)
+    if _TIME_IS_UP:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIME_IS_UP)
+    tasks = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    heard = queue.SimpleQueue()
+    logger = logging.getLogger("ppcls_light")
+    logger.addHandler(logging.handlers.QueueHandler(heard))
+    logger.propagate = False
+    while True:
+        pixels, task = None, tasks.get()
+        warn_once.cache_clear()  # the caller says it once
+        try:
+            answer, pixels = _answer(*task)
+        except DataError as error:
+            answer = {"error": str(error), "kind": type(error).__name__}
+        warnings = [heard.get().getMessage() for _ in range(heard.qsize())]
+        answers.write(json.dumps({**answer, "warnings": warnings}).encode() + b"\n")
+        if pixels is not None:
+            answers.write(memoryview(pixels).cast("B"))
+        answers.flush()
+
+
+def _listen(tasks):
+    """Take tasks while an image is decoded, too: the end of the caller ends this process at once."""
+    while line := sys.stdin.buffer.readline():
+        task, length, budget = json.loads(line)
+        tasks.put((task, sys.stdin.buffer.read(length), Budget(*budget)))
+    os._exit(0)
+
+
+def _answer(task, data, budget):
+    from .decode import decode_here, open_image
+
+    with _limits(budget) as allow:
+        with open_image(data) as file:
+            size = file.size
+        if task == "size":
+            return {"size": size}, None
+        allow(size[0] * size[1])
+        pixels = np.ascontiguousarray(decode_here(data))
+        return {"shape": pixels.shape}, pixels
+
+
+@contextlib.contextmanager
+def _limits(budget):
+    """Bound time and memory in the block; it gets a function that grants those of so many pixels."""
+    if resource is None:
+        yield lambda pixels: None
+        return
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+
+    def allow(pixels):
+        # The signal at the end of a timer ends the process, in a library, too.
+        seconds = budget.seconds + budget.seconds_of_pixel * pixels
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
+        most = _data_size() + budget.memory + budget.memory_of_pixel * pixels
+        if before[1] == resource.RLIM_INFINITY or most < before[1]:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
+
+    allow(0)
+    try:
+        yield allow
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
+def _data_size():
+    """Return the bytes that count for RLIMIT_DATA."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[5]) * resource.getpagesize()
+    except (OSError, IndexError):  # not Linux
+        return 1 << 30
+
+
+if __name__ == "__main__":
+    main()

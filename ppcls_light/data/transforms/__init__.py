@@ -1,0 +1,1 @@
+"""Image ops of `transform_ops`: decode, resize, crop, turn, colour, erase, normalize."""

@@ -1,0 +1,197 @@
+"""Ops that hide parts of an image.
+
+All take arrays (H, W, C) or (C, H, W), uint8 or float, or Pillow images, and return the same kind. The usual
+place is after NormalizeImage, where a value of 0 is the mean colour of the training images.
+"""
+
+import math
+from typing import Annotated, Literal, Tuple, Union
+
+import numpy as np
+
+from ...config.types import PositiveInt, Probability, Range
+from ...errors import ConfigError
+from ...registry import TRANSFORMS
+from ..image import as_given, rgb, to_array
+
+Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
+
+
+def _writable(image):
+    """Return a copy of `image` as an array, and a view of the copy as (H, W, C)."""
+    array = np.array(to_array(image))
+    return array, array if array.shape[-1] in (3, 4) else np.moveaxis(array, 0, -1)
+
+
+def _noise(like, shape, rng):
+    """Draw colours as random as the values of `like`: 0..255 where it is uint8, else N(0, 1)."""
+    return rng.integers(256, size=shape) if like.dtype == np.uint8 else rng.normal(size=shape)
+
+
+def _paint(area, colour):
+    """Set RGB of `area` (H, W, C), a view, to `colour`, which is cut off at the ends of uint8."""
+    area[:, :, :3] = np.clip(np.round(colour), 0, 255) if area.dtype == np.uint8 else colour
+
+
+@TRANSFORMS.register()
+class RandomErasing:
+    """Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): replace a rectangle.
+
+    Args:
+        EPSILON: probability of erasing.
+        sl, sh: range of the rectangle's area, as shares of the image's.
+        r1: the rectangle's height / width is drawn from r1 to 1 / r1.
+        mean: colour for mode const, one value or RGB, in the image's own values; the default 0 is the mean of a
+            normalised one.
+        attempt: draws after which an image whose rectangles never fit stays as it is.
+        use_log_aspect: draw the ratio log-uniformly instead of uniformly.
+        mode: const; rand, one random colour; or pixel, a random colour for every pixel. Random colours are
+            normal with deviation 1 on a float image, which should be normalised, and 0..255 on uint8.
+    """
+
+    def __init__(
+        self,
+        EPSILON: Probability = 0.5,
+        sl: Probability = 0.02,
+        sh: Probability = 0.4,
+        r1: Annotated[float, Range(0, 1, low_open=True)] = 0.3,
+        mean: Color = (0.0, 0.0, 0.0),
+        attempt: PositiveInt = 100,
+        use_log_aspect: bool = False,
+        mode: Literal["const", "rand", "pixel"] = "const",
+    ):
+        if sl > sh:
+            raise ConfigError(f"sl and sh are a range of areas; got {sl:g} to {sh:g}")
+        self.epsilon, self.area, self.r1 = EPSILON, (sl, sh), r1
+        self.mean, self.attempt, self.use_log_aspect, self.mode = rgb(mean), attempt, use_log_aspect, mode
+
+    def __call__(self, image, rng):
+        if rng.random() >= self.epsilon:
+            return image
+        array, view = _writable(image)
+        box = self.box(view.shape[1], view.shape[0], rng)
+        if box is None:
+            return image
+        left, top, width, height = box
+        area = view[top : top + height, left : left + width]
+        if self.mode == "const":
+            _paint(area, self.mean)
+        else:
+            shape = (height, width, 3) if self.mode == "pixel" else 3
+            _paint(area, _noise(array, shape, rng))
+        return as_given(image, array)
+
+    def box(self, width, height, rng):
+        """Draw (left, top, width, height) in an image of `width` x `height` pixels; None when nothing fits."""
+        for _ in range(self.attempt):
+            area = rng.uniform(*self.area) * width * height
+            if self.use_log_aspect:
+                aspect = math.exp(rng.uniform(math.log(self.r1), -math.log(self.r1)))
+            else:
+                aspect = rng.uniform(self.r1, 1 / self.r1)
+            box_width, box_height = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
+            if box_width < width and box_height < height:
+                left, top = rng.integers(width - box_width + 1), rng.integers(height - box_height + 1)
+                return int(left), int(top), box_width, box_height
+        return None
+
+
+@TRANSFORMS.register()
+class Cutout:
+    """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; what lies outside of the image is cut off.
+
+    Args:
+        n_holes: number of squares.
+        length: side in pixels, an even number counts.
+        fill_value: colour, one value or RGB, in the image's own values; none or null: a random one, as in
+            `RandomErasing`.
+    """
+
+    def __init__(
+        self,
+        n_holes: PositiveInt = 1,
+        length: PositiveInt = 112,
+        fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0),
+    ):
+        self.n_holes, self.length = n_holes, length
+        self.fill_value = None if fill_value in ("none", None) else rgb(fill_value)
+
+    def __call__(self, image, rng):
+        array, view = _writable(image)
+        half = self.length // 2
+        for _ in range(self.n_holes):
+            y, x = rng.integers(view.shape[0]), rng.integers(view.shape[1])
+            colour = _noise(array, 3, rng) if self.fill_value is None else self.fill_value
+            _paint(view[max(0, y - half) : y + half, max(0, x - half) : x + half], colour)
+        return as_given(image, array)
+
+
+@TRANSFORMS.register()
+class HideAndSeek:
+    """Hide-and-Seek (Singh et al., arXiv 1811.02545): set each cell of a grid to 0 with probability 1/2.
+
+    The cells' side is drawn from 16, 32, 44 and 56 pixels and, as a fifth choice, no grid at all.
+    """
+
+    sides = (0, 16, 32, 44, 56)
+
+    def __call__(self, image, rng):
+        side = self.sides[rng.integers(len(self.sides))]
+        if side == 0:
+            return image
+        array, view = _writable(image)
+        height, width = view.shape[:2]
+        hidden = rng.random((-(-height // side), -(-width // side))) < 0.5
+        view[hidden.repeat(side, axis=0)[:height].repeat(side, axis=1)[:, :width]] = 0
+        return as_given(image, array)
+
+
+@TRANSFORMS.register()
+class GridMask:
+    """GridMask (Chen et al., arXiv 2001.04086): set a regular pattern of bands, or of squares, to 0.
+
+    Args:
+        d1, d2: the pattern's period in pixels is drawn from d1 to below d2.
+        rotate: it is turned by a whole number of degrees from 0 to below this.
+        ratio: width of a band, as a share of the period.
+        mode: 0 hides bands in both directions and leaves squares; 1 hides the squares and leaves the bands.
+        prob: probability. It is the same in all epochs, where the paper lets it rise.
+    """
+
+    def __init__(
+        self,
+        d1: PositiveInt = 96,
+        d2: PositiveInt = 224,
+        rotate: PositiveInt = 1,
+        ratio: Probability = 0.5,
+        mode: Literal[0, 1] = 0,
+        prob: Probability = 1.0,
+    ):
+        if d1 >= d2:
+            raise ConfigError(f"the period is drawn from d1 to below d2; got {d1} to {d2}")
+        self.d1, self.d2, self.rotate, self.ratio, self.mode, self.prob = d1, d2, rotate, ratio, mode, prob
+
+    def __call__(self, image, rng):
+        if rng.random() >= self.prob:
+            return image
+        array, view = _writable(image)
+        view[self.hidden(*view.shape[:2], rng)] = 0
+        return as_given(image, array)
+
+    def hidden(self, height, width, rng):
+        """Draw which pixels to hide, as bools (height, width)."""
+        period = int(rng.integers(self.d1, self.d2))
+        band = int(period * self.ratio + 0.5)
+        start = rng.integers(period, size=2)
+        angle = math.radians(int(rng.integers(self.rotate)))
+        y, x = np.ogrid[:height, :width] if angle == 0 else _turned(height, width, angle)
+        bands = ((y - start[0]) % period < band) | ((x - start[1]) % period < band)
+        return bands if self.mode == 0 else ~bands
+
+
+def _turned(height, width, angle):
+    """Return the coordinates (y, x) of pixels after a turn about the centre, as arrays (height, width)."""
+    y, x = np.ogrid[:height, :width]
+    y, x = y - (height - 1) / 2, x - (width - 1) / 2
+    sine, cosine = math.sin(angle), math.cos(angle)
+    return np.floor(cosine * y + sine * x), np.floor(cosine * x - sine * y)

@@ -1,0 +1,153 @@
+"""Ops that turn and pad."""
+
+from typing import Literal, Optional, Tuple, Union
+
+import numpy as np
+from PIL import Image
+
+from ...config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
+from ...errors import ConfigError, DataError
+from ...registry import TRANSFORMS
+from ..image import as_given, pair, require_possible, rgb, size_of, to_array, to_pil
+from .core import Size, check_ranges
+
+Fill = Union[ByteValue, Tuple[ByteValue, ByteValue, ByteValue]]
+
+_FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+
+
+@TRANSFORMS.register()
+class RandomRotation:
+    """Turn by a random angle, uniform in a range. Parameters as of `paddle.vision`.
+
+    Takes and returns a uint8 array (H, W, 3) or a Pillow image.
+
+    Args:
+        degrees: x for the range [-x, x], or [low, high]; counter-clockwise.
+        prob: probability of turning at all.
+        interpolation: nearest, bilinear or bicubic.
+        expand: enlarge the image so that all of the turned one is in it; only about its own centre.
+        center: [x, y] in pixels; default the image's centre.
+        fill: colour of the corners, one value or RGB.
+    """
+
+    def __init__(
+        self,
+        degrees: Union[NonNegativeFloat, Tuple[float, float]],
+        prob: Probability = 0.5,
+        interpolation: Literal["nearest", "bilinear", "bicubic"] = "nearest",
+        expand: bool = False,
+        center: Optional[Tuple[float, float]] = None,
+        fill: Fill = 0,
+    ):
+        self.degrees = (-degrees, degrees) if isinstance(degrees, (int, float)) else tuple(degrees)
+        check_ranges(degrees=self.degrees)
+        if expand and center is not None:
+            raise ConfigError("expand makes room about the image's own centre; leave center out")
+        self.prob, self.expand, self.center, self.fill = prob, expand, center, rgb(fill)
+        self._resample = _FILTERS[interpolation]
+
+    def __call__(self, image, rng):
+        if rng.random() >= self.prob:
+            return image
+        angle = rng.uniform(*self.degrees)
+        return as_given(
+            image,
+            to_pil(image).rotate(angle, self._resample, self.expand, self.center, fillcolor=self.fill),
+        )
+
+
+@TRANSFORMS.register()
+class RandomRot90:
+    """Turn an array (H, W, C) or a Pillow image by 0, 90, 180 or 270 degrees, counter-clockwise."""
+
+    def __call__(self, image, rng):
+        quarters = rng.integers(4)
+        return as_given(image, np.ascontiguousarray(np.rot90(to_array(image), quarters)))
+
+
+@TRANSFORMS.register()
+class Pad:
+    """Add a border to an array (H, W, C) or a Pillow image.
+
+    Args:
+        padding: width of the border in pixels.
+        fill: its colour, one value or RGB, where padding_mode is constant.
+        padding_mode: constant; edge repeats the outermost pixels; reflect and symmetric mirror the image,
+            without and with them.
+        backend: accepted from PaddleClas; both pad alike.
+    """
+
+    def __init__(
+        self,
+        padding: NonNegativeInt,
+        fill: Fill = 0,
+        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
+        backend: Literal["pil", "cv2"] = "pil",
+    ):
+        self.padding, self.fill, self.padding_mode = padding, rgb(fill), padding_mode
+
+    def __call__(self, image, rng=None):
+        array, p = to_array(image), self.padding
+        require_possible(image, [side + 2 * p for side in size_of(image)], "padding")
+        border = ((p, p), (p, p), (0, 0))
+        if self.padding_mode != "constant":
+            return as_given(image, np.pad(array, border, mode=self.padding_mode))
+        height, width = array.shape[:2]
+        padded = np.empty((height + 2 * p, width + 2 * p, array.shape[2]), array.dtype)
+        padded[:] = self.fill
+        padded[p : p + height, p : p + width] = array
+        return as_given(image, padded)
+
+
+@TRANSFORMS.register()
+class Padv2:
+    """Put an image on a canvas of a given size, or of the next multiples of a number.
+
+    Returns a float32 array (H, W, 3), as PaddleClas does.
+
+    Args:
+        size: side, or [width, height], in pixels; null for multiples of size_divisor.
+        size_divisor: the sides become the next multiples of this.
+        pad_mode: where the image goes: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
+        offsets: [x, y] of its top left corner for pad_mode -1.
+        fill_value: colour of the canvas, one value or RGB.
+
+    Calling raises DataError when the image does not fit on the canvas.
+    """
+
+    def __init__(
+        self,
+        size: Optional[Size] = None,
+        size_divisor: PositiveInt = 32,
+        pad_mode: Literal[-1, 0, 1, 2] = 0,
+        offsets: Optional[Tuple[NonNegativeInt, NonNegativeInt]] = None,
+        fill_value: Union[float, Tuple[float, float, float]] = (127.5, 127.5, 127.5),
+    ):
+        if (pad_mode == -1) != (offsets is not None):
+            raise ConfigError("offsets and pad_mode: -1 belong together; for example offsets: [16, 16]")
+        self.size = None if size is None else pair(size)
+        self.size_divisor, self.pad_mode, self.offsets = size_divisor, pad_mode, offsets
+        self.fill_value = np.asarray(rgb(fill_value), np.float32)
+
+    def __call__(self, image, rng=None):
+        size = size_of(image)
+        canvas = self.size or tuple(-(-side // self.size_divisor) * self.size_divisor for side in size)
+        left, top = (self._start(axis, canvas[axis] - size[axis]) for axis in range(2))
+        if left + size[0] > canvas[0] or top + size[1] > canvas[1] or min(left, top) < 0:
+            raise DataError(
+                f"the image is {size[0]}x{size[1]} pixels (width x height) and does not fit on Padv2's canvas "
+                f"of {canvas[0]}x{canvas[1]} at {left},{top}; put a ResizeImage before it or raise size"
+            )
+        require_possible(image, canvas, "padding")
+        padded = np.empty((canvas[1], canvas[0], 3), np.float32)
+        padded[:] = self.fill_value
+        padded[top : top + size[1], left : left + size[0]] = to_array(image)
+        return padded
+
+    def _start(self, axis, room):
+        return {-1: self.offsets and self.offsets[axis], 0: 0, 1: room // 2, 2: room}[self.pad_mode]

@@ -1,0 +1,182 @@
+"""The transforms of `paddle.vision` that PaddleClas' YAML can name, without Paddle.
+
+As there, a pair of sizes is [height, width], and arrays are resized by OpenCV, Pillow images by Pillow.
+"""
+
+from typing import List, Literal, Union
+
+import numpy as np
+from PIL import Image
+
+from ...config.types import PositiveFloat, Probability
+from ...errors import ConfigError
+from ...registry import TRANSFORMS
+from ..image import Resizer, check_holds, crop, pair, size_of, to_array
+from .core import Size, check_ranges
+from .crops import Ratio, random_box
+
+Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
+Layout = Literal["CHW", "HWC"]
+
+
+class _OwnResizer:
+    """OpenCV for arrays, Pillow for Pillow images."""
+
+    def __init__(self, interpolation):
+        self._array, self._pillow = Resizer(interpolation, "cv2"), Resizer(interpolation, "pil")
+
+    def __call__(self, image, size, rng=None):
+        return (self._pillow if isinstance(image, Image.Image) else self._array)(image, size, rng)
+
+
+def _width_height(size):
+    return pair(size)[::-1]
+
+
+@TRANSFORMS.register()
+class ToTensor:
+    """A float32 array: uint8 (H, W, C), or a Pillow image, divided by 255; float values stay.
+
+    Args:
+        data_format: CHW or HWC, of the result.
+    """
+
+    def __init__(self, data_format: Layout = "CHW"):
+        self.makes_chw = data_format == "CHW"
+
+    def __call__(self, image, rng=None):
+        array = to_array(image)
+        values = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
+        return values.transpose(2, 0, 1) if self.makes_chw else values
+
+
+@TRANSFORMS.register()
+class Normalize:
+    """(image - mean) / std for each channel, in float32.
+
+    Args:
+        mean, std: a number for all channels or one for each, in the image's values: 0..1 after ToTensor.
+        data_format: CHW or HWC, of the image.
+        to_rgb: reverse the order of the channels first.
+    """
+
+    def __init__(
+        self,
+        mean: Union[float, List[float]] = 0.0,
+        std: Union[PositiveFloat, List[PositiveFloat]] = 1.0,
+        data_format: Layout = "CHW",
+        to_rgb: bool = False,
+    ):
+        self.mean, self.std = (
+            np.full(3, value, np.float32)
+            if isinstance(value, (int, float))
+            else np.asarray(value, np.float32)
+            for value in (mean, std)
+        )
+        if self.mean.shape != (3,) or self.std.shape != (3,):
+            raise ConfigError("mean and std are one number or one for each of the 3 channels")
+        self.axis, self.to_rgb = (0 if data_format == "CHW" else 2), to_rgb
+
+    def __call__(self, image, rng=None):
+        array = to_array(image)
+        if array.ndim != 3 or array.shape[self.axis] != 3:
+            raise ConfigError(
+                f"Normalize.data_format does not fit an image of shape {array.shape}; CHW is for (3, H, W), "
+                "as ToTensor makes it, HWC for (H, W, 3)"
+            )
+        shape = (3, 1, 1) if self.axis == 0 else (3,)
+        if self.to_rgb:
+            array = np.flip(array, self.axis)
+        return (array.astype(np.float32) - self.mean.reshape(shape)) / self.std.reshape(shape)
+
+
+@TRANSFORMS.register()
+class Resize:
+    """Resize to a size, or so that the short side has a length (the other keeps the ratio, rounded down).
+
+    Args:
+        size: length of the short side, or [height, width], in pixels.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+    """
+
+    def __init__(self, size: Size, interpolation: Filter = "bilinear"):
+        self.size = size
+        self._resize = _OwnResizer(interpolation)
+
+    def __call__(self, image, rng=None):
+        width, height = size_of(image)
+        if isinstance(self.size, int):
+            short = min(width, height)
+            size = (self.size * width // short, self.size * height // short)
+        else:
+            size = _width_height(self.size)
+        return image if size == (width, height) else self._resize(image, size)
+
+
+@TRANSFORMS.register()
+class CenterCrop:
+    """Cut out the centre.
+
+    Args:
+        size: side, or [height, width], in pixels.
+
+    Calling raises DataError when the image is smaller than that.
+    """
+
+    def __init__(self, size: Size):
+        self.size = _width_height(size)
+
+    def __call__(self, image, rng=None):
+        check_holds(image, self.size, "CenterCrop.size")
+        left, top = (round((have - want) / 2) for have, want in zip(size_of(image), self.size))
+        return crop(image, left, top, *self.size)
+
+
+@TRANSFORMS.register()
+class RandomHorizontalFlip:
+    """Flip left-right.
+
+    Args:
+        prob: probability.
+    """
+
+    def __init__(self, prob: Probability = 0.5):
+        self.prob = prob
+
+    def __call__(self, image, rng):
+        if rng.random() >= self.prob:
+            return image
+        if isinstance(image, Image.Image):
+            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return np.ascontiguousarray(image[:, ::-1])
+
+
+@TRANSFORMS.register()
+class RandomResizedCrop:
+    """Cut out a random part and resize it (Szegedy et al., arXiv 1409.4842, section 6).
+
+    `RandCropImage` does the same with another distribution.
+
+    Args:
+        size: side, or [height, width], of the result in pixels.
+        scale: range of the area, as a share of the image's.
+        ratio: range of width / height.
+        interpolation: nearest, bilinear, bicubic or lanczos.
+    """
+
+    takes_size = True
+
+    def __init__(
+        self,
+        size: Size,
+        scale: Ratio = (0.08, 1.0),
+        ratio: Ratio = (3 / 4, 4 / 3),
+        interpolation: Filter = "bilinear",
+    ):
+        check_ranges(scale=scale, ratio=ratio)
+        self.size, self.scale, self.ratio = _width_height(size), scale, ratio
+        self._resize = _OwnResizer(interpolation)
+
+    def __call__(self, image, rng, size=None):
+        part = crop(image, *random_box(*size_of(image), self.scale, self.ratio, rng))
+        return self._resize(part, size or self.size, rng)

@@ -1,0 +1,125 @@
+"""metrics.jsonl: what a training run measured, one JSON object a line, appended while it runs.
+
+A row is
+    {"split": "train" | "train_avg" | "eval", "epoch", "step", "values": {name: number}, "lr",
+     "images_per_second", "data_wait", "time"}
+`train` rows are the printed steps and hold the means since the epoch began, `train_avg` those of a whole
+epoch. `epoch` counts epochs done, 2.5 in the middle of the third, and `step` batches done. `data_wait` is
+the share of the time, 0 to 1, spent waiting for the reader, and `time` seconds since 1970. What a row does
+not have, or what is not finite, is null.
+"""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import sys
+
+from ..base.files import write_text
+from ..errors import UserError
+
+FILE_NAME = "metrics.jsonl"
+logger = logging.getLogger(__name__)
+
+
+class History:
+    """The file `path`, open for more rows. A full disk is a warning: it does not end a run.
+
+    Args:
+        path: of the file.
+        epoch: epochs that the run has done, with the fraction of the one it is in. Rows beyond it are of
+            updates that a crash took back, and leave the file; at 0 the file of the run before becomes
+            `path`.old.
+        evaluated: whether the evaluation at `epoch` is done; otherwise it comes again, and its row leaves.
+    """
+
+    def __init__(self, path, epoch=0, evaluated=True):
+        self._path, self._file = path, None
+        try:
+            _rewind(path, epoch, evaluated)
+            self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed by close()
+        except (OSError, UserError) as problem:  # the second is of the file that is written anew
+            self._lost(problem)
+
+    def append(self, split, epoch, step, values, **others):
+        """Write a row; `others` are its remaining keys."""
+        if self._file is None:
+            return
+        row = {"split": split, "epoch": epoch, "step": step, "values": values, **others}
+        try:
+            self._file.write(json.dumps(_finite(row), allow_nan=False) + "\n")
+        except OSError as problem:
+            self._lost(problem)
+
+    def close(self):
+        if self._file is not None:
+            try:
+                self._file.close()
+            except OSError as problem:
+                self._lost(problem)
+            self._file = None
+
+    def _lost(self, problem):
+        file, self._file = self._file, None
+        if file is not None:
+            with contextlib.suppress(OSError):
+                file.close()
+        reason = getattr(problem, "strerror", None) or problem
+        logger.warning("cannot write %s: %s; the run goes on without", self._path, reason)
+
+
+def read_history(path):
+    """Return the rows of a metrics.jsonl; a line that is none, such as one that a crash cut off, is left out.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    rows = []
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().splitlines()
+    for number, line in enumerate(lines, 1):
+        row = _row(line)
+        if row is not None:
+            rows.append(row)
+        elif number < len(lines):
+            logger.warning("%s:%d: left out a damaged line", path, number)
+    return rows
+
+
+def _row(line):
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    epoch = row.get("epoch") if isinstance(row, dict) else None
+    return row if is_finite_number(epoch) and isinstance(row.get("values"), dict) else None
+
+
+def is_finite_number(value):
+    """Return whether `value`, read from JSON, is a number that a float can hold."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # By comparison: `math.isfinite` raises for a whole number of 400 digits.
+    return number and abs(value) <= sys.float_info.max
+
+
+def _rewind(path, epoch, evaluated):
+    if not os.path.exists(path):
+        return
+    if not epoch:
+        os.replace(path, f"{path}.old")
+        return
+
+    def stays(row):
+        again = row.get("split") == "eval" and not evaluated
+        return row["epoch"] < epoch or (row["epoch"] == epoch and not again)
+
+    rows = [row for row in read_history(path) if stays(row)]
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def _finite(value):
+    """Return `value` with null for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

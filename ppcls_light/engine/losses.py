@@ -1,0 +1,134 @@
+"""Training and evaluation losses, from the config's `Loss` lists."""
+
+import paddle
+import paddle.nn.functional as F
+
+from ..config import optim
+from ..errors import ConfigError
+
+
+def build_loss(specs, student=None, teachers=()):
+    """Return a function of a batch that sums the losses of `specs`, each times its weight.
+
+    The function takes logits (N, K), or those of several networks by name, and labels, class indices int64
+    (N,) or class shares float (N, K) as Mixup and CutMix make them. It returns (total, parts): a scalar
+    tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add up) and `loss`
+    (the total). Half-precision logits are computed in float32.
+
+    Args:
+        specs: `config.optim.CELoss` and the distillation losses beside it.
+        student: name of the network that `CELoss` is about, and whose logits may be given without a name.
+        teachers: names of the others whose logits will be given.
+
+    Raises:
+        ConfigError: `specs` is empty, or names a network that is not there.
+    """
+    specs = list(specs)
+    if not specs:
+        raise ConfigError(
+            "Loss has an empty list; give at least one loss, for example - CELoss: {weight: 1.0}"
+        )
+    for spec in specs:
+        _check_names(spec, [name for name in (student, *teachers) if name is not None])
+
+    def loss(outputs, labels):
+        if not isinstance(outputs, dict):
+            outputs = {student: outputs}
+        outputs = {name: _full_precision(logits) for name, logits in outputs.items()}
+        parts = {}
+        for spec in specs:
+            name = type(spec).__name__
+            if isinstance(spec, optim.CELoss):
+                value = cross_entropy(
+                    outputs[student], labels, spec.epsilon or 0.0, spec.reduction, spec.class_weights
+                )
+            else:
+                value = _DISTILLATION[type(spec)](spec, outputs, labels)
+            parts[name] = parts.get(name, 0.0) + spec.weight * value
+        total = sum(parts.values())
+        return total, {**parts, "loss": total}
+
+    return loss
+
+
+def _check_names(spec, known):
+    pairs = getattr(spec, "model_name_pairs", [])
+    for name in [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]:
+        if name not in known:
+            raise ConfigError(
+                f"Loss: {type(spec).__name__}: there are no logits of '{name}' here, "
+                + (
+                    f"but those of {', '.join(known)}; an evaluation has those of the student alone"
+                    if known
+                    else "for it takes Arch.name: DistillationModel with models of that name; or use CELoss"
+                )
+            )
+
+
+def _full_precision(logits):
+    return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
+
+
+def cross_entropy(logits, labels, epsilon=0.0, reduction="mean", class_weights=None):
+    """Cross entropy of softmax(logits), float (N, K), with labels int64 (N,) or soft float (N, K).
+
+    `epsilon` > 0 mixes the uniform distribution into the labels, hard or soft:
+    (1 - epsilon) * label + epsilon / K (Szegedy et al., arXiv 1512.00567, section 7).
+    `class_weights` (K numbers) multiply the classes' terms: the loss of an image with shares t is
+    -sum_c w_c t_c log p_c.
+    `reduction` over the images: "mean" or "sum". The mean is over the images, not over their weights: so it is
+    the same however a batch is divided among processes or over `Global.update_freq`.
+    """
+    soft = labels.ndim == 2
+    if not soft and not epsilon and class_weights is None:
+        return F.cross_entropy(logits, labels, reduction=reduction)
+    classes = logits.shape[1]
+    target = labels.astype(logits.dtype) if soft else F.one_hot(labels, classes).astype(logits.dtype)
+    if epsilon:
+        target = (1.0 - epsilon) * target + epsilon / classes
+    if class_weights is not None:
+        losses = -(target * F.log_softmax(logits) * paddle.to_tensor(class_weights, logits.dtype)).sum(axis=1)
+        return getattr(losses, reduction)()
+    return F.cross_entropy(logits, target, soft_label=True, reduction=reduction)
+
+
+def _ground_truth(spec, outputs, labels):
+    return sum(cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names)
+
+
+def _teacher_labels(spec, outputs, labels):
+    total = 0.0
+    for learner, teacher in spec.model_name_pairs:
+        target = outputs[teacher]
+        target = target.argmax(axis=1) if spec.hard_label else F.softmax(target)
+        total = total + cross_entropy(outputs[learner], target)
+    return total
+
+
+def _softened(spec, outputs, labels):
+    temperature, total = spec.temperature, 0.0
+    for learner, teacher in spec.model_name_pairs:
+        total = total + kl_divergence(outputs[teacher] / temperature, outputs[learner] / temperature)
+    return total * temperature**2
+
+
+def _mutual(spec, outputs, labels):
+    total = 0.0
+    for one, other in spec.model_name_pairs:
+        one, other = outputs[one], outputs[other]
+        total = total + (kl_divergence(one, other) + kl_divergence(other, one)) / 2
+    return total
+
+
+def kl_divergence(logits, other):
+    """Return the mean over the images of KL(softmax(logits) || softmax(other)), both (N, K), in nats."""
+    log_p, log_q = F.log_softmax(logits), F.log_softmax(other)
+    return (log_p.exp() * (log_p - log_q)).sum(axis=1).mean()
+
+
+_DISTILLATION = {
+    optim.DistillationGTCELoss: _ground_truth,
+    optim.DistillationCELoss: _teacher_labels,
+    optim.DistillationKLDivLoss: _softened,
+    optim.DistillationDMLLoss: _mutual,
+}

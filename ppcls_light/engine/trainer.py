@@ -1,0 +1,408 @@
+"""The train loop: one path for every precision, and a contract for resuming.
+
+A step is one update of the weights, made from the mean gradient of `Global.update_freq` batches; the last of
+an epoch is made from those that are left. Learning rate, shuffling, augmentation, dropout and the decay of the
+EMA are pure functions of (seed, epoch, step, rank). Checkpoints are made between steps; they therefore need no
+generator states, and 2N steps equal N steps, a resume, and N more, bit for bit on CPU, whatever the number of
+reader processes.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import math
+import os
+import zlib
+
+import paddle
+
+from .. import __version__
+from ..base.files import write_text
+from ..config import dump_config
+from ..errors import ConfigError, UserError
+from ..optim import (
+    ExponentialMovingAverage,
+    build_optimizer,
+    build_schedule,
+    load_optimizer_state,
+    optimizer_state,
+)
+from ..weights import load_weights, write_weights
+from . import checkpoint
+from .classes import check_classes, described_classes, resumed_names
+from .distributed import (
+    average_gradients,
+    broadcast_statistics,
+    gather,
+    mean_over_ranks,
+    require_same,
+    seed_everything,
+    synchronise_batch_norms,
+    together,
+)
+from .evaluate import evaluate
+from .global_batch import scaled_learning_rate
+from .log import LOGGER, Averages, StepTimer, log_to
+from .losses import build_loss
+from .metrics import build_metric, warn_of_trivial
+from .network import build_model, student_weights
+from .operators import choose_operators
+from .output_folder import make_room
+from .precision import Precision
+from .preprocessing import check_preprocessing
+from .readers import build_reader
+from .recorder import Recorder
+from .resume import (
+    find_checkpoint,
+    order_settings,
+    require_same_order,
+    resumed_schedule,
+    schedule_settings,
+)
+from .sampling import weigh_classes
+from .signals import StopSignals
+from .static_graph import StaticGraph
+
+
+class Trainer:
+    """A training run: `fit()` does all of it, `train_step(batch)` one batch.
+
+    Args:
+        config: schema.Config with an Optimizer and DataLoader.Train.
+        runtime: runtime.Runtime of this process.
+        profiler: profiler.Profiler or None.
+    """
+
+    def __init__(self, config, runtime, profiler=None):
+        if config.Optimizer is None:
+            raise ConfigError(
+                "the section Optimizer is missing; for example Optimizer: {name: Momentum, lr: {...}}"
+            )
+        if config.Global.use_dali:
+            LOGGER.warning(
+                "Global.use_dali: there is no DALI here; the ordinary reader gives the same batches"
+            )
+        self.config, self.runtime, self.profiler = config, runtime, profiler
+        choose_operators(config.Global, runtime)
+        seed_everything(config.Global.seed)
+        resumed = find_checkpoint(config.Global, runtime)
+        self.resumed_from = None if resumed is None else resumed.prefix
+        self.reader = build_reader(config, "Train", runtime)
+        self.class_names = self.reader.class_names
+        if resumed is not None:
+            self.class_names = resumed_names(config, resumed, self.reader)
+        self.eval_reader = None
+        if config.Global.eval_during_train:
+            self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
+        check_classes(config, self.reader, self.eval_reader)
+        check_preprocessing(config, self.reader)
+        for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
+            if reader is not None:
+                contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
+                what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
+                require_same(contents, runtime, what)
+        self.model = build_model(config, resumes=resumed is not None)
+        if config.Arch.use_sync_bn:
+            self.model = synchronise_batch_norms(self.model, runtime)
+        self.update_freq = config.Global.update_freq
+        self.steps_per_epoch = math.ceil(len(self.reader.loader) / self.update_freq)
+        if self.update_freq > len(self.reader.loader):
+            LOGGER.warning(
+                "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
+                *(self.update_freq, len(self.reader.loader)),
+            )
+        self.lr = scaled_learning_rate(config, runtime)
+        self.schedule = build_schedule(self.lr, config.Global.epochs, self.steps_per_epoch)
+        self.optimizer = build_optimizer(config.Optimizer, self.model)
+        arch = config.Arch
+        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.class_num)
+        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
+        if self.eval_reader is not None:
+            build_loss(
+                config.Loss.Eval, arch.infer_model_name
+            )  # what is wrong with it is said before an epoch
+        mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
+        # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
+        self.metrics = [] if mixes else config.Metric.Train
+        scored = [] if self.eval_reader is None else config.Metric.Eval
+        warn_of_trivial([*self.metrics, *scored], arch.class_num)
+        self.precision = Precision(config.AMP, runtime.device)
+        self.step = self.epoch = self.position = 0
+        self.best, self.evaluations_since_best, self.evaluated = None, 0, True
+        self.order = order_settings(config, runtime, self.reader.images)
+        if resumed is not None:
+            require_same_order(resumed, self.order)
+            self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.steps_per_epoch)
+            load_weights(self.model, resumed.trained, source=resumed.prefix)
+        # Copies made before `decorate`, which may make the weights half precision.
+        self.ema = ExponentialMovingAverage(self.model, config.EMA.decay) if config.EMA else None
+        self.float32 = copy.deepcopy(self.model) if self.precision.scores_in_float32 else None
+        self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
+        if resumed is not None:
+            self._continue_from(resumed)
+        if config.Global.to_static:
+            self.network = StaticGraph(self.network)
+        if runtime.world_size > 1:
+            self.network = paddle.DataParallel(self.network)
+        # On CPU DataParallel dies of a lost process before Python could say so, and has nothing to gain by
+        # exchanging gradients while others are still computed.
+        self._averages_gradients = runtime.world_size > 1 and runtime.device == "cpu"
+        self.recorder = Recorder(config, runtime, len(self.reader.loader), self.schedule.name)
+
+    def fit(self):
+        """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first.
+
+        Raises:
+            ConfigError: see `output_folder.make_room`. The folder is the caller's: see `output_folder.claimed`.
+        """
+        settings = self.config.Global
+        if self.epoch >= settings.epochs and self.evaluated:
+            LOGGER.info(
+                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
+            )
+            return
+        self._begin(settings)
+        batches_done = min(self.position * self.update_freq, len(self.reader.loader))
+        recorder = self.recorder.start(self.epoch, batches_done, self.evaluated, self.model)
+        with StopSignals() as stop, recorder:
+            if not self.evaluated:
+                self._end_of_epoch()
+            while self.epoch < settings.epochs and not self._stops_early():
+                if self.train_epoch(stop):
+                    self.save("latest")
+                    LOGGER.info(
+                        "stopped at step %d; the same command with Global.checkpoints=auto goes on", self.step
+                    )
+                    raise KeyboardInterrupt
+                self.epoch, self.position, self.evaluated = self.epoch + 1, 0, False
+                self._end_of_epoch()
+
+    def _begin(self, settings):
+        """Make room for the run in its folder, and let its log and config.yaml begin there."""
+        folder = settings.output_dir
+        gather(None, self.runtime)  # all have read the weights that they start from, which may be moved now
+        with together(self.runtime):
+            if self.runtime.is_main:
+                moved = make_room(settings, self.resumed_from, self.step)
+                log_to(os.path.join(folder, "train.log"))
+                # What is true of one start only is not for those who use the file.
+                own = dataclasses.replace(self.config, Global=dataclasses.replace(settings, overwrite=False))
+                write_text(os.path.join(folder, "config.yaml"), dump_config(own, moved))
+        if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
+            self.best = None  # that was of a model which is elsewhere
+
+    def train_epoch(self, stop):
+        """Run the rest of the current epoch from `self.position`.
+
+        Returns whether `stop` asks to end the run after it, on all ranks alike.
+        """
+        stopped = False
+        if self.position == self.steps_per_epoch:
+            return stopped  # the checkpoint was made after the epoch's last step
+        self.model.train()
+        averages, accuracy, timer = Averages(), build_metric(self.metrics), StepTimer()
+        for batch in self.reader.loader.epoch(self.epoch, start=self.position * self.update_freq):
+            timer.data_ready()
+            self._go_to(batch)
+            self.recorder.batch(batch.images)
+            logits, labels, losses = self.train_step(batch)
+            averages.update(losses, len(batch.indices))
+            if self.metrics:
+                accuracy.update(logits, labels)
+            timer.step_done(len(batch.indices))
+            values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
+            lr, skipped = self.optimizer.get_lr(), self.precision.skipped
+            self.recorder.train_step(self.epoch, batch.number, lr, values, timer, skipped)
+            if self.profiler is not None:
+                self.profiler.step()
+            if not self._ends_step(batch):
+                continue
+            self.step += 1
+            self.position += 1
+            if self._saves_within_epoch():
+                self.save("latest")
+            stopped = stop.reached(self.runtime)
+            if stopped and self.position < self.steps_per_epoch:
+                return stopped
+        values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
+        self.recorder.train_epoch(self.epoch, values, self.model)
+        return stopped
+
+    def train_step(self, batch):
+        """Add the gradients of a batch, and update the weights when it is the last of its step.
+
+        Returns (logits, labels, {loss name: float}). Raises UserError on a non-finite loss, before the update.
+        """
+        # By batch, not by step: each of a step's batches has its own dropout.
+        place = self.epoch * len(self.reader.loader) + batch.number
+        seed_everything(self.config.Global.seed, self.runtime.rank, place)
+        self.optimizer.set_lr(self.schedule(self.step))
+        labels = paddle.to_tensor(batch.labels)
+        with self._gradients_exchanged(self._ends_step(batch)):
+            with self.precision.autocast():
+                outputs = self.network(paddle.to_tensor(batch.images))
+                loss, parts = self.criterion(outputs, labels)
+            own = {name: float(part) for name, part in parts.items()}
+            losses = mean_over_ranks(own, self.runtime)
+            if not math.isfinite(losses["loss"]):
+                with together(self.runtime):
+                    self._check_finite(own, batch)
+            self.precision.backward(loss / self._batches_of_step(batch))
+        if self._ends_step(batch):
+            if self._averages_gradients:
+                average_gradients(self.model, self.runtime)
+            if self.precision.step(self.optimizer) and self.ema is not None:
+                self.ema.update(self.model, self.optimizer, self.step - self.precision.skipped)
+            self.optimizer.clear_grad()
+        logits = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
+        return logits.detach(), labels, losses
+
+    def evaluate(self, max_batches=None):
+        """Score `scored_model()` on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
+        model = self.scored_model()
+        broadcast_statistics(model, self.runtime)
+        timer = StepTimer()
+        with self.precision.evaluation():
+            result = evaluate(
+                model, self.eval_reader, self.config, self.runtime, self.epoch, max_batches, timer=timer
+            )
+        self.recorder.evaluation(self.epoch, result, timer)
+        return result
+
+    def scored_model(self):
+        """Return the network that is evaluated: with the averaged weights when there is an EMA."""
+        if self.ema is not None:
+            return self.ema.model
+        if self.float32 is None:
+            return self.model
+        self.float32.set_state_dict(self.model.state_dict())
+        return self.float32
+
+    def save(self, name):
+        """Write the checkpoint set `Global.output_dir/name.*` on the main process."""
+        if not self.runtime.is_main:
+            return
+        states = {
+            "epoch": self.epoch,
+            "position": self.position,
+            "step": self.step,
+            "metric": self.best if self.best is not None else 0.0,
+            "best": self.best,
+            "evaluations_since_best": self.evaluations_since_best,
+            "evaluated": self.evaluated,
+            "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
+            "order": self.order,
+            "scaler": self.precision.state_dict(),
+            **described_classes(self.class_names, self.reader.images),
+            "arch": self.config.Arch.network.name,
+            "class_num": self.config.Arch.class_num,
+            "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},
+        }
+        prefix = os.path.join(self.config.Global.output_dir, name)
+        weights = raw = {key: value.numpy() for key, value in self.model.state_dict().items()}
+        if self.ema is not None:
+            weights = {key: value.numpy() for key, value in self.ema.model.state_dict().items()}
+        optimizer = optimizer_state(self.optimizer, self.model)
+        checkpoint.save(prefix, weights, optimizer, states, raw=raw if self.ema is not None else None)
+        if self.config.Arch.teachers:
+            write_weights(f"{prefix}_student.pdparams", student_weights(self.config.Arch, weights))
+        LOGGER.info("Already save model in %s", prefix)
+
+    def _end_of_epoch(self):
+        """Save and evaluate; a run that dies meanwhile resumes with this, and no epoch is lost or unscored."""
+        settings = self.config.Global
+        evaluates = self.eval_reader is not None and self.epoch > settings.start_eval_epoch
+        evaluates = evaluates and self.epoch % settings.eval_interval == 0
+        self.evaluated = not evaluates
+        if self.epoch % settings.save_interval == 0:
+            self.save(f"epoch_{self.epoch}")
+        elif evaluates:
+            self.save("latest")
+        if evaluates:
+            result = self.evaluate()
+            self.evaluated = True
+            metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
+            finite = all(map(math.isfinite, result.values()))
+            if not finite:
+                LOGGER.warning(
+                    "the evaluation after epoch %d is no number, and no best model: %s", self.epoch, result
+                )
+            better = finite and (self.best is None or metric > self.best)
+            self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
+            if better or (finite and metric == self.best):
+                self.best = metric
+                self.save("best_model")
+            LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)
+        self.save("latest")
+
+    def _stops_early(self):
+        """Return whether the metric has not risen for `Global.early_stop` evaluations, and say so."""
+        patience = self.config.Global.early_stop
+        if patience is None or self.evaluations_since_best < patience:
+            return False
+        LOGGER.info(
+            "Global.early_stop: %d evaluations in a row were no better than %s; stopping after epoch %d of %d",
+            self.evaluations_since_best,
+            self.best,
+            self.epoch,
+            self.config.Global.epochs,
+        )
+        return True
+
+    def _continue_from(self, found):
+        """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
+        load_optimizer_state(self.optimizer, self.model, found.optimizer)
+        self.precision.load_state_dict(found.states["scaler"])
+        if self.ema is not None and found.raw is not None:
+            load_weights(self.ema.model, found.weights, source=found.prefix)
+        elif self.ema is not None:
+            LOGGER.warning("%s has no EMA; this run's starts from its weights", found.prefix)
+        elif found.raw is not None:
+            LOGGER.warning("%s has an EMA; without the section EMA this run leaves it behind", found.prefix)
+        for name in ("epoch", "position", "step"):
+            setattr(self, name, found.states[name])
+        self.best, self.evaluated = found.states.get("best"), found.states.get("evaluated", True)
+        self.evaluations_since_best = found.states.get("evaluations_since_best", 0)
+        LOGGER.info(
+            "Finish load checkpoints from %s (%d epochs and %d steps done)",
+            found.prefix,
+            self.epoch,
+            self.step,
+        )
+
+    def _go_to(self, batch):
+        """Set step and position by the batch's number: a batch without a readable image is never seen."""
+        self.position = batch.number // self.update_freq
+        step = self.epoch * self.steps_per_epoch + self.position
+        if step != self.step:  # the batch that would have ended the last step was one of those
+            self.optimizer.clear_grad()
+        self.step = step
+
+    def _saves_within_epoch(self):
+        every = self.config.Global.save_steps
+        return every is not None and self.step % every == 0 and self.position < self.steps_per_epoch
+
+    def _ends_step(self, batch):
+        last = batch.number + 1
+        return last % self.update_freq == 0 or last == len(self.reader.loader)
+
+    def _batches_of_step(self, batch):
+        first = batch.number // self.update_freq * self.update_freq
+        return min(self.update_freq, len(self.reader.loader) - first)
+
+    def _gradients_exchanged(self, wanted):
+        """Return a context in which a backward pass averages the gradients of all processes only if `wanted`."""
+        if self.runtime.world_size == 1 or (wanted and not self._averages_gradients):
+            return contextlib.nullcontext()
+        return self.network.no_sync()
+
+    def _check_finite(self, losses, batch):
+        bad = next((name for name, value in losses.items() if not math.isfinite(value)), None)
+        if bad is None:
+            return
+        files = [self.reader.images.name(int(index)) for index in batch.indices]
+        shown = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
+        raise UserError(
+            f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
+            f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
+        )

@@ -1,0 +1,290 @@
+"""The export: fold, save, describe, prove, and only then put in place."""
+
+import contextlib
+import copy
+import hashlib
+import logging
+import os
+import re
+import shutil
+import tempfile
+import uuid
+from dataclasses import dataclass
+from typing import Optional
+
+import cv2
+import numpy as np
+import paddle
+
+from .. import __version__
+from ..base.files import checksum, remove_orphans, set_aside, temporary_name
+from ..bundle.folder import CONFIG_FILE, GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
+from ..bundle.onnx import to_onnx
+from ..compress import is_quantized
+from ..data import as_class_names
+from ..errors import ConfigError, ExportError
+from .fold.steps import STEPS, fold
+from .int8 import check_int8, save_int8
+from .static import STEM, save_static
+from .verify import verify
+
+logger = logging.getLogger(__name__)
+
+MAX_IMAGES = 16
+
+# The graph in every format, parameters, inference.yml, int8 graphs, and which engine was found fastest.
+_OF_AN_EXPORT = re.compile(r"inference[._].*|engine\.json")
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """What was exported and how well it agrees with the network.
+
+    Attributes:
+        folder: where the files are.
+        format: "json" (Paddle 3) or "pdmodel" (Paddle 2, and int8 everywhere).
+        precision: "fp32", or "int8" for a network after quantization-aware training.
+        class_num: classes.
+        images: how many images were compared.
+        source: "given" images or "generated" ones.
+        max_abs_diff: largest difference of a probability: at most 1e-5, for int8 at most 0.1 on three images of
+            four.
+        same_top1: whether all best classes agree up to ties within that; always for fp32.
+        same_class: on how many images the best class is the same, ties or not.
+        onednn: whether Paddle Inference used oneDNN in the comparison.
+        processor: that it ran on, by name.
+        instruction_set: the highest of that, by oneDNN's name, such as "avx512_core_vnni"; "" where it is not known.
+        onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
+            Inference, at batch 1 and 8: at most 1e-4; None without an inference.onnx.
+    """
+
+    folder: str
+    format: str
+    precision: str
+    class_num: int
+    images: int
+    source: str
+    max_abs_diff: float
+    same_top1: bool
+    same_class: int
+    onednn: bool
+    processor: str
+    instruction_set: str
+    onnx_max_abs_diff: Optional[float] = None
+
+    def __str__(self):
+        images = "" if self.source == "given" else "generated "
+        text = (
+            f"in Paddle Inference{' with oneDNN' if self.onednn else ''} the {self.precision} probabilities of "
+            f"{self.images} {images}images differ by at most {self.max_abs_diff:.1e}"
+        )
+        if self.precision == "int8":
+            text += f", the best class is the same on {self.same_class} of them"
+        if self.onnx_max_abs_diff is not None:
+            text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
+        return text + ("" if self.source == "given" else "; no real images were given")
+
+
+def export_model(
+    model,
+    folder,
+    image_shape,
+    transform_ops,
+    class_names=None,
+    model_name=None,
+    topk=5,
+    images=None,
+    onnx=False,
+    check=None,
+    fold_steps=None,
+) -> ExportReport:
+    """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
+
+    A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax is added,
+    and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
+    `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
+    `model` is not changed. Files appear in `folder` only after that
+    comparison has passed: when it fails, an earlier export stays as it was. One of the same weights in the same
+    precision is replaced; any other is moved to `folder`/previous_N, and a warning says so.
+
+    Args:
+        model: Layer, images (N, C, H, W) to logits (N, class_num).
+        folder: destination; made when missing. Other files in it are kept.
+        image_shape: (C, H, W).
+        transform_ops: (name, params) pairs that turn an image file into the network's input, as of
+            `Infer.transforms` or of the evaluation dataset; they go into inference.yml.
+        class_names: one name a class: a list, or {id: name}. None: results carry ids only.
+        model_name: name of the architecture, such as "PPLCNet_x0_25"; None: `model.model_name`.
+        topk: how many classes a result lists.
+        images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
+            ones, which will not do for int8: its range is that of the images that it was trained on.
+        check: called with the staged folder after the comparison; what it raises leaves `folder` as it was.
+        fold_steps: names of `fold.steps.STEPS` that an fp32 export takes; None: all.
+        onnx: whether to write inference.onnx beside the Paddle graph, too, and to compare the two.
+
+    Returns:
+        ExportReport.
+
+    Raises:
+        DeviceError: the network is quantized, and the processor has no int8.
+        ExportError: the names do not fit the classes, or the exported model does not equal `model`.
+    """
+    if is_quantized(model):
+        check_int8(onnx)
+    if images is None and is_quantized(model):
+        raise ExportError(
+            "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
+        )
+    folder = os.path.realpath(folder)
+    reference = copy.deepcopy(model)
+    reference.eval()
+    transform_ops = list(transform_ops)
+    with _staged(folder) as stage, _sample_images(images) as paths:
+        if is_quantized(model):
+            precision, graph_format = "int8", save_int8(model, stage, image_shape)
+        else:
+            folded = fold(model, STEPS if fold_steps is None else fold_steps)
+            precision, graph_format = "fp32", save_static(folded, stage, image_shape)
+        own = {
+            "version": __version__,
+            "arch": model_name or getattr(model, "model_name", type(model).__name__),
+            "paddle": paddle.__version__,
+            "format": graph_format,
+            "precision": precision,
+            "weights": _checksum(model),
+            "output": "probs",
+            "image_shape": list(image_shape),
+        }
+        write_inference_yml(stage, transform_ops, topk, None, own)
+        if onnx:
+            to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
+        parity = verify(stage, reference, transform_ops, image_shape, paths, precision, onnx)
+        own["class_num"] = parity.pop("class_num")
+        own["parity"] = {"source": "generated" if images is None else "given", **parity}
+        names = _checked_names(class_names, own["class_num"])
+        own["files"] = {
+            name: checksum(os.path.join(stage, name))
+            for name in sorted(os.listdir(stage))
+            if name != CONFIG_FILE
+        }
+        write_inference_yml(stage, transform_ops, topk, names, own)
+        if check is not None:
+            check(stage)
+    report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
+    found = "agree" if report.precision == "fp32" else "compared"
+    logger.info("Exported and original model %s: %s", found, report)
+    logger.info(
+        'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
+    )
+    return report
+
+
+def _checksum(model):
+    """Return the SHA-256 of the weights without the scales of quantization: the same before `calibrate` and after."""
+    digest = hashlib.sha256()
+    for key, value in sorted(model.state_dict().items()):
+        if "._fake_quant" not in key:
+            digest.update(key.encode() + value.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _checked_names(class_names, class_num):
+    if class_names is None:
+        return None
+    names = as_class_names(class_names, "the class names")
+    if len(names) != class_num:
+        raise ExportError(
+            f"{names.source}: {len(names)} class names for a network of {class_num} classes; give one for each id from "
+            f"0 to {class_num - 1}"
+        )
+    return names
+
+
+@contextlib.contextmanager
+def _staged(folder):
+    """Yield an empty folder, which becomes `folder` by one rename when the block succeeds.
+
+    Where `folder` is there already (a mount point, the working directory, an earlier export) the empty folder is inside
+    of it, and the files move out of it. When the block fails, all is as it was before.
+    """
+    folder = os.path.abspath(folder)
+    existed = os.path.lexists(folder)
+    place = folder if existed else os.path.dirname(folder)
+    stage = os.path.join(place, temporary_name(uuid.uuid4().hex[:8]))
+    try:
+        os.makedirs(stage)
+        remove_orphans(place)
+    except OSError as error:
+        raise ExportError(
+            f"{folder}: cannot be written: {error.strerror}; choose another Global.save_inference_dir"
+        ) from None
+    try:
+        yield stage
+        if existed:
+            _replace(folder, stage)
+        else:
+            _put(stage, folder)
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _replace(folder, stage):
+    """Move the files of `stage` to the export in `folder`, or in its place if it is of another network."""
+    made = os.listdir(stage)
+    others = _another_network(folder, stage)
+    if others:
+        moved = set_aside(folder, others, ExportError)
+        logger.warning(
+            "%s: the export of another network, or in another precision, is in %s now", folder, moved
+        )
+    for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
+        _put(os.path.join(stage, name), os.path.join(folder, name))
+    # every file is of the last export, in whatever format an earlier one was
+    for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
+
+
+def _another_network(folder, stage):
+    """Return the files of the export in `folder` if it is not of the weights and the precision of that in `stage`."""
+    names = [
+        entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
+    ]
+    if not names:
+        return []
+    new = read_bundle(stage)
+    try:
+        old = read_bundle(folder)
+    except ConfigError:  # damaged, and still not ours to throw away
+        return sorted(names)
+    same = new.weights == old.weights and new.precision == old.precision
+    return [] if same else sorted(names)
+
+
+def _put(source, target):
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        raise ExportError(f"{target}: cannot be replaced: {error.strerror}; remove it") from None
+
+
+@contextlib.contextmanager
+def _sample_images(images):
+    """Yield up to 16 paths: of `images`, evenly spaced, or of pictures drawn into a temporary folder."""
+    if images is not None:
+        paths = [os.fspath(path) for path in images]
+        if not paths:
+            raise ExportError("no images to compare on; leave `images` out to compare on generated ones")
+        yield paths[:: -(-len(paths) // MAX_IMAGES)]  # evenly spaced: a sorted list begins with one class
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        rng = np.random.default_rng(0)
+        paths = []
+        for index in range(4):
+            # few random cells enlarged: smooth colours, like a photo's, rather than noise that averages out
+            cells = rng.integers(0, 256, (3 + index, 4 + index, 3)).astype("uint8")
+            picture = cv2.resize(cells, (320, 256), interpolation=cv2.INTER_CUBIC)
+            paths.append(os.path.join(scratch, f"{index}.jpg"))
+            with open(paths[-1], "wb") as file:
+                file.write(cv2.imencode(".jpg", picture)[1].tobytes())
+        yield paths

@@ -1,0 +1,1 @@
+"""Rewriting of a trained network for inference, one module for each family."""

@@ -1,0 +1,234 @@
+"""The jobs of the tools: each takes a checked config and does all of it."""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+import tempfile
+
+from . import compress
+from .base.figures import check_matplotlib
+from .base.files import require_writable, results, write_text
+from .base.probabilities import softmax
+from .config import dump_config
+from .engine import distributed as runtimes
+from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
+from .engine.evaluate import evaluate as score
+from .engine.evaluate import evaluate_each
+from .engine.infer import infer as classify
+from .engine.log import LOGGER, setup_logging
+from .engine.metrics import warn_of_trivial
+from .engine.network import build_model, trained_weights
+from .engine.output_folder import claimed
+from .engine.preprocessing import check_pixels
+from .engine.profiler import Profiler, parse_profiler_options
+from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
+from .engine.trainer import Trainer
+from .errors import ConfigError
+from .export import export_model
+from .export.operators import compare_ops
+from .export.post_training import export_calibrated
+from .predict.accuracy import MAX_DROP, check_max_drop
+from .report.classes import write_report
+from .weights import dump_plain_pickle, write_weights
+
+
+def train(config, profiler_options=None):
+    """Train as `config` says; `profiler_options` is the text of `-p`."""
+    profiler = Profiler(parse_profiler_options(profiler_options)) if profiler_options else None
+    runtime = _start(config, None, keep_log=True)
+    with claimed(config.Global, runtime):
+        Trainer(config, runtime, profiler).fit()
+    if profiler is not None:
+        profiler.close()
+
+
+def evaluate(config, predictions=None, report=None):
+    """Score trained weights on DataLoader.Eval.
+
+    Args:
+        predictions: file for one JSON row an image: {"file_name", "label", "class_ids", "scores"}, all classes,
+            best first, in the list's order. A file with other rows is set aside, see `files.set_aside`.
+        report: folder for tables and pictures by class, see `report.classes.write_report`.
+    """
+    runtime = _start(config, "eval.log")
+    if report:
+        check_matplotlib("--report")
+    if runtime.is_main:
+        for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
+            require_writable(path)
+    weights = trained_weights(config)
+    names = class_names(config, weights)
+    reader = build_reader(config, "Eval", runtime, names)
+    check_pixels(config)
+    stored = stored_classes(weights, config.Arch.class_num)
+    if stored is not None and names is None:
+        stored.require_same(None, reader.images, "evaluate with the labels of the training")
+    warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
+    model = build_model(config, weights)
+    warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
+    if not (predictions or report):
+        return score(model, reader, config, runtime)
+    result, logits = evaluate_each(model, reader, config, runtime)
+    if runtime.is_main and predictions:
+        _write_predictions(predictions, reader.images, softmax(logits))
+    if runtime.is_main and report:
+        summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), names)
+        numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
+        LOGGER.info("report in %s: %s", report, numbers)
+    return result
+
+
+def _write_predictions(path, images, probabilities):
+    def row(index):
+        order = (-probabilities[index]).argsort(kind="stable")
+        return {
+            "file_name": images.path(index),
+            "label": images.label(index),
+            "class_ids": order.tolist(),
+            "scores": probabilities[index][order].tolist(),
+        }
+
+    lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
+    write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
+
+
+def infer(config):
+    """Classify the files of the section Infer with trained weights; only the main process returns rows."""
+    runtime = _start(config, "infer.log")
+    weights = trained_weights(config)
+    return classify(build_model(config, weights), config, runtime, class_names(config, weights))
+
+
+def export(config, graph_format=None, max_drop=None):
+    """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
+
+    With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
+    `Global.export_precision` int8 nothing is exported that loses more than `max_drop` percentage points of top-1.
+    """
+    # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
+    runtime = _start(config, "export.log", device="cpu")
+    if not runtime.is_main:
+        return None
+    if max_drop is not None and config.Global.export_precision != "int8":
+        raise ConfigError("--max-drop is what int8 may lose; add -o Global.export_precision=int8")
+    weights = trained_weights(config)
+    check_pixels(config)
+    folder, onnx = config.Global.save_inference_dir, graph_format == "onnx"
+    model = build_model(config, weights)
+    if config.Global.export_precision == "fp32":
+        report = _export(model, config, folder, weights, onnx)
+        if report.precision == "fp32":  # a network after quantization-aware training has no other graph
+            table = compare_ops(model, report.folder, config.Global.image_shape)
+            LOGGER.info(
+                "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
+                "into the convolutions before them:\n%s",
+                table.rstrip(),
+            )
+        return report
+    labelled = labelled_images(config, class_names(config, weights))
+    report, _ = export_calibrated(
+        *_exported(model, config, folder),
+        labelled,
+        check_max_drop(MAX_DROP if max_drop is None else max_drop),
+        onnx=onnx,
+        **_described(config, weights),
+    )
+    return report
+
+
+def prune(config, ratio, criterion, folder):
+    """Prune trained weights as `compress.prune` does, and write them and a config that goes on from them.
+
+    `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes. Other
+    weights or another config that are there are set aside, see `files.results`.
+
+    Raises:
+        ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
+    """
+    if config.Arch.teachers:
+        raise ConfigError(
+            "Arch.name: DistillationModel: prune one network: give the config that has it alone"
+        )
+    runtime = _start(config, None, device="cpu")
+    if not runtime.is_main:
+        return
+    trained = trained_weights(config)
+    whole, names = build_model(config, trained), class_names(config, trained)
+    pruned = compress.prune(whole, ratio, criterion)
+    params = {
+        key: value for key, value in pruned.options.items() if key not in ("class_num", "features_only")
+    }
+    weights, file = (os.path.join(folder, name) for name in ("pruned.pdparams", "config.yaml"))
+    settings = dataclasses.replace(
+        config.Global,
+        pretrained_model=weights,
+        checkpoints=None,
+        output_dir=os.path.join(folder, "output"),
+        save_inference_dir=os.path.join(folder, "inference"),
+    )
+    arch = dataclasses.replace(config.Arch, pretrained=None, params=params)
+    slim = dataclasses.replace(config.Slim, prune=None)
+    text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
+    with results(folder) as scratch:
+        write_weights(os.path.join(scratch, os.path.basename(weights)), pruned.state_dict())
+        dump_plain_pickle(described_classes(names), os.path.join(scratch, "pruned.pdstates"))
+        write_text(os.path.join(scratch, os.path.basename(file)), text)
+    LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
+    LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
+
+
+def dry_run(config):
+    """Build everything, do one update, one eval batch and one export into a scratch folder, and say so."""
+    runtime = _start(config, None)
+    trainer = Trainer(config, runtime)
+    trainer.model.train()
+    with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
+        for batch in itertools.islice(batches, config.Global.update_freq):
+            losses = trainer.train_step(batch)[-1]
+            LOGGER.info("dry run: a batch of %d images, loss %.5f", len(batch.indices), losses["loss"])
+    if trainer.eval_reader is not None:
+        trainer.evaluate(max_batches=1)
+    if runtime.is_main:
+        with tempfile.TemporaryDirectory() as scratch:
+            model = trainer.scored_model()
+            model = model.student if config.Arch.teachers else model
+            _export(model, config, os.path.join(scratch, "inference"))
+    LOGGER.info("dry run: everything works; nothing was kept")
+
+
+def _start(config, log_name, device=None, keep_log=False):
+    setup_logging()
+    runtime = runtimes.start(device or config.Global.device)
+    path = os.path.join(config.Global.output_dir, log_name) if log_name else None
+    ranks = config.Global.logging_ranks()
+    if min(ranks) >= runtime.world_size:
+        raise ConfigError(
+            f"Global.log_ranks: {config.Global.log_ranks}: the processes are 0 to {runtime.world_size - 1}, so "
+            "nothing would be logged; use -o Global.log_ranks=0"
+        )
+    setup_logging(path, runtime.rank, ranks, keep_log)
+    return runtime
+
+
+def _export(model, config, folder, weights=None, onnx=False):
+    return export_model(
+        *_exported(model, config, folder),
+        images=sample_images(config),
+        onnx=onnx,
+        fold_steps=config.Global.fold,
+        **_described(config, weights),
+    )
+
+
+def _exported(model, config, folder):
+    return model, folder, config.Global.image_shape, inference_transforms(config)
+
+
+def _described(config, weights):
+    return {
+        "class_names": class_names(config, weights),
+        "model_name": config.Arch.network.name,
+        "topk": config.Infer.PostProcess.topk,
+    }

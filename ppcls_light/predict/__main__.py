@@ -1,0 +1,47 @@
+"""python -m ppcls_light.predict FOLDER IMAGES.txt PROBS.npz ENGINE: class probabilities of every listed image.
+
+IMAGES.txt has one path a line. PROBS.npz gets `probs` (N, class_num), float32, of the images one by one,
+`probs_of_8` (8, class_num) of a batch of 8, the first images over and over, and `onednn`, whether oneDNN was
+used. They are those of the graph as it is; for a network that Paddle runs as one operator of the project's there are
+`operator_probs`, too. `export_model` runs this in a new process, so that what it checks is what a user will run.
+"""
+
+import sys
+
+import numpy as np
+
+from ..errors import UserError
+from ..runtime.one_operator import available
+from ..runtime.options import EngineOptions
+from .predictor import Predictor
+
+
+def main(folder, list_file, output, engine):
+    with open(list_file, encoding="utf-8", errors="surrogateescape") as file:
+        paths = file.read().splitlines()
+    predictor = Predictor(folder, engine=engine, cpu_ops=False)
+    first = np.stack([predictor.preprocess(path) for path in paths[:8]])
+    results = {
+        "probs": _one_by_one(predictor, paths),
+        "probs_of_8": predictor.run(np.resize(first, (8, *first.shape[1:]))),
+        "onednn": predictor.engine_options.onednn,
+    }
+    if engine == "paddle" and available(predictor.bundle, EngineOptions()):
+        own = Predictor(folder)
+        if own.engine_options.cpu_ops:
+            results["operator_probs"] = _one_by_one(own, paths)
+    np.savez(output, **results)
+
+
+def _one_by_one(predictor, paths):
+    return np.concatenate([predictor.run(predictor.preprocess(path)[None]) for path in paths])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

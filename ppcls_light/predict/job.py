@@ -1,0 +1,157 @@
+"""All images of a folder, each row shown as it comes and kept in a file that a later run can go on from."""
+
+import contextlib
+import itertools
+import os
+import time
+from typing import NamedTuple, Optional
+
+from ..base.machine import physical_cores
+from ..base.signals import StopSignals
+from ..data import LeftOut, iter_images
+from ..errors import ConfigError, DataError
+from .deploy import predictor_from_config
+from .progress import Progress
+from .rows import RowFile, check_output
+
+MANY = 1000  # images from which on starting processes is soon made up for
+SAME_SCORE = 0.05  # engines, threads and precisions differ by less
+MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 MB
+
+
+class Outcome(NamedTuple):
+    """What became of a job.
+
+    Attributes:
+        images: that have a row, those of earlier runs with them; `failed` of them with an error.
+        new: rows of this run, which took `seconds`; `new_failed` of them with an error.
+        signal: what ended it before the last image, or None.
+        partial: where the rows are then, None without an output.
+    """
+
+    images: int
+    failed: int
+    new: int
+    new_failed: int
+    seconds: float
+    signal: Optional[int]
+    partial: Optional[str]
+
+
+def classify_files(config, show, resume=False, progress=None, announce=None):
+    """Classify the images of a `DeployConfig`, in the order of their names.
+
+    Args:
+        config: Global.infer_imgs says which, Global.output where rows are kept, Global.workers by how many
+            processes.
+        show: called with each row as soon as there is one.
+        resume: go on from the rows of Global.output.
+        progress: stream for a line now and then, or None.
+        announce: called with the `Predictor` before the first row.
+
+    Returns:
+        An `Outcome`; SIGINT and SIGTERM end the job early.
+
+    Raises:
+        UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this
+            job's.
+    """
+    run = config.Global
+    if run.output:
+        check_output(run.output)
+    elif resume:
+        raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
+    stop = StopSignals()
+    images = iter_images(run.infer_imgs, ended=lambda: stop.signal is not None)
+    images = itertools.chain(
+        [next(images)], images
+    )  # what cannot be found is said before the model is loaded
+    with stop, contextlib.ExitStack() as ends:
+        predictor = predictor_from_config(config)
+        if announce is not None:
+            announce(predictor)
+        file = ends.enter_context(RowFile(run.output, predictor.topk, resume)) if run.output else None
+        if file is not None:
+            file.skip_done(images)
+            _require_same_answer(predictor, file)
+        before, failed = (file.done, file.failed) if file is not None else (0, 0)
+        head = list(itertools.islice(images, MANY))
+        workers = _workers(run, many=len(head) == MANY)
+        rows = ends.enter_context(
+            contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
+        )
+        told = Progress(lambda: _count(run.infer_imgs, stop), before, progress)
+        new, new_failed, began = 0, 0, time.perf_counter()
+        while stop.signal is None:
+            row = next(rows, None)
+            if row is None:
+                break
+            if file is not None:
+                file.write(row)
+            new, new_failed = new + 1, new_failed + ("error" in row)
+            show(row)
+            told.note(before + new, new_failed)
+        if file is not None and stop.signal is None:
+            file.finish()
+    partial = file.partial if file is not None and os.path.exists(file.partial) else None
+    seconds = time.perf_counter() - began
+    return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
+
+
+def _count(path, stop):
+    # what is left out is said by the job's own scan
+    return sum(1 for _ in iter_images(path, LeftOut(path), lambda: stop.signal is not None))
+
+
+def _require_same_answer(predictor, file):
+    """Raise DataError when the last row of `file` is not what `predictor` says of its image now."""
+    if file.last is None:
+        return
+    _require_same_names(predictor, file)
+    name, before = file.last
+    (row,) = predictor.predict([name])
+    if "error" in row:  # the image is gone since
+        return
+    now = dict(zip(row["class_ids"], row["scores"]))
+    # What a class that is not listed now has at most: of two with nearly the same score either may be the last one.
+    most = max(0, min([*now.values(), 1 - sum(now.values())]))
+    same = (abs(now.get(index, most) - score) <= SAME_SCORE for index, score in before.items())
+    if len(now) != len(before) or not all(same):
+        raise DataError(
+            f"{file.path}: another model or other settings wrote the rows that are there, or {name} was changed "
+            f"since: they say {_best(before)} of it, this model says {_best(now)}; take the same ones to go on, or "
+            "name another output"
+        )
+
+
+def _require_same_names(predictor, file):
+    """Raise DataError when the rows of `file` name a class otherwise than `predictor` does."""
+    names = dict(enumerate(predictor.class_names or ()))
+    for class_id in file.names or names:
+        then, now = file.names.get(class_id, ""), names.get(class_id, "")
+        if then != now:
+            raise DataError(
+                f"{file.path}: class {class_id} is '{then}' in the rows that are there, and '{now}' now; take the "
+                "class names of those rows to go on, or name another output"
+            )
+
+
+def _best(scores):
+    if not scores:
+        return "nothing"
+    best = max(scores, key=scores.get)
+    return f"class {best} with {scores[best]} first of {len(scores)}"
+
+
+def _workers(run, many):
+    cores, most = physical_cores(), max(MOST_WORKERS, os.cpu_count() or 1)
+    if run.workers is not None:
+        if run.workers > most:
+            raise ConfigError(
+                f"Global.workers={run.workers}: this machine is too small for more than {most}; set fewer, or leave "
+                "it out"
+            )
+        return run.workers
+    if not many or cores == 1 or run.use_gpu or run.enable_profile:
+        return 0
+    return min(cores, MOST_WORKERS)

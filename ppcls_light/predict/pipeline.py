@@ -1,0 +1,159 @@
+"""A long row of images through a predictor: read ahead in threads, or shared out among processes.
+
+What reads, decodes and resizes an image holds no lock of Python's, so threads share it well. Paddle's run
+holds that lock, and a network of a millisecond a layer gains little from a second core: twice the images a second
+come from as many processes as there are cores, each with one thread and the whole way from file to row.
+"""
+
+import collections
+import functools
+import itertools
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from ..base.machine import physical_cores
+from ..base.signals import follow_parent, interrupts_held
+from ..data.decoding import decode
+from ..errors import DeviceError
+
+READING_THREADS = 4  # at most
+AHEAD = 2  # batches: one in the making, one ready
+
+
+def in_batches(items, size):
+    """Yield lists of `size` of any iterable, the last one shorter; nothing is taken before it is needed."""
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def read_ahead(images, prepare, batch_size):
+    """Yield ([image], [function that returns its `prepare(image)` or raises]) of each batch, in order.
+
+    Up to 2 batches more than were asked for are taken from `images` and prepared by threads.
+    """
+    batches = in_batches(images, batch_size)
+    first = list(itertools.islice(batches, AHEAD))
+    if sum(map(len, first)) == 1:
+        (batch,) = first
+        yield batch, [functools.partial(prepare, batch[0])]
+        return
+    threads, waiting = _reading_threads(os.getpid()), collections.deque()
+    try:
+        for batch in itertools.chain(first, batches):
+            waiting.append((batch, [threads.submit(prepare, image) for image in batch]))
+            if len(waiting) > AHEAD:
+                yield _results(*waiting.popleft())
+        while waiting:
+            yield _results(*waiting.popleft())
+    finally:
+        left = [future for _, futures in waiting for future in futures]
+        wait(future for future in left if not future.cancel())
+
+
+def _results(batch, futures):
+    return batch, [future.result for future in futures]
+
+
+@functools.cache
+def _reading_threads(process):
+    """Return the threads that read for all predictors of this process; a forked one has none of its parent's.
+
+    They stay: with threads for every call, what libraries keep for each thread added up to 25 MiB in 100,000 images.
+    """
+    return ThreadPoolExecutor(min(READING_THREADS, os.cpu_count() or 1), "read_ahead")
+
+
+class Processes:
+    """Predictors in processes of their own; `close()`, or leaving a `with` block, ends them.
+
+    Args:
+        predictor: what they are made like, with the cores shared out among them.
+        number: of processes.
+    """
+
+    def __init__(self, predictor, number):
+        cores = physical_cores()
+        threads = max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
+        self._number = number
+        self._pool = ProcessPoolExecutor(
+            number, multiprocessing.get_context("spawn"), _start_worker, (predictor.remake(threads),)
+        )
+        self._ready = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """End the processes, after the batch that each is at."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def ready(self):
+        """Whether a process waits for work; the first question starts them."""
+        if self._ready is None:
+            self._ready = [self._submit(_predict, []) for _ in range(self._number)].pop()
+        return self._ready.done()
+
+    def predict(self, batches):
+        """Yield the rows of each of `batches`, lists of what `Predictor.predict` takes, in order.
+
+        Up to 2 batches a process are taken from `batches` before their turn.
+
+        Raises:
+            DeviceError: a process died.
+        """
+        waiting = collections.deque()
+        try:
+            for batch in batches:
+                waiting.append(self._submit(_predict, batch))
+                if len(waiting) > AHEAD * self._number:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        except BrokenProcessPool:
+            raise DeviceError(
+                "a process that classifies images died: out of memory, or the script that was started has no "
+                "`if __name__ == '__main__':`; use fewer workers (0: this process alone)"
+            ) from None
+
+    def _submit(self, function, *arguments):
+        with interrupts_held():
+            return self._pool.submit(function, *arguments)
+
+
+def shared_out(predictor, images, workers):
+    """Yield the rows of `images` from `workers` processes; until the first of them is ready, from `predictor`."""
+    batches = in_batches(images, predictor.batch_size)
+    with Processes(predictor, workers) as processes:
+        for batch in batches:
+            yield predictor.predict_batch(batch)
+            if processes.ready:
+                break
+        yield from processes.predict(batches)
+
+
+_make = None
+
+
+def _start_worker(make):
+    global _make
+    _make = make
+    follow_parent()
+    if decode.cv2 is not None:
+        decode.cv2.setNumThreads(0)
+
+
+@functools.cache
+def _predictor():
+    # Not in `_start_worker`: what it raises there would reach nobody.
+    return _make()
+
+
+def _predict(batch):
+    return _predictor().predict_batch(batch)

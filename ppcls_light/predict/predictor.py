@@ -1,0 +1,238 @@
+"""An exported folder as a classifier of image files."""
+
+import contextlib
+import functools
+import logging
+from dataclasses import replace
+
+import numpy as np
+
+from ..base.probabilities import softmax
+from ..bundle.folder import read_bundle, split_decode
+from ..config.types import Op
+from ..data import as_class_names
+from ..data.transforms.core import build_transforms
+from ..errors import ConfigError, DataError
+from ..runtime.engines import create_engine
+from ..runtime.options import EngineOptions
+from .accuracy import MAX_DROP
+from .items import Items, take
+from .pipeline import read_ahead, shared_out
+from .results import Topk, classify_batch
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor:
+    """Classify images with a folder that `tools/export_model.py`, PaddleClas or PaddleX wrote.
+
+    Preprocessing, class names and the kind of output come from the folder's inference.yml.
+
+    Args:
+        folder: holds inference.json or inference.pdmodel, inference.pdiparams and inference.yml; or, for the
+            engines onnxruntime and openvino, inference.onnx and inference.yml, and then needs no Paddle.
+        device: "cpu" or "gpu".
+        batch_size: images a forward pass in `predict`.
+        transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
+        topk: in place of the folder's.
+        class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
+        labelled: (list file, image root) of labelled images, with which int8 is calibrated and every precision
+            beside fp32 is compared; "auto" among the precisions needs them, and so does the first int8.
+        max_drop: percentage points of top-1 that such a precision may lose.
+        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
+            engine "auto", making a Predictor takes some seconds the first time on a machine, while the engines
+            are measured; engine.json in the folder then remembers the choice.
+
+    Raises:
+        ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
+        DataError: `class_names` are not the folder's.
+        DeviceError: the engine is not installed, or cannot do what is asked.
+
+    Any number of threads may use it at once. With Paddle one runs at a time; a `clone()` for each thread makes no
+    difference to the answers.
+    """
+
+    def __init__(
+        self,
+        folder,
+        *,
+        device="cpu",
+        batch_size=1,
+        transform_ops=None,
+        topk=None,
+        class_names=None,
+        labelled=None,
+        max_drop=MAX_DROP,
+        **engine_options,
+    ):
+        self.bundle = bundle = read_bundle(folder)
+        self.batch_size = batch_size
+        transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
+        if transform_ops is None:
+            raise ConfigError(
+                f"{bundle.folder}: no inference.yml here, which says how images are prepared; export the model "
+                "again with tools/export_model.py, or give PreProcess.transform_ops in the deploy YAML"
+            )
+        decode, ops = split_decode(transform_ops)
+        self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
+        names = bundle.class_names
+        if class_names is not None:
+            given = as_class_names(class_names, "class_names")
+            if names is not None:
+                names.require_same(
+                    given, "leave the second out; what is shown for a class is set in the first"
+                )
+            names = given
+        self._topk = Topk(bundle.topk if topk is None else topk, names)
+        if bundle.class_num is not None:
+            self._topk.check_class_num(bundle.class_num)
+        options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
+        if "auto" in (options.engine, options.precision) or labelled is not None:
+            options = self._resolve(options, labelled, max_drop)
+        self._engine = create_engine(self.bundle, options)
+
+    def _resolve(self, options, labelled, max_drop):
+        image_shape = self.image_shape
+        if labelled is None and options.precision != "auto":
+            from ..runtime.auto import resolve
+
+            options = resolve(self.bundle, options, image_shape)
+        else:
+            from .judge import settle
+
+            self.bundle, options = settle(
+                self.bundle, options, image_shape, self.preprocess, labelled, max_drop
+            )
+        logger.info("running on %s %s", options.engine, options.precision)
+        return options
+
+    def clone(self):
+        """Return a predictor that runs beside this one; the weights are shared."""
+        twin = object.__new__(Predictor)
+        twin.__dict__.update(self.__dict__)
+        twin._engine = self._engine.clone()
+        return twin
+
+    @property
+    def engine_options(self):
+        """The options in force: what "auto" became; and `onednn` is False when Paddle could not run with it."""
+        return self._engine.options
+
+    @property
+    def class_names(self):
+        """ClassNames in the order of the class ids, None when nothing names them."""
+        return self._topk.class_names
+
+    @property
+    def topk(self):
+        """How many classes a row lists, if there are as many."""
+        return self._topk.topk
+
+    @property
+    def image_shape(self):
+        """Shape of an image for the network, [C, H, W]: as recorded, else what a picture of 512 x 512 becomes."""
+        return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
+
+    def preprocess(self, image, bgr=False):
+        """Return one image as the network takes it, float32 (C, H, W).
+
+        Args:
+            image, bgr: as of `predict`.
+
+        Raises:
+            DataError: the image cannot be used, or its shape after preprocessing is not the network's.
+        """
+        return self._prepare(take(image, bgr))
+
+    def _prepare(self, item):
+        data = item.read()
+        try:
+            return self._checked(self._transforms(data))
+        except DataError as error:
+            raise DataError(str(error) if item.name is None else f"{item.name}: {error}") from None
+
+    def _checked(self, ready):
+        expected = self.bundle.image_shape
+        if expected is not None and list(ready.shape) != list(expected):
+            raise DataError(
+                f"preprocessing gives {list(ready.shape)}, the network takes {list(expected)}; "
+                "check the resize and crop of transform_ops"
+            )
+        return ready
+
+    def run(self, images):
+        """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W)."""
+        outputs = self._engine.run(np.ascontiguousarray(images, dtype=np.float32))
+        return softmax(outputs) if self.bundle.output == "logits" else outputs
+
+    def predict(self, images, bgr=False):
+        """Classify one image or many; one row an image, in their order.
+
+        Args:
+            images: one image, or any iterable of images, mixed at will. An image is
+
+                - a path (str or os.PathLike) of a file;
+                - the bytes of an image file: bytes, bytearray, memoryview or another buffer;
+                - a binary file object, which is read from its beginning, or where it cannot be rewound, from its
+                  position on;
+                - a Pillow image of any mode, turned as its EXIF orientation says, as a file is;
+                - a uint8 array: RGB (H, W, 3), RGBA (H, W, 4), of which alpha is dropped, grey (H, W) or (H, W, 1).
+
+                An array (N, H, W, C) is N images; a 1-dimensional array of texts or objects is an iterable of them.
+            bgr: arrays have blue first, as OpenCV reads them: BGR, BGRA.
+
+        Returns:
+            A list of dicts {class_ids, scores, file_name, label_names}, of one image a list of one; for an image that
+            cannot be used {file_name, error} in its place. `file_name` is the path, or the `filename` of a Pillow
+            image or the `name` of a file object where they have one, otherwise None.
+        """
+        return list(self.iter_predict(images, bgr=bgr))
+
+    def iter_predict(self, images, workers=0, bgr=False):
+        """Like `predict`, yielding rows as batches are done; `images` is never held as a whole.
+
+        Args:
+            images: as of `predict`. A little more is taken from it than the rows that were yielded: 2 batches, each
+                worker's too. Each image is read as it is taken, except that of a path: it may be closed or changed
+                afterwards. What `images` itself raises is raised after the rows of the images before it.
+            workers: processes that share the images out among them, each with its part of the cores; 0 for this
+                process alone, in which threads read ahead.
+            bgr: as of `predict`.
+
+        Raises:
+            DeviceError: a worker died.
+        """
+        items = Items(images, bgr)
+        if workers:
+            for rows in shared_out(self, items, workers):
+                yield from rows
+        else:
+            with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:
+                for batch, ready in batches:
+                    yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
+        if items.failure is not None:
+            raise items.failure
+
+    def predict_batch(self, images):
+        """Return the rows of a list of images, see `predict`, all classified at once."""
+        items = [take(image) for image in images]
+        return classify_batch(items, _names(items), self._prepare, self.run, self._topk)
+
+    def remake(self, cpu_threads):
+        """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_engine"}
+        return functools.partial(_made, state, replace(self.engine_options, cpu_threads=cpu_threads))
+
+
+def _made(state, options):
+    predictor = object.__new__(Predictor)
+    predictor.__dict__.update(state, _engine=create_engine(state["bundle"], options))
+    return predictor
+
+
+def _names(items):
+    return [item.name for item in items]
+
+
+def _call(function):
+    return function()

@@ -1,0 +1,181 @@
+"""Classify images by the million with Ray Data, on one machine or on a cluster.
+
+    python deploy/batch/classify.py --model inference --input photos/ --output rows/
+    python deploy/batch/classify.py --model inference --input urls.parquet --output rows/ --address head:6379
+
+The same command again makes the parts that are missing. On a cluster the three paths are the same on every node.
+"""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ..errors import ConfigError, DataError, DeviceError
+from . import Predictor
+from .parts import Parts
+from .progress import speed
+from .sources import fetch, is_url, read_names
+
+THREADS = 16  # an actor's, to fetch with: they wait more than they work
+CHUNK = 64  # images that an actor holds at a time
+
+
+class Classifier:
+    """An actor: one `Predictor`, which makes one part after the other.
+
+    Args:
+        settings: of the `Predictor`.
+        parts: `Parts`.
+        root: folder of relative names.
+        limits: (seconds, bytes) for one URL.
+    """
+
+    def __init__(self, settings, parts, root, limits):
+        self._predictor = Predictor(**settings)
+        self._parts, self._root, self._limits = parts, root, limits
+        self._threads = ThreadPoolExecutor(THREADS)
+
+    def __call__(self, row):
+        """Classify and write the images of one part; return how many there were and how many failed."""
+        part, names = row["part"], [os.fsdecode(name) for name in row["names"]]
+        first, rows = self._parts.first(part), []
+        for start in range(0, len(names), CHUNK):
+            for name, result in self._classified(names[start : start + CHUNK]):
+                rows.append({"id": first + len(rows), **result, "file_name": name})
+        self._parts.write(part, rows)
+        return {"images": len(rows), "failed": sum("error" in row for row in rows)}
+
+    def _classified(self, names):
+        images = list(self._threads.map(self._image, names))
+        results = iter(self._predictor.predict([one for one in images if not isinstance(one, DataError)]))
+        for name, image in zip(names, images):
+            yield name, {"error": str(image)} if isinstance(image, DataError) else next(results)
+
+    def _image(self, name):
+        if not is_url(name):
+            return os.path.join(self._root, name)
+        try:
+            return fetch(name, *self._limits)
+        except DataError as error:
+            return error
+
+
+def parse_args(argv=None):
+    def positive(text):
+        value = int(text)
+        if value < 1:
+            raise ValueError
+        return value
+
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model", required=True, metavar="DIR", help="folder of tools/export_model.py")
+    add("--input", required=True, metavar="PATH", help="folder, text list or .parquet of paths and URLs")
+    add("--output", required=True, metavar="DIR", help="folder for the parts")
+    add("--column", help="of the parquet file; default: path, url, image or file_name")
+    add("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the parts")
+    add("--part-size", type=positive, default=1024, metavar="N", help="images a part (1024)")
+    add("--address", help="of a Ray cluster, host:port or auto; without it: this machine")
+    add("--workers", type=positive, metavar="N", help="actors of one CPU each; default: all CPUs")
+    add("--batch-size", type=positive, default=8, metavar="N", help="images a forward pass (8)")
+    add("--engine", choices=["paddle", "onnxruntime", "openvino"], default="paddle")
+    add("--timeout", type=positive, default=20, metavar="SECONDS", help="for one URL (20)")
+    add("--max-bytes", type=positive, default=20_000_000, metavar="N", help="of one URL (20 million)")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Exit with 0 if all images were classified, 1 if some failed, 2 if all did or a setting is wrong."""
+    args = parse_args(argv)
+    root, names = read_names(args.input, args.column)
+    settings = {
+        "folder": os.path.abspath(args.model),
+        "engine": args.engine,
+        "batch_size": args.batch_size,
+        "cpu_threads": 1,
+    }
+    # here, what is wrong with the folder or the engine shows in one line
+    bundle = Predictor(**settings).bundle
+    parts = Parts(os.path.abspath(args.output), args.format, args.part_size, len(names))
+    files = [bundle.graph_file, bundle.params_file, os.path.join(bundle.folder, "inference.yml")]
+    parts.claim(names, [path for path in files if os.path.exists(path)])
+    missing = parts.missing()
+    images = failed = 0
+    if missing:
+        tasks = [{"part": part, "names": _names_of(part, parts, names)} for part in missing]
+        images, failed = _run(tasks, args, (settings, parts, root, (args.timeout, args.max_bytes)))
+    print(f"{images - failed} of {len(names)} images classified now, {failed} failed; rows in {args.output}")
+    if failed:
+        sys.exit(2 if failed == images else 1)
+
+
+def _names_of(part, parts, names):
+    first = parts.first(part)
+    return [os.fsencode(name) for name in names[first : first + parts.size]]
+
+
+def _run(tasks, args, settings):
+    """Make all parts in actors; return how many images there were and how many failed."""
+    # Ray Data's own actors make Ray's C++ side print an error that is none
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError:
+        raise DeviceError('Ray Data is not installed; pip install "ppcls_light[batch]"') from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _start(ray, args)
+    workers = args.workers or int(ray.cluster_resources().get("CPU", 1))
+    data = ray.data.from_items(tasks, override_num_blocks=len(tasks)).map(
+        Classifier,
+        fn_constructor_args=settings,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(workers, len(tasks))),
+        num_cpus=1,
+    )
+    images = failed = 0
+    start = shown = time.monotonic()
+    try:
+        for done, row in enumerate(data.iter_rows(), 1):
+            images, failed = images + row["images"], failed + row["failed"]
+            now = time.monotonic()
+            if now - shown > 5 or done == len(tasks):
+                shown, left = now, (now - start) / done * (len(tasks) - done)
+                parts = f"part {done}/{len(tasks)}", speed(images - failed, now - start), f"{left:.0f} s left"
+                print(", ".join(filter(None, parts)), file=sys.stderr)
+    except ray.exceptions.RayError as error:
+        raise DeviceError(
+            f"a worker failed: {str(error).strip().splitlines()[-1].strip()}; run the command again for the rest"
+        ) from None
+    finally:
+        ray.shutdown()
+    return images, failed
+
+
+def _start(ray, args):
+    search_path = str(Path(__file__).resolve().parents[2])  # a checkout works without being installed
+    local = {} if args.address else {"num_cpus": args.workers, "include_dashboard": False}
+    try:
+        if args.address and args.address != "auto":
+            host, _, port = args.address.rpartition(":")
+            socket.create_connection((host, int(port)), 10).close()  # Ray itself would try for minutes
+        ray.init(
+            args.address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": {"PYTHONPATH": search_path}},
+            **local,
+        )
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"--address {args.address}: no Ray cluster there ({str(error).splitlines()[0]}); "
+            "start one with: ray start --head"
+        ) from None

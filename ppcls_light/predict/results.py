@@ -1,0 +1,111 @@
+"""From probabilities to PaddleClas' result rows."""
+
+import numpy as np
+
+from ..data import as_class_names
+from ..errors import ConfigError, DataError, UserError
+
+_NO_NUMBERS = (
+    "the network's answer is no number (NaN, infinity); check scale and std of NormalizeImage and the weights"
+)
+
+
+class Topk:
+    """The k most probable classes of each image.
+
+    Args:
+        topk: how many; all classes when there are fewer.
+        class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
+
+    Raises:
+        ConfigError: `topk` is no number from 1 on, or `class_names` are none.
+    """
+
+    def __init__(self, topk=5, class_names=None):
+        if not (isinstance(topk, int) and topk > 0):
+            raise ConfigError(f"topk is {topk!r}; it is a whole number of classes from 1 on, such as 5")
+        self.topk = topk
+        self.class_names = None if class_names is None else as_class_names(class_names, "the class names")
+
+    def check_class_num(self, class_num):
+        """Raise ConfigError when there are more or fewer names than classes."""
+        if self.class_names is not None and len(self.class_names) != class_num:
+            raise ConfigError(
+                f"{self.class_names.source}: {len(self.class_names)} class names, but the network has {class_num} "
+                "classes; give the label file that the network was trained with"
+            )
+
+    def __call__(self, probs, file_names):
+        """Return one dict an image: class_ids, scores (5 decimals), file_name, label_names.
+
+        Probabilities that are no numbers give {file_name, error}: JSON cannot hold them, and they name no class.
+
+        Args:
+            probs: (N, class_num). Of equal probabilities the lower class comes first.
+            file_names: N names.
+        """
+        self.check_class_num(probs.shape[1])
+        return [self._row(row, name) for row, name in zip(probs, file_names)]
+
+    def _row(self, probs, name):
+        if not np.isfinite(probs).all():
+            return {"file_name": name, "error": _NO_NUMBERS if name is None else f"{name}: {_NO_NUMBERS}"}
+        ids = self._order(-probs)
+        return {
+            "class_ids": ids.tolist(),
+            "scores": np.around(probs[ids].astype("float64"), 5).tolist(),
+            "file_name": name,
+            "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
+        }
+
+    def _order(self, falling):
+        """Return the ids of one image's best classes; `falling` (K,) are its probabilities, negated."""
+        last = min(self.topk, len(falling)) - 1
+        # Sorting all of 1000 takes three times as long.
+        candidates = np.flatnonzero(falling <= np.partition(falling, last)[last])
+        return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
+
+
+def classify_batch(inputs, names, prepare, classify, topk):
+    """Return one row for each of `inputs`, in their order; images of one shape are classified together.
+
+    Args:
+        inputs: what `prepare` takes.
+        names: their file names.
+        prepare: input -> array (C, H, W); its DataError, or a decoder's own exception, makes the row
+            {file_name, error}.
+        classify: (N, C, H, W) -> probabilities (N, class_num).
+        topk: a `Topk`.
+    """
+    rows, by_shape = [None] * len(inputs), {}
+    for index, one in enumerate(inputs):
+        try:
+            image = prepare(one)
+        except Exception as error:
+            if isinstance(error, UserError) and not isinstance(error, DataError):
+                raise
+            rows[index] = {"file_name": names[index], "error": why(error, names[index])}
+        else:
+            by_shape.setdefault(image.shape, []).append((index, image))
+    for group in by_shape.values():
+        indices, images = zip(*group)
+        for index, row in zip(indices, topk(classify(np.stack(images)), [names[i] for i in indices])):
+            rows[index] = row
+    return rows
+
+
+def why(error, name=None):
+    """Return in one line why an image cannot be used: a DataError's own words, or what a decoder's bug raised."""
+    if isinstance(error, DataError):
+        return str(error)
+    text = " ".join(str(error).split())
+    problem = f"cannot be decoded: {type(error).__name__}{text and f': {text}'}"
+    return problem if name is None else f"{name}: {problem}"
+
+
+def format_row(name, row):
+    """Return a result as PaddleClas' predict_cls prints it, with 2 decimals; `name` is the file's base name."""
+    scores = ", ".join(f"{score:.2f}" for score in row["scores"])
+    return (
+        f"{name}:\tclass id(s): {row['class_ids']}, score(s): [{scores}], label_name(s): {row['label_names']}"
+    )

@@ -1,0 +1,191 @@
+"""An evaluation class by class: tables, a confusion matrix and the worst mistakes."""
+
+import json
+import math
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from ..base.figures import new_figure, plain, save_figure
+from ..base.files import results, write_text
+from ..base.tables import write_csv
+
+# Up to so many classes the picture has the counts, the names; above it is of blocks of classes.
+_COUNTED, _NAMED, _CELLS = 30, 100, 250
+_PAIRS = 25
+
+
+class ClassScores(NamedTuple):
+    """For each class, float64 (K,): NaN where there is nothing to divide by; `support` is int64.
+
+    precision: share of the images called so that are so. recall: share of its images that are found.
+    f1: their harmonic mean. support: its images.
+    """
+
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+
+
+def confusion_matrix(labels, predicted, class_num):
+    """Return int64 (K, K): how many images of the row's class were taken for the column's."""
+    cells = np.asarray(labels, np.int64) * class_num + np.asarray(predicted, np.int64)
+    return np.bincount(cells, minlength=class_num**2).reshape(class_num, class_num)
+
+
+def class_scores(confusion):
+    """Return the ClassScores of a confusion matrix, (K, K) with labels as rows."""
+    right, support, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        return ClassScores(right / called, right / support, 2 * right / (support + called), support)
+
+
+def write_report(folder, images, probabilities, predicted, names=None):
+    """Write what an evaluation says of each class into `folder`.
+
+    Files: summary.json (what is returned), per_class.csv, confusion_matrix.csv (rows: labels, columns:
+    predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first). They appear together; those of
+    another evaluation that are there are set aside, see `files.results`.
+
+    Args:
+        images: data.ImageList of the N images.
+        probabilities: (N, K).
+        predicted: the class that each image was taken for, (N,).
+        names: of the K classes, or None.
+
+    Returns:
+        dict: images, accuracy, and the means over the classes (macro) of precision, recall and F1, each over
+        the classes that have one.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    class_num = probabilities.shape[1]
+    names = names or [str(label) for label in range(class_num)]
+    labels = images.labels
+    confusion = confusion_matrix(labels, predicted, class_num)
+    scores = class_scores(confusion)
+    summary = {
+        "images": len(labels),
+        "accuracy": float(confusion.trace() / len(labels)),
+        "macro_precision": float(np.nanmean(scores.precision)),
+        "macro_recall": float(np.nanmean(scores.recall)),
+        "macro_f1": float(np.nanmean(scores.f1)),
+    }
+    with results(folder) as scratch:
+        write_text(os.path.join(scratch, "summary.json"), json.dumps(summary, indent=2) + "\n")
+        write_csv(
+            os.path.join(scratch, "per_class.csv"),
+            ("class_id", "class_name", *ClassScores._fields),
+            [(label, name, *map(_cell, row)) for label, (name, row) in enumerate(zip(names, zip(*scores)))],
+        )
+        rows = [(name, *row) for name, row in zip(names, confusion.tolist())]
+        write_csv(os.path.join(scratch, "confusion_matrix.csv"), ("label", *names), rows)
+        write_csv(
+            os.path.join(scratch, "mistakes.csv"),
+            ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
+            _mistakes(images, probabilities, predicted, names),
+        )
+        save_figure(draw_confusion(confusion, names), os.path.join(scratch, "confusion_matrix"))
+    return summary
+
+
+def _cell(value):
+    """Return a number as text, an undefined one as an empty cell."""
+    if math.isnan(value):
+        return ""
+    return int(value) if float(value).is_integer() and not isinstance(value, float) else f"{value:.5f}"
+
+
+def _mistakes(images, probabilities, predicted, names):
+    """Yield a row for each image with the wrong class, the surest first."""
+    wrong = np.flatnonzero(predicted != images.labels)
+    sureness = probabilities[wrong, predicted[wrong]]
+    for index in wrong[np.argsort(-sureness, kind="stable")].tolist():
+        label, taken_for = images.label(index), int(predicted[index])
+        pair = label, names[label], taken_for, names[taken_for]
+        row = probabilities[index]
+        yield images.path(index), *pair, f"{row[taken_for]:.5f}", f"{row[label]:.5f}"
+
+
+def draw_confusion(confusion, names):
+    """Return a matplotlib Figure of a confusion matrix (K, K), its rows as shares of the label's images.
+
+    Few classes have their names and counts. Many have the pairs most often confused beside the matrix, of
+    which each dot shows the highest share among the classes it stands for.
+    """
+    class_num = len(names)
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    block = math.ceil(class_num / _CELLS)
+    if class_num <= _COUNTED:
+        side = max(5.0, 1.6 + 0.5 * class_num)
+        figure = new_figure(side + 1.2, side)
+        axes = figure.subplots()
+    else:
+        side = min(max(7.5, 0.11 * class_num), 9.5) if class_num <= _NAMED else 8.0
+        figure = new_figure(side + 7.0, side)
+        axes, beside = figure.subplots(1, 2, width_ratios=(side, 5.0))
+        _draw_pairs(beside, confusion, names)
+    # The root keeps the few images of a rare mistake visible beside a full diagonal.
+    picture = axes.imshow(
+        _highest(shares, block), cmap="Blues", norm=_root_scale(), extent=(0, class_num, class_num, 0),
+        interpolation="nearest",
+    )  # fmt: skip
+    bar = figure.colorbar(picture, ax=axes, shrink=0.8, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
+    bar.ax.set_yticklabels(["0", "1 %", "5 %", "10 %", "25 %", "50 %", "75 %", "100 %"])
+    bar.set_label("share of the label's images")
+    accuracy = confusion.trace() / max(confusion.sum(), 1)
+    axes.set_title(f"{confusion.sum():,} images, {class_num} classes, accuracy {100 * accuracy:.2f} %")
+    axes.set_xlabel("predicted" + (f" (a dot: the highest of {block} x {block})" if block > 1 else ""))
+    axes.set_ylabel("label")
+    if class_num <= _NAMED:
+        size = 9 if class_num <= _COUNTED else 6
+        places = np.arange(class_num) + 0.5
+        shown = [plain(name) for name in names]
+        axes.set_xticks(places, shown, rotation=90, fontsize=size)
+        axes.set_yticks(places, shown, fontsize=size)
+    if class_num <= _COUNTED:
+        for row, column in zip(*np.nonzero(confusion)):
+            axes.text(
+                column + 0.5, row + 0.5, f"{confusion[row, column]}", ha="center", va="center", fontsize=8,
+                color="white" if shares[row, column] > 0.3 else "black",
+            )  # fmt: skip
+    return figure
+
+
+def _root_scale():
+    from matplotlib.colors import PowerNorm
+
+    return PowerNorm(0.5, vmin=0, vmax=1)
+
+
+def _highest(shares, block):
+    """Return the highest of each `block` x `block` cells of (K, K)."""
+    size = math.ceil(len(shares) / block)
+    padded = np.zeros((size * block, size * block))
+    padded[: len(shares), : len(shares)] = shares
+    return padded.reshape(size, block, size, block).max(axis=(1, 3))
+
+
+def _draw_pairs(axes, confusion, names):
+    """Draw a bar for each of the pairs most often confused, longest on top."""
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
+    pairs = [(wrong.flat[index], *divmod(int(index), len(names))) for index in order if wrong.flat[index]]
+    axes.barh(range(len(pairs)), [count for count, _, _ in pairs], color="tab:orange", height=0.7)
+    axes.set_yticks(
+        range(len(pairs)),
+        [
+            f"{label} {plain(names[label], 24)} → {taken} {plain(names[taken], 24)}"
+            for _, label, taken in pairs
+        ],
+        fontsize=7,
+    )
+    axes.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.set_title("most often confused: label → prediction")
+    axes.set_xlabel("images")
+    axes.spines[["top", "right"]].set_visible(False)

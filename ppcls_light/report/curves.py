@@ -1,0 +1,111 @@
+"""Learning curves of one or several runs, from their metrics.jsonl."""
+
+import math
+import os
+from typing import NamedTuple
+
+from ..base.figures import new_figure, plain
+from ..base.files import short_names
+from ..engine.history import FILE_NAME, is_finite_number, read_history
+from ..errors import DataError
+
+
+class Run(NamedTuple):
+    """A training run: its name in the legend and the rows of its metrics.jsonl (see `history`)."""
+
+    name: str
+    rows: list
+
+    def curve(self, split, value):
+        """Return the epochs done and the numbers called `value` of the rows of `split`, as two lists."""
+        points = [
+            (row["epoch"], row.get("lr") if value == "lr" else row["values"].get(value))
+            for row in self.rows
+            if row.get("split") == split
+        ]
+        points = [(epoch, number) for epoch, number in points if is_finite_number(number)]
+        return [list(column) for column in zip(*points)] or [[], []]
+
+
+def read_runs(folders):
+    """Return a Run for each of the output folders; names are as short as keeps them apart.
+
+    Raises:
+        DataError: a folder has no metrics.jsonl, or nothing is in it yet.
+    """
+    runs = []
+    for folder, name in zip(folders, short_names(folders)):
+        path = os.path.join(folder, FILE_NAME)
+        try:
+            rows = read_history(path)
+        except OSError as problem:
+            raise DataError(
+                f"{path}: {problem.strerror}; give the Global.output_dir of a training run"
+            ) from None
+        if not rows:
+            raise DataError(f"{path} has no rows yet; it gets the first at the first printed step")
+        runs.append(Run(name, rows))
+    return runs
+
+
+def draw_curves(runs):
+    """Return a matplotlib Figure with loss, accuracy and learning rate of `runs` over the epochs.
+
+    A run is a colour. Training is thin while an epoch goes on and a full line for the means of epochs,
+    evaluation is dashed.
+    """
+    figure = new_figure(15, 5.2)
+    loss, accuracy, rate = figure.subplots(1, 3)
+    metric = first_metric(runs)
+    for index, run in enumerate(runs):
+        color = f"C{index % 10}"
+        for axes, value in ((loss, "loss"), (accuracy, metric)):
+            axes.plot(*_broken_at_epochs(*run.curve("train", value)), color=color, linewidth=0.6, alpha=0.5)
+            axes.plot(*run.curve("train_avg", value), color=color, marker=".", markersize=4, linewidth=1.6)
+            axes.plot(*run.curve("eval", value), color=color, marker="o", markersize=3, linewidth=1.6,
+                      linestyle="--")  # fmt: skip
+        rate.plot(*run.curve("train", "lr"), color=color, linewidth=1.6)
+        rate.plot([], [], color=color, linewidth=3, label=_label(run, metric))
+    for axes, title in ((loss, "loss"), (accuracy, f"{metric} accuracy"), (rate, "learning rate")):
+        axes.set_title(title)
+        axes.set_xlabel("epochs")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    for linestyle, width, label in (
+        ("-", 0.6, "train, within the epoch"),
+        ("-", 1.6, "train, epoch"),
+        ("--", 1.6, "evaluation"),
+    ):
+        loss.plot([], [], color="black", linestyle=linestyle, linewidth=width, label=label)
+    loss.legend(fontsize=8)
+    figure.legend(*rate.get_legend_handles_labels(), loc="outside lower center", ncols=min(len(runs), 3))
+    return figure
+
+
+def _broken_at_epochs(epochs, numbers):
+    """Return the curve with a gap where an epoch ends: the means that `train` rows hold begin anew there."""
+    points = []
+    for epoch, number in zip(epochs, numbers):
+        if points and math.ceil(epoch) > math.ceil(points[-1][0]):
+            points.append((epoch, math.nan))
+        points.append((epoch, number))
+    return [list(column) for column in zip(*points)] or [[], []]
+
+
+def first_metric(runs):
+    """Return the accuracy to draw: the first that the evaluations, or else the training, measured."""
+    for split in ("eval", "train_avg", "train"):
+        for run in runs:
+            for row in run.rows:
+                found = [name for name in row["values"] if name.startswith("top")]
+                if row.get("split") == split and found:
+                    return found[0]
+    return "top1"
+
+
+def _label(run, metric):
+    epochs, numbers = run.curve("eval", metric)
+    if not numbers:
+        return plain(run.name, 60)
+    best = max(numbers)
+    return f"{plain(run.name, 60)} (best {metric} {100 * best:.2f} % after epoch {epochs[numbers.index(best)]:g})"

@@ -1,0 +1,116 @@
+"""engine.json beside an exported network: which engine was the fastest, and under which conditions.
+
+    {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
+
+A measurement holds for its conditions only: the processor, its cores and instruction sets, the versions of the
+engines, whether the project's operator for the network is there, the network's checksum, the input's shape with the
+batch, the threads, and what was asked for.
+"""
+
+import json
+import logging
+import os
+from importlib.metadata import PackageNotFoundError, version
+from typing import get_args
+
+from .. import __version__
+from ..base.files import write_text
+from ..base.machine import physical_cores, processor_name, usable_flags
+from ..bundle.onnx import checksum
+from ..config.deploy import EngineName, Precision
+from ..errors import UserError
+from . import one_operator
+
+logger = logging.getLogger(__name__)
+
+FILE = "engine.json"
+
+# Instruction sets that the engines have kernels for; the rest of a processor's flags come and go with kernels.
+_FLAGS = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}
+_PACKAGES = {
+    "paddle": ("paddlepaddle", "paddlepaddle-gpu"),
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "openvino": ("openvino",),
+}
+# One for each batch, thread count and machine that a folder meets; the oldest go.
+_KEPT = 32
+
+
+def conditions(bundle, options, shape, asked=None):
+    """Return what a measurement depends on, as JSON holds it.
+
+    Args:
+        shape: (N, C, H, W) of the input.
+        asked: whatever else the choice depends on.
+    """
+    return {
+        "processor": processor_name(),
+        "cores": physical_cores(),
+        "instruction_sets": sorted(usable_flags() & _FLAGS),
+        "versions": {"ppcls_light": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "own_operators": one_operator.available(bundle, options),
+        "network": checksum(bundle),
+        "shape": list(shape),
+        "threads": options.cpu_threads,
+        "asked": {"engine": options.engine, "precision": options.precision, **(asked or {})},
+    }
+
+
+def _version(library):
+    for package in _PACKAGES[library]:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def recall(folder, key):
+    """Return the choice that `folder`/engine.json has for the conditions `key`, None when it has none.
+
+    A file that cannot be read is one warning, and counts as none.
+    """
+    try:
+        found = [entry for entry in _read(folder) if entry["conditions"] == key]
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
+        logger.warning("%s is damaged (%s); measuring again", os.path.join(folder, FILE), problem)
+        return None
+    return found[-1]["choice"] if found else None
+
+
+def _read(folder):
+    with open(os.path.join(folder, FILE), encoding="utf-8") as file:
+        content = json.load(file)
+    for entry in content["measurements"]:
+        _check(**entry["choice"])
+    return content["measurements"]
+
+
+def _check(engine, onednn, precision):
+    if (
+        engine not in set(get_args(EngineName)) - {"auto"}
+        or precision not in set(get_args(Precision)) - {"auto"}
+        or not isinstance(onednn, bool)
+    ):
+        raise ValueError(f"there is no engine {engine} with oneDNN {onednn} and precision {precision}")
+
+
+def remember(folder, key, choice, results):
+    """Write a measurement into `folder`/engine.json; a folder that cannot be written is one warning.
+
+    Those of other networks go: the folder has been exported anew since.
+    """
+    try:
+        old = [entry for entry in _read(folder) if entry["conditions"]["network"] == key["network"]]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        old = []
+    kept = [entry for entry in old if entry["conditions"] != key]
+    new = {"conditions": key, "choice": choice, "results": results}
+    try:
+        write_text(
+            os.path.join(folder, FILE), json.dumps({"measurements": [*kept, new][-_KEPT:]}, indent=2) + "\n"
+        )
+    except UserError as problem:
+        logger.warning("the choice of an engine is not remembered: %s", problem)

@@ -1,0 +1,61 @@
+"""The engines that run an exported folder, by name; each is imported when it is used.
+
+An engine is a class of `Engine(bundle, options)` with
+
+    options: the `EngineOptions` in force,
+    run(images): float32 (N, C, H, W) -> the graph's output (N, class_num), float32; from any thread,
+    clone(): an engine for another thread that shares the weights.
+
+Its constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.
+"""
+
+import importlib.util
+from importlib import import_module
+from typing import NamedTuple
+
+from ..errors import DeviceError
+
+
+class Kind(NamedTuple):
+    """Where an engine is, the library that it needs, and the extra of this package that installs it."""
+
+    module: str
+    name: str
+    library: str
+    extra: str
+
+
+ENGINES = {
+    "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
+    "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx"),
+    "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
+}
+
+
+def create_engine(bundle, options):
+    """Return the engine `options.engine` of a `Bundle`.
+
+    Raises:
+        DeviceError: its library is not installed. WeightsError: a file of the folder is not of this export.
+    """
+    kind = ENGINES[options.engine]
+    converted = options.engine != "paddle" and bundle.onnx_file
+    bundle.check_files(*([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file]))
+    if missing := missing_library(options.engine):
+        raise DeviceError(missing)
+    try:
+        module = import_module(kind.module, __package__)
+    except ImportError as error:
+        raise DeviceError(
+            f"engine {options.engine}: {kind.library} is installed but cannot be imported ({error}); install it "
+            f'again: pip install --force-reinstall "ppcls_light[{kind.extra}]"'
+        ) from error
+    return getattr(module, kind.name)(bundle, options)
+
+
+def missing_library(engine):
+    """Return what to tell a person who lacks the library of `engine`, "" when it is there; imports nothing."""
+    kind = ENGINES[engine]
+    if importlib.util.find_spec(kind.library) is not None:
+        return ""
+    return f'engine {engine} needs {kind.library}, which is not installed; pip install "ppcls_light[{kind.extra}]"'

@@ -1,0 +1,158 @@
+"""Engines measured side by side on random images: each in a process of its own, and they take turns."""
+
+import contextlib
+import math
+import time
+from dataclasses import dataclass, field, replace
+from typing import List, Optional
+
+import numpy as np
+
+from ..base.probabilities import softmax
+from ..bundle.onnx import with_onnx_file
+from ..errors import UserError
+from .engines import ENGINES, missing_library
+from .options import EngineOptions
+from .trial import Trial, TrialError
+
+# Until so many rounds those go on that take up to so many times as long as the fastest: the nearer, the longer.
+_RACE = ((2, math.inf), (6, 1.5), (12, 1.15))
+_ROUND_SECONDS = 0.17
+# OpenMP's threads spin for 0.2 s after their last work and would take a core from the engine that is next.
+_SETTLE_SECONDS = 0.2
+
+# How far a probability may be from the one that Paddle gives in fp32. The images are noise, which says little about
+# the rounding of photos: for bf16 this only finds what is broken, and int8 is for labelled images to judge.
+_TOLERANCES = {"fp32": 1e-4, "bf16": 0.5, "int8": 1.0}
+
+
+@dataclass(eq=False)
+class Result:
+    """What is known of a candidate.
+
+    Attributes:
+        options: the candidate.
+        milliseconds: of each round's median batch; the least of them counts, since other load only adds.
+        answers: (N, class_num).
+        difference: the largest one of a probability from fp32's.
+        left_out: why it cannot be chosen, "" when it can.
+        note: what else `accept` said of it.
+    """
+
+    options: EngineOptions
+    milliseconds: List[float] = field(default_factory=list)
+    answers: Optional[np.ndarray] = None
+    difference: Optional[float] = None
+    left_out: str = ""
+    note: str = ""
+
+    @property
+    def best(self):
+        return min(self.milliseconds)
+
+    def __str__(self):
+        what = f"left out: {self.left_out}" if self.left_out else f"{self.best:.2f} ms a batch"
+        return f"{self.options.title}: {what}{'; ' if self.note else ''}{self.note}"
+
+    def as_dict(self):
+        """Return what engine.json keeps."""
+        names = ("engine", "onednn", "precision")
+        return {
+            **{name: getattr(self.options, name) for name in names},
+            "milliseconds": [round(value, 3) for value in self.milliseconds],
+            "difference": self.difference,
+            "left_out": self.left_out,
+            "note": self.note,
+        }
+
+
+def measure(bundle, listed, shape):
+    """Run random images of `shape` (N, C, H, W) on each of the `EngineOptions` in `listed`.
+
+    Returns:
+        A `Result` each, in the same order; one that fails or answers otherwise than Paddle in fp32 is left out.
+    """
+    if not listed:
+        return []
+    results = [Result(options) for options in listed]
+    references = [result for result in results if result.options.precision == "fp32"]
+    if not references:  # only to know what the answers should be
+        references = [Result(replace(listed[0], engine=engine, precision="fp32")) for engine in ENGINES]
+    images = np.random.default_rng(0).standard_normal(shape).astype("float32")
+    with contextlib.ExitStack() as stack:
+        trials = {
+            result: _start(stack, bundle, result, images) for result in dict.fromkeys([*references, *results])
+        }
+        for result, trial in trials.items():
+            _answer(result, trial)
+            if result.answers is not None and bundle.output == "logits":
+                result.answers = softmax(result.answers)
+        right = next((result.answers for result in references if not result.left_out), None)
+        if right is not None:
+            for result in results:
+                _compare(result, right)
+        _take_turns([(result, trials[result]) for result in results])
+    return results
+
+
+def _start(stack, bundle, result, images):
+    """Start a trial that `stack` ends; None, and `left_out` set, when there is nothing to start."""
+    engine = result.options.engine
+    result.left_out = missing_library(engine)
+    try:
+        if engine != "paddle" and not result.left_out:
+            bundle = with_onnx_file(bundle)
+    except UserError as problem:
+        result.left_out = str(problem)
+    if result.left_out:
+        return None
+    trial = Trial(bundle, result.options, images)
+    stack.callback(trial.close)
+    return trial
+
+
+def _answer(result, trial):
+    if result.left_out:
+        return
+    try:
+        result.answers, in_force = trial.answers()
+    except TrialError as problem:
+        result.left_out = str(problem)
+        return
+    if in_force.onednn != result.options.onednn:
+        result.left_out = "Paddle cannot run this network with oneDNN"
+
+
+def _compare(result, right):
+    if result.left_out:
+        return
+    if result.answers.shape != right.shape:
+        result.left_out = f"it answers {list(result.answers.shape)}, Paddle {list(right.shape)}"
+        return
+    result.difference = float(np.abs(result.answers - right).max())
+    allowed = _TOLERANCES[result.options.precision]
+    if not result.difference <= allowed:  # true for NaN, too
+        result.left_out = f"its answers differ by {result.difference:.1e} (allowed {allowed:.0e})"
+
+
+def _take_turns(runners):
+    for number in range(_RACE[-1][0]):
+        racing = [(result, trial) for result, trial in runners if _races(result, runners, number)]
+        if number and len(racing) < 2:
+            break
+        for result, trial in racing:
+            if result.options.cpu_threads > 1:
+                time.sleep(_SETTLE_SECONDS)
+            try:
+                result.milliseconds.append(trial.milliseconds(_ROUND_SECONDS))
+            except TrialError as problem:
+                result.left_out = str(problem)
+
+
+def _races(result, runners, number):
+    """Return whether `result` is measured in round `number`; only candidates of one precision race each other."""
+    if result.left_out or number == 0:
+        return not result.left_out
+    rivals = (other for other, _ in runners if other.options.precision == result.options.precision)
+    least = min(other.best for other in rivals if not other.left_out)
+    return result.best <= least * next(limit for end, limit in _RACE if number < end)

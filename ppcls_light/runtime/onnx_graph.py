@@ -1,0 +1,50 @@
+"""What the engines that run ONNX graphs share: the options that are Paddle's alone, and the graph's file."""
+
+from ..bundle.onnx import with_onnx_file
+from ..errors import DeviceError
+from .precisions import int8_graph
+
+_PADDLE_ONLY = {
+    "use_tensorrt": (True, "Global.use_tensorrt=True"),
+    "ir_optim": (False, "Global.ir_optim=False"),
+    "profile": (True, "Global.enable_profile=True"),
+}
+
+
+def check_options(options, precisions):
+    """Refuse what an engine beside Paddle cannot do; `precisions` are those that it has.
+
+    Raises:
+        DeviceError: names the switch and the fix.
+    """
+    if options.device != "cpu":
+        raise DeviceError(
+            f"engine {options.engine} is for the CPU here; set Global.use_gpu=False, or Global.engine=paddle"
+        )
+    for name, (refused, switch) in _PADDLE_ONLY.items():
+        if getattr(options, name) == refused:
+            raise DeviceError(
+                f"{switch} is a switch of Paddle, not of engine {options.engine}; leave it out, or set "
+                "Global.engine=paddle"
+            )
+    if options.precision not in precisions:
+        raise DeviceError(
+            f"engine {options.engine} has no precision {options.precision}, only {' and '.join(precisions)}; "
+            "choose one of them, or Global.engine=paddle"
+        )
+
+
+def graph_file(bundle, options):
+    """Return the ONNX file that `options.engine` runs at `options.precision`.
+
+    Raises:
+        UserError: there is none and it cannot be made; names the fix.
+    """
+    if bundle.precision == "int8":
+        raise DeviceError(
+            f"{bundle.folder}: this graph is int8 for Paddle, which engine {options.engine} cannot run; set "
+            "Global.engine=paddle"
+        )
+    if options.precision == "int8":
+        return int8_graph(bundle, options.engine)
+    return with_onnx_file(bundle).onnx_file

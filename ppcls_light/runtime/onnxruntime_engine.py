@@ -1,0 +1,60 @@
+"""ONNX Runtime; the only module that imports it."""
+
+import copy
+
+import numpy as np
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from ..base.machine import physical_cores
+from .failures import input_error, load_error
+from .onnx_graph import check_options, graph_file
+
+# ONNX Runtime's own errors have no common base but Exception.
+_ERRORS = (
+    *(state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf),
+    *(state.NoModel, state.NoSuchFile, state.NotImplemented, state.RuntimeException),
+    *(RuntimeError, ValueError),
+)
+
+
+def session_options(options):
+    """Return what is said to ONNX Runtime."""
+    said = ort.SessionOptions()
+    said.intra_op_num_threads = options.cpu_threads or physical_cores()
+    said.inter_op_num_threads = 1
+    said.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    said.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    said.log_severity_level = 3
+    return said
+
+
+class OnnxEngine:
+    """One session of ONNX Runtime on the CPU. Any thread may `run`, which lets other Python threads work meanwhile."""
+
+    def __init__(self, bundle, options):
+        check_options(options, ("fp32", "int8"))
+        self.options = options
+        self._file = graph_file(bundle, options)
+        try:
+            self._session = ort.InferenceSession(
+                self._file, session_options(options), providers=["CPUExecutionProvider"]
+            )
+        except _ERRORS as error:
+            raise load_error(self._file, f"ONNX Runtime {ort.__version__}", error) from error
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+
+        Raises:
+            ConfigError: the network cannot take images of this shape.
+        """
+        try:
+            return self._session.run(None, {self._input: images})[0]
+        except _ERRORS as error:
+            raise input_error(self._file, images, error) from error
+
+    def clone(self):
+        """Return an engine for another thread; a session may be shared."""
+        return copy.copy(self)

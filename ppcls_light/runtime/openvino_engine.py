@@ -1,0 +1,107 @@
+"""OpenVINO on the CPU."""
+
+import copy
+import functools
+import logging
+import threading
+
+import numpy as np
+
+from ..base.machine import forbidden, physical_cores, require
+from .failures import input_error, load_error
+from .onnx_graph import check_options, graph_file
+from .openvino_library import without_telemetry
+
+without_telemetry()
+import openvino as ov  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+def properties(options):
+    """Return what is said to OpenVINO.
+
+    The precision must be said: on a processor that has bf16, OpenVINO takes that by itself. Pinning must be off:
+    each process would take the first cores, so two processes of one thread would share one core.
+    """
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,
+        "INFERENCE_NUM_THREADS": options.cpu_threads or physical_cores(),
+        "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
+    }
+
+
+@functools.cache
+def _core():
+    """Return the process' one Core.
+
+    The first network that a Core compiles sets up a stack for the thread's signals, and a Core that goes sets up the
+    one before again: of two Cores that go in the order in which they came, the second leaves freed memory there,
+    and the next signal ends the process (OpenVINO 2026.4).
+    """
+    return ov.Core()
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU: one network compiled for `options.batch_size`, one for every other batch.
+
+    With the batch known, MicroNet takes half the time. The one for other batches is made when it is needed.
+    Any thread may `run`, which lets other Python threads work meanwhile; as many requests are made as run at once.
+    """
+
+    def __init__(self, bundle, options):
+        check_options(options, ("fp32", "bf16", "int8"))
+        if options.precision == "bf16":
+            require("bf16")
+        if limit := forbidden():
+            logger.warning(
+                "%s: OpenVINO mixes instruction sets under it and may end the process on networks with attention "
+                "(EdgeNeXt); unset it, or set Global.engine=paddle",
+                limit,
+            )
+        self.options = options
+        self._file = graph_file(bundle, options)
+        self._compiling = threading.Lock()
+        self._compiled = {}
+        self._idle = {options.batch_size: [], None: []}
+        self._network(options.batch_size)
+
+    def _network(self, batch):
+        with self._compiling:
+            if batch not in self._compiled:
+                self._compiled[batch] = self._compile(batch)
+            return self._compiled[batch]
+
+    def _compile(self, batch):
+        try:
+            model = _core().read_model(self._file)
+            if batch is not None:
+                model.reshape([batch, *list(model.inputs[0].partial_shape)[1:]])
+            return _core().compile_model(model, "CPU", properties(self.options))
+        except RuntimeError as error:
+            version = ov.__version__.split("-")[0]
+            raise load_error(self._file, f"OpenVINO {version}", error) from error
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+
+        Raises:
+            ConfigError: the network cannot take images of this shape.
+        """
+        batch = len(images) if len(images) == self.options.batch_size else None
+        idle = self._idle[batch]
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = self._network(batch).create_infer_request()
+        try:
+            return request.infer({0: images}, share_inputs=True)[0]
+        except RuntimeError as error:
+            raise input_error(self._file, images, error) from error
+        finally:
+            idle.append(request)
+
+    def clone(self):
+        """Return an engine for another thread; what is compiled and the requests are shared."""
+        return copy.copy(self)

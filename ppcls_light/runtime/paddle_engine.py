@@ -1,0 +1,313 @@
+"""Paddle Inference: the options checked against the installed build, then one predictor.
+
+With `paddle_library` the only module here that imports Paddle.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from typing import List
+
+import numpy as np
+
+from ..base.machine import physical_cores, require
+from ..errors import DeviceError, UserError
+from . import one_operator
+from .failures import first_line, input_error, load_error
+from .paddle_library import FREEING_FLAG, load
+
+logger = logging.getLogger(__name__)
+
+inference = load()
+
+# What training rounds, all of it: Paddle's own choice rounds pooling too, which training did not know of, and with
+# less than all the scales of the others go wrong.
+_INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
+
+_STDERR = threading.Lock()
+_PASS_REPORT = b"\x1b[37m---    "  # in grey: "quantized 0 pool2d ops"
+
+# Paddle's C++ errors arrive as any of these; NotImplementedError is a RuntimeError
+_PADDLE_ERRORS = (RuntimeError, ValueError, IndexError, OSError)
+
+# By default Paddle hands every intermediate result, when it is not needed any more, to a second thread to be freed,
+# which takes up to a third of the time of networks this small. Kept from batch to batch they take more memory: some
+# 40 MB for PPLCNet_x1_0 at batch 8.
+_KEEP_RESULTS = -1.0
+
+
+@dataclass(frozen=True)
+class Build:
+    """What the installed Paddle can do."""
+
+    version: str
+    cuda: bool
+    gpus: int
+    tensorrt: bool
+    reads_json: bool
+
+    @classmethod
+    def installed(cls):
+        return cls(
+            version=inference.version,
+            cuda=inference.cuda,
+            gpus=inference.gpus,
+            tensorrt=any(inference.get_trt_compile_version()),
+            reads_json=hasattr(inference.Config, "enable_new_ir"),
+        )
+
+
+def check_options(options, build, graph_format, int8=False):
+    """Refuse what `build` cannot do, before Paddle runs on the CPU in silence or aborts.
+
+    `int8`: the graph is quantized.
+
+    Raises:
+        DeviceError: names the switch and the fix.
+    """
+    if graph_format == "onnx":
+        raise DeviceError(
+            "this folder has inference.onnx alone, which Paddle does not run; choose the engine onnxruntime or "
+            "openvino, or export the model again with tools/export_model.py"
+        )
+    if graph_format == "json" and not build.reads_json:
+        raise DeviceError(
+            f"this folder has inference.json, which Paddle {build.version} cannot read; install Paddle 3.0 or "
+            "newer, or export the model with this Paddle"
+        )
+    if options.device == "gpu":
+        if int8:
+            raise DeviceError(
+                "Global.use_gpu=True, but this folder is int8, which is for CPUs; set Global.use_gpu=False, or export "
+                "the network that was trained without Slim.quant"
+            )
+        if not build.cuda:
+            raise DeviceError(
+                f"Global.use_gpu=True, but Paddle {build.version} here is built for the CPU; install "
+                "paddlepaddle-gpu, or set Global.use_gpu=False"
+            )
+        if options.gpu_id >= build.gpus:
+            raise DeviceError(
+                f"Global.use_gpu=True wants GPU {options.gpu_id}, but Paddle sees {build.gpus}; check nvidia-smi "
+                "and CUDA_VISIBLE_DEVICES, or set Global.use_gpu=False"
+            )
+    if options.use_tensorrt:
+        if options.device != "gpu":
+            raise DeviceError(
+                "Global.use_tensorrt=True needs a GPU; add Global.use_gpu=True, or set Global.use_tensorrt=False"
+            )
+        if not build.tensorrt:
+            raise DeviceError(
+                f"Global.use_tensorrt=True, but Paddle {build.version} here is built without TensorRT; install a "
+                "build with it, or set Global.use_tensorrt=False"
+            )
+        if graph_format == "json":
+            raise DeviceError(
+                "Global.use_tensorrt=True takes inference.pdmodel, and this folder has inference.json; export "
+                "with Paddle 2.6, or set Global.use_tensorrt=False"
+            )
+    if options.precision == "fp16" and options.device != "gpu":
+        raise DeviceError(
+            "precision fp16 (Global.use_fp16=True) needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False"
+        )
+    if options.precision in ("bf16", "int8") and (options.device == "gpu" or not options.onednn):
+        raise DeviceError(
+            f"precision {options.precision} is for the CPU with oneDNN; set Global.use_gpu=False and "
+            "Global.enable_mkldnn=True, or Global.precision=fp32"
+        )
+    if options.precision == "bf16" and int8:
+        raise DeviceError(
+            "this folder is int8 and is run as that; set Global.precision=int8 in place of bf16"
+        )
+
+
+def plan(options, graph_format, image_shape=None, int8=False):
+    """Return the calls that configure Paddle: (method of `paddle.inference.Config`, its arguments), in order.
+
+    A pure function, so that what is said to Paddle can be read and tested without the device. `image_shape`
+    is (C, H, W), which TensorRT needs for its dynamic batch. `int8`: the graph is quantized; without oneDNN's
+    kernels it is computed in float, with the same rounding.
+    """
+    calls = [("disable_glog_info", ())]
+    if options.device == "gpu":
+        half = options.precision == "fp16"
+        precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
+        calls.append(("enable_use_gpu", (options.gpu_mem, options.gpu_id, precision)))
+        if options.use_tensorrt:
+            calls += _tensorrt(options, precision, image_shape)
+    else:
+        calls.append(("disable_gpu", ()))
+        calls.append(("set_cpu_math_library_num_threads", (options.cpu_threads or physical_cores(),)))
+        # oneDNN is on by default from Paddle 3.0 on, so "off" must be said as well
+        calls.append(("enable_mkldnn" if options.onednn else "disable_mkldnn", ()))
+        if int8 and options.onednn:
+            calls.append(("enable_mkldnn_int8", (_INT8_OPERATORS,)))
+        if options.precision == "bf16":
+            calls.append(("enable_mkldnn_bfloat16", ()))
+    if graph_format == "json":
+        # the order matters: memory optimisation of a PIR graph needs the new executor
+        calls += [("enable_new_ir", (True,)), ("enable_new_executor", ())]
+        if not options.ir_optim:  # switch_ir_optim is ignored on PIR
+            calls.append(("set_optimization_level", (0,)))
+    else:
+        calls.append(("switch_ir_optim", (options.ir_optim,)))
+    calls.append(("enable_memory_optim", ()))
+    if options.profile:
+        calls.append(("enable_profile", ()))
+    return calls
+
+
+def _tensorrt(options, precision, image_shape):
+    if image_shape is None:
+        raise DeviceError(
+            "Global.use_tensorrt=True needs the image shape, which this folder's inference.yml does not record; "
+            "export it again with tools/export_model.py, or set Global.use_tensorrt=False"
+        )
+    workspace, smallest_subgraph = 1 << 30, 3
+    shapes = [{"x": [batch, *image_shape]} for batch in (1, options.batch_size, options.batch_size)]
+    return [
+        (
+            "enable_tensorrt_engine",
+            (workspace, options.batch_size, smallest_subgraph, precision, False, False),
+        ),
+        ("set_trt_dynamic_shape_info", tuple(shapes)),
+    ]
+
+
+@contextlib.contextmanager
+def _without_pass_reports():
+    """Keep the 32 lines that Paddle's int8 passes print about themselves, whatever is set, off the user's screen.
+
+    They come from C++, past `sys.stderr` and the log level; whatever else was printed meanwhile follows at the end.
+    """
+    # One at a time: the second of two would put the first one's file back for good.
+    with _STDERR, tempfile.TemporaryFile() as printed:
+        try:
+            stderr = os.dup(2)
+        except OSError:  # closed
+            yield
+            return
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            printed.seek(0)
+            others = b"".join(line for line in printed if not line.startswith(_PASS_REPORT))
+            if others:
+                os.write(2, others)
+
+
+class PaddleEngine:
+    """One Paddle Inference predictor of an exported folder.
+
+    One thread at a time runs it, the others wait: Paddle returns wrong numbers otherwise, without an error. They lose
+    nothing, since Paddle holds Python's global lock while it runs; throughput comes from processes, not threads.
+    """
+
+    def __init__(self, bundle, options):
+        if options.precision == "int8" and bundle.precision != "int8":
+            from .precisions import int8_bundle
+
+            require("int8")
+            bundle = int8_bundle(bundle)
+        check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
+        if options.precision == "bf16":
+            require("bf16")
+        elif bundle.precision == "int8" and options.onednn:
+            require(
+                "int8",
+                f"{bundle.folder}: this int8 graph{bundle.proved_on and f' (proved on {bundle.proved_on})'}",
+                "take the network's fp32 export, or set Global.precision=fp32 and Global.enable_mkldnn=False, which "
+                "computes the same in float",
+            )
+        self.options = options
+        self._bundle = bundle
+        as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
+        self._predictor = as_one or self._create(self.options)
+        self._running = threading.Lock()
+
+    def _create_as_one_operator(self):
+        """Return None, and let the options say so, where it cannot be."""
+        files = one_operator.write(self._bundle)
+        if files:
+            try:
+                return self._create(self.options, files)
+            except UserError as problem:
+                one_operator.warn(self._bundle, problem)
+        self.options = replace(self.options, cpu_ops=False)
+        return None
+
+    def _create(self, options, files=None):
+        """`files`: graph and parameters, by default the bundle's."""
+        bundle = self._bundle
+        config = inference.Config(*(files or (bundle.graph_file, bundle.params_file)))
+        for method, arguments in plan(options, bundle.format, bundle.image_shape, bundle.precision == "int8"):
+            getattr(config, method)(*arguments)
+        if options.device == "cpu" and FREEING_FLAG not in os.environ:
+            inference.flags[FREEING_FLAG] = _KEEP_RESULTS
+        try:
+            with _without_pass_reports() if bundle.precision == "int8" else contextlib.nullcontext():
+                return inference.create_predictor(config)
+        except _PADDLE_ERRORS as error:
+            raise load_error(bundle.folder, f"Paddle {inference.version}", error) from error
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+
+        What fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
+        (Paddle issue 77340), and on processors without AVX2 not the splits of a FasterNet.
+
+        Raises:
+            ConfigError: the network cannot take images of this shape.
+        """
+        with self._running:
+            return self._run_or_without_onednn(images)
+
+    def _run_or_without_onednn(self, images):
+        try:
+            return self._run(self._predictor, images)
+        except _PADDLE_ERRORS as error:
+            if not (
+                self.options.onednn and self.options.device == "cpu" and self.options.precision != "bf16"
+            ):
+                raise input_error(self._bundle.folder, images, error) from error
+            options = replace(self.options, onednn=False)
+            try:
+                predictor = self._create(options)
+                answers = self._run(predictor, images)
+            except (UserError, *_PADDLE_ERRORS):  # it is not oneDNN
+                raise input_error(self._bundle.folder, images, error) from error
+            logger.warning(
+                "oneDNN is switched off, which is slower: Paddle %s cannot run this network with it here (%s)",
+                inference.version,
+                first_line(error),
+            )
+            self._predictor, self.options = predictor, options
+            return answers
+
+    def _run(self, predictor, images):
+        names: List[str] = predictor.get_input_names()
+        predictor.get_input_handle(names[0]).copy_from_cpu(images)
+        predictor.run()
+        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+
+    def clone(self):
+        """Return an engine for another thread; the weights are shared.
+
+        Raises:
+            WeightsError: the files, which Paddle reads again, are gone.
+        """
+        twin = object.__new__(PaddleEngine)
+        vars(twin).update(vars(self))
+        twin._running = threading.Lock()
+        try:
+            with self._running:
+                twin._predictor = self._predictor.clone()
+        except _PADDLE_ERRORS as error:
+            raise load_error(self._bundle.folder, f"Paddle {inference.version}", error) from error
+        return twin

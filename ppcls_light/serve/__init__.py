@@ -1,0 +1,1 @@
+"""An exported folder over HTTP: the extra `serving`; `deploy/serving/server.py` starts it."""

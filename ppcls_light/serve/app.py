@@ -1,0 +1,286 @@
+"""The HTTP side: /predict, /health, /ready, /metrics, and the pages at / and /docs."""
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+
+from .. import __version__
+from . import schema
+from .access import AllowedHosts, bearer
+from .batcher import OverloadedError
+from .body import Body, RequestRefusedError, disconnected
+from .connections import connection_of
+from .metrics import OUTCOMES
+from .places import Places
+from .upload import read_images, topk_of
+
+logger = logging.getLogger(__name__)
+
+STATIC = Path(__file__).resolve().parent / "static"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds on what one client can ask for.
+
+    Attributes:
+        max_bytes: of a request's body.
+        max_images: in a request.
+        timeout: seconds for the upload, and again for the answer.
+        min_rate: bytes a second of an upload.
+        max_requests: at work or waiting at a time; their bodies are in memory.
+    """
+
+    max_bytes: int = 10 * 1024 * 1024
+    max_images: int = 16
+    timeout: float = 10
+    min_rate: float = 1000
+    max_requests: int = 128
+
+
+def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=None):
+    """Return the FastAPI app.
+
+    Args:
+        batcher: `Batcher`; `lifecycle` runs it.
+        metrics: `Metrics`.
+        limits: `Limits`.
+        lifecycle: `server.Lifecycle`, which says whether the server is draining.
+        allowed_hosts: that requests may be for; None: any.
+        token: bytes that /predict and /metrics ask for; None: anybody may.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_):
+        async with lifecycle.running(batcher):
+            yield
+
+    app = FastAPI(
+        title="ppcls_light",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's page loads its script from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,  # to whatever Host the client names
+    )
+    if allowed_hosts is not None:
+        app.add_middleware(AllowedHosts, hosts=allowed_hosts)
+    app.add_middleware(_Envelope, lifecycle=lifecycle)
+    app.add_exception_handler(HTTPException, _http_error)
+    files = {path.name for path in STATIC.iterdir()}
+    guard = {} if token is None else {"dependencies": [bearer(token)]}
+    unauthorized = {} if token is None else schema.UNAUTHORIZED
+
+    app.add_api_route(
+        "/predict",
+        _Predict(batcher, metrics, limits).respond,
+        methods=["POST"],
+        summary="Classify images",
+        response_model=None,
+        responses={**schema.PREDICT, **unauthorized},
+        openapi_extra=schema.PREDICT_EXTRA,
+        **guard,
+    )
+
+    @app.get("/", include_in_schema=False)
+    async def page():
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs():
+        return FileResponse(STATIC / "docs.html")
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str):
+        if name not in files:
+            raise HTTPException(404, "Not Found")
+        return FileResponse(STATIC / name)
+
+    @app.get("/health", summary="Tell that the process lives", response_model=schema.Health)
+    async def health():
+        return {"status": "alive"}
+
+    @app.get(
+        "/ready",
+        summary="Tell whether the network is loaded",
+        response_model=schema.Ready,
+        responses=schema.READY,
+    )
+    async def ready():
+        if lifecycle.draining or not batcher.ready:
+            status = "draining" if lifecycle.draining else "loading"
+            return JSONResponse({"ready": False, "status": status}, 503, {"Retry-After": "1"})
+        return {
+            "ready": True,
+            **batcher.loaded,
+            "max_bytes": limits.max_bytes,
+            "max_images": limits.max_images,
+        }
+
+    @app.get(
+        "/metrics",
+        summary="Count for Prometheus",
+        response_class=Response,
+        responses={**schema.METRICS, **unauthorized},
+        **guard,
+    )
+    async def metrics_text():
+        return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return app
+
+
+class _Predict:
+    """POST /predict."""
+
+    def __init__(self, batcher, metrics, limits):
+        self._batcher, self._metrics, self._limits = batcher, metrics, limits
+        self._places = Places(limits.max_requests)
+
+    async def respond(self, request: Request):
+        limits = self._limits
+        body = Body(request.scope, request.receive, limits.max_bytes, limits.timeout, limits.min_rate)
+        start = time.perf_counter()
+        try:
+            status, content = await self._with_a_place(request, body, start)
+        except RequestRefusedError as refusal:
+            status, content = refusal.status, {"error": str(refusal)}
+            await body.discard()
+        except Exception:
+            self._metrics.requests.labels("error").inc()
+            raise  # to _Envelope, which logs it
+        total = time.perf_counter() - start
+        self._metrics.requests.labels(OUTCOMES[status]).inc()
+        self._metrics.seconds.labels("total").observe(total)
+        content["request_id"] = request.scope["request_id"]
+        content.setdefault("milliseconds", {})["total"] = round(1000 * total, 2)
+        return JSONResponse(content, status, {"Retry-After": "1"} if status == 503 else None)
+
+    async def _with_a_place(self, request, body, start):
+        if not self._batcher.ready:
+            raise RequestRefusedError(503, "the network is not loaded yet")
+        connection = connection_of(request.scope)
+        with self._places.take(request.client.host if request.client else "", body):
+            connection.work()
+            try:
+                images = await read_images(request, body, self._limits.max_images)
+                self._places.uploaded(body)
+                return await self._answer(request, images, start)
+            finally:
+                connection.rest()
+
+    async def _answer(self, request, images, start):
+        limits = self._limits
+        topk = topk_of(request, images) or self._batcher.loaded["topk"]
+        uploaded = time.perf_counter() - start
+        self._metrics.seconds.labels("upload").observe(uploaded)
+        try:
+            answers = self._batcher.submit(images.files, topk)
+        except OverloadedError:
+            raise RequestRefusedError(
+                503, "busy: the queue of images is full; try again in a second"
+            ) from None
+        await self._wait(answers, request)
+        late = {"error": f"no answer within {limits.timeout:g} s", "status": 504}
+        rows, stages = [], {"upload": uploaded}
+        for name, answer in zip(images.names, answers):
+            row, times = (late, {}) if answer.cancelled() else answer.result()
+            rows.append({"file_name": name, **row})
+            for stage, seconds in times.items():
+                self._metrics.seconds.labels(stage).observe(seconds)
+                stages[stage] = max(stages.get(stage, 0), seconds)
+        self._metrics.count_images(rows)
+        failed = [row for row in rows if "error" in row]
+        content = {
+            "results": rows,
+            "milliseconds": {stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
+        }
+        if failed:
+            first = failed[0]
+            content["error"] = f"{first['file_name'] or 'image'}: {first['error']}"
+        return (failed[0]["status"] if failed else 200), content
+
+    async def _wait(self, answers, request):
+        """Wait for the answers, and cancel those that come too late or for nobody."""
+        leaving = asyncio.ensure_future(disconnected(request.receive))
+        together = asyncio.gather(*answers, return_exceptions=True)
+        try:
+            await asyncio.wait(
+                {together, leaving}, timeout=self._limits.timeout, return_when=asyncio.FIRST_COMPLETED
+            )
+            if leaving.done():
+                raise RequestRefusedError(499, "the client has left")
+        finally:
+            leaving.cancel()
+            for answer in answers:
+                answer.cancel()
+
+
+async def _http_error(_, error):
+    return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+
+class _Envelope:
+    """Around every request: an id, the security headers, one line in the log, and no traceback to a client.
+
+    The id is the client's X-Request-ID, if it is one, and is sent back in the header of that name. While the
+    server drains, every answer is the last one on its connection.
+    """
+
+    def __init__(self, app, lifecycle):
+        self._app, self._lifecycle = app, lifecycle
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
+        identity = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex[:16]
+        scope["request_id"] = identity
+        connection = connection_of(scope)
+        connection.begin()
+        start, status = time.perf_counter(), None
+
+        async def send_more(message):
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers.update({**_HEADERS, "X-Request-ID": identity})
+                if self._lifecycle.draining:
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_more)
+        except Exception:
+            logger.exception("request %s", identity)
+            if status is None:
+                content = {"error": "internal error; the server's log has the cause", "request_id": identity}
+                await JSONResponse(content, 500)(scope, receive, send_more)
+        finally:
+            connection.finish()
+        # Probes come every few seconds and say nothing; what the client wrote stays out of the log.
+        level = logging.INFO if scope["path"] == "/predict" or status in (None, 500) else logging.DEBUG
+        duration = 1000 * (time.perf_counter() - start)
+        logger.log(level, "request %s: %s %s, %.1f ms", identity, scope["method"], status, duration)

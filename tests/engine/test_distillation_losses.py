@@ -1,0 +1,89 @@
+"""The distillation losses against the same formulas in numpy."""
+
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_light.config import optim
+from ppcls_light.engine.losses import build_loss
+from ppcls_light.errors import ConfigError
+
+PAIRS = [("Student", "Teacher")]
+RNG = np.random.default_rng(0)
+STUDENT, TEACHER = (RNG.normal(scale=3, size=(6, 4)) for _ in range(2))
+LABELS = RNG.integers(0, 4, 6)
+
+
+def softmax(logits):
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def divergence(p, q):
+    return (p * np.log(p / q)).sum(axis=1).mean()
+
+
+def value(*specs, labels=LABELS):
+    outputs = {
+        name: paddle.to_tensor(a, "float32") for name, a in (("Student", STUDENT), ("Teacher", TEACHER))
+    }
+    total, parts = build_loss(specs, "Student", ["Teacher"])(outputs, paddle.to_tensor(labels))
+    assert float(total) == float(parts["loss"])
+    return float(total)
+
+
+def test_soft_labels_of_the_teacher():
+    expected = -(softmax(TEACHER) * np.log(softmax(STUDENT))).sum(axis=1).mean()
+    assert value(optim.DistillationCELoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_hard_labels_of_the_teacher():
+    expected = -np.log(softmax(STUDENT)[np.arange(6), TEACHER.argmax(axis=1)]).mean()
+    loss = optim.DistillationCELoss(0.5, PAIRS, hard_label=True)
+    assert value(loss) == pytest.approx(expected / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_softened_divergence(temperature):
+    expected = temperature**2 * divergence(softmax(TEACHER / temperature), softmax(STUDENT / temperature))
+    loss = optim.DistillationKLDivLoss(2.0, PAIRS, temperature)
+    assert value(loss) == pytest.approx(2 * expected, rel=1e-5)
+
+
+def test_mutual_learning_is_symmetric():
+    p, q = softmax(STUDENT), softmax(TEACHER)
+    expected = (divergence(p, q) + divergence(q, p)) / 2
+    assert value(optim.DistillationDMLLoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
+    assert value(optim.DistillationDMLLoss(1.0, [("Teacher", "Student")])) == pytest.approx(
+        expected, rel=1e-5
+    )
+
+
+def test_hard_and_soft_distillation_beside_the_labels():
+    """(1 - alpha) * cross entropy with the labels + alpha * distillation, as FasterNet's training code mixes them."""
+    own = -np.log(softmax(STUDENT)[np.arange(6), LABELS]).mean()
+    soft = 9.0 * divergence(softmax(TEACHER / 3), softmax(STUDENT / 3))
+    losses = optim.CELoss(0.3), optim.DistillationKLDivLoss(0.7, PAIRS, 3.0)
+    assert value(*losses) == pytest.approx(0.3 * own + 0.7 * soft, rel=1e-5)
+
+
+def test_labels_for_both_networks_smoothed():
+    target = 0.9 * np.eye(4)[LABELS] + 0.1 / 4
+    expected = -sum((target * np.log(softmax(a))).sum(axis=1).mean() for a in (STUDENT, TEACHER))
+    loss = optim.DistillationGTCELoss(1.0, ["Student", "Teacher"], epsilon=0.1)
+    assert value(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_mixed_labels_count_by_share():
+    shares = softmax(RNG.normal(size=(6, 4))).astype("float32")
+    expected = -(shares * np.log(softmax(STUDENT))).sum(axis=1).mean()
+    assert value(optim.CELoss(1.0), labels=shares) == pytest.approx(expected, rel=1e-5)
+
+
+def test_networks_that_are_not_there():
+    with pytest.raises(ConfigError, match=r"no logits of 'Teacher' here, but those of Student"):
+        build_loss([optim.DistillationCELoss(1.0, PAIRS)], "Student")
+    with pytest.raises(
+        ConfigError, match=r"no logits of 'Student' here, for it takes Arch\.name: Distillation"
+    ):
+        build_loss([optim.DistillationGTCELoss(1.0, ["Student"])])

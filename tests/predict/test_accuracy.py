@@ -1,0 +1,82 @@
+"""Top-1 change by hand, and images that never both calibrate and score."""
+
+import math
+
+import numpy as np
+import pytest
+
+from ppcls_light.data import ImageList
+from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.predict.accuracy import Top1Change, check_max_drop, part, top1_change
+
+
+def image_list(count, start=0, root="/photos"):
+    return ImageList(
+        root, [f"{index}.jpg".encode() for index in range(start, start + count)], np.arange(count) % 3
+    )
+
+
+def test_the_change_is_counted_in_percentage_points():
+    labels = np.array([0, 1, 2, 0, 1])
+    right = np.eye(3, dtype="float32")[labels]
+    worse = right.copy()
+    worse[3] = [0.1, 0.2, 0.7]  # wrong
+    worse[4] = [np.nan, 0.9, 0.1]  # an answer with NaN is no answer, whatever is the largest of the rest
+    fp32 = right.copy()
+    fp32[0] = [0.0, 1.0, 0.0]
+    change = top1_change(labels, fp32, worse)
+    assert change == (5, pytest.approx(80.0), pytest.approx(60.0))
+    assert change.change == pytest.approx(-20.0)
+    assert str(change) == "top-1 60.00 % (-20.00 percentage points; 80.00 % in fp32) on 5 images"
+
+
+@pytest.mark.parametrize(
+    ("fp32", "other", "max_drop", "taken"),
+    [(99.0, 98.0, 1.0, True), (99.0, 97.9, 1.0, False), (90.0, 95.0, 0.0, True), (50.0, 50.0, 0.0, True)],
+)
+def test_a_drop_is_taken_up_to_the_bound(fp32, other, max_drop, taken):
+    refusal = Top1Change(100, fp32, other).refusal(max_drop)
+    assert (refusal == "") == taken
+    if not taken:
+        assert "1.10 percentage points" in refusal
+        assert "--max-drop" in refusal
+
+
+@pytest.mark.parametrize("points", [-0.5, 101, math.nan])
+def test_a_bound_that_bounds_nothing_is_refused(points):
+    with pytest.raises(ConfigError, match=r"max-drop.*0 to 100"):
+        check_max_drop(points)
+
+
+def test_no_image_both_calibrates_and_scores():
+    images = image_list(100)
+    parted = part(images, 30)
+    assert len(parted.calibration) == 30
+    assert len(parted.scored) == 70
+    assert {*parted.calibration, *parted.scored} == {images.path(index) for index in range(100)}
+    for path, label in zip(parted.scored, parted.labels):
+        assert int(path.split("/")[-1][:-4]) % 3 == label
+    # Sorted and alternating lists alike give every class.
+    assert {int(path.split("/")[-1][:-4]) % 3 for path in parted.calibration} == {0, 1, 2}
+    assert part(images, 30).calibration == parted.calibration
+    assert len(part(images, 90).calibration) == 50
+
+
+def test_training_images_that_are_in_the_evaluation_too_do_not_score():
+    evaluation, training = image_list(40, start=80), image_list(100)
+    parted = part(evaluation, 60, training)
+    assert len(parted.calibration) == 60
+    assert not set(parted.calibration) & set(parted.scored)
+    assert (
+        len(parted.scored)
+        == sum(evaluation.path(index) not in parted.calibration for index in range(40))
+        < 40
+    )
+
+
+def test_too_few_images_are_refused():
+    with pytest.raises(
+        DataError, match=r"15 images to calibrate int8 with and 16 others .* 16 are left for each"
+    ):
+        part(image_list(31))
+    assert len(part(image_list(32)).scored) == 16

@@ -1,0 +1,79 @@
+import io
+from types import SimpleNamespace
+
+import pytest
+
+from ppcls_light.errors import DataError
+from ppcls_light.predict import job, progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("stream", "lines"), [(Terminal(), 12), (io.StringIO(), 1)])
+def test_a_line_now_and_then(monkeypatch, stream, lines):
+    """The rate and the time to go are of this run; the number of images is asked for once."""
+    now, asked = [100.0], []
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    told = progress.Progress(lambda: asked.append(1) or 10_000, 1000, stream)
+    for done in range(1001, 5001):
+        now[0] += 1 / 64
+        told.note(done)
+    found = stream.getvalue().splitlines()
+    assert len(found) == lines
+    assert found[-1] == "4,840 of 10,000 images, 64.0 images/s, 0:01:21 to go"
+    assert len(asked) == 1
+
+
+def test_images_that_fail_are_no_speed(monkeypatch):
+    now, stream = [0.0], Terminal()
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    told = progress.Progress(lambda: 5000, 1000, stream)
+    for seconds, done, failed in ((10, 1200, 0), (20, 1400, 100), (30, 1600, 600)):
+        now[0] = seconds
+        told.note(done, failed)
+    assert stream.getvalue().splitlines() == [
+        "1,200 of 5,000 images, 20.0 images/s, 0:03:10 to go",
+        "1,400 of 5,000 images, 100 failed, 15.0 images/s, 0:03:00 to go",
+        "1,600 of 5,000 images, 600 failed, 0:02:50 to go",
+    ]
+
+
+def test_quiet(capsys):
+    told = progress.Progress(lambda: 10, 0, None)
+    told.note(1)
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ({3: 0.9, 1: 0.05}, {3: 0.88, 1: 0.06}, True),
+        ({0: 0.46831}, {1: 0.46832}, True),  # a tie, which another engine rounds the other way
+        ({0: 0.5, 2: 0.2}, {0: 0.5, 1: 0.19}, True),
+        ({0: 0.9}, {1: 0.95}, False),  # the rest has 0.05 at most
+        ({0: 0.9, 1: 0.05}, {1: 0.9, 0: 0.05}, False),
+        ({0: 0.9, 1: 0.05}, {0: 0.7, 1: 0.25}, False),
+        ({0: 0.9, 1: 0.05}, {0: 0.9}, False),
+        ({0: float("nan"), 1: 0.05}, {0: 0.9, 1: 0.05}, False),
+    ],
+)
+def test_the_last_row_must_come_out_again(before, now, same):
+    row = {"class_ids": list(now), "scores": list(now.values())}
+    predictor = SimpleNamespace(predict=lambda names: [row], class_names=None)
+    file = SimpleNamespace(path="rows.csv", last=("a.jpg", before), names={})
+    if same:
+        job._require_same_answer(predictor, file)
+    else:
+        with pytest.raises(DataError, match=r"^rows\.csv: another model .* a\.jpg was changed"):
+            job._require_same_answer(predictor, file)
+
+
+def test_an_image_that_is_gone_or_no_row_at_all_says_nothing():
+    predictor = SimpleNamespace(
+        predict=lambda names: [{"file_name": "a.jpg", "error": "a.jpg: no such file"}], class_names=None
+    )
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=("a.jpg", {0: 1.0}), names={}))
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=None))

@@ -1,0 +1,3 @@
+from tests.predict.conftest import exported, photos
+
+__all__ = ["exported", "photos"]

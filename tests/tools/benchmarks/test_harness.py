@@ -1,0 +1,133 @@
+import argparse
+import csv
+import functools
+import runpy
+import sys
+
+import numpy as np
+import pytest
+
+from ppcls_light.errors import ConfigError, UserError
+from tools.benchmarks import comparison, harness
+
+
+def appending(tmp_path, letter):
+    """Return a case that appends `letter` to the file log at each call."""
+    script = tmp_path / f"{letter}.py"
+    script.write_text(f"open({str(tmp_path / 'log')!r}, 'a').write({letter!r})\n")
+    return harness.Case(functools.partial, (runpy.run_path, str(script)))
+
+
+def test_cases_take_turns_after_their_warm_up(tmp_path):
+    cases = {letter: appending(tmp_path, letter) for letter in "ab"}
+    medians = harness.measure(cases, rounds=2, runs=3)
+    assert (tmp_path / "log").read_text() == "aaaaabbbbb" + "aaabbb" * 2
+    assert list(medians) == ["a", "b"]
+    assert all(len(times) == 2 and min(times) > 0 for times in medians.values())
+
+
+def test_a_case_that_fails_ends_the_measurement(tmp_path):
+    cases = {
+        "good": appending(tmp_path, "a"),
+        "bad": harness.Case(functools.partial, (runpy.run_path, "no")),
+    }
+    with pytest.raises(UserError, match="the process that times bad ended"):
+        harness.measure(cases, rounds=1, runs=1)
+
+
+def test_the_machine_cases_run_with_the_threads_asked_for():
+    cases = {
+        "product": harness.Case(harness.matrix_product, (32, 2)),
+        "copy": harness.Case(harness.array_copy, (1 << 16, 2)),
+    }
+    assert set(harness.measure(cases, rounds=1, runs=1)) == set(cases)
+
+
+def test_the_matrix_product_refuses_a_process_in_which_threads_are_settled():
+    assert "numpy" in sys.modules
+    with pytest.raises(RuntimeError, match="thread count"):
+        harness.matrix_product(32, 1)
+
+
+def test_summary():
+    assert harness.summary([3.0, 1.0, 10.0]) == (3.0, 1.0, 10.0)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
+def test_counts_are_positive(text):
+    assert harness.positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number >= 1"):
+        harness.positive(text)
+
+
+def test_rows_carry_what_they_depend_on(tmp_path):
+    path = tmp_path / "rows.csv"
+    arguments = harness.tool_parser("").parse_args(["--rounds", "3", "--csv", str(path)])
+    harness.write_rows(arguments, ("name", "ms"), [("a", 1), ("b", 2)], threads=2)
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    expected = {"threads": "2", "rounds": "3", "runs": "30", "environment": harness.environment()}
+    assert rows == [{"name": "a", "ms": "1", **expected}, {"name": "b", "ms": "2", **expected}]
+
+
+def script(tmp_path, name, text):
+    """Return a case that runs `text` at each call."""
+    path = tmp_path / f"{name}.py"
+    path.write_text(text)
+    return harness.Case(functools.partial, (runpy.run_path, str(path)))
+
+
+def test_what_is_seen_of_a_case(tmp_path):
+    held = bytearray(64 << 20)  # what this process holds is not what a case holds
+    cases = {
+        "small": script(tmp_path, "small", "import time; time.sleep(0.02)"),
+        "large": script(tmp_path, "large", "bytes(bytearray(b'x' * (40 << 20)))"),
+    }
+    small, large = harness.observe(cases, rounds=2, runs=4).values()
+    assert [len(turn) for turn in small.turns] == [4, 4]
+    assert min(min(turn) for turn in small.turns) >= 20
+    assert small.load >= 20
+    assert small.medians == [float(np.median(turn)) for turn in small.turns]
+    assert small.p90 == pytest.approx(np.percentile(small.turns, 90))
+    assert large.memory > small.memory + 70
+    assert small.note == ""
+    del held
+
+
+def test_p90_of_a_single_call():
+    assert harness.Observation([[3.0]], 0, 0, "").p90 == 3
+
+
+def test_a_turn_ends_after_its_seconds_but_not_before_one_call(tmp_path):
+    observation = harness.observe({"a": appending(tmp_path, "a")}, rounds=2, runs=50, seconds=0)["a"]
+    assert [len(turn) for turn in observation.turns] == [1, 1]
+    assert (tmp_path / "log").read_text() == "a" * 4  # loading, warming up, two turns
+
+
+def test_cases_that_are_refused_are_left_out(tmp_path):
+    cases = {
+        "refused": harness.Case(comparison.Peer.parse, ("x.txt",)),
+        "good": appending(tmp_path, "a"),
+        "later": script(tmp_path, "later", COUNTING.format(path=str(tmp_path / "count"))),
+    }
+    refused = {}
+    assert list(harness.observe(cases, rounds=2, runs=3, refused=refused)) == ["good"]
+    assert refused == {"refused": str(refusal("x.txt")), "later": "enough"}
+    with pytest.raises(ConfigError, match=r"--peer x\.txt"):
+        harness.observe(cases, rounds=1, runs=1)
+
+
+COUNTING = """
+from ppcls_light.errors import UserError
+with open({path!r}, "a+") as file:
+    file.write("x")
+    file.seek(0)
+    if len(file.read()) > 10:
+        raise UserError("enough")
+"""
+
+
+def refusal(text):
+    with pytest.raises(ConfigError) as caught:
+        comparison.Peer.parse(text)
+    return caught.value

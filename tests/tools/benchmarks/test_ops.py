@@ -1,0 +1,89 @@
+import csv
+import runpy
+import sys
+from argparse import ArgumentTypeError
+
+import pytest
+
+from ppcls_light.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def ops(root):
+    return runpy.run_path(str(root / "tools/benchmarks/ops.py"))
+
+
+# One layer on 96x56x56, by hand: multiply-adds, then numbers moved: 2 h w c, or c / 4 = 24 for PConv, + weights.
+POSITIONS = 56 * 56
+COSTS = {
+    "Conv": (POSITIONS * 82944, POSITIONS * 192 + 82944),  # 3 x 3 x 96 x 96
+    "GConv": (POSITIONS * 5184, POSITIONS * 192 + 5184),  # 16 groups
+    "DWConv": (POSITIONS * 864, POSITIONS * 192 + 864),
+    "PConv split_cat": (POSITIONS * 5184, POSITIONS * 48 + 5184),  # 3 x 3 x 24 x 24
+    "PConv slicing": (POSITIONS * 5184, POSITIONS * 48 + 5184),
+    "PWConv": (POSITIONS * 9216, POSITIONS * 192 + 9216),
+    "none": (0, 0),
+}
+
+
+def test_costs_are_those_of_the_papers_formulas(ops):
+    assert set(ops["OPERATORS"]) == set(COSTS)
+    for operator, (multiply_adds, numbers) in COSTS.items():
+        cost = ops["cost"](operator, (96, 56, 56), 10)
+        assert cost == (10 * multiply_adds, 10 * 4 * numbers), operator
+    # Height and width may differ: 2 layers, 8 channels on 3 x 5, 2 of them convolved.
+    assert ops["cost"]("PConv split_cat", (8, 3, 5), 2) == (2 * 15 * 36, 2 * 4 * (15 * 4 + 36))
+
+
+def test_a_row_computed_by_hand(ops):
+    cost = ops["Cost"](multiply_adds=1_000_000_000, traffic=100_000_000)
+    assert cost.intensity == 20
+    assert cost.gflops(10.0) == 200
+    assert ops["roofline"](20, 1000, 30) == 600
+    assert ops["roofline"](40, 1000, 30) == 1000
+    row = ops["table_row"]("Conv", (1, 2, 3), cost, [12.0, 10.0, 8.0], 1000, 30)
+    assert len(row) == len(ops["COLUMNS"])
+    assert row == [
+        *("Conv", "1x2x3", "1000.00", "100.00", "20.00"),
+        *("10.000", "8.000", "12.000"),
+        *("200.0", "600.0", "33%"),
+    ]
+
+
+def test_a_map_is_three_numbers(ops):
+    assert ops["map_shape"]("96x56x40") == (96, 56, 40)
+    for text in ("96x56", "96x56x0", "axbxc"):
+        with pytest.raises(ArgumentTypeError, match="expected"):
+            ops["map_shape"](text)
+
+
+def test_a_plot_that_cannot_be_drawn_is_refused_before_the_measurement(ops, monkeypatch):
+    with pytest.raises(UserError, match=r"plot\.txt: .*use \.png"):
+        ops["check_plot"]("plot.txt")
+    ops["check_plot"]("plot.png")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UserError, match=r'pip install "ppcls_light\[plot\]"'):
+        ops["check_plot"]("plot.png")
+
+
+@pytest.mark.slow
+def test_the_tool_measures_writes_and_draws(root, tmp_path, monkeypatch, capsys):
+    table, plot = tmp_path / "new/ops.csv", tmp_path / "new/ops.png"
+    arguments = ["--operators", "PConv slicing", "none", "--maps", "8x4x4", "--layers", "2"]
+    arguments += ["--rounds", "2", "--runs", "1", "--csv", str(table), "--plot", str(plot)]
+    monkeypatch.setattr(sys, "argv", ["tools/benchmarks/ops.py", *arguments])
+    runpy.run_path(str(root / "tools/benchmarks/ops.py"), run_name="__main__")
+    with open(table, newline="", encoding="utf-8") as file:
+        pconv, none = csv.DictReader(file)
+    assert [pconv["operator"], none["operator"]] == ["PConv slicing", "none"]
+    assert (pconv["map"], pconv["layers"], pconv["threads"]) == ("8x4x4", "2", "1")
+    assert (pconv["rounds"], pconv["runs"]) == ("2", "1")
+    assert "Paddle" in pconv["environment"]
+    for row in (pconv, none):
+        times = [float(row[key]) for key in ("fastest round", "median ms", "slowest round")]
+        assert 0 < times[0] <= times[1] <= times[2]
+    assert float(pconv["matrix product GFLOPS"]) > 0
+    assert float(pconv["copy GB/s"]) > 0
+    assert none["GFLOPS"] == ""
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "| PConv slicing | 8x4x4 |" in capsys.readouterr().out

@@ -1,0 +1,55 @@
+import functools
+import re
+
+import pytest
+
+from ppcls_light.models import list_models, published
+
+
+@pytest.fixture
+def tool(run_tool):
+    """A function that runs the tool with arguments."""
+    return functools.partial(run_tool, "benchmarks/zoo_table")
+
+
+@pytest.mark.slow
+def test_the_table_of_the_readme_is_current(tool, root):
+    before = (root / "README.md").read_bytes()
+    tool("--check")
+    assert (root / "README.md").read_bytes() == before
+
+
+def test_the_table_is_written_between_its_markers_and_checked(tool, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(published, "TOP1", {"MicroNet_M0": 46.6})
+    readme = tmp_path / "README.md"
+    readme.write_text("before\n<!-- models:begin -->\nold\n<!-- models:end -->\nafter\n")
+    with pytest.raises(
+        SystemExit, match=r"README.md: the model table is stale; run python tools/benchmarks/zoo_table.py"
+    ):
+        tool("--check", "--readme", readme)
+    tool("--readme", readme)
+    tool("--check", "--readme", readme)
+    before, _, *caption, columns, _, row, _, after = readme.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert "not measured here" in "".join(caption)
+    assert columns == "| model | published top-1 (%) | params (M) | multiply-adds (M) | input | config |"
+    # Parameters and multiply-adds are those of tests/models/test_create_model.py.
+    config = "[MicroNet_M0.yaml](configs/micronet/MicroNet_M0.yaml)"
+    assert row == f"| MicroNet_M0 | 46.6 | 1.02 | 3.45 | 224 | {config} |"
+
+    readme.write_text("no markers\n")
+    with pytest.raises(SystemExit) as exit_:
+        tool("--readme", readme)
+    assert exit_.value.code == 2
+    assert "<!-- models:begin -->" in capsys.readouterr().err
+
+
+def test_every_variant_has_a_published_result_which_its_config_states(root):
+    recipes = list(root.glob("configs/*/*.yaml"))
+    configs = {path.stem for path in recipes if path.parent.name not in ("_base_", "quick_start")}
+    assert set(published.TOP1) == configs <= set(list_models())
+    assert len(configs) == 25
+    for name, top1 in published.TOP1.items():
+        (path,) = root.glob(f"configs/*/{name}.yaml")
+        stated = re.search(r"top-1 ([\d.]+) %", path.read_text(encoding="utf-8"))[1]
+        assert stated == f"{top1:.{len(stated.split('.')[1])}f}", name

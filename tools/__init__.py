@@ -1,0 +1,1 @@
+"""Commands; each file is one."""

@@ -1,0 +1,194 @@
+"""Latency, throughput, memory and load time of networks on CPU, ours and others', side by side.
+
+    python tools/benchmarks/models.py FasterNet_T0 PPLCNet_x1_0 --engine paddle auto --batch 1 8 --threads 1 all
+    python tools/benchmarks/models.py --all --engine auto --csv output/speed.csv \\
+        --peer 'authors=peers/onnx/{model}.onnx' 'PaddleClas=peers/paddleclas/{model}/inference.json'
+    python tools/benchmarks/models.py PPLCNet_x1_0 --peer paddle.vision:mobilenet_v3_small
+
+A model is a registered name, which is exported here with random weights as tools/export_model.py exports it, or a
+folder that it wrote. A peer is run in fp32 by every installed engine that reads it, see tools/benchmarks/peers.py.
+Of a model, with one batch and one number of threads, everything is run at once: each in a process of its own, in
+turns, round by round, so that other load on the machine meets all of them. Leave the machine alone meanwhile.
+
+    median ms      of a batch: the median over the rounds of each round's median
+    p90 ms         what nine runs of ten keep within, over all rounds
+    load ms        from a new process, with only Python in it, to the first answer; what "auto" measures is not in it
+    peak MiB       the most memory that the process held
+    ratio          how many times as fast as the fastest peer: the median over the rounds of (peer's / ours)
+    ratios         the same for each peer
+"""
+
+import contextlib
+import itertools
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli
+from ppcls_light.base.files import require_writable
+from ppcls_light.base.machine import physical_cores
+from ppcls_light.base.tables import markdown_table, write_csv
+from ppcls_light.errors import ConfigError, DeviceError, ExportError
+from tools.benchmarks import comparison, harness
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
+PRECISIONS = ("fp32", "bf16", "int8", "auto")
+
+
+def parse_arguments():
+    parser = harness.tool_parser(__doc__)
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="registered name or exported folder")
+    parser.add_argument("--all", action="store_true", help="all models that have a published top-1")
+    parser.add_argument("--engine", nargs="+", choices=ENGINES, default=["paddle"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["fp32"])
+    parser.add_argument("--batch", type=harness.positive, nargs="+", default=[1])
+    parser.add_argument("--threads", type=threads, nargs="+", default=[1], metavar="N|all")
+    parser.add_argument("--peer", nargs="+", default=[], metavar="[NAME=]FILE|paddle.vision:NETWORK",
+                        help="{model} in FILE stands for the model's name")  # fmt: skip
+    parser.add_argument("--as-trained", action="store_true", help="also without the export's folding")
+    parser.add_argument(
+        "--size", type=harness.positive, help="pixels; default: that of the model's YAML file"
+    )
+    parser.add_argument("--seconds", type=float, default=3.0, help="end a turn after this long (default 3)")
+    arguments = parser.parse_args()
+    if arguments.all == bool(arguments.models):
+        parser.error("name models or give --all, one of the two")
+    return arguments
+
+
+def threads(text):
+    """Return a number of threads; "all" is one for each physical core."""
+    return physical_cores() if text == "all" else harness.positive(text)
+
+
+def image_shape(model, size):
+    """Return (C, H, W): `size`, or that of the folder or of the model's YAML file, or 224 pixels."""
+    from ppcls_light.bundle.folder import read_bundle
+    from ppcls_light.config import load_config
+
+    if size:
+        return [3, size, size]
+    files = list(ROOT.glob(f"configs/*/{Path(model).name}.yaml"))
+    shape = read_bundle(model).image_shape if Path(model).is_dir() else None
+    return shape or (load_config(files[0]).Global.image_shape if files else [3, 224, 224])
+
+
+def bundles(model, shape, scratch, as_trained, precisions):
+    """Return {what it is: `Bundle`} of a model: the folder as it is, or a registered network exported now.
+
+    Of the latter int8 is calibrated on random images, if it is among the `precisions`: times only, as its weights.
+    """
+    from ppcls_light import create_model
+    from ppcls_light.bundle.folder import read_bundle, write_inference_yml
+    from ppcls_light.export.fold.steps import fold
+    from ppcls_light.export.static import save_static
+
+    if Path(model).is_dir():
+        return {"as exported": read_bundle(model)}
+    network = create_model(model)
+    network.eval()
+    forms = {"folded": fold(network), **({"as trained": network} if as_trained else {})}
+    found = {}
+    for form, layer in forms.items():
+        folder = Path(scratch, form)
+        folder.mkdir()
+        save_static(layer, str(folder), shape)
+        write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": list(shape)})
+        found[form] = read_bundle(folder)
+        if {"int8", "auto"} & set(precisions):
+            calibrate(found[form], shape)
+    return found
+
+
+def calibrate(bundle, shape):
+    """Make the int8 graphs of `bundle` that the installed tools can make, from random images."""
+    import numpy as np
+
+    from ppcls_light.runtime.int8 import SUFFIXES, in_writable_folder, make
+
+    random = np.random.default_rng(0)
+    for engine in SUFFIXES:
+        try:
+            make(
+                in_writable_folder(bundle),
+                engine,
+                [f"image {index}" for index in range(4)],
+                lambda _: random.standard_normal(shape).astype("float32"),
+            )
+        except (DeviceError, ExportError) as problem:
+            print(f"no int8 for {engine}: {problem}", file=sys.stderr)
+
+
+def groups(model, arguments, peers, scratch):
+    """Yield the image shape and the entries of `model` that are compared with one another."""
+    from ppcls_light.runtime.options import EngineOptions
+
+    shape = image_shape(model, arguments.size)
+    ours = bundles(model, shape, scratch, arguments.as_trained, arguments.precision)
+    others = {}
+    for index, peer in enumerate(peers):
+        folder = Path(scratch, f"peer {index}")
+        folder.mkdir()
+        bundle = peer.bundle(Path(model).resolve().name, str(folder), shape)
+        if bundle is None:
+            print(f"{model}: no peer {peer.location}", file=sys.stderr)
+        else:
+            others[peer] = bundle
+    for batch, count in itertools.product(arguments.batch, dict.fromkeys(arguments.threads)):
+        entries = [
+            comparison.Entry(
+                form,
+                bundle,
+                EngineOptions(engine=engine, precision=precision, cpu_threads=count, batch_size=batch),
+            )
+            for (form, bundle), engine, precision in itertools.product(
+                ours.items(), arguments.engine, arguments.precision
+            )
+        ]
+        for peer, bundle in others.items():
+            entries += comparison.peer_entries(peer, bundle, batch, count)
+        print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
+        yield shape, entries
+
+
+def cell(value):
+    return f"{value:.2f}" if isinstance(value, float) else value
+
+
+def main():
+    arguments = parse_arguments()
+    peers = comparison.parse_peers(arguments.peer)
+    if arguments.csv:
+        require_writable(arguments.csv)
+    if arguments.all:
+        from ppcls_light.models.published import TOP1
+
+        arguments.models = list(TOP1)
+    stamp = comparison.environment_stamp()
+    settings = {"rounds": arguments.rounds, "runs": arguments.runs, **stamp}
+    rows, refused = [], {}
+    for model, name in comparison.row_names(arguments.models).items():
+        with tempfile.TemporaryDirectory() as scratch, contextlib.closing(
+            groups(model, arguments, peers, scratch)
+        ) as listed:  # fmt: skip
+            for shape, entries in listed:
+                more = (shape[-1], *settings.values())
+                found = comparison.compare(name, entries, shape, arguments, refused)
+                rows += [(*row, *more) for row in found]
+        if arguments.csv:
+            write_csv(arguments.csv, (*comparison.COLUMNS, "pixels", *settings), rows)
+    for name, reason in refused.items():
+        print(f"left out: {', '.join(map(str, name))}: {reason}", file=sys.stderr)
+    if not rows:
+        raise ConfigError("nothing could be run; the reasons are above")
+    print(f"\n{', '.join(f'{key} {value}' for key, value in settings.items() if value != '')}\n")
+    named = [dict(zip(comparison.COLUMNS, row)) for row in rows]
+    shown = [[cell(row[column]) for column in comparison.SHOWN] for row in named]
+    print(markdown_table(comparison.SHOWN, shown), end="")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,74 @@
+"""Write the model table of README.md from the registry and configs/: python tools/benchmarks/zoo_table.py [--check]"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli
+from ppcls_light.base.files import write_text
+from ppcls_light.base.tables import markdown_table
+from ppcls_light.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- models:begin -->", "<!-- models:end -->"
+CAPTION = """\
+Top-1 is what the authors published for ImageNet-1k, not measured here. Parameters and multiply-adds are counted as
+`tools/summary.py` counts them, at the given size in pixels: learned parameters, without the running statistics of
+batch norm that the authors of PP-LCNet count; convolutions, linear layers and attention, without the norms that
+those of EdgeNeXt and the Dynamic Shift-Max that those of MicroNet count."""
+COLUMNS = ("model", "published top-1 (%)", "params (M)", "multiply-adds (M)", "input", "config")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit code 1 if the table is stale"
+    )
+    parser.add_argument("--readme", metavar="FILE", default=ROOT / "README.md", help="default: README.md")
+    return parser.parse_args()
+
+
+def model_table():
+    """Return the caption and the table of all networks that have a published result, as Markdown."""
+    from ppcls_light.config import load_config
+    from ppcls_light.models import create_model
+    from ppcls_light.models.profile import profile
+    from ppcls_light.models.published import TOP1
+
+    rows = []
+    for name, top1 in TOP1.items():
+        (path,) = ROOT.glob(f"configs/*/{name}.yaml")
+        image_shape = load_config(path).Global.image_shape
+        counted = profile(create_model(name), image_shape)
+        costs = f"{counted.params / 1e6:.2f}", f"{counted.multiply_adds / 1e6:,.2f}"
+        link = f"[{path.name}]({path.relative_to(ROOT).as_posix()})"
+        rows.append((name, f"{top1:.4g}", *costs, image_shape[-1], link))
+    return f"{CAPTION}\n\n{markdown_table(COLUMNS, rows)}"
+
+
+def with_table(text, table, name):
+    """Return `text` with `table` between the two markers. Raises UserError, naming the file, without them."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"{name}: the table goes between the lines {BEGIN} and {END}; add them")
+    return f"{head}{BEGIN}\n{table}{END}{tail}"
+
+
+def main():
+    arguments = parse_arguments()
+    path = Path(arguments.readme)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    text = path.read_text(encoding="utf-8")
+    current = with_table(text, model_table(), path)
+    if not arguments.check:
+        write_text(path, current)
+    elif text != current:
+        sys.exit(f"{path}: the model table is stale; run python tools/benchmarks/zoo_table.py")
+
+
+if __name__ == "__main__":
+    cli.run(main)
