@@ -24,7 +24,7 @@ RANK = {part: rank for rank, part in enumerate(ORDER)}
 # The registry imports by name, at the first look-up, what fills it.
 FILLED_LATER = {("registry", "data"), ("registry", "models")}
 # The process that decodes runs what starts it.
-CIRCLES = {frozenset({"ppcls_light.data.decoding.decode", "ppcls_light.data.decoding.decoder_process"})}
+CIRCLES = {frozenset({"ppcls_light.data.decode", "ppcls_light.data.guards.decoder_process"})}
 
 FILES = [
     path

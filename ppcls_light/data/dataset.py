@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import DataError
-from .decoding.decode import read_bytes
+from .decode import read_bytes
 from .watch import IndexedWatch
 
 

@@ -5,8 +5,8 @@ from PIL import Image
 
 from ..errors import ConfigError, DataError
 from ..registry import nearest
-from .decoding.decode import check_backend, cv2
-from .decoding.limits import MAX_PIXELS
+from .decode import check_backend, cv2
+from .guards.limits import MAX_PIXELS
 
 _PIL_FILTERS = {
     "nearest": Image.Resampling.NEAREST,

@@ -21,8 +21,7 @@ import numpy as np
 
 from ..base.signals import follow_parent, interrupts_held
 from ..errors import DataError
-from . import shared
-from .decoding import decode
+from . import decode, shared
 
 logger = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ except for hidden images.
 import os
 
 from ..errors import DataError
+from . import formats
 from .classes import ClassNames
-from .decoding import formats
 from .image_list import ImageList
 from .left_out import LeftOut
 from .levels import require_classes

@@ -10,7 +10,7 @@ from ..base.child import run_module
 from ..base.machine import instruction_set, processor_name
 from ..bundle.folder import split_decode
 from ..config.bind import located
-from ..data.decoding.decode import read_bytes
+from ..data.decode import read_bytes
 from ..data.transforms.core import build_transforms
 from ..errors import ExportError
 

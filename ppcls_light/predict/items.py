@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Optional
 import numpy as np
 from PIL import Image
 
-from ..data.decoding.decode import from_pil, read_bytes
+from ..data.decode import from_pil, read_bytes
 from ..errors import DataError
 from .results import why
 

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from ..base.machine import physical_cores
 from ..base.signals import follow_parent, interrupts_held
-from ..data.decoding import decode
+from ..data import decode
 from ..errors import DeviceError
 
 READING_THREADS = 4  # at most

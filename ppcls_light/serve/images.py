@@ -1,8 +1,8 @@
 """Files that a server decodes: those of the formats that every tool reads, of bounded size, judged by their header."""
 
-from ..data.decoding.decode import image_size
-from ..data.decoding.formats import NoFormatError, names
-from ..data.decoding.limits import TooManyPixelsError
+from ..data.decode import image_size
+from ..data.formats import NoFormatError, names
+from ..data.guards.limits import TooManyPixelsError
 from ..errors import DataError
 
 # Resizing the short side enlarges a strip in proportion: 1 x 40000 pixels at short side 256 are 10 gigabytes.

@@ -22,7 +22,7 @@ MODULES = (
     "config.load",
     "data.classes",
     "data.image_list",
-    "data.decoding.header",
+    "data.guards.header",
     "bundle.folder",
     "weights.torch_file",
 )
@@ -89,8 +89,8 @@ def bundle(data, folder):
 
 def header(data, folder):
     """Checks of image headers: the first byte chooses the format."""
-    from ppcls_light.data.decoding.formats import format_of
-    from ppcls_light.data.decoding.header import check_header
+    from ppcls_light.data.formats import format_of
+    from ppcls_light.data.guards.header import check_header
 
     check_header(FORMATS[data[0] % len(FORMATS)] if data else "PNG", data[1:])
     format_of(data[1:])

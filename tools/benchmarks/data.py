@@ -47,7 +47,7 @@ from ppcls_light.data import (
     build_transforms,
     find_images,
 )
-from ppcls_light.data.decoding.decode import cv2
+from ppcls_light.data.decode import cv2
 from ppcls_light.data.image import to_array
 from ppcls_light.data.transforms.reduced import DecodeAndCrop
 from ppcls_light.errors import UserError

@@ -30,7 +30,7 @@ from ppcls_light import cli
 from ppcls_light.base.machine import physical_cores
 from ppcls_light.base.tables import markdown_table
 from ppcls_light.data import find_images
-from ppcls_light.data.decoding.decode import read_image
+from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
 from tools.benchmarks import harness
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 
 from ...config.types import NonNegativeFloat, NonNegativeInt, Probability, Range
 from ...registry import TRANSFORMS
-from ..decoding.decode import check_backend, cv2
+from ..decode import check_backend, cv2
 from ..image import as_given, to_array, to_pil
 from .core import check_ranges
 

@@ -14,7 +14,7 @@ from ...config.bind import bind_plain
 from ...config.types import PositiveFloat, PositiveInt, Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..decoding.decode import check_backend, cv2, decode_image
+from ..decode import check_backend, cv2, decode_image
 from ..image import Resizer, check_holds, crop, pair, size_of, to_array
 from .reduced import DecodeAndCrop
 
@@ -109,7 +109,7 @@ class _NoRandomness:
 
 @TRANSFORMS.register()
 class DecodeImage:
-    """Bytes of an image file, or its pixels -> RGB image; `ppcls_light.data.decoding.decode` has the rule for odd ones.
+    """Bytes of an image file, or its pixels -> RGB image; `ppcls_light.data.decode` has the rule for odd ones.
 
     Pixels are a uint8 RGB array (H, W, 3), as if decoded already.
 

@@ -1,6 +1,6 @@
 """JPEG photos decoded no larger than the part that is cut out of them has to be."""
 
-from ..decoding.jpeg import jpeg_size
+from ..guards.jpeg import jpeg_size
 from ..image import size_of
 
 SHRINKS = (8, 4, 2)

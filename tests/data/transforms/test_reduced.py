@@ -6,7 +6,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ppcls_light.data import build_transforms
-from ppcls_light.data.decoding.jpeg import jpeg_size
+from ppcls_light.data.guards.jpeg import jpeg_size
 from ppcls_light.data.transforms.core import DecodeImage, RandCropImage
 from ppcls_light.data.transforms.reduced import DecodeAndCrop
 from ppcls_light.errors import DataError

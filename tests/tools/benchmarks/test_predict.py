@@ -9,7 +9,7 @@ import pytest
 
 from ppcls_light import create_model
 from ppcls_light.data import find_images
-from ppcls_light.data.decoding.decode import read_image
+from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
 from ppcls_light.export import export_model
 

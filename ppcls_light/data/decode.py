@@ -34,15 +34,15 @@ import os
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ...base.files import read_plain
-from ...errors import ConfigError, DataError
-from . import decoder_process
+from ..base.files import read_plain
+from ..errors import ConfigError, DataError
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
 from .formats import NoFormatError, format_of
-from .header import check_header, header_size, is_run_length
-from .limits import MAX_BYTES, MAX_PIXELS, TooManyPixelsError, check_pixels
-from .png import is_whole_still
-from .room import Room
+from .guards import decoder_process
+from .guards.header import check_header, header_size, is_run_length
+from .guards.limits import MAX_BYTES, MAX_PIXELS, TooManyPixelsError, check_pixels
+from .guards.png import is_whole_still
+from .guards.room import Room
 
 # OpenCV's own bound is 6 times as high; it reads this one as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))

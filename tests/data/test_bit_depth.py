@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding import decode
-from ppcls_light.data.decoding.decode import decode_image
+from ppcls_light.data import decode
+from ppcls_light.data.decode import decode_image
 from ppcls_light.data.once import warn_once
 from ppcls_light.errors import DataError
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding.room import Room
+from ppcls_light.data.guards.room import Room
 
 
 def test_no_more_than_the_room_is_held_and_all_get_it():
@@ -46,7 +46,7 @@ def test_large_pictures_in_small_files_share_the_room(tmp_path):
     code = """
 import resource, sys
 from concurrent.futures import ThreadPoolExecutor
-from ppcls_light.data.decoding.decode import decode_image
+from ppcls_light.data.decode import decode_image
 data = sys.stdin.buffer.read()
 with ThreadPoolExecutor(8) as threads:
     for size in threads.map(lambda _: decode_image(data).size, range(8)):

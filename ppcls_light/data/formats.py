@@ -9,8 +9,8 @@ import os
 import re
 from typing import NamedTuple, Tuple
 
-from ...base.files import open_plain
-from ...errors import DataError
+from ..base.files import open_plain
+from ..errors import DataError
 
 HEAD = 64  # bytes of a file that tell its format
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding.decode import check_backend, decode_image, read_image
+from ppcls_light.data.decode import check_backend, decode_image, read_image
 from ppcls_light.errors import ConfigError, DataError
 
 BACKENDS = ("cv2", "pil")
@@ -219,7 +219,7 @@ def test_both_backends_refuse_decompression_bombs(tmp_path):
     assert path.stat().st_size < 100_000
     code = (
         "import sys, paddle\n"
-        "from ppcls_light.data.decoding.decode import read_image\n"
+        "from ppcls_light.data.decode import read_image\n"
         "from ppcls_light.errors import DataError\n"
         "for backend in ('cv2', 'pil'):\n"
         "    try:\n        read_image(sys.argv[1], backend=backend)\n"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding.decode import decode_image, open_image
-from ppcls_light.data.decoding.formats import (
+from ppcls_light.data.decode import decode_image, open_image
+from ppcls_light.data.formats import (
     FORMATS,
     OTHER_SUFFIXES,
     SUFFIXES,

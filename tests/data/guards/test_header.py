@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding.decode import decode_image, image_size
-from ppcls_light.data.decoding.header import check_header
-from ppcls_light.data.decoding.jpeg import MAX_SCANS
-from ppcls_light.data.decoding.limits import MAX_PIXELS, TooManyPixelsError
-from ppcls_light.data.decoding.png import MAX_CHUNKS
+from ppcls_light.data.decode import decode_image, image_size
+from ppcls_light.data.guards.header import check_header
+from ppcls_light.data.guards.jpeg import MAX_SCANS
+from ppcls_light.data.guards.limits import MAX_PIXELS, TooManyPixelsError
+from ppcls_light.data.guards.png import MAX_CHUNKS
 from ppcls_light.errors import DataError
 
 BACKENDS = ("cv2", "pil")
@@ -226,7 +226,7 @@ def test_bombs_stay_small(tmp_path):
         (tmp_path / f"{number:02}").write_bytes(data)
     code = """
 import os, resource, sys
-from ppcls_light.data.decoding.decode import read_image
+from ppcls_light.data.decode import read_image
 from ppcls_light.errors import DataError
 read_image(sys.argv[2])
 with open("/proc/self/statm") as file:

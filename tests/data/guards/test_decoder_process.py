@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.data.decoding import decoder_process
-from ppcls_light.data.decoding.decode import decode_image, image_size
-from ppcls_light.data.decoding.formats import NoFormatError
+from ppcls_light.data.decode import decode_image, image_size
+from ppcls_light.data.formats import NoFormatError
+from ppcls_light.data.guards import decoder_process
 from ppcls_light.errors import DataError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
@@ -120,8 +120,8 @@ def test_a_forked_process_starts_its_own():
     data = encode(NOISE, "TIFF")
     code = """
 import os, sys, numpy as np
-from ppcls_light.data.decoding import decoder_process
-from ppcls_light.data.decoding.decode import decode_image
+from ppcls_light.data.guards import decoder_process
+from ppcls_light.data.decode import decode_image
 data = sys.stdin.buffer.read()
 expected = decode_image(data)
 pid = os.fork()
@@ -140,8 +140,8 @@ assert os.waitpid(pid, 0)[1] == 0
 def test_it_ends_with_its_caller(number):
     code = """
 import sys, time
-from ppcls_light.data.decoding import decoder_process
-from ppcls_light.data.decoding.decode import decode_image
+from ppcls_light.data.guards import decoder_process
+from ppcls_light.data.decode import decode_image
 decode_image(sys.stdin.buffer.read())
 print(decoder_process._idle[0]._process.pid, flush=True)
 time.sleep(60)

@@ -24,8 +24,8 @@ import numpy as np
 
 from ...base.signals import interrupts_held
 from ...errors import DataError
+from ..formats import NoFormatError
 from ..once import warn_once
-from .formats import NoFormatError
 from .limits import TooManyPixelsError
 
 try:
@@ -212,7 +212,7 @@ def _listen(tasks):
 
 
 def _answer(task, data, budget):
-    from .decode import decode_here, open_image
+    from ..decode import decode_here, open_image
 
     with _limits(budget) as allow:
         with open_image(data) as file:

@@ -1,1 +1,0 @@
-"""From the bytes of an image file to pixels: formats, limits, decoders."""
