@@ -32,6 +32,7 @@ test-paddlex: $(VENVX)/.ready
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
+	$(VENV)/bin/python -m mypy
 
 $(VENV)/.ready: setup.py requirements.txt
 	$(PYTHON) -m venv $(VENV)

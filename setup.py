@@ -41,6 +41,7 @@ EXTRAS = {
     ],
 }
 EXTRAS["dev"] = [
+    "mypy>=1.10",
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],
     *(
         need
@@ -58,6 +59,7 @@ setup(
     license="Apache-2.0",
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
     package_data={
+        "ppcls_light": ["py.typed"],
         "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
         "ppcls_light.serve": ["static/*"],
     },

@@ -17,7 +17,7 @@ _HOME = {
 __all__ = ["Predictor", "__version__", "create_model", "list_models", "load_config"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     if name in _HOME:
         return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
