@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ppcls_light
+from tools.benchmarks.import_graph import ImportGraph, circles, part_of
 
 PACKAGE = Path(ppcls_light.__file__).parent
 ROOT = PACKAGE.parent
@@ -24,67 +25,22 @@ RANK = {part: rank for rank, part in enumerate(ORDER)}
 # The registry imports by name, at the first look-up, what fills it.
 FILLED_LATER = {("registry", "data"), ("registry", "models")}
 # The process that decodes runs what starts it.
-CIRCLES = {frozenset({"ppcls_light.data.decode", "ppcls_light.data.guards.decoder_process"})}
+CIRCLES = [["ppcls_light.data.decode", "ppcls_light.data.guards.decoder_process"]]
 
-FILES = [
-    path
-    for folder in ("ppcls_light", "tools", "deploy")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if path != PACKAGE / "__init__.py"
-]
+GRAPH = ImportGraph(ROOT)
 
 
-def name_of(path):
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {name_of(path): path for path in FILES}
-PARSED = {path: ast.parse(path.read_text(encoding="utf-8")) for path in FILES}
-
-
-def part_of(module):
-    """Return the part of `ORDER` that a module belongs to, None for the package itself."""
-    first, *rest = module.split(".")
-    return first if first in ("tools", "deploy") else rest[0] if rest else None
-
-
-def imports(path):
-    """Yield (module, name, local name, line) for every import of this project's, inside functions too.
-
-    `name` is None where the module itself is imported.
-    """
-    folder = name_of(path).split(".") if path.name == "__init__.py" else name_of(path).split(".")[:-1]
-    for node in ast.walk(PARSED[path]):
-        if isinstance(node, ast.Import):
-            found = [(alias.name, None, alias.asname or alias.name) for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = folder[: len(folder) - node.level + 1] if node.level else []
-            module = ".".join([*base, *filter(None, [node.module])])
-            found = [(module, alias.name, alias.asname or alias.name) for alias in node.names]
-        else:
-            continue
-        for module, name, local in found:
-            if module.split(".")[0] in ("ppcls_light", "tools", "deploy"):
-                inner = f"{module}.{name}"
-                yield (
-                    (inner, None, local, node.lineno)
-                    if inner in MODULES
-                    else (module, name, local, node.lineno)
-                )
-
-
-def texts(path):
+def texts(module):
     """Yield (text, line) of every string in a module."""
-    for node in ast.walk(PARSED[path]):
+    for node in ast.walk(GRAPH.parsed[module]):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value, node.lineno
 
 
-def third_party(path):
+def third_party(module):
     """Return the top-level names of the packages that a module imports."""
     names = set()
-    for node in ast.walk(PARSED[path]):
+    for node in ast.walk(GRAPH.parsed[module]):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and not node.level:
@@ -98,30 +54,28 @@ def is_private(name):
 
 def test_few_modules_are_at_the_root_and_every_part_has_its_place():
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "errors", "registry", "jobs", "cli"}
-    assert {part_of(name) for name in MODULES} == set(ORDER)
+    assert {part_of(name) for name in GRAPH.paths} == set(ORDER)
 
 
 def test_imports_point_one_way():
     wrong = []
-    for path in FILES:
-        own = part_of(name_of(path))
-        for module, name, _, line in imports(path):
-            part = part_of(module)
-            if part is None:  # the package's own names, which it loads from its parts
-                right = own in ("tools", "deploy") or name == "__version__"
+    for own, path in GRAPH.paths.items():
+        for module, name, _, line in GRAPH.imports(own):
+            if module == "ppcls_light":  # the package's own names, which it loads from its parts
+                right = part_of(own) in ("tools", "deploy") or name == "__version__"
             else:
-                right = module in MODULES and RANK[part] <= RANK[own]
+                right = module in GRAPH.paths and RANK[part_of(module)] <= RANK[part_of(own)]
             if not right:
-                wrong.append(f"{path}:{line}: {own} imports {module}")
+                wrong.append(f"{path}:{line}: {part_of(own)} imports {module}")
     assert not wrong
 
 
 def test_the_package_imports_itself_relatively():
     absolute = [
-        f"{path}:{node.lineno}"
-        for path in FILES
-        if path.is_relative_to(PACKAGE)
-        for node in ast.walk(PARSED[path])
+        f"{module}:{node.lineno}"
+        for module, tree in GRAPH.parsed.items()
+        if module.startswith("ppcls_light.")
+        for node in ast.walk(tree)
         if (isinstance(node, ast.ImportFrom) and not node.level and node.module.startswith("ppcls_light"))
         or (isinstance(node, ast.Import) and node.names[0].name.startswith("ppcls_light"))
     ]
@@ -131,28 +85,28 @@ def test_the_package_imports_itself_relatively():
 def test_modules_that_are_named_in_texts_point_one_way():
     """Those that run in a process of their own, `python -m ppcls_light...`, and those that are imported by name."""
     wrong = []
-    for path in FILES:
-        own = part_of(name_of(path))
-        for text, line in texts(path):
+    for name, path in GRAPH.paths.items():
+        own = part_of(name)
+        for text, line in texts(name):
             for part in re.findall(r"(?:^|-m )ppcls_light\.(\w+)", text):
                 if (own, part) not in FILLED_LATER and RANK.get(part, len(RANK)) > RANK[own]:
                     wrong.append(f"{path}:{line}: {own} names {part}")
             for module in re.findall(r"-m (ppcls_light(?:\.\w+)*)", text):
-                if module not in MODULES:
+                if module not in GRAPH.paths:
                     wrong.append(f"{path}:{line}: there is no {module}")
     assert not wrong
 
 
 def test_names_with_an_underscore_stay_in_their_module():
     wrong = []
-    for path in FILES:
+    for own, path in GRAPH.paths.items():
         modules = set()
-        for module, name, local, line in imports(path):
+        for module, name, local, line in GRAPH.imports(own):
             if name is None:
                 modules.add(local)
             if any(map(is_private, [*module.split("."), name or ""])):
                 wrong.append(f"{path}:{line}: {module}.{name}")
-        for node in ast.walk(PARSED[path]):
+        for node in ast.walk(GRAPH.parsed[own]):
             inside = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
             if inside and node.value.id in modules and is_private(node.attr):
                 wrong.append(f"{path}:{node.lineno}: {node.value.id}.{node.attr}")
@@ -160,39 +114,25 @@ def test_names_with_an_underscore_stay_in_their_module():
 
 
 def test_no_module_needs_one_that_needs_it():
-    needed = {name: {module for module, *_ in imports(path)} & set(MODULES) for name, path in MODULES.items()}
-    done, under_way = set(), []
-
-    def visit(name):
-        if name in under_way:
-            circle = under_way[under_way.index(name) :]
-            assert frozenset(circle) in CIRCLES, " -> ".join([*circle, name])
-        elif name not in done:
-            under_way.append(name)
-            for other in sorted(needed[name]):
-                visit(other)
-            done.add(under_way.pop())
-
-    for name in MODULES:
-        visit(name)
+    assert circles(GRAPH.needed()) == CIRCLES
 
 
 @pytest.mark.parametrize(
     "part", ["base", "config", "data", "report", "errors.py", "registry.py", "engine/history.py"]
 )
 def test_these_parts_do_without_paddle(part):
-    paths = [path for path in FILES if path.is_relative_to(PACKAGE / part)]
-    assert paths
-    for path in paths:
-        assert "paddle" not in third_party(path), path
+    modules = [name for name, path in GRAPH.paths.items() if path.is_relative_to(PACKAGE / part)]
+    assert modules
+    for module in modules:
+        assert "paddle" not in third_party(module), module
 
 
 @pytest.mark.parametrize("part", ["bundle", "runtime", "predict", "serve"])
 def test_what_runs_a_bundle_uses_paddle_for_inference_only(part):
-    for path in (PACKAGE / part).rglob("*.py"):
-        for node in ast.walk(PARSED[path]):
+    for module, tree in GRAPH.parsed.items():
+        for node in ast.walk(tree) if module.startswith(f"ppcls_light.{part}") else ():
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("paddle."):
-                assert node.module.startswith("paddle.inference"), f"{path}:{node.lineno}"
+                assert node.module.startswith("paddle.inference"), f"{module}:{node.lineno}"
 
 
 def test_files_beside_the_modules_are_in_the_wheel():
