@@ -1,11 +1,14 @@
-"""Errors that are the user's to fix.
+"""Errors that are the user's to fix, and warnings that are given once.
 
 A message names the file, line or key and contains the fix, in one line. The tools print it without a
 traceback and exit with code 2; anything else that escapes is a bug of this project.
 """
 
+import functools
+import logging
 import re
 
+_LOGGER = logging.getLogger(__name__)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -55,3 +58,9 @@ def listed(names, most=3):
     """Return `names` for a message: the first `most` of them, the rest counted."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+@functools.lru_cache(maxsize=1000)
+def warn_once(line: str) -> None:
+    """Log `line` as a warning, once in a process however often there is a reason."""
+    _LOGGER.warning("%s", line)

@@ -76,7 +76,7 @@ TRANSFORMS = Registry(
         f"ppcls_light.data.{module}"
         for module in (
             "transforms.core",
-            "augment.auto",
+            "augment.policies",
             "augment.timm",
             "augment.rand",
             "augment.augmix",

@@ -7,7 +7,7 @@ import importlib
 
 _HOME = {
     "ImageList": "image_list",
-    "LeftOut": "left_out",
+    "LeftOut": "scan",
     "find_images": "scan",
     "iter_images": "scan",
     "ClassNames": "classes",
@@ -19,7 +19,7 @@ _HOME = {
     "decode_image": "decode",
     "read_bytes": "decode",
     "read_image": "decode",
-    "build_transforms": "transforms.core",
+    "build_transforms": "transforms.compose",
     "build_batch_transforms": "mix",
     "ImageDataset": "dataset",
     "Batch": "loader",

@@ -4,8 +4,7 @@ import sys
 
 import numpy as np
 
-from ..errors import DataError
-from .once import warn_once
+from ..errors import DataError, warn_once
 
 FULL = 16
 _LOW_BITS = (8, 10, 12)  # the depths that are told from the values

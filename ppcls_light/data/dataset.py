@@ -4,7 +4,7 @@ import numpy as np
 
 from ..errors import DataError
 from .decode import read_bytes
-from .watch import IndexedWatch
+from .image_list import IndexedWatch
 
 
 class ImageDataset:

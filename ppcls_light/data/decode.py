@@ -15,7 +15,7 @@
 
 Nothing that a file says costs more than a picture of `limits.MAX_PIXELS` does: `header` refuses what cannot be
 before a decoder runs, and formats whose headers bound nothing are decoded in a process that is ended after a time
-(`decoder_process`). Threads share the memory for what they decode at once (`room`).
+(`decoder_process`). Threads share the memory for what they decode at once (`limits.Room`).
 
 Cameras of 10 and 12 bits store their values in the low bits of 16; the high byte of those is black. A file that
 says its own range (TIFF's BitsPerSample and MaxSampleValue, the largest value of PGM and PPM) is scaled by that.
@@ -39,10 +39,8 @@ from ..errors import ConfigError, DataError
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
 from .formats import NoFormatError, format_of
 from .guards import decoder_process
-from .guards.header import check_header, header_size, is_run_length
-from .guards.limits import MAX_BYTES, MAX_PIXELS, TooManyPixelsError, check_pixels
-from .guards.png import is_whole_still
-from .guards.room import Room
+from .guards.header import check_header, header_size, is_run_length, is_whole_png
+from .guards.limits import MAX_BYTES, MAX_PIXELS, Room, TooManyPixelsError, check_pixels
 
 # OpenCV's own bound is 6 times as high; it reads this one as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
@@ -217,7 +215,7 @@ def _is_for_cv2(data, backend):
         return backend == "cv2" and data[-2:] == b"\xff\xd9"
     if data[:4] != b"\x89PNG" or not (backend == "cv2" or data[24:25] == b"\x10"):  # IHDR's bit depth
         return False
-    return is_whole_still(data)
+    return is_whole_png(data)
 
 
 def _decode_cv2(data, shrink):

@@ -4,9 +4,7 @@ import os
 import re
 from collections import Counter
 
-from ..errors import DataError, listed
-from .left_out import printable
-from .once import warn_once
+from ..errors import DataError, listed, warn_once
 
 SPLITS = ("train", "val", "test")
 _WORDS = {
@@ -33,6 +31,14 @@ _SPLIT_OF = {
     for noun in _NOUNS
     for name in (word + noun, noun + word)
 }
+
+_LONGEST = 100  # characters of a path in a message
+
+
+def printable(path):
+    """Return a path as one line of at most 100 characters: its end, and escapes for what has no picture."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in os.fspath(path))
+    return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"
 
 
 def split_of(name):

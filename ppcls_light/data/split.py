@@ -6,13 +6,11 @@ import os
 import numpy as np
 
 from ..base.files import results, write_text
-from ..errors import ConfigError, DataError, listed
+from ..errors import ConfigError, DataError, listed, warn_once
 from .classes import read_class_names
 from .image_list import ImageList
-from .left_out import LeftOut
 from .levels import SPLITS, split_folders
-from .once import warn_once
-from .scan import LABEL_FILE, entries, scan_image_folder, utf8
+from .scan import LABEL_FILE, LeftOut, entries, scan_image_folder, utf8
 
 
 def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):

@@ -11,7 +11,7 @@ from ..base.machine import instruction_set, processor_name
 from ..bundle.folder import split_decode
 from ..config.bind import located
 from ..data.decode import read_bytes
-from ..data.transforms.core import build_transforms
+from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
 
 # How much a probability may differ, and the share of the images that has to keep to it. The int8 kernels round

@@ -11,7 +11,7 @@ from ..base.probabilities import softmax
 from ..bundle.folder import read_bundle, split_decode
 from ..config.types import Op
 from ..data import as_class_names
-from ..data.transforms.core import build_transforms
+from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..runtime.engines import create_engine
 from ..runtime.options import EngineOptions

@@ -10,8 +10,7 @@ from PIL import Image
 
 from ppcls_light.data import decode
 from ppcls_light.data.decode import decode_image
-from ppcls_light.data.once import warn_once
-from ppcls_light.errors import DataError
+from ppcls_light.errors import DataError, warn_once
 
 BACKENDS = ("cv2", "pil")
 

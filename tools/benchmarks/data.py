@@ -49,7 +49,7 @@ from ppcls_light.data import (
 )
 from ppcls_light.data.decode import cv2
 from ppcls_light.data.image import to_array
-from ppcls_light.data.transforms.reduced import DecodeAndCrop
+from ppcls_light.data.transforms.compose import DecodeAndCrop
 from ppcls_light.errors import UserError
 
 OPS = (

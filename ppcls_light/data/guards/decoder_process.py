@@ -23,9 +23,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ...base.signals import interrupts_held
-from ...errors import DataError
+from ...errors import DataError, warn_once
 from ..formats import NoFormatError
-from ..once import warn_once
 from .limits import TooManyPixelsError
 
 try:

@@ -1,7 +1,6 @@
 """Image transforms of one sample, with PaddleClas' names, parameters and meaning.
 
-An image is HWC: a uint8 array (float32 once normalised), or a Pillow image where `DecodeImage.to_np` is
-False. Training, evaluation, inference and the exported bundle all run these ops through one `Compose`.
+An image is HWC: a uint8 array (float32 once normalised), or a Pillow image where `DecodeImage.to_np` is False.
 """
 
 import math
@@ -10,101 +9,16 @@ from typing import List, Optional, Tuple, Union
 import numpy as np
 from PIL import Image
 
-from ...config.bind import bind_plain
 from ...config.types import PositiveFloat, PositiveInt, Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..decode import check_backend, cv2, decode_image
 from ..image import Resizer, check_holds, crop, pair, size_of, to_array
-from .reduced import DecodeAndCrop
 
 Size = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def build_transforms(ops):
-    """Build the transforms `ops`, an iterable of (name, parameters).
-
-    Raises:
-        ConfigError: an unknown name or parameter, or a value of the wrong type or range.
-    """
-    return Compose([bind_plain(TRANSFORMS.get(name), dict(params or {}), name) for name, params in ops])
-
-
-class Compose:
-    """Apply transforms in order.
-
-    Calling it with the bytes of an image file (or what the first op takes) and, for random ops, a numpy
-    Generator returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not
-    `ToCHWImage` was given. A `size` (width, height) replaces the one of the ops that say `takes_size`.
-
-    `prepare` and `finish` are the same in two parts, for batches: what passes between them is a quarter of the
-    bytes when NormalizeImage is the last op.
-
-    Attributes:
-        ops: as given.
-        steps: what `prepare` applies; DecodeImage and RandCropImage may be one step.
-        closing: the NormalizeImage that `finish` applies, or None.
-    """
-
-    def __init__(self, ops):
-        self.ops = list(ops)
-        self.makes_chw = any(getattr(op, "makes_chw", False) for op in self.ops)
-        steps = self.ops[:-1] if self.ops and isinstance(self.ops[-1], ToCHWImage) else self.ops[:]
-        last = steps[-1] if steps else None
-        self.closing = steps.pop() if isinstance(last, NormalizeImage) and last.takes_batches else None
-        if self.closing is None:
-            steps = self.ops[:]
-        if len(steps) > 1 and isinstance(steps[0], DecodeImage) and isinstance(steps[1], RandCropImage):
-            decode, crop = steps[:2]
-            if decode.reduced and not decode.makes_chw:
-                steps[:2] = [DecodeAndCrop(decode, crop)]
-        self.steps = steps
-        self._steps_make_chw = any(getattr(op, "makes_chw", False) for op in steps)
-
-    @property
-    def takes_size(self):
-        return any(getattr(op, "takes_size", False) for op in self.ops)
-
-    def __call__(self, image, rng=None, size=None):
-        return self.finish(self.prepare(image, rng, size)[None])[0]
-
-    def prepare(self, image, rng=None, size=None):
-        """Apply all ops but a NormalizeImage at the end.
-
-        Returns:
-            uint8 (H, W, 3), still to be normalised, or the result, float32 (C, H, W).
-        """
-        for op in self.steps:
-            sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
-            image = op(image, _NoRandomness(op) if rng is None else rng, *sized)
-        image = to_array(image)
-        if self.closing is not None:
-            if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
-                return image
-            image = self.closing(image)
-        if image.ndim == 3 and not self._steps_make_chw:
-            image = image.transpose(2, 0, 1)
-        return np.ascontiguousarray(image, dtype=np.float32)
-
-    def finish(self, images):
-        """Return the results float32 (N, C, H, W) of `images`, what `prepare` returned, stacked."""
-        return self.closing.batch(images) if images.dtype == np.uint8 else images
-
-
-class _NoRandomness:
-    """Stands for the generator of `op` where every run must give the same: ops that draw nothing never look."""
-
-    def __init__(self, op):
-        self._op = getattr(op, "name", type(op).__name__)
-
-    def __getattr__(self, _):
-        raise ConfigError(
-            f"{self._op} is random and has no place where images are classified; leave it out of the transforms "
-            "of inference (Infer.transforms, or those of DataLoader.Eval that stand in for them)"
-        )
 
 
 @TRANSFORMS.register()
@@ -119,7 +33,7 @@ class DecodeImage:
         channel_first: array (3, H, W); the ops after it must expect that.
         backend: cv2 or pil.
         reduced: before RandCropImage, JPEG photos much larger than the crop's result are decoded at 1/2, 1/4 or
-            1/8 of their size (`DecodeAndCrop`). It changes nothing anywhere else, evaluation for one.
+            1/8 of their size (`compose.DecodeAndCrop`). It changes nothing anywhere else, evaluation for one.
     """
 
     def __init__(

@@ -12,10 +12,9 @@ import pytest
 from PIL import Image
 
 from ppcls_light.data.decode import decode_image, image_size
-from ppcls_light.data.guards.header import check_header
+from ppcls_light.data.guards.header import MAX_CHUNKS, check_header
 from ppcls_light.data.guards.jpeg import MAX_SCANS
 from ppcls_light.data.guards.limits import MAX_PIXELS, TooManyPixelsError
-from ppcls_light.data.guards.png import MAX_CHUNKS
 from ppcls_light.errors import DataError
 
 BACKENDS = ("cv2", "pil")

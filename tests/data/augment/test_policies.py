@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from ppcls_light.data.augment.auto import AutoAugment
 from ppcls_light.data.augment.operations import Operations
-from ppcls_light.data.augment.policies import IMAGENET_POLICY
+from ppcls_light.data.augment.policies import IMAGENET_POLICY, AutoAugment
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from PIL import Image
 
-from ppcls_light.data.guards.room import Room
+from ppcls_light.data.guards.limits import Room
 
 
 def test_no_more_than_the_room_is_held_and_all_get_it():

@@ -1,0 +1,143 @@
+"""The ops of a sample in order: training, evaluation, inference and the exported bundle run them by one `Compose`."""
+
+import numpy as np
+
+from ...config.bind import bind_plain
+from ...errors import ConfigError
+from ...registry import TRANSFORMS
+from ..guards.jpeg import jpeg_size
+from ..image import size_of, to_array
+from .core import DecodeImage, NormalizeImage, RandCropImage, ToCHWImage
+
+SHRINKS = (8, 4, 2)
+
+
+def build_transforms(ops):
+    """Build the transforms `ops`, an iterable of (name, parameters).
+
+    Raises:
+        ConfigError: an unknown name or parameter, or a value of the wrong type or range.
+    """
+    return Compose([bind_plain(TRANSFORMS.get(name), dict(params or {}), name) for name, params in ops])
+
+
+class Compose:
+    """Apply transforms in order.
+
+    Calling it with the bytes of an image file (or what the first op takes) and, for random ops, a numpy
+    Generator returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not
+    `ToCHWImage` was given. A `size` (width, height) replaces the one of the ops that say `takes_size`.
+
+    `prepare` and `finish` are the same in two parts, for batches: what passes between them is a quarter of the
+    bytes when NormalizeImage is the last op.
+
+    Attributes:
+        ops: as given.
+        steps: what `prepare` applies; DecodeImage and RandCropImage may be one step.
+        closing: the NormalizeImage that `finish` applies, or None.
+    """
+
+    def __init__(self, ops):
+        self.ops = list(ops)
+        self.makes_chw = any(getattr(op, "makes_chw", False) for op in self.ops)
+        steps = self.ops[:-1] if self.ops and isinstance(self.ops[-1], ToCHWImage) else self.ops[:]
+        last = steps[-1] if steps else None
+        self.closing = steps.pop() if isinstance(last, NormalizeImage) and last.takes_batches else None
+        if self.closing is None:
+            steps = self.ops[:]
+        if len(steps) > 1 and isinstance(steps[0], DecodeImage) and isinstance(steps[1], RandCropImage):
+            decode, crop = steps[:2]
+            if decode.reduced and not decode.makes_chw:
+                steps[:2] = [DecodeAndCrop(decode, crop)]
+        self.steps = steps
+        self._steps_make_chw = any(getattr(op, "makes_chw", False) for op in steps)
+
+    @property
+    def takes_size(self):
+        return any(getattr(op, "takes_size", False) for op in self.ops)
+
+    def __call__(self, image, rng=None, size=None):
+        return self.finish(self.prepare(image, rng, size)[None])[0]
+
+    def prepare(self, image, rng=None, size=None):
+        """Apply all ops but a NormalizeImage at the end.
+
+        Returns:
+            uint8 (H, W, 3), still to be normalised, or the result, float32 (C, H, W).
+        """
+        for op in self.steps:
+            sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
+            image = op(image, _NoRandomness(op) if rng is None else rng, *sized)
+        image = to_array(image)
+        if self.closing is not None:
+            if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
+                return image
+            image = self.closing(image)
+        if image.ndim == 3 and not self._steps_make_chw:
+            image = image.transpose(2, 0, 1)
+        return np.ascontiguousarray(image, dtype=np.float32)
+
+    def finish(self, images):
+        """Return the results float32 (N, C, H, W) of `images`, what `prepare` returned, stacked."""
+        return self.closing.batch(images) if images.dtype == np.uint8 else images
+
+
+class _NoRandomness:
+    """Stands for the generator of `op` where every run must give the same: ops that draw nothing never look."""
+
+    def __init__(self, op):
+        self._op = getattr(op, "name", type(op).__name__)
+
+    def __getattr__(self, _):
+        raise ConfigError(
+            f"{self._op} is random and has no place where images are classified; leave it out of the transforms "
+            "of inference (Infer.transforms, or those of DataLoader.Eval that stand in for them)"
+        )
+
+
+class DecodeAndCrop:
+    """`DecodeImage` and the `RandCropImage` after it in one step.
+
+    The box is drawn from the size in the file's header, by the same random numbers as without this class.
+    The photo is then decoded at the smallest of 1/8, 1/4, 1/2 and full size at which the box still has as many
+    pixels as the result, each way, so that nothing is enlarged that was not before. The box is rounded to
+    pixels of that size.
+
+    Args:
+        decode: a `DecodeImage` of pictures (H, W, 3).
+        crop: a `RandCropImage`.
+    """
+
+    takes_size = True
+
+    def __init__(self, decode, crop):
+        self._decode, self._crop = decode, crop
+        self.name = type(crop).__name__
+
+    def __call__(self, data, rng, size=None):
+        return self.cut(*self.decode(data, rng, size), rng, size)
+
+    def decode(self, data, rng, size=None):
+        """Return the picture, decoded as small as it may be, and in it the box (left, top, width, height)."""
+        width, height = size or self._crop.size
+        full = jpeg_size(data)
+        if full is not None and full[0] >= SHRINKS[-1] * width and full[1] >= SHRINKS[-1] * height:
+            box = self._crop.box(*full, rng)
+            fitting = (s for s in SHRINKS if box[2] >= s * width and box[3] >= s * height)
+            shrink = next(fitting, 1)
+            image = self._decode(data, shrink=shrink)
+            if size_of(image) == (-(-full[0] // shrink), -(-full[1] // shrink)):
+                return image, reduced_box(box, size_of(image), shrink)
+            # OpenCV or Pillow read another orientation from the file than `jpeg_size` did.
+        image = self._decode(data)
+        return image, self._crop.box(*size_of(image), rng)
+
+    def cut(self, image, box, rng, size=None):
+        """Return the part `box` of `image`, resized."""
+        return self._crop.cut(image, box, size, rng)
+
+
+def reduced_box(box, size, shrink):
+    """Return `box` (left, top, width, height) in the picture at 1 / `shrink`, which is `size` (width, height)."""
+    left, top, width, height = (round(value / shrink) for value in box)
+    return min(left, size[0] - width), min(top, size[1] - height), width, height
