@@ -89,3 +89,4 @@ TRANSFORMS = Registry(
     ],
 )
 BATCH_TRANSFORMS = Registry("batch transform", ["ppcls_light.data.mix"])
+FOLDS = Registry("fold", ["ppcls_light.models"])

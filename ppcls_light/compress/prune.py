@@ -5,15 +5,11 @@ many are left depends on the ratio and the widths alone, the same share in every
 a ratio (`Slim.prune`) describes the pruned network without its weights.
 """
 
-from typing import Dict, NamedTuple, Optional
-
 import numpy as np
 
 from ..errors import ConfigError
-from ..models import create_model
-from ..models.fasternet import FasterNet
+from ..models import create_model, families, variant
 from ..models.layers import make_divisible
-from ..models.pplcnet import STAGES, PPLCNet
 from ..models.profile import profile
 from ..weights import load_weights
 from .quantize import is_quantized
@@ -37,21 +33,6 @@ def distance_to_others(filters):
 CRITERIA = {"l1_norm": l1_norm, "fpgm": distance_to_others}
 
 
-class Group(NamedTuple):
-    """Channels that stay or go together.
-
-    Attributes:
-        filters: key of the convolution whose filters make the channels.
-        cuts: {key: axis}, every tensor that has an entry for each channel.
-        share_of: where the channels are a quarter of another group's, as those inside a squeeze-and-excitation
-            are, the `filters` of that group.
-    """
-
-    filters: str
-    cuts: Dict[str, int]
-    share_of: Optional[str] = None
-
-
 def prune(model, ratio, criterion="l1_norm"):
     """Return a new network with about `ratio` of the filters of `model` removed from each prunable layer.
 
@@ -64,7 +45,7 @@ def prune(model, ratio, criterion="l1_norm"):
     constructor's parameters are in its `options`.
 
     Args:
-        model: a PPLCNet or FasterNet of `create_model`, left as it was.
+        model: a network of `create_model` whose family has `pruning`, left as it was.
         ratio: between 0 and 1, both excluded.
         criterion: "l1_norm" or "fpgm".
 
@@ -77,10 +58,11 @@ def prune(model, ratio, criterion="l1_norm"):
         )
     if is_quantized(model):
         raise ConfigError("pruning comes before quantization-aware training; give the weights from before it")
-    if type(model) not in FAMILIES or model.options["features_only"]:
-        raise ConfigError(f"{model.model_name} cannot be pruned; classifiers of PPLCNet and FasterNet can")
-    groups_of, options_of = FAMILIES[type(model)]
-    groups = list(groups_of(model))
+    pruning = variant(model.model_name).family.pruning
+    if pruning is None or model.options["features_only"]:
+        prunable = sorted({family.network.__name__ for family in families() if family.pruning})
+        raise ConfigError(f"{model.model_name} cannot be pruned; classifiers of {' and '.join(prunable)} can")
+    groups = list(pruning.groups(model))
     state = {key: value.numpy() for key, value in model.state_dict().items()}
     kept = {}
     for group in groups:
@@ -96,7 +78,7 @@ def prune(model, ratio, criterion="l1_norm"):
         for key, axis in group.cuts.items():
             state[key] = np.take(state[key], kept[group.filters], axis)
     left = {key: len(indices) for key, indices in kept.items()}
-    pruned = create_model(model.model_name, **{**model.options, **options_of(left)})
+    pruned = create_model(model.model_name, **{**model.options, **pruning.options(left)})
     load_weights(pruned, state, source="the pruned weights")
     return pruned
 
@@ -116,63 +98,3 @@ def compression_report(before, after, image_shape):
 def width_after(width, ratio):
     """Return how many of `width` channels stay: a multiple of 8, or all of fewer than 8."""
     return min(width, make_divisible(width * (1 - ratio)))
-
-
-def _pplcnet_groups(model):
-    """Yield the channels of the stem and of each block with what reads them in the next block, then the head's."""
-    maker = "conv1"
-    for stage in STAGES:
-        for index, block in enumerate(getattr(model, stage)):
-            name = f"{stage}.{index}"
-            filters = f"{maker}.conv.weight"
-            cuts = {
-                **_conv_and_norm(f"{maker}.conv", f"{maker}.bn"),
-                **_conv_and_norm(f"{name}.dw_conv.conv", f"{name}.dw_conv.bn"),
-                f"{name}.pw_conv.conv.weight": 1,
-            }
-            if block.se is None:
-                yield Group(filters, cuts)
-            else:
-                squeeze, excite = f"{name}.se.conv1", f"{name}.se.conv2"
-                yield Group(
-                    filters, {**cuts, f"{squeeze}.weight": 1, f"{excite}.weight": 0, f"{excite}.bias": 0}
-                )
-                inside = {f"{squeeze}.weight": 0, f"{squeeze}.bias": 0, f"{excite}.weight": 1}
-                yield Group(f"{squeeze}.weight", inside, share_of=filters)
-            maker = f"{name}.pw_conv"
-    cuts = _conv_and_norm(f"{maker}.conv", f"{maker}.bn")
-    if model.last_conv is None:
-        yield Group(f"{maker}.conv.weight", {**cuts, "fc.weight": 0})
-        return
-    yield Group(f"{maker}.conv.weight", {**cuts, "last_conv.weight": 1})
-    bias = {} if model.last_conv.bias is None else {"last_conv.bias": 0}
-    yield Group("last_conv.weight", {"last_conv.weight": 0, **bias, "fc.weight": 0})
-
-
-def _pplcnet_options(left):
-    widths = [width for key, width in left.items() if key.startswith("conv1.") or ".pw_conv." in key]
-    head = {"class_expand": left["last_conv.weight"]} if "last_conv.weight" in left else {}
-    return {"widths": widths, **head}
-
-
-def _fasternet_groups(model):
-    """Yield the hidden channels of every block, then the head's."""
-    for name, _ in model.named_sublayers():
-        if name.endswith(".mlp"):
-            cuts = {**_conv_and_norm(f"{name}.0", f"{name}.1"), f"{name}.3.weight": 1}
-            yield Group(f"{name}.0.weight", cuts)
-    head = "avgpool_pre_head.1.weight"
-    yield Group(head, {head: 0, "head.weight": 0})
-
-
-def _fasternet_options(left):
-    *mlp_widths, feature_dim = left.values()
-    return {"mlp_widths": mlp_widths, "feature_dim": feature_dim}
-
-
-def _conv_and_norm(conv, norm):
-    return {f"{conv}.weight": 0, **{f"{norm}.{name}": 0 for name in ("weight", "bias", "_mean", "_variance")}}
-
-
-# For each family: its groups, and the constructor's parameters that say how many channels of each are left.
-FAMILIES = {PPLCNet: (_pplcnet_groups, _pplcnet_options), FasterNet: (_fasternet_groups, _fasternet_options)}

@@ -40,9 +40,7 @@ class GlobalConfig:
     save_inference_dir: str = "./inference"
     export_precision: Literal["fp32", "int8"] = "fp32"  # int8: calibrated, of a network trained in float
     calibration_images: PositiveInt = 256  # for that, at most
-    fold: Optional[List[str]] = (
-        None  # steps of the export's folding, those of export.fold.steps.STEPS; null: all
-    )
+    fold: Optional[List[str]] = None  # steps of the export's folding, see export.fold.steps; null: all
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers
     loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)

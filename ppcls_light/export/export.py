@@ -23,7 +23,7 @@ from ..bundle.onnx import to_onnx
 from ..compress import is_quantized
 from ..data import as_class_names
 from ..errors import ConfigError, ExportError
-from .fold.steps import STEPS, fold
+from .fold.steps import fold
 from .int8 import check_int8, save_int8
 from .static import STEM, save_static
 from .verify import verify
@@ -119,7 +119,7 @@ def export_model(
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
         check: called with the staged folder after the comparison; what it raises leaves `folder` as it was.
-        fold_steps: names of `fold.steps.STEPS` that an fp32 export takes; None: all.
+        fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: whether to write inference.onnx beside the Paddle graph, too, and to compare the two.
 
     Returns:
@@ -143,7 +143,7 @@ def export_model(
         if is_quantized(model):
             precision, graph_format = "int8", save_int8(model, stage, image_shape)
         else:
-            folded = fold(model, STEPS if fold_steps is None else fold_steps)
+            folded = fold(model, fold_steps)
             precision, graph_format = "fp32", save_static(folded, stage, image_shape)
         own = {
             "version": __version__,

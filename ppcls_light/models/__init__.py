@@ -1,21 +1,29 @@
-"""The networks: `create_model` builds one by name, `list_models` says which names there are."""
+"""The networks: `create_model` builds one by name, `list_models` lists the names.
+
+One file is one family (`family.Family`), registered when it is imported, and every module here is imported.
+"""
 
 import fnmatch
+import importlib
+import pkgutil
 
 from ..config.bind import bind_plain
 from ..errors import ConfigError, WeightsError
 from ..registry import MODELS
 from ..weights import load_weights
-from . import edgenext, fasternet, micronet, pplcnet  # noqa: F401 - importing a family registers its variants
 
-__all__ = ["create_model", "list_models"]
+__all__ = ["create_model", "families", "list_models", "published", "variant"]
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
 
 
 def create_model(name, class_num=1000, pretrained=None, features_only=False, **kwargs):
     """Build the network registered as `name`.
 
     Input (N, 3, H, W) float32; output logits (N, class_num), or with `features_only` the list of four
-    feature maps whose channels and strides are `.feature_channels` and `.feature_strides`.
+    feature maps whose channels and strides are `.feature_channels` and `.feature_strides`. `.image_shape` is (C, H, W)
+    of the published result.
     `create_model(model.model_name, **model.options)` builds another like it.
 
     Args:
@@ -30,10 +38,10 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
         ConfigError: unknown name or parameter, wrong type or value; the message names the nearest right one.
         WeightsError: the weights are missing, damaged or do not fit.
     """
-    name, variant = MODELS.canonical(name), MODELS.get(name)
-    options = {**variant.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
+    name, own = MODELS.canonical(name), variant(name)
+    options = {**own.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
     try:
-        model = bind_plain(variant.func, options, where=name)
+        model = bind_plain(own.func, options, where=name)
     # Of Paddle, for sizes beyond all bounds; which of them depends on its version.
     except (MemoryError, ArithmeticError, LookupError, RuntimeError, SystemError, ValueError) as error:
         given = ", ".join(f"{key}={value}" for key, value in {"class_num": class_num, **kwargs}.items())
@@ -42,6 +50,7 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
             f"({type(error).__name__}: {' '.join(str(error).split())[-200:]})"
         ) from error
     model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
+    model.image_shape = (3, own.image_size, own.image_size)
     if pretrained is True:
         raise WeightsError(
             f"{name}: pretrained=True would need a download; fetch the .pdparams file and give its path"
@@ -54,3 +63,18 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
 def list_models(pattern="*"):
     """Return the registered names that match the shell-style `pattern`, in any case."""
     return [name for name in MODELS.names() if fnmatch.fnmatch(name.lower(), pattern.lower())]
+
+
+def variant(name):
+    """Return the `family.Variant` called `name`, in any case."""
+    return MODELS.get(name)
+
+
+def families():
+    """Return every `family.Family`, in order of registration."""
+    return list(dict.fromkeys(variant(name).family for name in MODELS.names()))
+
+
+def published():
+    """Return {name: top-1 in %} of the networks whose authors published one; see `family.Variant.top1`."""
+    return {name: variant(name).top1 for name in MODELS.names() if variant(name).top1 is not None}

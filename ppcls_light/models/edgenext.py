@@ -17,7 +17,8 @@ from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
-from ..registry import MODELS
+from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
+from .family import Family
 from .layers import Conv2D, DropPath, activation, initialise_normal
 
 FOURIER_DIM = 32  # features an axis of the positional encoding
@@ -259,10 +260,7 @@ class EdgeNeXt(nn.Layer):
         head_keys: the state-dict keys of the classifier.
         spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
         feature_channels, feature_strides: of the four feature maps.
-        image_shape: (C, H, W) of the authors' training and of the published multiply-adds.
     """
-
-    image_shape = (3, 256, 256)
 
     def __init__(
         self,
@@ -343,14 +341,32 @@ def _downsample_layers(dims, bn_hs):
     return nn.LayerList(layers)
 
 
-VARIANTS = {
-    "EdgeNeXt_XX_Small": {"depths": (2, 2, 6, 2), "dims": (24, 48, 88, 168), "heads": (4, 4, 4, 4)},
-    "EdgeNeXt_X_Small": {"depths": (3, 3, 9, 3), "dims": (32, 64, 100, 192), "heads": (4, 4, 4, 4)},
-    "EdgeNeXt_Small": {"depths": (3, 3, 9, 3), "dims": (48, 96, 160, 304), "drop_path_rate": 0.1},
-    "EdgeNeXt_Base": {"depths": (3, 3, 9, 3), "dims": (80, 160, 288, 584), "drop_path_rate": 0.1},
-}
-for _name in ("EdgeNeXt_XX_Small", "EdgeNeXt_X_Small", "EdgeNeXt_Small"):
-    VARIANTS[f"{_name}_BN_HS"] = {**VARIANTS[_name], "bn_hs": True}
+_TIMM = renaming(
+    (r"^stem\.", "downsample_layers.0."),
+    (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+    (r"^(stages\.\d)\.blocks\.", r"\1."),
+    (r"\.conv_dw\.", ".dwconv."),
+    (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
 
-for _name, _options in VARIANTS.items():
-    MODELS.register(_name)(partial(EdgeNeXt, **_options))
+FAMILY = Family(
+    EdgeNeXt,
+    weight_names=(PADDLECLAS, WeightNames("timm's", r"^stem\.", _TIMM), AUTHORS),
+    weight_options=partial(head_options, bias="head.bias"),
+    folds=("edgenext",),
+)
+
+# Top-1 at 256 pixels: mmaaz60/EdgeNeXt, README.md; trained on ImageNet-1k alone, without distillation (USI).
+_XX_SMALL = {"depths": (2, 2, 6, 2), "dims": (24, 48, 88, 168), "heads": (4, 4, 4, 4)}
+_X_SMALL = {"depths": (3, 3, 9, 3), "dims": (32, 64, 100, 192), "heads": (4, 4, 4, 4)}
+_SMALL = {"depths": (3, 3, 9, 3), "dims": (48, 96, 160, 304), "drop_path_rate": 0.1}
+_BASE = {"depths": (3, 3, 9, 3), "dims": (80, 160, 288, 584), "drop_path_rate": 0.1}
+FAMILY.add("EdgeNeXt_XX_Small", 71.23, 256, **_XX_SMALL)
+FAMILY.add("EdgeNeXt_X_Small", 74.96, 256, **_X_SMALL)
+FAMILY.add("EdgeNeXt_Small", 79.41, 256, **_SMALL)
+FAMILY.add("EdgeNeXt_Base", 82.47, 256, **_BASE)
+FAMILY.add("EdgeNeXt_XX_Small_BN_HS", 70.33, 256, **_XX_SMALL, bn_hs=True)
+FAMILY.add("EdgeNeXt_X_Small_BN_HS", 74.87, 256, **_X_SMALL, bn_hs=True)
+FAMILY.add("EdgeNeXt_Small_BN_HS", 78.39, 256, **_SMALL, bn_hs=True)

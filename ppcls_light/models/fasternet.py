@@ -6,7 +6,6 @@ statistics with Paddle's momentum 0.9 (PaddleClas carried torch's 0.1 over, whic
 times faster than meant), and batch norm is the only normalisation, as in every published variant.
 """
 
-from functools import partial
 from typing import List, Literal, Optional, Tuple
 
 import numpy as np
@@ -16,7 +15,9 @@ from paddle.nn.initializer import Constant
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
 from ..ops.training import norm_act
-from ..registry import MODELS
+from ..registry import FOLDS
+from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
+from .family import Family, Group, Pruning, conv_and_norm
 from .layers import Conv2D, DropPath, activation, initialise_normal, mixing_layer
 
 
@@ -195,14 +196,55 @@ class FasterNet(nn.Layer):
         return self.head(self.avgpool_pre_head(x).flatten(1))
 
 
-VARIANTS = {
-    "FasterNet_T0": {"embed_dim": 40, "depths": (1, 2, 8, 2), "drop_path_rate": 0.0, "act_layer": "GELU"},
-    "FasterNet_T1": {"embed_dim": 64, "depths": (1, 2, 8, 2), "drop_path_rate": 0.02, "act_layer": "GELU"},
-    "FasterNet_T2": {"embed_dim": 96, "depths": (1, 2, 8, 2), "drop_path_rate": 0.05, "act_layer": "RELU"},
-    "FasterNet_S": {"embed_dim": 128, "depths": (1, 2, 13, 2), "drop_path_rate": 0.1, "act_layer": "RELU"},
-    "FasterNet_M": {"embed_dim": 144, "depths": (3, 4, 18, 3), "drop_path_rate": 0.2, "act_layer": "RELU"},
-    "FasterNet_L": {"embed_dim": 192, "depths": (3, 4, 18, 3), "drop_path_rate": 0.3, "act_layer": "RELU"},
-}
+@FOLDS.register("layer_scale")
+def fold_layer_scale(model):
+    """Multiply the factors of each block's branch into the 1x1 convolution that ends it."""
+    for block in model.sublayers():
+        if isinstance(block, MLPBlock) and block.layer_scale is not None:
+            weight = block.mlp[-1].weight
+            weight.set_value(weight * block.layer_scale.reshape([-1, 1, 1, 1]))
+            block.layer_scale = None
 
-for _name, _options in VARIANTS.items():
-    MODELS.register(_name)(partial(FasterNet, **_options))
+
+def _weight_options(state):
+    scaled = any(key.endswith(".layer_scale") for key in state)
+    return {**head_options(state, "head.bias"), **({"layer_scale_init_value": 1.0} if scaled else {})}
+
+
+def _groups(model):
+    """Yield the hidden channels of every block, then the head's."""
+    for name, _ in model.named_sublayers():
+        if name.endswith(".mlp"):
+            cuts = {**conv_and_norm(f"{name}.0", f"{name}.1"), f"{name}.3.weight": 1}
+            yield Group(f"{name}.0.weight", cuts)
+    head = "avgpool_pre_head.1.weight"
+    yield Group(head, {head: 0, "head.weight": 0})
+
+
+def _pruned_options(left):
+    *mlp_widths, feature_dim = left.values()
+    return {"mlp_widths": mlp_widths, "feature_dim": feature_dim}
+
+
+_TIMM = renaming(
+    (r"^stages\.(\d)\.downsample\.", lambda match: f"stages.{2 * int(match[1]) - 1}."),
+    (r"^stages\.(\d)\.blocks\.", lambda match: f"stages.{2 * int(match[1])}.blocks."),
+    (r"^conv_head\.", "avgpool_pre_head.1."),
+    (r"^classifier\.", "head."),
+)
+
+FAMILY = Family(
+    FasterNet,
+    weight_names=(PADDLECLAS, WeightNames("timm's", r"^conv_head\.|\.downsample\.", _TIMM), AUTHORS),
+    weight_options=_weight_options,
+    pruning=Pruning(_groups, _pruned_options),
+    folds=("layer_scale",),
+)
+
+# Top-1: JierunChen/FasterNet, README.md, crop ratio 0.9.
+FAMILY.add("FasterNet_T0", 71.918, embed_dim=40, drop_path_rate=0.0, act_layer="GELU")
+FAMILY.add("FasterNet_T1", 76.218, embed_dim=64, drop_path_rate=0.02, act_layer="GELU")
+FAMILY.add("FasterNet_T2", 78.886, embed_dim=96, drop_path_rate=0.05)
+FAMILY.add("FasterNet_S", 81.284, embed_dim=128, depths=(1, 2, 13, 2), drop_path_rate=0.1)
+FAMILY.add("FasterNet_M", 82.962, embed_dim=144, depths=(3, 4, 18, 3), drop_path_rate=0.2)
+FAMILY.add("FasterNet_L", 83.506, embed_dim=192, depths=(3, 4, 18, 3), drop_path_rate=0.3)

@@ -17,7 +17,8 @@ from paddle import nn
 from paddle.nn.initializer import Normal
 
 from ..config.types import PositiveInt, Probability
-from ..registry import MODELS
+from ..weights.convert import AUTHORS, PADDLECLAS, head_options
+from .family import Family
 from .layers import Conv2D, make_divisible
 
 ACT_MAX = 2.0  # a coefficient stays within this distance of its initial value
@@ -373,12 +374,15 @@ class MicroNet(nn.Layer):
         return features if self.features_only else self.classifier(self.avgpool(x))
 
 
-VARIANTS = {
-    "MicroNet_M0": {"layout": "M0", "feature_dim": 640, "dropout_rate": 0.05},
-    "MicroNet_M1": {"layout": "M1", "feature_dim": 960, "dropout_rate": 0.05},
-    "MicroNet_M2": {"layout": "M2", "feature_dim": 1024, "dropout_rate": 0.1},
-    "MicroNet_M3": {"layout": "M3", "feature_dim": 1024, "dropout_rate": 0.1},
-}
+FAMILY = Family(
+    MicroNet,
+    weight_names=(PADDLECLAS, AUTHORS),
+    weight_options=partial(head_options, bias="classifier.2.linear.0.bias"),
+    folds=("micronet",),
+)
 
-for _name, _options in VARIANTS.items():
-    MODELS.register(_name)(partial(MicroNet, **_options))
+# Top-1: liyunsheng13/micronet, README.md; +-0.5 between runs by their account (issue 28).
+FAMILY.add("MicroNet_M0", 46.6, layout="M0", feature_dim=640, dropout_rate=0.05)
+FAMILY.add("MicroNet_M1", 51.4, layout="M1", feature_dim=960, dropout_rate=0.05)
+FAMILY.add("MicroNet_M2", 59.4, layout="M2", feature_dim=1024, dropout_rate=0.1)
+FAMILY.add("MicroNet_M3", 62.5, layout="M3", feature_dim=1024, dropout_rate=0.1)

@@ -10,7 +10,7 @@ bias in the head's convolution and timm's initialisation. What differs: there is
 """
 
 import math
-from functools import partial
+from dataclasses import replace
 from typing import Literal, Optional, Tuple, Union
 
 from paddle import ParamAttr, nn
@@ -19,7 +19,8 @@ from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..ops.training import norm_act
-from ..registry import MODELS
+from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, renaming
+from .family import Family, Group, Pruning, conv_and_norm
 from .layers import Conv2D, activation, make_divisible
 
 Stride = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]  # both axes, or (height, width)
@@ -235,26 +236,93 @@ class PPLCNet(nn.Layer):
         return self.fc(self.flatten(x))
 
 
-VARIANTS = {
-    "PPLCNet_x0_25": {"scale": 0.25},
-    "PPLCNet_x0_35": {"scale": 0.35},
-    "PPLCNet_x0_5": {"scale": 0.5},
-    "PPLCNet_x0_75": {"scale": 0.75},
-    "PPLCNet_x1_0": {"scale": 1.0},
-    "PPLCNet_x1_5": {"scale": 1.5},
-    "PPLCNet_x2_0": {"scale": 2.0},
-    "PPLCNet_x2_5": {"scale": 2.5},
-    "PPLCNetBaseNet": {},
-    "lcnet_baseline": {"scale": 1.0, "dropout_mode": "upscale_in_train"},
-}
-for _percent in (35, 50, 75, 100, 150):
-    VARIANTS[f"lcnet_{_percent:03d}"] = {
-        "scale": _percent / 100,
-        "dropout_mode": "upscale_in_train",
-        "last_conv_bias": True,
-        "initialisation": "fan_out",
-    }
+def _weight_options(state):
+    if "fc.bias" not in state:
+        return {}
+    return {"class_num": len(state["fc.bias"]), "use_last_conv": "last_conv.weight" in state}
 
-for _name, _options in VARIANTS.items():
-    _aliases = ("PPLCNet",) if _name == "PPLCNetBaseNet" else ()
-    MODELS.register(_name, _aliases)(partial(PPLCNet, **_options))
+
+def _groups(model):
+    """Yield the channels of the stem and of each block with what reads them in the next block, then the head's."""
+    maker = "conv1"
+    for stage in STAGES:
+        for index, block in enumerate(getattr(model, stage)):
+            name = f"{stage}.{index}"
+            filters = f"{maker}.conv.weight"
+            cuts = {
+                **conv_and_norm(f"{maker}.conv", f"{maker}.bn"),
+                **conv_and_norm(f"{name}.dw_conv.conv", f"{name}.dw_conv.bn"),
+                f"{name}.pw_conv.conv.weight": 1,
+            }
+            if block.se is None:
+                yield Group(filters, cuts)
+            else:
+                squeeze, excite = f"{name}.se.conv1", f"{name}.se.conv2"
+                yield Group(
+                    filters, {**cuts, f"{squeeze}.weight": 1, f"{excite}.weight": 0, f"{excite}.bias": 0}
+                )
+                inside = {f"{squeeze}.weight": 0, f"{squeeze}.bias": 0, f"{excite}.weight": 1}
+                yield Group(f"{squeeze}.weight", inside, share_of=filters)
+            maker = f"{name}.pw_conv"
+    cuts = conv_and_norm(f"{maker}.conv", f"{maker}.bn")
+    if model.last_conv is None:
+        yield Group(f"{maker}.conv.weight", {**cuts, "fc.weight": 0})
+        return
+    yield Group(f"{maker}.conv.weight", {**cuts, "last_conv.weight": 1})
+    bias = {} if model.last_conv.bias is None else {"last_conv.bias": 0}
+    yield Group("last_conv.weight", {"last_conv.weight": 0, **bias, "fc.weight": 0})
+
+
+def _pruned_options(left):
+    widths = [width for key, width in left.items() if key.startswith("conv1.") or ".pw_conv." in key]
+    head = {"class_expand": left["last_conv.weight"]} if "last_conv.weight" in left else {}
+    return {"widths": widths, **head}
+
+
+# Our blocks are grouped by resolution; lcnet_baseline numbers them through, timm splits blocks5.
+_BLOCKS = [f"{stage}.{index}" for stage, blocks in STAGES.items() for index in range(len(blocks))]
+
+_BASELINE = renaming(
+    (r"^blocks\.(\d|1[0-2])\.0\.", lambda match: f"{_BLOCKS[int(match[1])]}."),
+    (r"^f\.", "fc."),
+)
+_TIMM = renaming(
+    (r"^conv_stem\.", "conv1.conv."),
+    (r"^bn1\.", "conv1.bn."),
+    (r"^blocks\.4\.(\d)\.", lambda match: f"blocks5.{int(match[1]) + 2}."),
+    (r"^blocks\.5\.", "blocks6."),
+    (r"^blocks\.([0-3])\.", lambda match: f"blocks{int(match[1]) + 2}."),
+    (r"\.conv_dw\.", ".dw_conv.conv."),
+    (r"\.conv_pw\.", ".pw_conv.conv."),
+    (r"^(blocks\d\.\d)\.bn1\.", r"\1.dw_conv.bn."),
+    (r"^(blocks\d\.\d)\.bn2\.", r"\1.pw_conv.bn."),
+    (r"\.se\.conv_reduce\.", ".se.conv1."),
+    (r"\.se\.conv_expand\.", ".se.conv2."),
+    (r"^conv_head\.", "last_conv."),
+    (r"^classifier\.", "fc."),
+)
+
+# Each has weight names of its own, for the networks differ in what the head's keys do not show (dropout_mode).
+FAMILY = Family(PPLCNet, (PADDLECLAS,), _weight_options, Pruning(_groups, _pruned_options))
+LCNET_BASELINE = replace(FAMILY, weight_names=(PADDLECLAS, AUTHORS._replace(rename=_BASELINE)))
+LCNET_TIMM = replace(FAMILY, weight_names=(PADDLECLAS, WeightNames("timm's", "", _TIMM)))
+
+# Top-1: PaddleClas, docs/en/models/ImageNet1k/PP-LCNet_en.md.
+FAMILY.add("PPLCNet_x0_25", 51.86, scale=0.25)
+FAMILY.add("PPLCNet_x0_35", 58.09, scale=0.35)
+FAMILY.add("PPLCNet_x0_5", 63.14, scale=0.5)
+FAMILY.add("PPLCNet_x0_75", 68.18, scale=0.75)
+FAMILY.add("PPLCNet_x1_0", 71.32, scale=1.0)
+FAMILY.add("PPLCNet_x1_5", 73.71, scale=1.5)
+FAMILY.add("PPLCNet_x2_0", 75.18, scale=2.0)
+FAMILY.add("PPLCNet_x2_5", 76.60, scale=2.5)
+FAMILY.add("PPLCNetBaseNet", aliases=("PPLCNet",))
+LCNET_BASELINE.add("lcnet_baseline", dropout_mode="upscale_in_train")
+for _percent in (35, 50, 75, 100, 150):
+    LCNET_TIMM.add(
+        f"lcnet_{_percent:03d}",
+        scale=_percent / 100,
+        dropout_mode="upscale_in_train",
+        last_conv_bias=True,
+        initialisation="fan_out",
+    )

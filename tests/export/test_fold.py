@@ -141,7 +141,7 @@ def test_dropout_without_a_linear_layer_to_take_its_factor_stays():
 
 
 def test_unknown_step_is_named():
-    with pytest.raises(ConfigError, match=r"Global\.fold: no step 'batchnorm'; there are: batch_norm, "):
+    with pytest.raises(ConfigError, match=r"no step 'batchnorm' of folding; there are: batch_norm, "):
         fold(nn.ReLU(), ["batchnorm"])
 
 

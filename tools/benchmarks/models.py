@@ -164,9 +164,9 @@ def main():
     if arguments.csv:
         require_writable(arguments.csv)
     if arguments.all:
-        from ppcls_light.models.published import TOP1
+        from ppcls_light.models import published
 
-        arguments.models = list(TOP1)
+        arguments.models = list(published())
     stamp = comparison.environment_stamp()
     settings = {"rounds": arguments.rounds, "runs": arguments.runs, **stamp}
     rows, refused = [], {}

@@ -53,8 +53,9 @@ def points(rows, batch, column):
         batch: as text.
         column: "median ms" or "images/s".
     """
-    from ppcls_light.models.published import TOP1
+    from ppcls_light.models import published
 
+    top1 = published()
     rows = [row for row in rows if row["batch"] == batch]
     peers = {
         (row["model"], f"{row['network']} in {row['engine']}"): float(row[column])
@@ -63,10 +64,10 @@ def points(rows, batch, column):
     }
     found = {}
     for row in rows:
-        if row["model"] in TOP1 and row["ours"]:
+        if row["model"] in top1 and row["ours"]:
             name, variant = family(row["model"])
             peer = peers.get((row["model"], row["peer"]))
-            found.setdefault(name, []).append((float(row[column]), TOP1[row["model"]], variant, peer))
+            found.setdefault(name, []).append((float(row[column]), top1[row["model"]], variant, peer))
     return {name: sorted(listed, key=lambda point: point[1]) for name, listed in found.items()}
 
 
@@ -75,7 +76,7 @@ def chosen(rows, engine, precision, threads):
 
     Raises DataError, with what there is, when none is.
     """
-    from ppcls_light.models.published import TOP1
+    from ppcls_light.models import published
 
     kept = []
     for row in rows:
@@ -90,7 +91,7 @@ def chosen(rows, engine, precision, threads):
             f"no row of engine {engine}, precision {precision}, threads {threads}; there are: "
             f"{'; '.join(', '.join(setting) for setting in there)}"
         )
-    if not any(row["ours"] and row["model"] in TOP1 for row in kept):
+    if not any(row["ours"] and row["model"] in published() for row in kept):
         raise DataError("none of these models has a published top-1 to be drawn at")
     return kept
 

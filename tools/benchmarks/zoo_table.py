@@ -32,13 +32,13 @@ def parse_arguments():
 
 def model_table():
     """Return the caption and the table of all networks that have a published result, as Markdown."""
+
     from ppcls_light.config import load_config
-    from ppcls_light.models import create_model
+    from ppcls_light.models import create_model, published
     from ppcls_light.models.profile import profile
-    from ppcls_light.models.published import TOP1
 
     rows = []
-    for name, top1 in TOP1.items():
+    for name, top1 in published().items():
         (path,) = ROOT.glob(f"configs/*/{name}.yaml")
         image_shape = load_config(path).Global.image_shape
         counted = profile(create_model(name), image_shape)

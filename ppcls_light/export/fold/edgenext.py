@@ -13,6 +13,7 @@ from ...models.edgenext import (
     SDTAEncoder,
     fourier_features,
 )
+from ...registry import FOLDS
 from .norms import affine, array, set_weights
 
 # Up to this width a convolution that reads channels last is cheaper than a transpose before a plain one
@@ -22,6 +23,7 @@ _WIDEST_PATCH = 100
 _SHORTEST = 1e-12  # of a query or key, as in `paddle.nn.functional.normalize`
 
 
+@FOLDS.register("edgenext")
 def fold_edgenext(model):
     """Rewrite the encoders, the stem, the downsampling and the head of an `EdgeNeXt`; other networks stay.
 

@@ -6,9 +6,11 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ...models.micronet import ACT_MAX, ChannelShuffle, DYShiftMax, GroupConv, MicroBlock, MicroNet
+from ...registry import FOLDS
 from .norms import fold_batch_norms, set_weights
 
 
+@FOLDS.register("micronet")
 def fold_micronet(model):
     """Rewrite every MicroNet in `model`; its batch norms are folded first.
 

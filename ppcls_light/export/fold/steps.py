@@ -1,45 +1,92 @@
-"""Everything that need not be computed for each image, computed once at export, on a copy of the network."""
+"""Computation that is the same for every image, done once at export, on a copy of the network."""
 
 import copy
 
+from paddle import nn
+
 from ...errors import ConfigError
-from .edgenext import fold_edgenext
-from .fasternet import fold_layer_scale, fold_pconv
-from .head import fold_dropouts
-from .micronet import fold_micronet
+from ...models import families
+from ...models.layers import PConv
+from ...registry import FOLDS
+from . import edgenext, micronet  # noqa: F401 - importing them registers their folds
 from .norms import fold_batch_norms, fold_batch_norms_before
 
-# In this order; each takes the copy and changes it so that what it computes in eval mode stays the same.
-STEPS = {
-    "batch_norm": fold_batch_norms,
-    "batch_norm_before": fold_batch_norms_before,
-    "dropout": fold_dropouts,
-    "micronet": fold_micronet,
-    "edgenext": fold_edgenext,
-    "pconv": fold_pconv,
-    "layer_scale": fold_layer_scale,
-}
 
-
-def fold(model, steps=tuple(STEPS)):
+def fold(model, steps=None):
     """Return a deep copy of `model` in eval mode that computes the same with less work.
 
     Args:
         model: Layer; it is not touched.
-        steps: names of `STEPS`; whatever their order here, they are taken in that of `STEPS`. "micronet" folds
-            the batch norms of a MicroNet by itself.
+        steps: names of `GENERAL` and `FOLDS`, taken in the order there; None: `GENERAL` and the `folds` of each family
+            that has a network in `model`.
 
     Raises:
         ConfigError: an unknown step.
 
     `export_model` compares the outputs afterwards.
     """
-    unknown = [name for name in steps if name not in STEPS]
+    known = {**GENERAL, **{name: FOLDS.get(name) for name in FOLDS.names()}}
+    if steps is None:
+        inside = {type(layer) for layer in model.sublayers(include_self=True)}
+        steps = {
+            *GENERAL,
+            *(name for family in families() if family.network in inside for name in family.folds),
+        }
+    unknown = [name for name in steps if name not in known]
     if unknown:
-        raise ConfigError(f"Global.fold: no step '{unknown[0]}'; there are: {', '.join(STEPS)}")
+        raise ConfigError(f"no step '{unknown[0]}' of folding; there are: {', '.join(known)}")
     folded = copy.deepcopy(model)
-    for name, step in STEPS.items():
+    for name, step in known.items():
         if name in steps:
             step(folded)
     folded.eval()
     return folded
+
+
+def fold_dropouts(model):
+    """Replace every Dropout of `model` that this is possible for by an Identity.
+
+    In the mode `upscale_in_train` it does nothing in eval mode. In PP-LCNet's `downscale_in_infer` it then
+    multiplies by 1 - p, which goes into the weights of the Linear that follows it, directly or after a
+    Flatten, in the order in which their parent defines its children.
+    """
+    for parent in model.sublayers(include_self=True):
+        children = list(parent.named_children())
+        for i, (name, layer) in enumerate(children):
+            if not isinstance(layer, nn.Dropout):
+                continue
+            if layer.mode == "downscale_in_infer":
+                linear = _following_linear(child for _, child in children[i + 1 :])
+                if linear is None:
+                    continue
+                linear.weight.set_value(linear.weight * (1 - layer.p))
+            parent.add_sublayer(name, nn.Identity())
+
+
+def _following_linear(layers):
+    for layer in layers:
+        if not isinstance(layer, (nn.Flatten, nn.Identity)):
+            return layer if isinstance(layer, nn.Linear) else None
+    return None
+
+
+def fold_pconv(model):
+    """Put the two parts of every partial convolution together by `split_cat`, whatever the training used.
+
+    It is the fastest of the exact forms in Paddle Inference with oneDNN: writing into a copy (`slicing`), a
+    slice with zero-padded weights in the 1x1 convolution after it, and a group convolution with identities
+    take longer.
+    """
+    for layer in model.sublayers():
+        if isinstance(layer, PConv):
+            layer.mode = "split_cat"
+
+
+# For networks of every family, before what the families add. Each takes the copy and changes it so that what it
+# computes in eval mode stays the same.
+GENERAL = {
+    "batch_norm": fold_batch_norms,
+    "batch_norm_before": fold_batch_norms_before,
+    "dropout": fold_dropouts,
+    "pconv": fold_pconv,
+}

@@ -1,0 +1,93 @@
+"""Facts of a family of networks, which stand in the family's own file and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Callable, Dict, Iterable, NamedTuple, Optional, Tuple, Type
+
+import numpy as np
+from paddle import nn
+
+from ..registry import MODELS
+from ..weights.convert import WeightNames
+
+
+class Group(NamedTuple):
+    """Channels that pruning keeps or removes together.
+
+    Attributes:
+        filters: key of the convolution whose filters make the channels.
+        cuts: {key: axis}, every tensor that has an entry for each channel.
+        share_of: where the channels are a quarter of another group's, as those inside a squeeze-and-excitation
+            are, the `filters` of that group.
+    """
+
+    filters: str
+    cuts: Dict[str, int]
+    share_of: Optional[str] = None
+
+
+class Pruning(NamedTuple):
+    """Prunable channels of a family.
+
+    Attributes:
+        groups: network to its `Group`s.
+        options: {filters: channels left} to the constructor's parameters of the pruned network.
+    """
+
+    groups: Callable[[nn.Layer], Iterable[Group]]
+    options: Callable[[Dict[str, int]], dict]
+
+
+def conv_and_norm(conv: str, norm: str) -> Dict[str, int]:
+    """Return the `cuts` of the outputs of a convolution without bias and its batch norm, given their keys."""
+    return {f"{conv}.weight": 0, **{f"{norm}.{name}": 0 for name in ("weight", "bias", "_mean", "_variance")}}
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """Networks of one class, and what other parts of the package need to know of it.
+
+    Attributes:
+        network: the class. Its instances have `head_keys`, the state-dict keys of the classifier, and
+            `spare_prefixes`, those of a classifier's weights that have no place with `features_only`.
+        weight_names: forms in which weights of it come, tried in this order.
+        weight_options: weights under our keys to the constructor's parameters that they show.
+        pruning: None for a family that cannot be pruned.
+        folds: names in `registry.FOLDS` of what the export rewrites beside what it does for every network.
+    """
+
+    network: Type[nn.Layer]
+    weight_names: Tuple[WeightNames, ...]
+    weight_options: Callable[[Dict[str, np.ndarray]], dict]
+    pruning: Optional[Pruning] = None
+    folds: Tuple[str, ...] = ()
+
+    def add(
+        self,
+        name: str,
+        top1: Optional[float] = None,
+        image_size: int = 224,
+        aliases: Tuple[str, ...] = (),
+        **options: object,
+    ) -> None:
+        """Register the network `name`; the arguments are the attributes of its `Variant`."""
+        variant = Variant(self.network, **options)
+        variant.family, variant.top1, variant.image_size = self, top1, image_size
+        MODELS.register(name, aliases)(variant)
+
+
+class Variant(partial):
+    """Constructor of one network: its family's with the options in which it differs.
+
+    Attributes:
+        family: its `Family`.
+        top1: % on the 50,000 validation images of ImageNet-1k, published by the authors, not measured here. None:
+            they published none.
+        image_size: height and width in pixels of that result.
+    """
+
+    family: Family
+    top1: Optional[float]
+    image_size: int
