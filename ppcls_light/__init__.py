@@ -3,21 +3,28 @@
 The names below are loaded on first use, so that importing the package imports neither paddle nor cv2.
 """
 
-import importlib
+from typing import TYPE_CHECKING
+
+from .base.lazy import attach
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "create_model": "models",
-    "list_models": "models",
-    "load_config": "config",
-    "Predictor": "predict",
-}
-
-__all__ = ["Predictor", "__version__", "create_model", "list_models", "load_config"]
-
-
-def __getattr__(name: str) -> object:
-    if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+if TYPE_CHECKING:
+    from . import jobs as jobs
+    from .config import Config as Config
+    from .config import load_config as load_config
+    from .errors import UserError as UserError
+    from .models import create_model as create_model
+    from .models import list_models as list_models
+    from .predict import Predictor as Predictor
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "config": ["Config", "load_config"],
+            "errors": ["UserError"],
+            "jobs": [],
+            "models": ["create_model", "list_models"],
+            "predict": ["Predictor"],
+        },
+    )

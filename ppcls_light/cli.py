@@ -7,16 +7,17 @@ import signal
 import sys
 import time
 import warnings
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from .base import missing
 from .base.quiet import quiet_paddle
-from .config import dump_config, load_config
+from .config import Config, dump_config, load_config
 from .errors import UserError
 
 _LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes failed and has ended the rest
 
 
-def add_override(parser):
+def add_override(parser: argparse.ArgumentParser) -> None:
     """Add `-o Section.key=value ...` to `parser`; `overrides(arguments)` gives what was asked for."""
     parser.add_argument(
         "-o",
@@ -29,12 +30,12 @@ def add_override(parser):
     )
 
 
-def overrides(arguments):
+def overrides(arguments: argparse.Namespace) -> List[str]:
     """Return the `Section.key=value` texts of parsed `arguments`, in order."""
     return [pair for group in arguments.override for pair in group]
 
 
-def config_parser(description):
+def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
     """Return a parser with `-c FILE`, `-o Section.key=value ...` and `--print-config`."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("-c", "--config", required=True, metavar="FILE", help="YAML config")
@@ -43,7 +44,7 @@ def config_parser(description):
     return parser
 
 
-def parse_config(arguments):
+def parse_config(arguments: argparse.Namespace) -> Config:
     """Return the checked config that the parsed `arguments` of a `config_parser` ask for.
 
     With `--print-config` it prints the resolved YAML and ends the process with exit code 0.
@@ -55,7 +56,11 @@ def parse_config(arguments):
     return config
 
 
-def run_job(job, description, options=()):
+def run_job(
+    job: Callable[..., object],
+    description: Optional[str],
+    options: Sequence[Tuple[Sequence[str], Dict[str, Any]]] = (),
+) -> None:
     """Be a tool that does `job(config)` or, with `--dry-run`, `jobs.dry_run(config)`.
 
     `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
@@ -69,7 +74,7 @@ def run_job(job, description, options=()):
     )
     added = [parser.add_argument(*flags, **settings) for flags, settings in options]
 
-    def main():
+    def main() -> None:
         arguments = parser.parse_args()
         values = [getattr(arguments, option.dest) for option in added]
         given = [option.option_strings[0] for option, value in zip(added, values) if value]
@@ -86,13 +91,13 @@ def run_job(job, description, options=()):
     run(main)
 
 
-def _rank():
+def _rank() -> Optional[int]:
     """Return this process' number among those of a `paddle.distributed.launch`, None when it is alone."""
     several = int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1
     return int(os.environ["PADDLE_TRAINER_ID"]) if several else None
 
 
-def run(main):
+def run(main: Callable[[], object]) -> None:
     """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130.
 
     Under `paddle.distributed.launch` the line names the rank. The launcher looks once a second which
@@ -109,13 +114,13 @@ def run(main):
         raise
 
 
-def _wait_for_launcher():
+def _wait_for_launcher() -> None:
     # Paddle would answer the launcher's SIGTERM with a C++ traceback, below the line that counts.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     time.sleep(_LAUNCHER_SECONDS)
 
 
-def _run(main, prefix):
+def _run(main: Callable[[], object], prefix: str) -> None:
     quiet_paddle()
     # Pillow warns of half the size that it refuses; what is read is read, what is refused is an error.
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
@@ -158,6 +163,6 @@ def _run(main, prefix):
         sys.exit(UserError.exit_code)
 
 
-def _drop_output():
+def _drop_output() -> None:
     # Python would try once more at exit to write what is left.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -4,9 +4,12 @@ A message names the file, line or key and contains the fix, in one line. The too
 traceback and exit with code 2; anything else that escapes is a bug of this project.
 """
 
+from __future__ import annotations
+
 import functools
 import logging
 import re
+from typing import Iterable
 
 _LOGGER = logging.getLogger(__name__)
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -23,14 +26,14 @@ class UserError(Exception):
 
     exit_code = 2
 
-    def __init__(self, message="", *details):
+    def __init__(self, message: object = "", *details: object) -> None:
         super().__init__(*(_CONTROL.sub(_escape, str(line)) for line in (message, *details)))
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n  ".join(self.args)
 
 
-def _escape(match):
+def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()
 
 
@@ -54,7 +57,7 @@ class DeviceError(UserError):
     """The requested device or engine is not in the installed build."""
 
 
-def listed(names, most=3):
+def listed(names: Iterable[str], most: int = 3) -> str:
     """Return `names` for a message: the first `most` of them, the rest counted."""
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,4 +1,6 @@
-"""The jobs of the tools: each takes a checked config and does all of it."""
+"""Jobs of the tools. Each takes a config, or its sections as a dict, and does all of it."""
+
+from __future__ import annotations
 
 import contextlib
 import dataclasses
@@ -6,12 +8,17 @@ import itertools
 import json
 import os
 import tempfile
+from typing import Any, Dict, List, Optional
+
+import numpy as np
+from paddle import nn
 
 from . import compress
 from .base.figures import check_matplotlib
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
-from .config import dump_config
+from .config import Config, ConfigLike, checked, dump_config
+from .data import ImageList
 from .engine import distributed as runtimes
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.evaluate import evaluate as score
@@ -26,7 +33,7 @@ from .engine.profiler import Profiler, parse_profiler_options
 from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
 from .engine.trainer import Trainer
 from .errors import ConfigError
-from .export import export_model
+from .export.export import ExportReport, export_model
 from .export.operators import compare_ops
 from .export.post_training import export_calibrated
 from .predict.accuracy import MAX_DROP, check_max_drop
@@ -34,9 +41,10 @@ from .report.classes import write_report
 from .weights import dump_plain_pickle, write_weights
 
 
-def train(config, profiler_options=None):
+def train(config: ConfigLike, profiler_options: Optional[str] = None) -> None:
     """Train as `config` says; `profiler_options` is the text of `-p`."""
     profiler = Profiler(parse_profiler_options(profiler_options)) if profiler_options else None
+    config = checked(config)
     runtime = _start(config, None, keep_log=True)
     with claimed(config.Global, runtime):
         Trainer(config, runtime, profiler).fit()
@@ -44,7 +52,9 @@ def train(config, profiler_options=None):
         profiler.close()
 
 
-def evaluate(config, predictions=None, report=None):
+def evaluate(
+    config: ConfigLike, predictions: Optional[str] = None, report: Optional[str] = None
+) -> Dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
     Args:
@@ -52,6 +62,7 @@ def evaluate(config, predictions=None, report=None):
             best first, in the list's order. A file with other rows is set aside, see `files.set_aside`.
         report: folder for tables and pictures by class, see `report.classes.write_report`.
     """
+    config = checked(config)
     runtime = _start(config, "eval.log")
     if report:
         check_matplotlib("--report")
@@ -80,8 +91,8 @@ def evaluate(config, predictions=None, report=None):
     return result
 
 
-def _write_predictions(path, images, probabilities):
-    def row(index):
+def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) -> None:
+    def row(index: int) -> Dict[str, Any]:
         order = (-probabilities[index]).argsort(kind="stable")
         return {
             "file_name": images.path(index),
@@ -94,19 +105,23 @@ def _write_predictions(path, images, probabilities):
     write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
-def infer(config):
+def infer(config: ConfigLike) -> List[Dict[str, Any]]:
     """Classify the files of the section Infer with trained weights; only the main process returns rows."""
+    config = checked(config)
     runtime = _start(config, "infer.log")
     weights = trained_weights(config)
     return classify(build_model(config, weights), config, runtime, class_names(config, weights))
 
 
-def export(config, graph_format=None, max_drop=None):
+def export(
+    config: ConfigLike, graph_format: Optional[str] = None, max_drop: Optional[float] = None
+) -> Optional[ExportReport]:
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
     With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
     `Global.export_precision` int8 nothing is exported that loses more than `max_drop` percentage points of top-1.
     """
+    config = checked(config)
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
     runtime = _start(config, "export.log", device="cpu")
     if not runtime.is_main:
@@ -138,7 +153,7 @@ def export(config, graph_format=None, max_drop=None):
     return report
 
 
-def prune(config, ratio, criterion, folder):
+def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None:
     """Prune trained weights as `compress.prune` does, and write them and a config that goes on from them.
 
     `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes. Other
@@ -147,6 +162,7 @@ def prune(config, ratio, criterion, folder):
     Raises:
         ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
     """
+    config = checked(config)
     if config.Arch.teachers:
         raise ConfigError(
             "Arch.name: DistillationModel: prune one network: give the config that has it alone"
@@ -179,8 +195,9 @@ def prune(config, ratio, criterion, folder):
     LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
 
 
-def dry_run(config):
+def dry_run(config: ConfigLike) -> None:
     """Build everything, do one update, one eval batch and one export into a scratch folder, and say so."""
+    config = checked(config)
     runtime = _start(config, None)
     trainer = Trainer(config, runtime)
     trainer.model.train()
@@ -198,7 +215,9 @@ def dry_run(config):
     LOGGER.info("dry run: everything works; nothing was kept")
 
 
-def _start(config, log_name, device=None, keep_log=False):
+def _start(
+    config: Config, log_name: Optional[str], device: Optional[str] = None, keep_log: bool = False
+) -> runtimes.Runtime:
     setup_logging()
     runtime = runtimes.start(device or config.Global.device)
     path = os.path.join(config.Global.output_dir, log_name) if log_name else None
@@ -212,7 +231,9 @@ def _start(config, log_name, device=None, keep_log=False):
     return runtime
 
 
-def _export(model, config, folder, weights=None, onnx=False):
+def _export(
+    model: nn.Layer, config: Config, folder: str, weights: Optional[str] = None, onnx: bool = False
+) -> ExportReport:
     return export_model(
         *_exported(model, config, folder),
         images=sample_images(config),
@@ -222,11 +243,11 @@ def _export(model, config, folder, weights=None, onnx=False):
     )
 
 
-def _exported(model, config, folder):
+def _exported(model: nn.Layer, config: Config, folder: str) -> tuple:
     return model, folder, config.Global.image_shape, inference_transforms(config)
 
 
-def _described(config, weights):
+def _described(config: Config, weights: Optional[str]) -> Dict[str, Any]:
     return {
         "class_names": class_names(config, weights),
         "model_name": config.Arch.network.name,

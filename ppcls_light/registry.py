@@ -1,12 +1,17 @@
 """The one registry: a duplicate name raises, an unknown name is answered with the nearest ones."""
 
+from __future__ import annotations
+
 import difflib
 import importlib
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
 
 from .errors import ConfigError
 
+Entry = TypeVar("Entry", bound=Callable[..., Any])
 
-def nearest(name, candidates):
+
+def nearest(name: object, candidates: Iterable[str]) -> str:
     """Return `"; did you mean 'X'?"` for the candidate closest to `name`, or "" when none is close."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     matches = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
@@ -22,16 +27,16 @@ class Registry:
             that asking for one kind does not import the rest of the package.
     """
 
-    def __init__(self, kind, modules=()):
+    def __init__(self, kind: str, modules: Sequence[str] = ()) -> None:
         self.kind = kind
         self._modules = tuple(modules)
-        self._entries = {}
-        self._aliases = {}
+        self._entries: Dict[str, Any] = {}
+        self._aliases: Dict[str, str] = {}
 
-    def register(self, name=None, aliases=()):
+    def register(self, name: Optional[str] = None, aliases: Iterable[str] = ()) -> Callable[[Entry], Entry]:
         """Return a decorator that registers a class or function under `name` (default: its own name)."""
 
-        def decorate(entry):
+        def decorate(entry: Entry) -> Entry:
             own = name or entry.__name__
             for key in (own, *aliases):
                 if key.lower() in self._aliases:
@@ -42,7 +47,7 @@ class Registry:
 
         return decorate
 
-    def canonical(self, name):
+    def canonical(self, name: object) -> str:
         """Return the registered spelling of `name`. Raises ConfigError naming the nearest entries."""
         self._load()
         try:
@@ -54,16 +59,16 @@ class Registry:
             )
             raise ConfigError(f"unknown {self.kind} {str(name)!r}{hint}") from None
 
-    def get(self, name):
+    def get(self, name: object) -> Any:
         """Return the entry called `name` in any case. Raises ConfigError naming the nearest entries."""
         return self._entries[self.canonical(name)]
 
-    def names(self):
+    def names(self) -> List[str]:
         """Return the registered names in order of registration, without aliases."""
         self._load()
         return list(self._entries)
 
-    def _load(self):
+    def _load(self) -> None:
         for module in self._modules:
             importlib.import_module(module)
         self._modules = ()

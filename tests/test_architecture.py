@@ -155,10 +155,3 @@ def test_importing_the_package_imports_neither_paddle_nor_opencv():
     code = "import sys, ppcls_light, ppcls_light.config; print(sorted({'paddle', 'cv2', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
-
-
-def test_public_names_are_there():
-    for name in ppcls_light.__all__:
-        assert getattr(ppcls_light, name) is not None
-    with pytest.raises(AttributeError):
-        _ = ppcls_light.no_such_name

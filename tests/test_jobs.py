@@ -1,15 +1,18 @@
 """The four jobs one after another: what they log, what they leave, and that they agree on every image."""
 
+import dataclasses
 import json
 import os
 import re
 
 import numpy as np
 import pytest
+import yaml
 
-from ppcls_light import Predictor, jobs
+from ppcls_light import Config, Predictor, jobs
 from ppcls_light.config import load_config
-from ppcls_light.errors import ConfigError, WeightsError
+from ppcls_light.errors import ConfigError, DataError, WeightsError
+from ppcls_light.weights import read_weights
 
 STAMP = r"\[\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\] ppcls INFO: "
 VALUES = r"(?:\w+: \d+\.\d{5}, )*\w+: \d+\.\d{5}"
@@ -210,3 +213,55 @@ def test_a_file_name_of_broken_bytes_is_a_row_like_any_other(config_file, photos
     rows = jobs.infer(config)
     assert json.loads((tmp_path / "rows.json").read_text(encoding="utf-8")) == rows
     assert rows[0]["file_name"] == f"{tmp_path}/odd/{name}"
+
+
+def test_a_dict_and_a_config_built_in_python_do_what_the_file_does(config_file, tmp_path, photos):
+    """The two of them, trained for an epoch, have the same weights bit for bit; eval and export take them, too."""
+    sections = yaml.safe_load(config_file.read_text())
+    sections["Global"].update(epochs=1, output_dir=tmp_path / "from_dict")
+    jobs.train(sections)
+    read = load_config(config_file, ["Global.epochs=1", f"Global.output_dir={tmp_path}/from_config"])
+    built = Config(**{field.name: getattr(read, field.name) for field in dataclasses.fields(Config)})
+    assert built.where("Global.epochs") == ""
+    jobs.train(built)
+    jobs.train(load_config(config_file, ["Global.epochs=1", f"Global.output_dir={tmp_path}/from_file"]))
+    weights = [read_weights(tmp_path / f"from_{kind}/latest.pdparams") for kind in ("dict", "config", "file")]
+    for other in weights[1:]:
+        assert other.keys() == weights[0].keys()
+        assert all(np.array_equal(value, other[key]) for key, value in weights[0].items())
+    sections["Global"]["checkpoints"] = "auto"
+    built.Global.checkpoints = "auto"
+    assert jobs.evaluate(sections) == jobs.evaluate(built)
+    rows = jobs.infer(sections)
+    jobs.export(built)
+    served = Predictor(tmp_path / "inference").predict([row["file_name"] for row in rows])
+    assert [row["class_ids"] for row in served] == [row["class_ids"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 0}, "Global.epochs: expected a whole number >= 1, got 0; for example epochs: 10"),
+        ({"epoch": 3}, "unknown key Global.epoch; did you mean 'epochs'?"),
+        ({"class_num": 4}, "Global.class_num 4 is not Arch.class_num 3; keep Arch.class_num"),
+    ],
+)
+def test_errors_of_a_dict_name_the_key_alone(config_file, change, message):
+    sections = yaml.safe_load(config_file.read_text())
+    sections["Global"].update(change)
+    with pytest.raises(ConfigError) as caught:
+        jobs.train(sections)
+    assert str(caught.value) == message
+
+
+def test_errors_of_what_a_config_refers_to_name_the_key_alone(config_file, tmp_path):
+    read = load_config(config_file, [f"Global.output_dir={tmp_path}/here"])
+    built = dataclasses.replace(read)
+    built.DataLoader.Train.dataset.cls_label_path = f"{tmp_path}/none.txt"
+    with pytest.raises(DataError, match=f"^DataLoader.Train.dataset: {tmp_path}/none.txt: "):
+        jobs.train(built)
+    built.Global.epochs = "many"
+    with pytest.raises(
+        ConfigError, match=r"^Global.epochs: expected a whole number, got 'many'; for example"
+    ):
+        jobs.train(built)

@@ -1,5 +1,6 @@
 """Typed, closed configs: `load_config(path, overrides)` and `dump_config(config)`."""
 
-from .load import dump_config, load_config, load_yaml_as, relocate_config
+from .load import ConfigLike, checked, dump_config, load_as, load_config, relocate_config
+from .schema import Config
 
-__all__ = ["dump_config", "load_config", "load_yaml_as", "relocate_config"]
+__all__ = ["Config", "ConfigLike", "checked", "dump_config", "load_as", "load_config", "relocate_config"]

@@ -5,6 +5,8 @@ defaults the defaults. An unknown key, a wrong type or a value out of range is o
 was written, its dotted path, what was expected and an example.
 """
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import functools
@@ -12,11 +14,25 @@ import inspect
 import math
 import re
 import typing
-from typing import Annotated, Any, Literal, Union
+from typing import (
+    Annotated,
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Iterable,
+    Iterator,
+    Literal,
+    Mapping,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+)
 
 from ..errors import ConfigError, UserError
-from ..registry import nearest
-from .tree import Node
+from ..registry import Registry, nearest
+from .tree import Node, from_plain, message
 from .types import FromRegistry, Keyed, Op, Range, Unnamed, WithParams
 
 _SINGULAR = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
@@ -27,8 +43,10 @@ _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _LEAST, _MOST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal numbers of float32
 _LARGEST_INT = 2**63 - 1  # what Paddle and numpy take
 
+T = TypeVar("T")
 
-def bind(cls, node, path=""):
+
+def bind(cls: Callable[..., T], node: Node, path: str = "") -> T:
     """Build `cls` (a dataclass) from the mapping in `node`; None stands for an empty mapping.
 
     Raises:
@@ -39,21 +57,21 @@ def bind(cls, node, path=""):
         return cls(**arguments)
 
 
-def bind_plain(cls, values, where):
+def bind_plain(cls: Callable[..., T], values: Mapping[str, Any], where: str) -> T:
     """Build `cls` from plain Python values; `where` names their origin in messages."""
-    return bind(cls, _wrap(values, where))
+    return bind(cls, from_plain(values, where))
 
 
 @contextlib.contextmanager
-def located(where, path):
+def located(where: str, path: str) -> Iterator[None]:
     """Put `where: path:` in front of a UserError raised inside, for checks a signature cannot express."""
     try:
         yield
     except UserError as error:
-        raise type(error)(": ".join(filter(None, (where, path, str(error))))) from None
+        raise type(error)(message(where, path, str(error))) from None
 
 
-def check_arguments(target, node, path, skip=()):
+def check_arguments(target: Callable, node: Node, path: str, skip: Collection[str] = ()) -> Dict[str, Any]:
     """Return the keyword arguments for `target` that `node` gives, checked and converted.
 
     Args:
@@ -72,19 +90,20 @@ def check_arguments(target, node, path, skip=()):
             raise unknown_key(child.where, path, key, parameters)
     for name, default in parameters.items():
         if default is inspect.Parameter.empty and name not in arguments:
+            example = f"{name}: {_example(hints[name])}"
             raise ConfigError(
-                f"{node.where}: {_join(path, name)} is missing; add it, for example {name}: {_example(hints[name])}"
+                message(node.where, f"{_join(path, name)} is missing; add it, for example {example}")
             )
     return arguments
 
 
-def unknown_key(where, path, key, known):
+def unknown_key(where: str, path: str, key: str, known: Iterable[str]) -> ConfigError:
     """Return the ConfigError for a key that `path` does not have."""
     hint = nearest(key, known) or f"; known keys: {', '.join(known) or 'none'}"
-    return ConfigError(f"{where}: unknown key {_join(path, key)}{hint}")
+    return ConfigError(message(where, f"unknown key {_join(path, key)}{hint}"))
 
 
-def _signature(target):
+def _signature(target: Any) -> Tuple[Dict[str, Any], Dict[str, Any], Any]:
     """Return {name: default}, {name: annotation} and the annotation of `**further` keywords.
 
     Without an annotation (None) further keywords are not the user's: `object.__init__` claims to take any.
@@ -103,20 +122,20 @@ def _signature(target):
     return parameters, hints, open_ended
 
 
-def _mapping(node, path, keys):
+def _mapping(node: Node, path: str, keys: Iterable[str]) -> Dict[str, Node]:
     fields = {} if node.value is None else node.value
     if not isinstance(fields, dict):
         raise _wrong(node, path, "a mapping of keys", f"{{{next(iter(keys), 'key')}: ...}}")
     return fields
 
 
-def _convert(annotation, node, path):
+def _convert(annotation: Any, node: Node, path: str) -> Any:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _convert_annotated(annotation, node, path)
     if annotation is Any:
         return node.plain()
-    if dataclasses.is_dataclass(annotation):
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return bind(annotation, node, path)
     if origin is Union:
         return _convert_union(annotation, node, path)
@@ -135,7 +154,7 @@ def _convert(annotation, node, path):
     return _convert_scalar(annotation, node, path)
 
 
-def _convert_items(annotation, node, path):
+def _convert_items(annotation: Any, node: Node, path: str) -> Union[list, tuple]:
     as_type, members = typing.get_origin(annotation), typing.get_args(annotation)
     if not isinstance(node.value, list) or (as_type is tuple and len(node.value) != len(members)):
         raise _wrong(node, path, _describe(annotation), _example(annotation))
@@ -146,7 +165,7 @@ def _convert_items(annotation, node, path):
     )
 
 
-def _convert_annotated(annotation, node, path):
+def _convert_annotated(annotation: Any, node: Node, path: str) -> Any:
     plain, mark = typing.get_args(annotation)
     if isinstance(mark, FromRegistry):
         return _convert_op(mark.registry, node, path)
@@ -163,7 +182,7 @@ def _convert_annotated(annotation, node, path):
     return value
 
 
-def _convert_op(registry, node, path):
+def _convert_op(registry: Registry, node: Node, path: str) -> Op:
     if isinstance(node.value, str):
         node = Node({node.value: Node(None, node.where)}, node.where)
     name, params = _one_key(node, path, "{CropImage: {size: 224}}")
@@ -175,7 +194,7 @@ def _convert_op(registry, node, path):
     return Op(name, arguments)
 
 
-def _convert_keyed(annotation, node, path):
+def _convert_keyed(annotation: Any, node: Node, path: str) -> Any:
     choices = {cls.__name__: cls for cls in typing.get_args(annotation) or (annotation,)}
     name, params = _one_key(node, path, f"{{{next(iter(choices))}: {{key: value}}}}")
     if name not in choices:
@@ -183,13 +202,13 @@ def _convert_keyed(annotation, node, path):
     return bind(choices[name], params, _join(path, name))
 
 
-def _one_key(node, path, example):
+def _one_key(node: Node, path: str, example: str) -> Tuple[str, Node]:
     if not isinstance(node.value, dict) or len(node.value) != 1:
         raise _wrong(node, path, "one name with its parameters (check the indentation)", example)
     return next(iter(node.value.items()))
 
 
-def _convert_with_params(cls, mark, node, path):
+def _convert_with_params(cls: type, mark: WithParams, node: Node, path: str) -> Any:
     own = [field.name for field in dataclasses.fields(cls) if field.name != "params"]
     children = _mapping(node, path, own)
     named = {key: child for key, child in children.items() if key in own}
@@ -205,12 +224,12 @@ def _convert_with_params(cls, mark, node, path):
     return bound
 
 
-def _convert_union(annotation, node, path):
-    members = typing.get_args(annotation)
-    if node.value is None and type(None) in members:
+def _convert_union(annotation: Any, node: Node, path: str) -> Any:
+    given = typing.get_args(annotation)
+    if node.value is None and type(None) in given:
         return None
     # Text last: it would take a number as well.
-    members = sorted((member for member in members if member is not type(None)), key=lambda m: m is str)
+    members = sorted((member for member in given if member is not type(None)), key=lambda m: m is str)
     by_name = {name: cls for cls in members for name in _names(cls)}
     if by_name and (all(map(_names, members)) or _name_of(node) in by_name):
         return _convert_named(by_name, node, path)
@@ -223,30 +242,30 @@ def _convert_union(annotation, node, path):
     raise _wrong(node, path, _describe(annotation), _example(annotation))
 
 
-def _names(cls):
+def _names(cls: Any) -> Tuple[str, ...]:
     """Return the values of `name` that stand for the dataclass `cls`; () for anything else."""
     hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
     return typing.get_args(hints.get("name"))
 
 
-def _name_of(node):
+def _name_of(node: Node) -> Optional[str]:
     """Return the text of the mapping's `name`, or None."""
     name = node.value.get("name") if isinstance(node.value, dict) else None
     return name.value if name is not None and isinstance(name.value, str) else None
 
 
-def _convert_named(by_name, node, path):
+def _convert_named(by_name: Dict[str, type], node: Node, path: str) -> Any:
     """Choose among dataclasses, given by name, by the mapping's `name`."""
     if not isinstance(node.value, dict) or "name" not in node.value:
         raise _wrong(node, path, "a mapping with a name", f"{{name: {next(iter(by_name))}, ...}}")
     name = node.value["name"]
     if not isinstance(name.value, str) or name.value not in by_name:
         hint = nearest(name.value, by_name) or f"; known: {', '.join(by_name)}"
-        raise ConfigError(f"{name.where}: {_join(path, 'name')}: unknown name {_shown(name)}{hint}")
+        raise ConfigError(message(name.where, _join(path, "name"), f"unknown name {_shown(name)}{hint}"))
     return bind(by_name[name.value], node, path)
 
 
-def _convert_scalar(annotation, node, path):
+def _convert_scalar(annotation: type, node: Node, path: str) -> Union[str, float, None]:
     value = node.value
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if annotation is float:
@@ -274,7 +293,7 @@ def _convert_scalar(annotation, node, path):
     raise _wrong(node, path, _describe(annotation), _EXAMPLES[annotation])
 
 
-def _number(value):
+def _number(value: Any) -> Optional[float]:
     """Return `value` as a finite float: a number, its text, or a fraction "a/b"; None for anything else."""
     if isinstance(value, str):
         parts = [part.strip() for part in value.split("/")]
@@ -291,19 +310,19 @@ def _number(value):
     return number if math.isfinite(number) else None
 
 
-def _wrong(node, path, expected, example, hint=""):
-    shown = f"{node.where}: {path}: " if path else f"{node.where}: "
+def _wrong(node: Node, path: str, expected: str, example: Any, hint: str = "") -> ConfigError:
     key = path.rsplit(".", 1)[-1]
     example = f"{key}: {example}" if key and not key.isdigit() else f"{example}"
-    return ConfigError(f"{shown}expected {expected}, got {_shown(node)}{hint or f'; for example {example}'}")
+    problem = f"expected {expected}, got {_shown(node)}{hint or f'; for example {example}'}"
+    return ConfigError(message(node.where, path, problem))
 
 
-def _shown(node):
+def _shown(node: Node) -> str:
     text = repr(node.plain())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _describe(annotation):
+def _describe(annotation: Any) -> str:
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated and isinstance(members[1], Range):
         return f"{_describe(members[0])} {members[1]}"
@@ -320,14 +339,14 @@ def _describe(annotation):
     return _SINGULAR.get(annotation, "a mapping")
 
 
-def _describe_many(annotation):
+def _describe_many(annotation: Any) -> str:
     if typing.get_origin(annotation) is Annotated and isinstance(typing.get_args(annotation)[1], Range):
         plain, bounds = typing.get_args(annotation)
         return f"{_PLURAL[plain]} {bounds}"
     return _PLURAL.get(annotation, "entries")
 
 
-def _example(annotation):
+def _example(annotation: Any) -> str:
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         mark = members[1]
@@ -341,24 +360,16 @@ def _example(annotation):
     if origin in (list, tuple):
         items = members if origin is tuple else members[:1]
         return f"[{', '.join(map(_example, items))}]"
-    if dataclasses.is_dataclass(annotation):
+    if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return _example_mapping(annotation)
     return _EXAMPLES.get(annotation, "{}")
 
 
-def _example_mapping(cls):
+def _example_mapping(cls: type) -> str:
     parameters, hints, _ = _signature(cls)
     required = [name for name, default in parameters.items() if default is inspect.Parameter.empty]
     return f"{{{', '.join(f'{name}: {_example(hints[name])}' for name in required)}}}"
 
 
-def _join(path, key):
+def _join(path: str, key: Union[str, int]) -> str:
     return f"{path}.{key}" if path else f"{key}"
-
-
-def _wrap(value, where):
-    if isinstance(value, dict):
-        return Node({str(key): _wrap(child, where) for key, child in value.items()}, where)
-    if isinstance(value, (list, tuple)):
-        return Node([_wrap(child, where) for child in value], where)
-    return Node(value, where)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
-from .schema import TransformOps
-from .types import NonNegativeFloat, NonNegativeInt, PositiveInt
+from .reading import TransformOps
+from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
 EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
@@ -57,7 +57,7 @@ class PostProcessConfig(TopkOptions):
     main_indicator: Literal["Topk"] = "Topk"
     Topk: TopkOptions = field(default_factory=TopkOptions)
 
-    def merged(self):
+    def merged(self) -> TopkOptions:
         """Return the one `TopkOptions` that both spellings give."""
         keys = TopkOptions.__dataclass_fields__
         inner = {key: getattr(self.Topk, key) for key in keys}
@@ -67,7 +67,7 @@ class PostProcessConfig(TopkOptions):
 
 
 @dataclass
-class DeployConfig:
+class DeployConfig(Sections):
     """A deploy YAML, checked."""
 
     Global: DeployGlobalConfig = field(default_factory=DeployGlobalConfig)

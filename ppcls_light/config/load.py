@@ -1,45 +1,63 @@
 """YAML files and `-o` overrides to a checked config, and back to YAML."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
+from typing import Any, Iterable, Mapping, Optional, Type, TypeVar, Union
 
 from ..base.files import write_text
 from ..errors import ConfigError
 from . import schema
 from .bind import bind
-from .tree import apply_override, dump_yaml, read_tree
-from .types import Op
+from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
+from .types import Op, Sections
+
+S = TypeVar("S", bound=Sections)
+Plain = Mapping[str, Any]  # sections as YAML has them: dicts, lists and scalars
+ConfigLike = Union[schema.Config, Plain]
 
 
-def load_config(path, overrides=()):
+def load_config(source: Union[str, os.PathLike, Plain], overrides: Iterable[str] = ()) -> schema.Config:
     """Read a training config.
 
     Args:
-        path: YAML file, PaddleClas' own or one of this project.
+        source: YAML file, PaddleClas' own or one of this project; or its sections as a dict.
         overrides: `Section.key=value` texts, applied in order after the file and its bases.
 
     Returns:
-        schema.Config; `config.where("Global.epochs")` says where a value was written.
+        The config; `config.where("Global.epochs")` says where a value was written.
 
     Raises:
         ConfigError: one line with file:line, the dotted path, what was expected and an example.
     """
-    return load_yaml_as(schema.Config, path, overrides)
+    return load_as(schema.Config, source, overrides)
 
 
-def load_yaml_as(cls, path, overrides=()):
-    """Like `load_config`, for any dataclass `cls` of sections; the result has a `where` method too."""
-    tree = read_tree(path)
+def load_as(cls: Type[S], source: Union[str, os.PathLike, Plain], overrides: Iterable[str] = ()) -> S:
+    """Like `load_config`, for any dataclass `cls` of sections."""
+    tree = from_plain(source) if isinstance(source, Mapping) else read_tree(source)
     for override in overrides:
         apply_override(tree, override)
     if cls is schema.Config:
         _move_class_num(tree)
     config = bind(cls, tree)
-    config.where = _Locator(tree)
+    config.tree = tree
     return config
 
 
-def dump_config(config, moved=None):
+def checked(config: ConfigLike) -> schema.Config:
+    """Return a config that was read as it is; check a dict of sections, or a `Config` built in Python, like a file.
+
+    Raises:
+        ConfigError: one line with the dotted path, what was expected and an example.
+    """
+    if isinstance(config, schema.Config):
+        return config if config.tree is not None else load_config(_plain(config))
+    return load_config(config)
+
+
+def dump_config(config: Sections, moved: Optional[Mapping[str, str]] = None) -> str:
     """Return the fully resolved config as YAML; loading it again gives the same config.
 
     `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
@@ -47,7 +65,7 @@ def dump_config(config, moved=None):
     return dump_yaml(_relocated(_plain(config), moved or {}))
 
 
-def relocate_config(path, moved):
+def relocate_config(path: Union[str, os.PathLike], moved: Mapping[str, str]) -> None:
     """Write the YAML file `path` anew with the new paths of what has `moved`, as in `dump_config`.
 
     Raises:
@@ -56,46 +74,27 @@ def relocate_config(path, moved):
     write_text(path, dump_yaml(_relocated(read_tree(path).plain(), moved)), ConfigError)
 
 
-class _Locator:
-    """Answers where a dotted path was written, or else the nearest thing above it that was."""
-
-    def __init__(self, tree):
-        self._tree = tree
-
-    def __call__(self, path):
-        node = self._tree
-        for key in path.split("."):
-            children = node.value
-            if isinstance(children, dict) and key in children:
-                node = children[key]
-            elif isinstance(children, list) and key.isdigit() and int(key) < len(children):
-                node = children[int(key)]
-            else:
-                break
-        return node.where
-
-
-def _move_class_num(tree):
+def _move_class_num(tree: Node) -> None:
     """Read `Global.class_num`, PaddleClas' older spelling of `Arch.class_num`."""
-    sections = [tree.value.get(name) for name in ("Global", "Arch")]
-    if not all(section is not None and isinstance(section.value, dict) for section in sections):
+    sections = [tree.value.get(name, Node(None, "")).value for name in ("Global", "Arch")]
+    if not all(isinstance(section, dict) for section in sections):
         return
-    old, new = (section.value.get("class_num") for section in sections)
+    old, new = (section.get("class_num") for section in sections)
     if old is None:
         return
     if new is not None and new.value != old.value:
         raise ConfigError(
-            f"{old.where}: Global.class_num {old.plain()} is not Arch.class_num {new.plain()} ({new.where}); "
-            "keep Arch.class_num"
+            message(old.where, f"Global.class_num {old.plain()} is not Arch.class_num {new.plain()}")
+            + f"{f' ({new.where})' if new.where else ''}; keep Arch.class_num"
         )
-    sections[1].value["class_num"] = sections[0].value.pop("class_num")
+    sections[1]["class_num"] = sections[0].pop("class_num")
 
 
 # The keys whose texts are paths of a run and of weights.
 _OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"))
 
 
-def _relocated(value, moved, key=None):
+def _relocated(value: Any, moved: Mapping[str, str], key: Optional[str] = None) -> Any:
     """Return `value`, the value of `key`, with the new path of what has `moved` under each key of `_OF_RUNS`."""
     if isinstance(value, dict):
         return {name: _relocated(child, moved, name) for name, child in value.items()}
@@ -105,7 +104,7 @@ def _relocated(value, moved, key=None):
     return moved.get(os.path.abspath(value), value) if is_path else value
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     if isinstance(value, Op):
         return {value.name: _plain(value.params) or None}
     if dataclasses.is_dataclass(value):

@@ -22,7 +22,7 @@ class CELoss:
     reduction: Literal["mean", "sum"] = "mean"
     class_weights: Union[List[NonNegativeFloat], Literal["balanced"], None] = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.class_weights, list) and self.class_weights and not any(self.class_weights):
             raise ConfigError(
                 "class_weights are all 0, which teaches nothing; give at least one class a weight"
@@ -94,7 +94,7 @@ class LossConfig:
     Train: Losses = field(default_factory=lambda: [CELoss(1.0)])
     Eval: Losses = field(default_factory=lambda: [CELoss(1.0)])
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not (self.Train and self.Eval):
             raise ConfigError("Train and Eval each need a loss; for example Train: [{CELoss: {weight: 1.0}}]")
         if not any(loss.weight for loss in self.Train):
@@ -109,11 +109,11 @@ class TopkAcc:
 
     topk: Union[PositiveInt, List[PositiveInt]] = field(default_factory=lambda: [1, 5])
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.ks():
             raise ConfigError("topk is empty; for example topk: [1, 5]")
 
-    def ks(self):
+    def ks(self) -> List[int]:
         return [self.topk] if isinstance(self.topk, int) else list(self.topk)
 
 
@@ -132,16 +132,19 @@ class MetricConfig:
     Train: Metrics = field(default_factory=lambda: [TopkAcc()])
     Eval: Metrics = field(default_factory=lambda: [TopkAcc()])
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.Eval:
             raise ConfigError(
                 "Eval needs a metric, whose first k picks the best model; for example Eval: [{TopkAcc: {topk: [1, 5]}}]"
             )
 
 
+_FROM_ANOTHER_KEY = 0.0  # a learning rate that the schedule's own keys give
+
+
 @dataclass
 class _Schedule:
-    """What every schedule has: linear warm-up, counted in epochs, from `warmup_start_lr` to `learning_rate`.
+    """Keys of every schedule: linear warm-up, counted in epochs, from `warmup_start_lr` to `learning_rate`.
 
     All rates are for updates of `base_batch_size` images and are multiplied by those that an update has over
     all processes, divided by it; None leaves them as they are.
@@ -179,12 +182,12 @@ class Step(_Schedule):
 class Piecewise(_Schedule):
     """`values[i]` up to `decay_epochs[i]`; `learning_rate` is `values[0]`."""
 
-    learning_rate: Optional[PositiveFloat] = None
+    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
     decay_epochs: List[PositiveInt] = field(default_factory=list)
     values: List[PositiveFloat] = field(default_factory=list)
     name: Literal["Piecewise"] = "Piecewise"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if (
             len(self.values) != len(self.decay_epochs) + 1
             or sorted(set(self.decay_epochs)) != self.decay_epochs
@@ -193,12 +196,7 @@ class Piecewise(_Schedule):
                 "Piecewise needs rising decay_epochs and one value more; "
                 "for example decay_epochs: [30, 60], values: [0.1, 0.01, 0.001]"
             )
-        if self.learning_rate is None:
-            self.learning_rate = self.values[0]
-        elif self.learning_rate != self.values[0]:
-            raise ConfigError(
-                f"learning_rate {self.learning_rate} is not values[0] {self.values[0]}; leave learning_rate out"
-            )
+        self.learning_rate = _alias(self.learning_rate, self.values[0], "values[0]")
 
 
 @dataclass
@@ -209,7 +207,7 @@ class MultiStepDecay(_Schedule):
     gamma: DecayFactor = 0.1
     name: Literal["MultiStepDecay"] = "MultiStepDecay"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.milestones or sorted(set(self.milestones)) != self.milestones:
             raise ConfigError("MultiStepDecay needs rising milestones; for example milestones: [30, 60, 90]")
 
@@ -222,7 +220,7 @@ class Cyclic(_Schedule):
     `learning_rate` is here.
     """
 
-    learning_rate: Optional[PositiveFloat] = None
+    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
     base_learning_rate: Optional[PositiveFloat] = None
     max_learning_rate: Optional[PositiveFloat] = None
     step_size_up: Optional[PositiveInt] = None
@@ -231,8 +229,8 @@ class Cyclic(_Schedule):
     exp_gamma: DecayFactor = 1.0
     name: Literal["Cyclic"] = "Cyclic"
 
-    def __post_init__(self):
-        if None in (self.base_learning_rate, self.max_learning_rate, self.step_size_up):
+    def __post_init__(self) -> None:
+        if self.base_learning_rate is None or self.max_learning_rate is None or self.step_size_up is None:
             raise ConfigError(
                 "Cyclic needs base_learning_rate, max_learning_rate and step_size_up; for example "
                 "base_learning_rate: 0.02, max_learning_rate: 0.1, step_size_up: 2000"
@@ -244,7 +242,7 @@ class Cyclic(_Schedule):
 class OneCycleLR(_Schedule):
     """One cycle over the whole run (Smith and Topin, arXiv 1708.07120), which begins with its own warm-up."""
 
-    learning_rate: Optional[PositiveFloat] = None
+    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
     max_learning_rate: Optional[PositiveFloat] = None
     divide_factor: PositiveFloat = 25.0
     end_learning_rate: NonNegativeFloat = 1e-10
@@ -253,7 +251,7 @@ class OneCycleLR(_Schedule):
     three_phase: bool = False
     name: Literal["OneCycleLR"] = "OneCycleLR"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.max_learning_rate is None:
             raise ConfigError("OneCycleLR needs max_learning_rate; for example max_learning_rate: 0.1")
         if self.warmup_epoch:
@@ -265,28 +263,20 @@ class OneCycleLR(_Schedule):
         self.learning_rate = _alias(self.learning_rate, self.max_learning_rate, "max_learning_rate")
 
 
-def _alias(learning_rate, value, key):
+def _alias(learning_rate: Optional[float], value: float, key: str) -> float:
     """Return `value`, the rate that another `key` gives, unless `learning_rate` contradicts it."""
-    if learning_rate not in (None, value):
+    if learning_rate not in (_FROM_ANOTHER_KEY, value):
         raise ConfigError(f"learning_rate {learning_rate} is not {key} {value}; leave learning_rate out")
     return value
 
 
-@dataclass
+@dataclass(init=False)
 class ReduceOnPlateau(_Schedule):
-    """PaddleClas' schedule of this name, which is refused: it is no function of the step."""
+    """PaddleClas' schedule of this name, refused with any keys: it is no function of the step."""
 
-    mode: Any = None
-    factor: Any = None
-    patience: Any = None
-    threshold: Any = None
-    threshold_mode: Any = None
-    cooldown: Any = None
-    min_lr: Any = None
-    epsilon: Any = None
     name: Literal["ReduceOnPlateau"] = "ReduceOnPlateau"
 
-    def __post_init__(self):
+    def __init__(self, **_: Any) -> None:
         raise ConfigError(
             "ReduceOnPlateau depends on past scores, not on the step alone, so a run could not be resumed exactly; "
             "use Cosine or MultiStepDecay, and Global.early_stop to end a run that gets no better"
@@ -321,7 +311,7 @@ class _Optimizer:
     one_dim_param_no_weight_decay: bool = False
     multi_precision: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         given = [key for key in ("clip_grad", "clip_norm", "clip_value") if getattr(self, key) is not None]
         if len(given) > 1:
             raise ConfigError(
@@ -335,7 +325,7 @@ class _WithPenalty(_Optimizer):
     regularizer: Optional[Regularizer] = None
     weight_decay: Optional[NonNegativeFloat] = None  # short for regularizer: {name: L2, coeff: ...}
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         super().__post_init__()
         if self.regularizer is not None and self.weight_decay is not None:
             raise ConfigError(

@@ -36,7 +36,7 @@ class CifarConfig:
     batch_transform_ops: Optional[BatchTransformOps] = None
 
     @property
-    def class_num(self):
+    def class_num(self) -> int:
         return 100 if self.name.endswith("100") else 10
 
 
@@ -73,7 +73,7 @@ class MultiScaleSamplerConfig:
     name: Literal["MultiScaleSampler"] = "MultiScaleSampler"
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
         return self.first_bs
 
 

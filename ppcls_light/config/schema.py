@@ -11,7 +11,7 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from .optim import SGD, Adam, AdamW, DistillationTopkAcc, LossConfig, MetricConfig, Momentum, RMSProp
 from .reading import DataLoaderConfig, TransformOps
-from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, WithParams
+from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, WithParams
 
 
 @dataclass
@@ -51,7 +51,7 @@ class GlobalConfig:
     to_static: bool = False
     cpu_ops: bool = True  # train on CPU with the project's operators, built on first use; else with Paddle's
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.early_stop is not None and not self.eval_during_train:
             raise ConfigError(
                 "early_stop counts evaluations, and there are none; write eval_during_train: true, or early_stop: null"
@@ -63,11 +63,11 @@ class GlobalConfig:
                 f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'
             )
 
-    def logging_ranks(self):
+    def logging_ranks(self) -> List[int]:
         """Return `log_ranks` as numbers."""
         return [int(rank) for rank in str(self.log_ranks).split(",")]
 
-    def all_loggers(self):
+    def all_loggers(self) -> List[str]:
         """Return `loggers` and what `use_visualdl` adds, each once."""
         return list(dict.fromkeys([*(["visualdl"] if self.use_visualdl else []), *self.loggers]))
 
@@ -112,7 +112,7 @@ class ArchConfig:
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
 
     @property
-    def network(self):
+    def network(self) -> "ArchConfig":
         """The network that is evaluated and exported."""
         return self
 
@@ -139,7 +139,7 @@ class DistillationArch:
 
     pretrained = None  # as an ArchConfig has it; here each model has its own
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not self.models or any(len(model) != 1 for model in self.models):
             raise ConfigError(
                 "models is a list of one name each; for example - Student: {name: PPLCNet_x1_0, class_num: 10}"
@@ -160,7 +160,7 @@ class DistillationArch:
         self._check_class_num()
         self._check_frozen()
 
-    def _check_class_num(self):
+    def _check_class_num(self) -> None:
         wanted = self.network.class_num if self.class_num is None else self.class_num
         wrong = [
             f"-o Arch.models.{index}.{name}.class_num={wanted}"
@@ -171,34 +171,34 @@ class DistillationArch:
             raise ConfigError(f"class_num is {wanted}, but not that of every model; use {' '.join(wrong)}")
         self.class_num = wanted
 
-    def _check_frozen(self):
+    def _check_frozen(self) -> None:
         if self.infer_model_name in self.frozen:
             raise ConfigError(
                 f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"
             )
 
     @property
-    def networks(self):
+    def networks(self) -> Dict[str, ArchConfig]:
         """The ArchConfig of each model by its name, in their order."""
         return {name: arch for model in self.models for name, arch in model.items()}
 
     @property
-    def network(self):
+    def network(self) -> ArchConfig:
         """The ArchConfig of the network that is evaluated and exported: the student's."""
         return self.networks[self.infer_model_name]
 
     @property
-    def teachers(self):
+    def teachers(self) -> List[str]:
         """The names of all models but the student."""
         return [name for name in self.networks if name != self.infer_model_name]
 
     @property
-    def frozen(self):
+    def frozen(self) -> List[str]:
         """The names of the models that do not learn."""
         flags = self.freeze_params_list or [False] * len(self.models)
         return [name for name, flag in zip(self.networks, flags) if flag]
 
-    def weights_of(self, name):
+    def weights_of(self, name: str) -> Union[bool, str, None]:
         """Return the weights file that the model called `name` starts from, or None."""
         from_list = dict(zip(self.networks, self.pretrained_list or []))
         return from_list.get(name) or self.networks[name].pretrained or None
@@ -248,7 +248,7 @@ class SlimConfig:
 
 
 @dataclass
-class Config:
+class Config(Sections):
     """A whole training config, checked."""
 
     Arch: Union[Network, DistillationArch]
@@ -262,7 +262,7 @@ class Config:
     EMA: Optional[EMAConfig] = None
     Slim: SlimConfig = field(default_factory=SlimConfig)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
             raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
         if self.Slim.quant and self.Global.export_precision == "int8":
@@ -285,7 +285,7 @@ class Config:
                 )
         self._check_class_weights()
 
-    def _check_class_weights(self):
+    def _check_class_weights(self) -> None:
         class_num = self.Arch.class_num
         for split, losses in (("Train", self.Loss.Train), ("Eval", self.Loss.Eval)):
             for weights in (getattr(loss, "class_weights", None) for loss in losses):

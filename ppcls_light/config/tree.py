@@ -5,12 +5,14 @@ Scalars follow YAML 1.2's core schema, read more narrowly than PyYAML does: `3e-
 booleans, and `None` is null.
 """
 
+from __future__ import annotations
+
 import difflib
 import glob
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
 
 import yaml
 
@@ -43,13 +45,27 @@ class Node:
     where: str
     text: Optional[str] = None
 
-    def plain(self):
+    def plain(self) -> Any:
         """Return the value without positions."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
             return [child.plain() for child in self.value]
         return self.value
+
+
+def message(*parts: str) -> str:
+    """Return one line of the parts that are known of an error's place, key and problem; "" is unknown."""
+    return ": ".join(filter(None, parts))
+
+
+def from_plain(values: Any, where: str = "") -> Node:
+    """Return dicts, lists, tuples, paths and scalars as a tree; `where` names their origin in messages."""
+    if isinstance(values, Mapping):
+        return Node({str(key): from_plain(child, where) for key, child in values.items()}, where)
+    if isinstance(values, (list, tuple)):
+        return Node([from_plain(child, where) for child in values], where)
+    return Node(os.fspath(values) if isinstance(values, os.PathLike) else values, where)
 
 
 class _Loader(yaml.SafeLoader):
@@ -59,7 +75,9 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes the text that only `_Loader` takes for something else."""
 
-    def represent_sequence(self, tag, sequence, flow_style=None):
+    def represent_sequence(
+        self, tag: str, sequence: Any, flow_style: Optional[bool] = None
+    ) -> yaml.SequenceNode:
         """Put a list of scalars on one line, as people write it."""
         scalars = not any(isinstance(item, (dict, list)) for item in sequence)
         return super().represent_sequence(tag, sequence, flow_style=scalars)
@@ -77,7 +95,7 @@ for _name, _pattern, _first in (
         _class.add_implicit_resolver(_TAG + _name, re.compile(f"^{_pattern}$"), list(_first))
 
 
-def parse_yaml(text, origin, numbered=True):
+def parse_yaml(text: str, origin: str, numbered: bool = True) -> Node:
     """Parse one YAML document into a `Node`.
 
     `origin` names the file or the option in messages; `numbered` adds the line to it.
@@ -108,7 +126,7 @@ def parse_yaml(text, origin, numbered=True):
         raise ConfigError(f"{origin}: values are nested too deeply for a config") from None
 
 
-def parse_literal(text, origin):
+def parse_literal(text: str, origin: str) -> Node:
     """Parse the value of `-o key=value`.
 
     A list, a mapping or quoted text is YAML in flow style. Anything else is one scalar, so that a path may
@@ -127,12 +145,12 @@ def parse_literal(text, origin):
         loader.dispose()
 
 
-def dump_yaml(plain):
+def dump_yaml(plain: Any) -> str:
     """Return plain values (dicts, lists, scalars) as YAML that `parse_yaml` reads back as the same values."""
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def read_tree(path, _children=()):
+def read_tree(path: Union[str, os.PathLike], _children: Tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
     Raises:
@@ -163,7 +181,7 @@ def read_tree(path, _children=()):
     return merge(merged, tree)
 
 
-def merge(base, child):
+def merge(base: Node, child: Node) -> Node:
     """Return `base` with `child` laid over it: mappings merge key by key, everything else is replaced.
 
     A mapping whose `name` differs from the base's replaces it whole: the keys of another optimizer or
@@ -181,7 +199,7 @@ def merge(base, child):
     return Node(merged, child.where)
 
 
-def apply_override(tree, text):
+def apply_override(tree: Node, text: str) -> None:
     """Set one `Section.key=value` in `tree` (in place); list positions are numbers, negative ones too.
 
     Missing mappings are created, so that the check against the schema names an unknown key whole.
@@ -200,19 +218,20 @@ def apply_override(tree, text):
         if node.value is None:
             node.value = {}
         path = ".".join(keys[:depth])
+        position: Any = part
         if isinstance(node.value, list):
-            part = _list_index(node.value, part, path, origin)
+            position = _list_index(node.value, part, path, origin)
         elif not isinstance(node.value, dict):
             raise ConfigError(f"{origin}: {path} is {node.plain()!r}, which has no '{part}'")
         if depth == len(keys) - 1:
-            node.value[part] = parse_literal(value, origin)
+            node.value[position] = parse_literal(value, origin)
         elif isinstance(node.value, dict):
             node = node.value.setdefault(part, Node({}, origin))
         else:
-            node = node.value[part]
+            node = node.value[position]
 
 
-def _read_text(path):
+def _read_text(path: str) -> str:
     try:
         with open_plain(path) as file:
             data = file.read(_MAX_BYTES + 1) or b""
@@ -233,16 +252,16 @@ def _read_text(path):
         raise ConfigError(f"{path}:{line}: not UTF-8 text; save the file as UTF-8") from None
 
 
-def _alike(path):
+def _alike(path: str) -> str:
     """Return "; did you mean 'FILE'?" for the config called most like `path`, beside it or in the checkout.
 
     Case, "_" and "-" do not count: PaddleClas' `micronet_m3.yaml` is `MicroNet_M3.yaml` here.
     """
 
-    def plain(name):
+    def plain(name: str) -> str:
         return re.sub("[-_]", "", os.path.splitext(os.path.basename(name))[0].lower())
 
-    found = {}
+    found: Dict[str, str] = {}
     for folder in (*_SHIPPED, os.path.join(glob.escape(os.path.dirname(path)), "*")):
         found.update((plain(name), name) for name in sorted(glob.glob(f"{folder}.y*ml")))
     for name in difflib.get_close_matches(plain(path), found, n=1, cutoff=0.8):
@@ -251,7 +270,7 @@ def _alike(path):
     return ""
 
 
-def _scalar_value(loader, tag, text):
+def _scalar_value(loader: _Loader, tag: str, text: str) -> Any:
     """Return what `text` with the resolved `tag` stands for; text where that is nothing a config can hold."""
     if tag in (_TAG + "str", _TAG + "merge"):
         return text
@@ -261,29 +280,31 @@ def _scalar_value(loader, tag, text):
         return text
 
 
-def _list_index(items, part, path, origin):
+def _list_index(items: List[Node], part: str, path: str, origin: str) -> int:
     if re.fullmatch(r"-?[0-9]{1,9}", part) and -len(items) <= int(part) < len(items):
         return int(part)
     positions = f"use a position such as {path}.0" if items else "it has no positions yet"
     raise ConfigError(f"{origin}: {path} is a list of {len(items)}, which has no '{part}'; {positions}")
 
 
-def _is_plain_key(key):
+def _is_plain_key(key: str) -> bool:
     return 0 < len(key) <= _MAX_KEY_LENGTH and key.isprintable()
 
 
 class _Builder:
     """PyYAML's nodes to ours. Every use of an alias becomes nodes of its own, so that one can be overridden."""
 
-    def __init__(self, origin, numbered):
+    def __init__(self, origin: str, numbered: bool) -> None:
         self._origin, self._numbered = origin, numbered
         self._nodes_left = _MAX_NODES
 
-    def where(self, line):
+    def where(self, line: int) -> str:
         """Name a line, counted from 0 as PyYAML does."""
         return f"{self._origin}:{line + 1}" if self._numbered else self._origin
 
-    def build(self, node, loader, where=None, _open=()):
+    def build(
+        self, node: yaml.Node, loader: _Loader, where: Optional[str] = None, _open: Tuple[yaml.Node, ...] = ()
+    ) -> Node:
         where = where or self.where(node.start_mark.line)
         self._nodes_left -= 1
         if self._nodes_left < 0:
@@ -298,7 +319,8 @@ class _Builder:
             return Node(_scalar_value(loader, node.tag, node.value), where, node.value)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.build(item, loader, None, _open) for item in node.value], where)
-        merged, own = {}, {}
+        merged: Dict[str, Node] = {}
+        own: Dict[str, Node] = {}
         for key_node, value_node in node.value:
             key = self._key(key_node, own)
             child = self.build(value_node, loader, self.where(key_node.start_mark.line), _open)
@@ -308,15 +330,16 @@ class _Builder:
                 own[key] = child
         return Node({**merged, **own}, where)
 
-    def _refuse_tag(self, node, loader, where):
+    def _refuse_tag(self, node: yaml.Node, loader: _Loader, where: str) -> None:
         """A tag written out ("!!timestamp") says nothing that a config needs, and makes PyYAML build odd things."""
-        implied = {_TAG + {yaml.SequenceNode: "seq", yaml.MappingNode: "map"}.get(type(node), "str")}
+        kind = {yaml.SequenceNode: "seq", yaml.MappingNode: "map", yaml.ScalarNode: "str"}[type(node)]
+        implied = {_TAG + kind}
         if isinstance(node, yaml.ScalarNode):
             implied.add(loader.resolve(yaml.ScalarNode, node.value, (True, False)))
         if node.tag not in implied:
             raise ConfigError(f"{where}: a config has no tags such as {node.tag!r}; remove it")
 
-    def _key(self, node, siblings):
+    def _key(self, node: yaml.Node, siblings: Dict[str, Node]) -> str:
         where = self.where(node.start_mark.line)
         if not isinstance(node, yaml.ScalarNode) or not _is_plain_key(node.value):
             raise ConfigError(f"{where}: a key must be a plain word, as in 'epochs: 100'")
@@ -325,7 +348,7 @@ class _Builder:
             raise ConfigError(f"{where}: '{node.value}' is given twice (first at {first}); remove one")
         return node.value
 
-    def _merge_key(self, source, merged):
+    def _merge_key(self, source: Node, merged: Dict[str, Node]) -> None:
         """Take over the keys of `<<: *mapping` or `<<: [*first, *second]`; the first to name a key wins."""
         for mapping in source.value if isinstance(source.value, list) else [source]:
             if not isinstance(mapping.value, dict):

@@ -1,8 +1,37 @@
-"""Annotations that carry a range, and the marks for sections whose keys depend on a name."""
+"""Base of the configs, annotations that carry a range, and marks for sections whose keys depend on a name."""
 
-from typing import Annotated, NamedTuple, Optional, Tuple
+from typing import Annotated, Any, Dict, NamedTuple, Optional, Tuple
 
 from ..registry import Registry
+from .tree import Node, message
+
+
+class Sections:
+    """Base of a config's dataclass: it knows where its values were written.
+
+    `tree` is what was read; a config built in Python has none, and its messages name keys only.
+    """
+
+    tree: Optional[Node] = None
+
+    def where(self, path: str) -> str:
+        """Return the "file:line" or the option that set `path` or the nearest key above it; "" if none is known."""
+        node = self.tree
+        if node is None:
+            return ""
+        for key in path.split("."):
+            children = node.value
+            if isinstance(children, dict) and key in children:
+                node = children[key]
+            elif isinstance(children, list) and key.isdigit() and int(key) < len(children):
+                node = children[int(key)]
+            else:
+                break
+        return node.where
+
+    def place(self, path: str) -> str:
+        """Return the beginning of a message about `path`: "file:line: path", or the path only."""
+        return message(self.where(path), path)
 
 
 class Range(NamedTuple):
@@ -13,18 +42,18 @@ class Range(NamedTuple):
     low_open: bool = False
     high_open: bool = False
 
-    def __contains__(self, value):
+    def __contains__(self, value: Any) -> bool:
         above = self.low is None or (value > self.low if self.low_open else value >= self.low)
         below = self.high is None or (value < self.high if self.high_open else value <= self.high)
         return above and below
 
-    def example(self, default):
+    def example(self, default: str) -> str:
         """Return `default`, an example as text, or a bound where `default` is out of bounds."""
         if float(default) in self:
             return default
         return f"{self.low if self.low is not None else self.high:g}"
 
-    def __str__(self):
+    def __str__(self) -> str:
         parts = []
         if self.low is not None:
             parts.append(f"{'>' if self.low_open else '>='} {self.low:g}")
@@ -40,15 +69,12 @@ NonNegativeFloat = Annotated[float, Range(0)]
 Probability = Annotated[float, Range(0, 1)]
 ByteValue = Annotated[int, Range(0, 255)]
 
-# Every float may be written as "a/b" in YAML ("1.0/255.0"), as PaddleClas' NormalizeImage.scale is.
-Fraction = float
-
 
 class Op(NamedTuple):
     """A named operation and its parameters, as written in YAML: `{Name: {key: value}}`."""
 
     name: str
-    params: dict
+    params: Dict[str, Any]
 
 
 class FromRegistry(NamedTuple):

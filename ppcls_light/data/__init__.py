@@ -3,62 +3,48 @@
 The names below are loaded on first use: reading a list needs neither Pillow nor OpenCV.
 """
 
-import importlib
+from typing import TYPE_CHECKING
 
-_HOME = {
-    "ImageList": "image_list",
-    "LeftOut": "scan",
-    "find_images": "scan",
-    "iter_images": "scan",
-    "ClassNames": "classes",
-    "as_class_names": "classes",
-    "read_class_names": "classes",
-    "read_image_list": "image_list",
-    "scan_image_folder": "scan",
-    "write_image_lists": "split",
-    "decode_image": "decode",
-    "read_bytes": "decode",
-    "read_image": "decode",
-    "build_transforms": "transforms.compose",
-    "build_batch_transforms": "mix",
-    "ImageDataset": "dataset",
-    "Batch": "loader",
-    "BatchLoader": "loader",
-    "BatchSampler": "sampler",
-    "MultiScaleSampler": "sampler",
-    "SizeSchedule": "sampler",
-    "CifarDataset": "cifar",
-    "read_cifar": "cifar",
-}
+from ..base.lazy import attach
 
-__all__ = [
-    "Batch",
-    "BatchLoader",
-    "BatchSampler",
-    "CifarDataset",
-    "ClassNames",
-    "ImageDataset",
-    "ImageList",
-    "LeftOut",
-    "MultiScaleSampler",
-    "SizeSchedule",
-    "as_class_names",
-    "build_batch_transforms",
-    "build_transforms",
-    "decode_image",
-    "find_images",
-    "iter_images",
-    "read_bytes",
-    "read_cifar",
-    "read_class_names",
-    "read_image",
-    "read_image_list",
-    "scan_image_folder",
-    "write_image_lists",
-]
-
-
-def __getattr__(name):
-    if name in _HOME:
-        return getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+if TYPE_CHECKING:
+    from .cifar import CifarDataset as CifarDataset
+    from .cifar import read_cifar as read_cifar
+    from .classes import ClassNames as ClassNames
+    from .classes import as_class_names as as_class_names
+    from .classes import read_class_names as read_class_names
+    from .dataset import ImageDataset as ImageDataset
+    from .decode import decode_image as decode_image
+    from .decode import read_bytes as read_bytes
+    from .decode import read_image as read_image
+    from .image_list import ImageList as ImageList
+    from .image_list import read_image_list as read_image_list
+    from .loader import Batch as Batch
+    from .loader import BatchLoader as BatchLoader
+    from .mix import build_batch_transforms as build_batch_transforms
+    from .sampler import BatchSampler as BatchSampler
+    from .sampler import MultiScaleSampler as MultiScaleSampler
+    from .sampler import SizeSchedule as SizeSchedule
+    from .scan import LeftOut as LeftOut
+    from .scan import find_images as find_images
+    from .scan import iter_images as iter_images
+    from .scan import scan_image_folder as scan_image_folder
+    from .split import write_image_lists as write_image_lists
+    from .transforms.compose import build_transforms as build_transforms
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "cifar": ["CifarDataset", "read_cifar"],
+            "classes": ["ClassNames", "as_class_names", "read_class_names"],
+            "dataset": ["ImageDataset"],
+            "decode": ["decode_image", "read_bytes", "read_image"],
+            "image_list": ["ImageList", "read_image_list"],
+            "loader": ["Batch", "BatchLoader"],
+            "mix": ["build_batch_transforms"],
+            "sampler": ["BatchSampler", "MultiScaleSampler", "SizeSchedule"],
+            "scan": ["LeftOut", "find_images", "iter_images", "scan_image_folder"],
+            "split": ["write_image_lists"],
+            "transforms.compose": ["build_transforms"],
+        },
+    )

@@ -41,7 +41,7 @@ def build_model(config, weights=None, resumes=False):
     if config.Slim.prune:
         if not (resumes or settings.pretrained_model or arch.pretrained):
             raise ConfigError(
-                f"{config.where('Slim.prune')}: Slim.prune: random filters have no importance; add "
+                f"{config.place('Slim.prune')}: random filters have no importance; add "
                 "-o Global.pretrained_model=FILE with the weights of a finished training"
             )
         whole, model = model, _pruned(config, model)
@@ -70,7 +70,7 @@ def _create_several(config, resumes):
         frozen = name in config.Arch.frozen and not resumes
         if frozen and not weights:
             raise ConfigError(
-                f"{config.where('Arch.freeze_params_list')}: Arch: {name} is frozen but has no weights, and a random "
+                f"{config.place('Arch.freeze_params_list')}: {name} is frozen but has no weights, and a random "
                 "teacher teaches nothing; give its file by pretrained_list or the model's pretrained"
             )
         # `true` is a file that would have to be downloaded, which `create_model` refuses.

@@ -110,7 +110,7 @@ def _from_bytes(config, path, ops):
     """Return `ops`, written at the dotted `path`, if they take the bytes of an image file."""
     if [index for index, op in enumerate(ops) if op.name == "DecodeImage"] != [0]:
         raise ConfigError(
-            f"{config.where(path)}: {path}: DecodeImage has to be the first op, once; "
+            f"{config.place(path)}: DecodeImage has to be the first op, once; "
             "for example [{DecodeImage: null}, {ResizeImage: {size: 224}}]"
         )
     return ops
@@ -136,7 +136,7 @@ def labelled_images(config, names):
     """
     if _image_files(config, "Eval") is None:
         raise ConfigError(
-            f"{config.where('Global.export_precision')}: Global.export_precision: int8 is compared with fp32 on "
+            f"{config.place('Global.export_precision')}: int8 is compared with fp32 on "
             "labelled image files, and DataLoader.Eval.dataset has none here; give its image_root and cls_label_path"
         )
     images, _ = _read_images(config, "Eval", names)

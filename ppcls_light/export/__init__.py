@@ -3,12 +3,11 @@
 `export_model` is loaded on first use: importing the package needs no Paddle.
 """
 
-__all__ = ["export_model"]
+from typing import TYPE_CHECKING
 
+from ..base.lazy import attach
 
-def __getattr__(name):
-    if name == "export_model":
-        from .export import export_model
-
-        return export_model
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+if TYPE_CHECKING:
+    from .export import export_model as export_model
+else:
+    __getattr__, __dir__, __all__ = attach(__name__, {"export": ["export_model"]})

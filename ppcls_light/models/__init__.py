@@ -5,7 +5,11 @@ One file is one family (`family.Family`), registered when it is imported, and ev
 
 import fnmatch
 import importlib
+import os
 import pkgutil
+from typing import List, Union
+
+from paddle import nn
 
 from ..config.bind import bind_plain
 from ..errors import ConfigError, WeightsError
@@ -18,7 +22,13 @@ for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
 
-def create_model(name, class_num=1000, pretrained=None, features_only=False, **kwargs):
+def create_model(
+    name: str,
+    class_num: int = 1000,
+    pretrained: Union[str, os.PathLike, bool, None] = None,
+    features_only: bool = False,
+    **kwargs: object,
+) -> nn.Layer:
     """Build the network registered as `name`.
 
     Input (N, 3, H, W) float32; output logits (N, class_num), or with `features_only` the list of four
@@ -60,7 +70,7 @@ def create_model(name, class_num=1000, pretrained=None, features_only=False, **k
     return model
 
 
-def list_models(pattern="*"):
+def list_models(pattern: str = "*") -> List[str]:
     """Return the registered names that match the shell-style `pattern`, in any case."""
     return [name for name in MODELS.names() if fnmatch.fnmatch(name.lower(), pattern.lower())]
 

@@ -1,6 +1,6 @@
 """From a deploy YAML to a `Predictor`."""
 
-from ..config import load_yaml_as
+from ..config import load_as
 from ..config.deploy import DeployConfig
 from ..data import as_class_names, read_class_names
 from ..errors import ConfigError
@@ -17,7 +17,7 @@ def read_deploy_config(path, overrides=()):
     Raises:
         ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
     """
-    config = load_yaml_as(DeployConfig, path, overrides)
+    config = load_as(DeployConfig, path, overrides)
     for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):
         if getattr(config.Global, key) is None:
             raise ConfigError(

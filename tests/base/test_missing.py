@@ -44,7 +44,14 @@ def test_an_old_python_is_told_so(path, tmp_path):
     on_the_way = [
         *(
             ROOT / "ppcls_light" / name
-            for name in ("__init__.py", "cli.py", "base/__init__.py", "base/missing.py", "base/quiet.py")
+            for name in (
+                "__init__.py",
+                "cli.py",
+                "base/__init__.py",
+                "base/lazy.py",
+                "base/missing.py",
+                "base/quiet.py",
+            )
         ),
         *(ROOT / "tools" / name for name in ("__init__.py", "benchmarks/__init__.py")),
     ]
@@ -68,7 +75,7 @@ def checkout(tmp_path):
         "tools/train.py",
         *(
             f"ppcls_light/{name}.py"
-            for name in ("__init__", "cli", "base/__init__", "base/missing", "base/quiet")
+            for name in ("__init__", "cli", "base/__init__", "base/lazy", "base/missing", "base/quiet")
         ),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -115,7 +115,10 @@ def test_one_cycle_of_a_short_run_stays_between_its_rates(steps):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: ReduceOnPlateau(0.1, factor=0.5), "use Cosine or MultiStepDecay, and Global.early_stop"),
+        (
+            lambda: ReduceOnPlateau(learning_rate=0.1, factor=0.5),
+            "use Cosine or MultiStepDecay, and Global.early_stop",
+        ),
         (lambda: OneCycleLR(max_learning_rate=0.1, warmup_epoch=5), "leave warmup_epoch out"),
         (lambda: OneCycleLR(max_learning_rate=0.1, learning_rate=0.2), "0.2 is not max_learning_rate 0.1"),
         (lambda: OneCycleLR(max_learning_rate=0.1, three_phase=True, phase_pct=0.5), "use 0.3"),

@@ -1,0 +1,31 @@
+"""Public names of a package that are loaded on first use."""
+
+import importlib
+import sys
+from typing import Callable, Dict, List, Sequence, Tuple
+
+
+def attach(
+    package: str, homes: Dict[str, Sequence[str]]
+) -> Tuple[Callable[[str], object], Callable[[], List[str]], List[str]]:
+    """Return `__getattr__`, `__dir__` and `__all__` for a package that imports its modules on first use.
+
+    A type checker does not follow this; it reads imports of the same names under `TYPE_CHECKING`.
+
+    Args:
+        package: the package's `__name__`.
+        homes: public names by the module that has them; a module without names is a public name itself.
+    """
+    home_of = {name: module for module, names in homes.items() for name in names or [module]}
+
+    def load(name: str) -> object:
+        if name not in home_of:
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        module = importlib.import_module(f"{package}.{home_of[name]}")
+        return module if name == home_of[name] else getattr(module, name)
+
+    def names() -> List[str]:
+        special = [name for name in vars(sys.modules[package]) if name.startswith("__")]
+        return [*home_of, *special]
+
+    return load, names, sorted(home_of)

@@ -1,0 +1,113 @@
+"""Public names of the package: there, listed, annotated, and understood by a user's type checker."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import ppcls_light
+from ppcls_light import config, data, export, jobs
+
+NAMES = {"Config", "Predictor", "UserError", "create_model", "jobs", "list_models", "load_config"}
+ROOT = Path(ppcls_light.__file__).parents[1]
+
+
+FUNCTIONS = [
+    *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.load_config, ppcls_light.Config.where),
+    *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run),
+]
+
+
+def test_dir_lists_the_names_and_each_is_there():
+    assert (
+        {name for name in dir(ppcls_light) if not name.startswith("_")} == NAMES == set(ppcls_light.__all__)
+    )
+    for name in (*NAMES, "__version__", "__doc__"):
+        assert name in dir(ppcls_light)
+        assert getattr(ppcls_light, name)
+    assert ppcls_light.jobs is jobs
+    assert ppcls_light.Config is config.schema.Config
+
+
+def test_another_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"^module 'ppcls_light' has no attribute 'no_such_name'$"):
+        _ = ppcls_light.no_such_name
+    with pytest.raises(ImportError):
+        from ppcls_light.data import no_such_name  # noqa: F401
+
+
+@pytest.mark.parametrize("package", [ppcls_light, data, export])
+def test_type_checkers_are_told_of_the_names_that_are_loaded_on_first_use(package):
+    """The imports under TYPE_CHECKING are of the same objects from the same modules."""
+    (block,) = [node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.If)]
+    told = {}
+    for node in block.body:
+        (alias,) = node.names
+        assert alias.asname == alias.name  # else it is not a re-export
+        told[alias.name] = f"{package.__name__}.{node.module}" if node.module else package.__name__
+    assert sorted(told) == sorted(package.__all__)
+    for name, module in told.items():
+        assert getattr(importlib.import_module(module), name) is getattr(package, name)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
+def test_signatures_are_annotated(function):
+    signature = inspect.signature(function)
+    bare = {name for name, given in signature.parameters.items() if given.annotation is given.empty}
+    assert bare <= {"self"}
+    assert signature.return_annotation is not signature.empty
+
+
+def mypy(folder, code):
+    """Return the output of `mypy --strict` on a user's script, without what it says of the package itself."""
+    pytest.importorskip("mypy")
+    script = folder / "script.py"
+    script.write_text(textwrap.dedent(code))
+    command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--show-error-codes",
+               "--config-file", ROOT / "pyproject.toml", "--cache-dir", folder / "cache", script]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode in (0, 1), done.stderr + done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
+    right = """\
+        from pathlib import Path
+        from typing import Dict, List
+
+        import ppcls_light
+        from ppcls_light import Config, UserError, create_model, jobs, list_models, load_config
+
+        names: List[str] = list_models("PPLCNet*")
+        config: Config = load_config(Path("config.yaml"), ["Global.epochs=3"])
+        epochs: int = config.Global.epochs
+        line: str = config.where("Global.epochs")
+        same: Config = ppcls_light.load_config({"Arch": {"name": names[0], "class_num": 10}})
+        jobs.train(config)
+        jobs.train({"Arch": {"name": names[0]}})
+        scores: Dict[str, float] = jobs.evaluate(config, predictions="rows.jsonl")
+        model = create_model(names[0], class_num=10)
+        try:
+            jobs.export(config)
+        except UserError as error:
+            print(error.exit_code + 1, str(error))
+        """
+    assert mypy(tmp_path, right).startswith("Success")
+    wrong = """\
+        import ppcls_light
+        from ppcls_light import jobs
+
+        ppcls_light.create_model(5)
+        ppcls_light.list_models(pattern=None)
+        ppcls_light.load_config("config.yaml").Global.no_such_key
+        ppcls_light.no_such_name
+        jobs.train("config.yaml")
+        """
+    lines = mypy(tmp_path, wrong).splitlines()
+    assert [int(line.split(":")[1]) for line in lines[:-1]] == [4, 5, 6, 7, 8]
