@@ -1,9 +1,10 @@
-"""This machine: the physical cores that are worth a thread, the processor's name and its instruction sets."""
+"""This machine: the physical cores that are worth a thread, the processor and its instruction sets, peak memory."""
 
 import logging
 import math
 import os
 import platform
+import sys
 from pathlib import Path
 
 from ..errors import DeviceError
@@ -127,9 +128,9 @@ def _limit(environment):
     return (f"{name}={environment[name]}", level) if level in _LEVELS else None
 
 
-def _first_line(cpuinfo, key):
+def _first_line(file, key):
     try:
-        lines = Path(cpuinfo).read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return ""
     return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")
@@ -163,3 +164,17 @@ def _quota(path):
     except (OSError, ValueError):
         return math.inf
     return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
+
+
+def peak_memory(status="/proc/self/status"):
+    """Return the most memory that this process ever held, MiB; NaN where the system does not tell."""
+    # getrusage would count what the parent held when it started this process.
+    peak = _first_line(status, "VmHWM")
+    if peak:
+        return int(peak.split()[0]) / 1024
+    try:
+        import resource
+    except ImportError:  # Windows has none
+        return math.nan
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from ..base.machine import physical_cores
 from ..errors import DeviceError
-from .engine_file import conditions, recall, remember
+from .engine_file import conditions, load_choice, save_choice
 from .engines import ENGINES
-from .measurement import measure
 from .precisions import candidates as of_this_machine
+from .race import measure
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
     shape = (options.batch_size, *image_shape)
     options = replace(options, cpu_threads=options.cpu_threads or physical_cores())
     key = conditions(bundle, options, shape, accept_by)
-    choice = recall(bundle.folder, key)
+    choice = load_choice(bundle.folder, key)
     if choice is None:
         logger.info(
             "choosing an engine by measurement, some seconds, once for this machine and %s", bundle.folder
@@ -54,7 +54,7 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
         for result in results:
             logger.info("%s", result)
         choice = {name: getattr(best.options, name) for name in ("engine", "onednn", "precision")}
-        remember(bundle.folder, key, choice, [result.as_dict() for result in results])
+        save_choice(bundle.folder, key, choice, [result.as_dict() for result in results])
     return replace(options, **choice)
 
 

@@ -65,7 +65,7 @@ def _version(library):
     return None
 
 
-def recall(folder, key):
+def load_choice(folder, key):
     """Return the choice that `folder`/engine.json has for the conditions `key`, None when it has none.
 
     A file that cannot be read is one warning, and counts as none.
@@ -97,7 +97,7 @@ def _check(engine, onednn, precision):
         raise ValueError(f"there is no engine {engine} with oneDNN {onednn} and precision {precision}")
 
 
-def remember(folder, key, choice, results):
+def save_choice(folder, key, choice, results):
     """Write a measurement into `folder`/engine.json; a folder that cannot be written is one warning.
 
     Those of other networks go: the folder has been exported anew since.

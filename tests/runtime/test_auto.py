@@ -12,30 +12,30 @@ import paddle
 import pytest
 from paddle import nn
 
+from ppcls_light.base.timing import Turn
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.errors import DeviceError
 from ppcls_light.export.static import save_static
 from ppcls_light.predict import Predictor
-from ppcls_light.runtime import measurement
+from ppcls_light.runtime import race
 from ppcls_light.runtime.auto import candidates, choose, resolve
-from ppcls_light.runtime.engine_file import conditions, recall, remember
+from ppcls_light.runtime.engine_file import conditions, load_choice, save_choice
 from ppcls_light.runtime.engines import ENGINES, missing_library
-from ppcls_light.runtime.measurement import Result, measure
 from ppcls_light.runtime.options import EngineOptions
-from ppcls_light.runtime.trial import Trial, TrialError
+from ppcls_light.runtime.race import Result, measure
 
 SHAPE = (1, 3, 32, 32)
-RACE = measurement._RACE
+RACE = race._RACE
 CHOICE = {"engine": "paddle", "onednn": True, "precision": "fp32"}
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     """Measure for a moment; that is as good for these tests."""
-    monkeypatch.setattr(measurement, "_RACE", ((1, 1.0),))
-    monkeypatch.setattr(measurement, "_ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(measurement, "_SETTLE_SECONDS", 0)
+    monkeypatch.setattr(race, "_RACE", ((1, 1.0),))
+    monkeypatch.setattr(race, "_ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(race, "SETTLE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -61,17 +61,17 @@ def test_the_fastest_that_is_not_left_out_is_chosen():
 
 
 class Paced:
-    """A trial that says how long a batch took, each time a little less."""
+    """A process that says how long a batch took, each time a little less."""
 
     def __init__(self, milliseconds):
         self.left = [milliseconds + 0.001 * (50 - turn) for turn in range(50)]
 
-    def milliseconds(self, _):
-        return self.left.pop(0)
+    def turn(self, seconds):
+        return Turn([self.left.pop(0)], 0)
 
 
 def test_the_near_ones_race_longer(monkeypatch):
-    monkeypatch.setattr(measurement, "_RACE", RACE)
+    monkeypatch.setattr(race, "_RACE", RACE)
     paces = {"openvino": (10.0, 12), "onnxruntime": (11.0, 12), "paddle": (14.0, 6)}
     runners = [
         (Result(EngineOptions(engine=engine, cpu_threads=1)), Paced(pace))
@@ -80,7 +80,7 @@ def test_the_near_ones_race_longer(monkeypatch):
     slow = Result(EngineOptions(onednn=False, cpu_threads=1))
     quick = Result(EngineOptions(precision="bf16", cpu_threads=1))
     gone = Result(EngineOptions(cpu_threads=1), left_out="it is not here")
-    measurement._take_turns([*runners, (slow, Paced(30.0)), (quick, Paced(1.0)), (gone, None)])
+    race._take_turns([*runners, (slow, Paced(30.0)), (quick, Paced(1.0)), (gone, None)])
     assert {result.options.engine: len(result.milliseconds) for result, _ in runners} == {
         engine: rounds for engine, (_, rounds) in paces.items()
     }
@@ -144,28 +144,28 @@ def test_what_makes_a_measurement_void(folder, paddle_only):
     bundle = read_bundle(folder)
     resolve(bundle, options, SHAPE[1:])
     key = conditions(bundle, options, SHAPE)
-    assert recall(folder, key) is not None
+    assert load_choice(folder, key) is not None
     for name, value in (("processor", "another"), ("cores", 99), ("instruction_sets", ["x"]), ("threads", 2)):
         assert name in key
-        assert recall(folder, {**key, name: value}) is None
+        assert load_choice(folder, {**key, name: value}) is None
     versions = {**key["versions"], "paddle": "9.9"}
-    assert recall(folder, {**key, "versions": versions}) is None
-    assert recall(folder, conditions(bundle, options, (8, *SHAPE[1:]))) is None
-    assert recall(folder, conditions(bundle, options, SHAPE, {"max_drop": 1.0})) is None
+    assert load_choice(folder, {**key, "versions": versions}) is None
+    assert load_choice(folder, conditions(bundle, options, (8, *SHAPE[1:]))) is None
+    assert load_choice(folder, conditions(bundle, options, SHAPE, {"max_drop": 1.0})) is None
     save_static(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), str(folder), SHAPE[1:])
-    assert recall(folder, conditions(read_bundle(folder), options, SHAPE)) is None
+    assert load_choice(folder, conditions(read_bundle(folder), options, SHAPE)) is None
 
 
 def test_measurements_for_other_conditions_stay_and_those_of_another_network_go(tmp_path):
     one, two = ({"network": "a", "threads": threads} for threads in (1, 2))
     other = {**CHOICE, "onednn": False}
-    remember(tmp_path, one, CHOICE, [])
-    remember(tmp_path, two, other, [])
-    assert (recall(tmp_path, one), recall(tmp_path, two)) == (CHOICE, other)
-    remember(tmp_path, one, other, [])
-    assert recall(tmp_path, one) == other
-    remember(tmp_path, {"network": "b"}, CHOICE, [])
-    assert recall(tmp_path, one) is None
+    save_choice(tmp_path, one, CHOICE, [])
+    save_choice(tmp_path, two, other, [])
+    assert (load_choice(tmp_path, one), load_choice(tmp_path, two)) == (CHOICE, other)
+    save_choice(tmp_path, one, other, [])
+    assert load_choice(tmp_path, one) == other
+    save_choice(tmp_path, {"network": "b"}, CHOICE, [])
+    assert load_choice(tmp_path, one) is None
 
 
 @pytest.mark.parametrize(
@@ -184,11 +184,11 @@ def test_measurements_for_other_conditions_stay_and_those_of_another_network_go(
 )
 def test_a_damaged_file_is_one_warning(tmp_path, caplog, content):
     (tmp_path / "engine.json").write_bytes(content)
-    assert recall(tmp_path, {}) is None
+    assert load_choice(tmp_path, {}) is None
     assert len(caplog.messages) == 1
     assert "engine.json is damaged" in caplog.text
-    remember(tmp_path, {"network": "a"}, CHOICE, [])
-    assert recall(tmp_path, {"network": "a"}) == CHOICE
+    save_choice(tmp_path, {"network": "a"}, CHOICE, [])
+    assert load_choice(tmp_path, {"network": "a"}) == CHOICE
 
 
 def as_ordinary_user(code, *arguments):
@@ -206,7 +206,7 @@ def as_ordinary_user(code, *arguments):
 def test_a_folder_that_cannot_be_written(folder):
     code = (
         "import sys; from ppcls_light.predict import Predictor; from ppcls_light.runtime import measurement\n"
-        "measurement._RACE = ((1, 1.0),)\n"
+        "race._RACE = ((1, 1.0),)\n"
         "print(Predictor(sys.argv[1], engine='auto', cpu_threads=1).engine_options.engine)\n"
     )
     folder.chmod(0o555)
@@ -271,17 +271,6 @@ def test_no_engine_at_all_names_the_reasons(folder, paddle_only):
     (folder / "inference.pdiparams").write_bytes(b"")
     with pytest.raises(DeviceError, match=r"no engine runs this network as asked \(paddle fp32: .*openvino"):
         Predictor(folder, engine="auto")
-
-
-def test_a_process_that_ends_is_a_reason(exported):
-    trial = Trial(read_bundle(exported), EngineOptions(cpu_threads=1), np.zeros(SHAPE, "float32"))
-    try:
-        trial.answers()
-        trial._process.kill()
-        with pytest.raises(TrialError, match=r"its process ended \(-9\)"):
-            trial.milliseconds(0.01)
-    finally:
-        trial.close()
 
 
 def test_on_a_gpu_auto_is_paddle_without_measurement(folder):

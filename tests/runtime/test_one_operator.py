@@ -23,9 +23,9 @@ from ppcls_light.ops import build
 from ppcls_light.runtime import one_operator
 from ppcls_light.runtime.engine_file import conditions
 from ppcls_light.runtime.engines import create_engine
-from ppcls_light.runtime.measurement import measure
 from ppcls_light.runtime.options import EngineOptions
 from ppcls_light.runtime.paddle_graph import GraphError, PaddleGraph
+from ppcls_light.runtime.race import measure
 from tests.runtime.test_engines import random_network
 
 SIZE = 64

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ppcls_light.base.files import short_names
+from ppcls_light.base.timing import Spread
 from ppcls_light.errors import ConfigError, DataError
 from tools.benchmarks import harness
 
@@ -169,26 +170,12 @@ def row_names(models):
     return {model: names.get(model, model) for model in different.values()}
 
 
-class _Run:
-    """One batch through an engine; `note` says what runs in the end."""
-
-    def __init__(self, engine, images):
-        self._engine, self._images = engine, images
-
-    def __call__(self):
-        return self._engine.run(self._images)
-
-    @property
-    def note(self):
-        return self._engine.options.title
-
-
 def prepare(entry, image_shape):
-    """The case of an `Entry`: one batch of random images of `image_shape` (C, H, W)."""
+    """Return the call of an `Entry`: one batch of random images of `image_shape` (C, H, W)."""
     import numpy as np
 
-    from ppcls_light.runtime.engines import create_engine
     from ppcls_light.runtime.paddle_library import FREEING_FLAG
+    from ppcls_light.runtime.race import EngineCall
 
     options = entry.options
     images = np.random.default_rng(0).standard_normal((options.batch_size, *image_shape)).astype("float32")
@@ -196,7 +183,7 @@ def prepare(entry, image_shape):
         os.environ.setdefault(FREEING_FLAG, "0")
     if entry.any_batch:
         options = replace(options, batch_size=None)
-    return _Run(create_engine(entry.bundle, options), images)
+    return EngineCall(entry.bundle, options, images)
 
 
 def compare(model, entries, image_shape, arguments, refused):
@@ -231,7 +218,8 @@ def compare(model, entries, image_shape, arguments, refused):
         options = asked[name].options
         auto = "auto: " if "auto" in (options.engine, options.precision) else ""
         comparison = ("", "", "") if asked[name].peer else compared(observation.medians, peers)
-        rows.append((*name, auto + observation.note, *times(observation, options.batch_size), *comparison))
+        _, in_force = observation.note
+        rows.append((*name, auto + in_force.title, *times(observation, options.batch_size), *comparison))
     return rows
 
 
@@ -250,7 +238,7 @@ def _settled(entry, image_shape):
 
 def times(observation, batch):
     """Return the values of `TIMES`: the median over the rounds of their medians, images a second by it."""
-    median, least, greatest = harness.summary(observation.medians)
+    median, least, greatest = Spread.of(observation.medians)
     per_second = 1000 * batch / median
     return median, observation.p90, least, greatest, per_second, observation.load, observation.memory
 

@@ -1,41 +1,25 @@
-"""Timing on a machine that does other things as well: a process for each case, and the cases take turns.
-
-Other load, throttling and warm-up then meet all cases alike, and no case inherits another's threads or caches.
-"""
+"""Cases of the benchmarks: each in a process of its own (`base.timing`), in turns."""
 
 import argparse
 import contextlib
 import math
-import multiprocessing
 import os
-import resource
 import statistics
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Callable, List, NamedTuple, Tuple
 
-from ppcls_light.base import missing
-from ppcls_light.base.quiet import quiet_paddle
 from ppcls_light.base.tables import write_csv
+from ppcls_light.base.timing import SETTLE_SECONDS, TimedProcess
 from ppcls_light.errors import UserError
 
-# What `summary` returns.
+# Those of a `Spread`.
 TIMES = ("median ms", "fastest round", "slowest round")
-
-WARM_UP = 5
-
-# OpenMP's threads spin for 0.2 s after their last work before they sleep (KMP_BLOCKTIME); until then they
-# would take a core from the case that is measured next.
-SETTLE_SECONDS = 0.3
 
 
 class Case(NamedTuple):
-    """What a process of its own times: `prepare(*arguments)` returns the function that is called.
-
-    If that has an attribute `note`, a text, the observation carries it.
-    """
+    """A call to be timed, which `prepare(*arguments)` returns; `prepare` is in a module that can be imported."""
 
     prepare: Callable
     arguments: Tuple[Any, ...]
@@ -46,15 +30,14 @@ class Observation(NamedTuple):
 
     Attributes:
         turns: the milliseconds of the calls, a list a turn.
-        load: milliseconds from the start of `prepare`, imports included, to the end of the first call.
+        load, note: as of `timing.Prepared`.
         memory: the most that its process held at once, MiB, the interpreter included.
-        note: what the case said of itself once it was prepared.
     """
 
     turns: List[List[float]]
     load: float
     memory: float
-    note: str
+    note: Any
 
     @property
     def medians(self):
@@ -117,119 +100,35 @@ def observe(cases, rounds, runs, seconds=math.inf, refused=None):
     Raises:
         UserError: a case cannot be run, and there is no `refused` to say so.
     """
-    workers, working = [], {}
-    try:
+    seen = {}
+    with contextlib.ExitStack() as stack:
+        processes = {}
         for name, case in cases.items():
-            workers.append(_Worker(name))
             with noting(refused, name):
-                workers[-1].prepare(case, runs, seconds)
-                working[name] = workers[-1]
+                process = TimedProcess(case.prepare, *case.arguments)
+                stack.callback(process.close)
+                seen[name] = Observation([], *process.prepared())
+                processes[name] = process
         for _ in range(rounds):
-            for name, worker in list(working.items()):
-                # Out until its turn has gone well.
-                del working[name]
+            for name, process in list(processes.items()):
                 with noting(refused, name):
-                    worker.turn()
-                    working[name] = worker
-    finally:
-        for worker in workers:
-            worker.close()
-    return {name: working[name].seen for name in cases if name in working}
+                    time.sleep(SETTLE_SECONDS)
+                    times, memory = process.turn(runs, seconds)
+                    seen[name] = seen[name]._replace(turns=[*seen[name].turns, times], memory=memory)
+                    continue
+                del processes[name]
+    return {name: seen[name] for name in cases if name in processes}
 
 
 @contextlib.contextmanager
 def noting(refused, name):
-    """Put the message of a UserError into `refused`; raise it where that is None."""
+    """Put the message of a UserError into `refused`; where that is None, raise it with the name of the case."""
     try:
         yield
     except UserError as error:
         if refused is None:
-            raise
+            raise UserError(f"{name}: {error}") from error
         refused[name] = str(error)
-
-
-class _Worker:
-    """The process of a case, seen from outside; `seen` is its Observation so far."""
-
-    def __init__(self, name):
-        self._name = name
-        self.seen = None
-
-    def prepare(self, case, runs, seconds):
-        context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, case, runs, seconds), daemon=True)
-        self._process.start()
-        # Only the worker must hold its end, so that its death is an end of file here.
-        theirs.close()
-        self.seen = Observation([], *self._receive())
-
-    def turn(self):
-        time.sleep(SETTLE_SECONDS)
-        self._pipe.send(True)
-        times, memory = self._receive()
-        self.seen = self.seen._replace(turns=[*self.seen.turns, times], memory=memory)
-
-    def _receive(self):
-        try:
-            answer = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
-            raise UserError(f"the process that times {self._name} ended; see its message above") from None
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
-
-    def close(self):
-        self._pipe.close()
-        self._process.join()
-
-
-def _serve(pipe, case, runs, seconds):
-    """Prepare the case, then time `runs` calls and send the times for each message, until the pipe closes."""
-    quiet_paddle()
-    try:
-        began = time.perf_counter()
-        call = case.prepare(*case.arguments)
-        call()
-        load = (time.perf_counter() - began) * 1000
-        _times(call, WARM_UP - 1, seconds)
-        pipe.send((load, peak_memory(), getattr(call, "note", "")))
-        while True:
-            pipe.recv()
-            pipe.send((_times(call, runs, seconds), peak_memory()))
-    except UserError as error:
-        pipe.send(error)
-    except ModuleNotFoundError as error:
-        if missing.line(error) is None:
-            raise
-        pipe.send(UserError(missing.line(error)))
-    except EOFError:
-        return
-
-
-def _times(call, runs, seconds):
-    times, end = [], time.perf_counter() + seconds
-    while not times or (len(times) < runs and time.perf_counter() < end):
-        began = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - began) * 1000)
-    return times
-
-
-def peak_memory():
-    """Return the most memory that this process ever held, MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        # getrusage would count what the parent held when it started this process
-        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        return int(line.split()[1]) / 1024
-    # in bytes on macOS, the one other system with this call on which Paddle runs
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-
-
-def summary(medians):
-    """Return the median, the least and the greatest of the rounds' medians."""
-    return statistics.median(medians), min(medians), max(medians)
 
 
 def write_rows(arguments, columns, rows, **more):

@@ -55,8 +55,10 @@ class ImportGraph:
         )
 
     def needed(self) -> Dict[str, Set[str]]:
-        """Return {module: the modules that it imports}."""
-        return {name: {one.module for one in self.imports(name)} & set(self.paths) for name in self.paths}
+        """Return {module: the others that it imports}."""
+        return {
+            name: {one.module for one in self.imports(name)} & set(self.paths) - {name} for name in self.paths
+        }
 
     def needed_parts(self) -> Dict[str, Set[str]]:
         """Return {part: the other parts that it imports}."""

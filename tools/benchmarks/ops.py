@@ -32,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.base.files import atomic_path
 from ppcls_light.base.tables import markdown_table
+from ppcls_light.base.timing import Spread
 from ppcls_light.errors import UserError
 from tools.benchmarks import harness
 
@@ -141,7 +142,7 @@ def table_row(operator, shape, cost, times, product, copy):
         f"{cost.multiply_adds / 1e6:.2f}",
         f"{cost.traffic / 1e6:.2f}",
     ]
-    summary = harness.summary(times)
+    summary = Spread.of(times)
     milliseconds = [f"{value:.3f}" for value in summary]
     if not cost.multiply_adds:
         return [*row, "", *milliseconds, "", "", ""]

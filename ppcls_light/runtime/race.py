@@ -1,7 +1,8 @@
-"""Engines measured side by side on random images: each in a process of its own, and they take turns."""
+"""Race of the engines for a network: each runs random images in a process of its own, and they take turns."""
 
 import contextlib
 import math
+import statistics
 import time
 from dataclasses import dataclass, field, replace
 from typing import List, Optional
@@ -9,17 +10,17 @@ from typing import List, Optional
 import numpy as np
 
 from ..base.probabilities import softmax
+from ..base.timing import SETTLE_SECONDS, TimedProcess
 from ..bundle.onnx import with_onnx_file
 from ..errors import UserError
-from .engines import ENGINES, missing_library
+from .engines import ENGINES, create_engine, missing_library
 from .options import EngineOptions
-from .trial import Trial, TrialError
 
 # Until so many rounds those go on that take up to so many times as long as the fastest: the nearer, the longer.
 _RACE = ((2, math.inf), (6, 1.5), (12, 1.15))
 _ROUND_SECONDS = 0.17
-# OpenMP's threads spin for 0.2 s after their last work and would take a core from the engine that is next.
-_SETTLE_SECONDS = 0.2
+# Longer than any of the networks here takes to load; an engine that hangs must not stop the choice.
+_PATIENCE_SECONDS = 120
 
 # How far a probability may be from the one that Paddle gives in fp32. The images are noise, which says little about
 # the rounding of photos: for bf16 this only finds what is broken, and int8 is for labelled images to judge.
@@ -80,23 +81,42 @@ def measure(bundle, listed, shape):
         references = [Result(replace(listed[0], engine=engine, precision="fp32")) for engine in ENGINES]
     images = np.random.default_rng(0).standard_normal(shape).astype("float32")
     with contextlib.ExitStack() as stack:
-        trials = {
+        processes = {
             result: _start(stack, bundle, result, images) for result in dict.fromkeys([*references, *results])
         }
-        for result, trial in trials.items():
-            _answer(result, trial)
+        for result, process in processes.items():
+            _answer(result, process)
             if result.answers is not None and bundle.output == "logits":
                 result.answers = softmax(result.answers)
         right = next((result.answers for result in references if not result.left_out), None)
         if right is not None:
             for result in results:
                 _compare(result, right)
-        _take_turns([(result, trials[result]) for result in results])
+        _take_turns([(result, processes[result]) for result in results])
     return results
 
 
+class EngineCall:
+    """A batch of images through an engine, to be timed.
+
+    Attributes:
+        note: what it answers (N, class_num), and its options in force, which may differ from those asked for.
+    """
+
+    def __init__(self, bundle, options, images):
+        self._engine, self._images = create_engine(bundle, options), images
+
+    def __call__(self):
+        self._answers = self._engine.run(self._images)
+        return self._answers
+
+    @property
+    def note(self):
+        return self._answers, self._engine.options
+
+
 def _start(stack, bundle, result, images):
-    """Start a trial that `stack` ends; None, and `left_out` set, when there is nothing to start."""
+    """Start a process that `stack` ends; None, and `left_out` set, when there is nothing to start."""
     engine = result.options.engine
     result.left_out = missing_library(engine)
     try:
@@ -106,17 +126,17 @@ def _start(stack, bundle, result, images):
         result.left_out = str(problem)
     if result.left_out:
         return None
-    trial = Trial(bundle, result.options, images)
-    stack.callback(trial.close)
-    return trial
+    process = TimedProcess(EngineCall, bundle, result.options, images, patience=_PATIENCE_SECONDS)
+    stack.callback(process.close)
+    return process
 
 
-def _answer(result, trial):
+def _answer(result, process):
     if result.left_out:
         return
     try:
-        result.answers, in_force = trial.answers()
-    except TrialError as problem:
+        result.answers, in_force = process.prepared().note
+    except UserError as problem:
         result.left_out = str(problem)
         return
     if in_force.onednn != result.options.onednn:
@@ -137,15 +157,15 @@ def _compare(result, right):
 
 def _take_turns(runners):
     for number in range(_RACE[-1][0]):
-        racing = [(result, trial) for result, trial in runners if _races(result, runners, number)]
+        racing = [(result, process) for result, process in runners if _races(result, runners, number)]
         if number and len(racing) < 2:
             break
-        for result, trial in racing:
+        for result, process in racing:
             if result.options.cpu_threads > 1:
-                time.sleep(_SETTLE_SECONDS)
+                time.sleep(SETTLE_SECONDS)
             try:
-                result.milliseconds.append(trial.milliseconds(_ROUND_SECONDS))
-            except TrialError as problem:
+                result.milliseconds.append(statistics.median(process.turn(seconds=_ROUND_SECONDS).times))
+            except UserError as problem:
                 result.left_out = str(problem)
 
 

@@ -1,0 +1,182 @@
+"""Timing on a machine that does other things as well: a process per case, and the cases take turns.
+
+Other load, throttling and warm-up then meet all cases alike, no case inherits another's threads or caches, and one that
+ends its process ends nothing else. Not `multiprocessing`: that would run a caller's script, which need not be prepared
+for it, once more.
+
+    python -m ppcls_light.base.timing
+
+reads pickles of its parent: (function, arguments) to prepare, then (runs, seconds) per turn; it answers each by one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pickle
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Callable, List, NamedTuple
+
+from ..errors import UserError
+from . import missing
+from .machine import peak_memory
+from .quiet import quiet_paddle
+
+# OpenMP's threads spin for 0.2 s after their last work before they sleep (KMP_BLOCKTIME); until then they would take a
+# core from the case that is next. Callers sleep for so long before a turn.
+SETTLE_SECONDS = 0.2
+
+_WARM_UP = 4
+_WARM_UP_SECONDS = 3.0
+
+
+class Spread(NamedTuple):
+    """The median, the least and the greatest of some rounds."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+
+class Prepared(NamedTuple):
+    """A case that is ready for its turns.
+
+    Attributes:
+        load: milliseconds from the start of preparing, imports included, to the end of the first call.
+        memory: the most that the process held at once so far, MiB, the interpreter included.
+        note: attribute `note` of the call, None where it has none.
+    """
+
+    load: float
+    memory: float
+    note: Any
+
+
+class Turn(NamedTuple):
+    """Milliseconds of each call of a turn; `memory` as of `Prepared`."""
+
+    times: List[float]
+    memory: float
+
+
+def time_calls(call: Callable[[], object], runs: float = math.inf, seconds: float = math.inf) -> List[float]:
+    """Return the milliseconds of each of `runs` calls; fewer, but one at least, where they take over `seconds`."""
+    times: List[float] = []
+    end = time.perf_counter() + seconds
+    while not times or (len(times) < runs and time.perf_counter() < end):
+        began = time.perf_counter()
+        call()
+        times.append((time.perf_counter() - began) * 1000)
+    return times
+
+
+class TimedProcess:
+    """A process of its own in which a call is prepared and timed.
+
+    Args:
+        prepare: function in a module that can be imported by its name; it returns the call.
+        arguments: of `prepare`; picklable.
+        patience: seconds that an answer may take, None for any; a call that hangs must not stop the others.
+    """
+
+    def __init__(
+        self, prepare: Callable[..., Callable[[], object]], *arguments: Any, patience: float | None = None
+    ) -> None:
+        self._patience = patience
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        root = str(Path(__file__).resolve().parents[2])
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
+        )
+        self._send((prepare, arguments))
+
+    def prepared(self) -> Prepared:
+        """Wait until the call is prepared. Raises UserError: it cannot be, with the reason."""
+        return Prepared(*self._receive())
+
+    def turn(self, runs: float = math.inf, seconds: float = math.inf) -> Turn:
+        """Time calls as `time_calls` does, after one that does not count. Raises UserError."""
+        self._send((runs, seconds))
+        return Turn(*self._receive())
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._stderr.close()
+
+    def _send(self, message: object) -> None:
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # then there is no answer, either, and `_receive` tells why
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+
+    def _receive(self) -> Any:
+        watch = threading.Timer(self._patience or 0, self._process.kill)
+        if self._patience is not None:
+            watch.start()
+        try:
+            answer = pickle.load(self._process.stdout)
+        except (EOFError, pickle.UnpicklingError):
+            self._stderr.seek(0)
+            said = self._stderr.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise UserError(f"its process ended ({self._process.wait()}): {said[-1]}") from None
+        finally:
+            watch.cancel()
+        if isinstance(answer, UserError):
+            raise answer
+        return answer
+
+
+def main() -> None:
+    quiet_paddle()
+    # What libraries print goes to stderr: standard output is for the answers.
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    def answer(message: object) -> None:
+        pickle.dump(message, answers)
+        answers.flush()
+
+    try:
+        prepare, arguments = pickle.load(sys.stdin.buffer)
+        began = time.perf_counter()
+        call = prepare(*arguments)
+        call()
+        load = (time.perf_counter() - began) * 1000
+        time_calls(call, _WARM_UP - 1, _WARM_UP_SECONDS)
+        answer((load, peak_memory(), getattr(call, "note", None)))
+        while True:
+            runs, seconds = pickle.load(sys.stdin.buffer)
+            call()  # wakes threads up and fills the caches, which another case has had meanwhile
+            answer((time_calls(call, runs, seconds), peak_memory()))
+    except UserError as error:
+        answer(error)
+    except ModuleNotFoundError as error:
+        line = missing.line(error)
+        if line is None:
+            raise
+        answer(UserError(line))
+    except EOFError:  # the parent has no more turns
+        return
+
+
+if __name__ == "__main__":
+    main()
