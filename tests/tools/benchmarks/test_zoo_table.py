@@ -4,7 +4,7 @@ import re
 import pytest
 
 from ppcls_light import models
-from ppcls_light.models import list_models, published
+from ppcls_light.models import published
 
 
 @pytest.fixture
@@ -45,11 +45,7 @@ def test_the_table_is_written_between_its_markers_and_checked(tool, tmp_path, mo
     assert "<!-- models:begin -->" in capsys.readouterr().err
 
 
-def test_every_variant_has_a_published_result_which_its_config_states(root):
-    recipes = list(root.glob("configs/*/*.yaml"))
-    configs = {path.stem for path in recipes if path.parent.name not in ("_base_", "quick_start")}
-    assert set(published()) == configs <= set(list_models())
-    assert len(configs) == 25
+def test_every_published_result_is_what_the_config_states(root):
     for name, top1 in published().items():
         (path,) = root.glob(f"configs/*/{name}.yaml")
         stated = re.search(r"top-1 ([\d.]+) %", path.read_text(encoding="utf-8"))[1]
