@@ -205,7 +205,7 @@ def as_ordinary_user(code, *arguments):
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written(folder):
     code = (
-        "import sys; from ppcls_light.predict import Predictor; from ppcls_light.runtime import measurement\n"
+        "import sys; from ppcls_light.predict import Predictor; from ppcls_light.runtime import race\n"
         "race._RACE = ((1, 1.0),)\n"
         "print(Predictor(sys.argv[1], engine='auto', cpu_threads=1).engine_options.engine)\n"
     )
