@@ -1,11 +1,17 @@
 """Pictures with matplotlib, which is only imported to draw one; each is saved as PNG and as SVG."""
 
+from __future__ import annotations
+
 import logging
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 from ..errors import UserError
 from .files import atomic_path, set_aside
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +26,7 @@ _CJK_FONTS = (
 )
 
 
-def check_matplotlib(wanted_by):
+def check_matplotlib(wanted_by: str) -> None:
     """Raise UserError when matplotlib, which `wanted_by` needs, is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
@@ -28,7 +34,7 @@ def check_matplotlib(wanted_by):
         raise UserError(f'{wanted_by} needs matplotlib; pip install "ppcls_light[plot]"') from None
 
 
-def new_figure(width, height):
+def new_figure(width: float, height: float) -> Figure:
     """Return an empty matplotlib Figure of `width` x `height` inches that lays itself out."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -40,13 +46,13 @@ def new_figure(width, height):
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def plain(text, longest=28):
+def plain(text: str, longest: int = 28) -> str:
     """Return `text` for a label: cut when it is longer, and without the meaning that "$" has to matplotlib."""
     text = text if len(text) <= longest else f"{text[: longest - 3]}..."
     return text.replace("$", r"\$")
 
 
-def save_figure(figure, path, source=None):
+def save_figure(figure: Figure, path: str | os.PathLike[str], source: str | None = None) -> list[str]:
     """Save `figure` as `path`.png and `path`.svg (a suffix of either kind is left off) and return the two.
 
     Args:
@@ -73,7 +79,7 @@ def save_figure(figure, path, source=None):
     return files
 
 
-def _source(path):
+def _source(path: str) -> str | None:
     """Return the source that `save_figure` has kept in a PNG file, or None."""
     from PIL import Image
 

@@ -1,5 +1,7 @@
 """Files that appear whole or not at all and make room for others without being lost; text; short names."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import filecmp
@@ -12,13 +14,14 @@ import shutil
 import stat
 import tempfile
 import zlib
+from typing import IO, Any, Collection, Iterable, Iterator, Mapping, Sequence
 
 from ..errors import DataError, UserError
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([1-9]\d{0,9})\.tmp", re.DOTALL)
@@ -33,7 +36,9 @@ _PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never tw
 
 
 @contextlib.contextmanager
-def atomic_path(path, error=UserError, keep=False):
+def atomic_path(
+    path: str | os.PathLike[str], error: type[UserError] = UserError, keep: bool = False
+) -> Iterator[str]:
     """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
 
     A reader sees the old file or the new one, never a part; what is written is on disk before the rename. What a
@@ -64,7 +69,7 @@ def atomic_path(path, error=UserError, keep=False):
 
 
 @contextlib.contextmanager
-def results(folder, error=UserError):
+def results(folder: str | os.PathLike[str], error: type[UserError] = UserError) -> Iterator[str]:
     """Give an empty folder to write results into; they move to `folder` when the block ends without error.
 
     Files of the same names that say the same are replaced. If one says something else, all of them are set aside,
@@ -85,12 +90,12 @@ def results(folder, error=UserError):
         raise error(f"cannot write {folder}: {problem.strerror or problem}; choose another folder") from None
 
 
-def temporary_name(name=""):
+def temporary_name(name: str = "") -> str:
     """Return a name for a file or folder that is to be renamed or removed by this process."""
     return f".{name}.{_machine()}-{os.getpid()}.tmp"
 
 
-def remove_orphans(folder):
+def remove_orphans(folder: str | os.PathLike[str]) -> None:
     """Remove what has a `temporary_name` of a process of this machine that does not run any more."""
     if os.name == "nt":  # os.kill would end a process there
         return
@@ -112,11 +117,11 @@ def remove_orphans(folder):
             pass
 
 
-def _machine():
+def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _keep_others(folder, fresh, error):
+def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) -> None:
     """Set aside the files of `folder` that `fresh`, {name: path}, would replace, unless they say the same."""
     there = [name for name in fresh if os.path.lexists(os.path.join(folder, name))]
     told = [name for name in there if not name.endswith(_PICTURES)]
@@ -125,7 +130,7 @@ def _keep_others(folder, fresh, error):
     logger.warning("%s of something else moved to %s", ", ".join(there), set_aside(folder, there, error))
 
 
-def require_writable(path, error=UserError):
+def require_writable(path: str | os.PathLike[str], error: type[UserError] = UserError) -> None:
     """Raise `error` if no file can be made at `path`, or its folder takes none: before long work, not after it."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise error(f"cannot write {path}: it is no ordinary file; give another name")
@@ -140,7 +145,9 @@ def require_writable(path, error=UserError):
         ) from None
 
 
-def write_text(path, text, error=UserError, keep=False):
+def write_text(
+    path: str | os.PathLike[str], text: str, error: type[UserError] = UserError, keep: bool = False
+) -> None:
     """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically; `keep` as in `atomic_path`.
 
     What UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
@@ -152,7 +159,7 @@ def write_text(path, text, error=UserError, keep=False):
         file.write(text)
 
 
-def open_plain(path, **options):
+def open_plain(path: str | os.PathLike[str] | int, **options: Any) -> IO[Any]:
     """Open an ordinary file to read it, like `open` with mode "rb" (or `options`), which never waits.
 
     Raises:
@@ -161,7 +168,7 @@ def open_plain(path, **options):
     return open(path, **{"mode": "rb", **options}, opener=_open_plain)
 
 
-def _open_plain(path, flags):
+def _open_plain(path: str, flags: int) -> int:
     _require_plain(os.stat(path))  # opening alone makes some devices do something
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     try:
@@ -172,7 +179,7 @@ def _open_plain(path, flags):
     return descriptor
 
 
-def _require_plain(status):
+def _require_plain(status: os.stat_result) -> None:
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(status.st_mode):
@@ -180,7 +187,7 @@ def _require_plain(status):
         raise OSError(errno.EINVAL, f"it is a {kind}, not an ordinary file")
 
 
-def read_plain(path, most=MAX_TEXT):
+def read_plain(path: str | os.PathLike[str], most: int = MAX_TEXT) -> bytes:
     """Return the bytes of an ordinary file. Raises DataError naming it, also for one of more than `most` bytes."""
     try:
         with open_plain(path) as file:
@@ -195,7 +202,7 @@ def read_plain(path, most=MAX_TEXT):
     return data
 
 
-def read_utf8(path):
+def read_utf8(path: str | os.PathLike[str]) -> bytes:
     """Return the content of a UTF-8 text file as bytes, without byte order mark. Raises DataError."""
     data = read_plain(path)
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
@@ -207,7 +214,7 @@ def read_utf8(path):
     return data
 
 
-def checksum(path, error=UserError):
+def checksum(path: str | os.PathLike[str], error: type[UserError] = UserError) -> str:
     """Return the SHA-256 of a file, "" when it is not there. Raises `error` when it cannot be read."""
     digest = hashlib.sha256()
     try:
@@ -221,7 +228,9 @@ def checksum(path, error=UserError):
     return digest.hexdigest()
 
 
-def set_aside(folder, names, error=UserError):
+def set_aside(
+    folder: str | os.PathLike[str], names: Iterable[str], error: type[UserError] = UserError
+) -> str:
     """Move the files or folders `names` of `folder`, in this order, into a new `folder/previous_N`; return that.
 
     N is one more than the highest there is. Each is renamed, so whatever moment the process dies at, every file
@@ -242,7 +251,7 @@ def set_aside(folder, names, error=UserError):
     return target
 
 
-def hold(file):
+def hold(file: IO[Any]) -> bool | None:
     """Lock the open `file` until it is closed; the system lets go of it when the process dies, however it does.
 
     Returns:
@@ -260,10 +269,10 @@ def hold(file):
     return True
 
 
-def short_names(folders, taken=()):
+def short_names(folders: Sequence[str | os.PathLike[str]], taken: Collection[str] = ()) -> list[str]:
     """Return the last parts of each path, as many as make all different, and different from the names in `taken`."""
     parts = [os.path.abspath(folder).split(os.sep) for folder in folders]
-    names = []
+    names: list[str] = []
     for count in range(1, max(map(len, parts), default=0) + 1):
         names = ["/".join(path[-count:]) for path in parts]
         if len(set(names)) == len(set(map(tuple, parts))) and not set(names) & set(taken):

@@ -1,11 +1,14 @@
 """This machine: the physical cores that are worth a thread, the processor and its instruction sets, peak memory."""
 
+from __future__ import annotations
+
 import logging
 import math
 import os
 import platform
 import sys
 from pathlib import Path
+from typing import Mapping
 
 from ..errors import DeviceError
 
@@ -14,7 +17,7 @@ logger = logging.getLogger(__name__)
 _CPUINFO = "/proc/cpuinfo"
 
 
-def _added_to(level, *flags):
+def _added_to(level: str, *flags: str) -> frozenset[str]:
     return _LEVELS[level] | set(flags)
 
 
@@ -54,17 +57,19 @@ _NEEDED = {
 }
 
 
-def processor_name(cpuinfo=_CPUINFO):
+def processor_name(cpuinfo: str | Path = _CPUINFO) -> str:
     """Return the processor's name, such as "AMD EPYC 9B14"; what Python knows of it where Linux is not."""
     return _first_line(cpuinfo, "model name") or platform.processor() or platform.machine()
 
 
-def processor_flags(cpuinfo=_CPUINFO):
+def processor_flags(cpuinfo: str | Path = _CPUINFO) -> frozenset[str]:
     """Return the names of its instruction sets, a frozenset; empty where they are not known."""
     return frozenset(_first_line(cpuinfo, "flags").split())
 
 
-def usable_flags(flags=None, environment=os.environ):
+def usable_flags(
+    flags: frozenset[str] | None = None, environment: Mapping[str, str] = os.environ
+) -> frozenset[str]:
     """Return those of `flags`, None: this processor's, that oneDNN uses in this environment.
 
     ONEDNN_MAX_CPU_ISA and the older DNNL_MAX_CPU_ISA limit it. The other engines do not know them; the same limit
@@ -75,24 +80,24 @@ def usable_flags(flags=None, environment=os.environ):
     return flags & _LEVELS[limit[1]] if limit else flags
 
 
-def forbidden(environment=os.environ):
+def forbidden(environment: Mapping[str, str] = os.environ) -> str:
     """Return what keeps oneDNN from instruction sets that this processor has, "ONEDNN_MAX_CPU_ISA=AVX2"; else ""."""
     limit, flags = _limit(environment), processor_flags()
     return limit[0] if limit and flags & (_LEVELS[_HIGHEST] - _LEVELS[limit[1]]) else ""
 
 
-def instruction_set(flags=None):
+def instruction_set(flags: frozenset[str] | None = None) -> str:
     """Return oneDNN's name of the highest instruction set that `flags`, None: the usable ones, have; "" for none."""
     flags = usable_flags() if flags is None else flags
     return next((level for level in reversed(list(_LEVELS)) if _LEVELS[level] <= flags), "")
 
 
-def supports(precision, flags=None):
+def supports(precision: str, flags: frozenset[str] | None = None) -> bool:
     """Return whether a processor with `flags`, None: the usable ones, is known to have "bf16" or "int8"."""
     return bool(_NEEDED[precision][0] & (usable_flags() if flags is None else flags))
 
 
-def require(precision, what=None, fix="set Global.precision=fp32"):
+def require(precision: str, what: str | None = None, fix: str = "set Global.precision=fp32") -> None:
     """Refuse "bf16" or "int8" where this processor has no instructions for it.
 
     Where its instruction sets are not known, as outside Linux, that is a warning.
@@ -118,7 +123,7 @@ def require(precision, what=None, fix="set Global.precision=fp32"):
     )
 
 
-def _limit(environment):
+def _limit(environment: Mapping[str, str]) -> tuple[str, str] | None:
     """Return (the setting, such as "ONEDNN_MAX_CPU_ISA=AVX2", its name in `_LEVELS`), None without a limit."""
     name = next((name for name in _LIMITS if environment.get(name)), None)
     if name is None:
@@ -128,7 +133,7 @@ def _limit(environment):
     return (f"{name}={environment[name]}", level) if level in _LEVELS else None
 
 
-def _first_line(file, key):
+def _first_line(file: str | Path, key: str) -> str:
     try:
         lines = Path(file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -136,7 +141,10 @@ def _first_line(file, key):
     return next((line.split(":", 1)[1].strip() for line in lines if line.split(":")[0].strip() == key), "")
 
 
-def physical_cores(topology="/sys/devices/system/cpu", cpu_max="/sys/fs/cgroup/cpu.max"):
+def physical_cores(
+    topology: str | Path = "/sys/devices/system/cpu",
+    cpu_max: str | Path = "/sys/fs/cgroup/cpu.max",
+) -> int:
     """Return the number of physical cores that this process may use, at least 1.
 
     Two hardware threads of a core share its vector units, so that a second thread of matrix work on a core
@@ -147,17 +155,17 @@ def physical_cores(topology="/sys/devices/system/cpu", cpu_max="/sys/fs/cgroup/c
         return os.cpu_count() or 1
     processors = os.sched_getaffinity(0)
     cores = {_core(Path(topology) / f"cpu{number}" / "topology", number) for number in processors}
-    return max(1, min(len(cores), _quota(cpu_max)))
+    return int(max(1, min(len(cores), _quota(cpu_max))))
 
 
-def _core(folder, number):
+def _core(folder: Path, number: int) -> tuple[str, ...] | int:
     try:
         return tuple((folder / name).read_text().strip() for name in ("physical_package_id", "core_id"))
     except OSError:
         return number
 
 
-def _quota(path):
+def _quota(path: str | Path) -> float:
     """Return the processors that a cgroup (version 2) grants: "200000 100000" is 2, "max 100000" no limit."""
     try:
         quota, period = Path(path).read_text().split()
@@ -166,7 +174,7 @@ def _quota(path):
     return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
 
 
-def peak_memory(status="/proc/self/status"):
+def peak_memory(status: str | Path = "/proc/self/status") -> float:
     """Return the most memory that this process ever held, MiB; NaN where the system does not tell."""
     # getrusage would count what the parent held when it started this process.
     peak = _first_line(status, "VmHWM")

@@ -6,6 +6,8 @@ that the project is too new for, and without any package.
 
 import os
 import sys
+from types import TracebackType
+from typing import Optional, Type
 
 OLDEST = (3, 9)
 EXIT_CODE = 2
@@ -22,7 +24,7 @@ _EXTRAS = {
 _OTHERS = ("onnx", "timm", "torch")
 
 
-def line(error):
+def line(error: ImportError) -> Optional[str]:
     """Return what to say of a ModuleNotFoundError, None where it is not about a package that is to be installed."""
     name = error.name
     if name in _OTHERS:
@@ -34,7 +36,7 @@ def line(error):
     return f"the package {name} is not installed for {sys.executable}; {fix}"
 
 
-def leave(error, prefix="error: "):
+def leave(error: ModuleNotFoundError, prefix: str = "error: ") -> None:
     """End the process with the `line` of a ModuleNotFoundError, or raise it."""
     text = line(error)
     if text is None:
@@ -43,7 +45,7 @@ def leave(error, prefix="error: "):
     sys.exit(EXIT_CODE)
 
 
-def _fix(extra):
+def _fix(extra: str) -> str:
     """Return what helps against a missing package: the environment that is there, or the command that makes one."""
     if not os.path.exists(os.path.join(_ROOT, "setup.py")):
         return f'{sys.executable} -m pip install "ppcls_light[{extra}]"'
@@ -52,7 +54,7 @@ def _fix(extra):
     return _with_environment("python3", extra)
 
 
-def _with_environment(python, extra="cpu"):
+def _with_environment(python: str, extra: str = "cpu") -> str:
     """Return how to run the tool in .venv of the checkout, which `python` makes where there is none yet."""
     there = _other_environment()
     if there is not None:
@@ -62,22 +64,24 @@ def _with_environment(python, extra="cpu"):
     return f"make an environment ({make}) and run it with {own}"
 
 
-def _other_environment():
+def _other_environment() -> Optional[str]:
     """Return the Python of .venv of the checkout, None where that does not exist or is this one."""
     same = os.path.realpath(sys.prefix) == os.path.realpath(_VENV)
     return None if same or not os.path.exists(_PYTHON) else _PYTHON
 
 
-def _install(extra):
+def _install(extra: str) -> str:
     return f'-m pip install -e "{_shown(_ROOT)}[{extra}]"'
 
 
-def _shown(path):
+def _shown(path: str) -> str:
     """Return `path` as it is shortest from here."""
     return min(path, os.path.relpath(path), key=len)
 
 
-def _exit_at_import(kind, error, traceback):
+def _exit_at_import(
+    kind: Type[BaseException], error: BaseException, traceback: Optional[TracebackType]
+) -> None:
     text = line(error) if isinstance(error, ImportError) else None
     if text is None:
         sys.__excepthook__(kind, error, traceback)

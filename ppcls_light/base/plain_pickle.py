@@ -6,6 +6,8 @@ the file unchecked. A few bytes can also ask for gigabytes or for hours of hashi
 larger than the file could hold, and keys are texts and numbers.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import os
@@ -16,7 +18,7 @@ import tarfile
 import zipfile
 import zlib
 from collections import OrderedDict
-from typing import ClassVar
+from typing import Any, BinaryIO, Callable, ClassVar, Iterable, Iterator
 
 import numpy as np
 
@@ -47,7 +49,7 @@ _DTYPE = re.compile(r"[<>=|]?(?:[?\w]|[a-z]+\d{0,3})", re.ASCII)
 class _PlainDtype:
     """Stands for numpy.dtype while unpickling: a number type and a byte order, nothing else."""
 
-    def __init__(self, code, *_):
+    def __init__(self, code: Any, *_: object) -> None:
         text = code.decode("latin1") if isinstance(code, bytes) else code
         # NumPy reads more into other texts: structures, shapes, Python's literals.
         if not isinstance(text, str) or not _DTYPE.fullmatch(text):
@@ -56,7 +58,7 @@ class _PlainDtype:
         if self.dtype.kind not in "biufc":
             raise ValueError(f"dtype {code!r} is no number type")
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         if state[1] == ">":
             self.dtype = self.dtype.newbyteorder(">")
 
@@ -64,21 +66,21 @@ class _PlainDtype:
 class PlainArray:
     """Stands for numpy.ndarray while unpickling; `load_plain_pickle` puts `numpy()` in its place."""
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         _, shape, dtype, is_fortran, data = state
         self._array = _array(data, dtype, shape, "F" if is_fortran else "C")
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         return self._array
 
 
-def _array(data, dtype, shape, order="C"):
+def _array(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
     if isinstance(data, str):  # Python 2 pickles hold the bytes as text
         data = data.encode("latin1")
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order).copy(order)
 
 
-def _settle(value, settled):
+def _settle(value: Any, settled: dict[int, Any]) -> Any:
     """Return `value` with the arrays themselves where the unpickler left their stand-ins.
 
     `settled` ({id: result}) holds what is done: a few bytes of a pickle can hold one list in itself 2^40 times.
@@ -89,6 +91,7 @@ def _settle(value, settled):
         return value.dtype
     if id(value) in settled:
         return settled[id(value)]
+    result: Any
     if isinstance(value, dict):
         result = type(value)((_settle(key, settled), _settle(item, settled)) for key, item in value.items())
     elif isinstance(value, (list, tuple, set, frozenset)):
@@ -103,7 +106,7 @@ def _settle(value, settled):
     return result
 
 
-def _latin1(text, encoding="latin1"):
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
     if encoding != "latin1":
         raise ValueError("an encoding that is not latin1")
     return text.encode("latin1")
@@ -114,18 +117,18 @@ _KEYS = (str, bytes, int, float, type(None), type)
 _LARGEST_KEY = 1 << 64
 
 
-def _check_keys(keys):
+def _check_keys(keys: Iterable[object]) -> None:
     for key in keys:
         if not isinstance(key, _KEYS) or (isinstance(key, int) and abs(key) > _LARGEST_KEY):
             raise pickle.UnpicklingError(f"a {type(key).__name__} as a key or member of a set")
 
 
-def _ordered_dict(pairs=()):
+def _ordered_dict(pairs: Any = ()) -> OrderedDict:
     _check_keys(key for key, _ in pairs)
     return OrderedDict(pairs)
 
 
-PLAIN_GLOBALS = {
+PLAIN_GLOBALS: dict[tuple[str, str], Callable] = {
     ("builtins", "tuple"): tuple,
     ("__builtin__", "bytes"): lambda: b"",  # how protocols 0 to 2 write empty bytes
     ("collections", "OrderedDict"): _ordered_dict,
@@ -142,14 +145,14 @@ for _core in ("numpy.core", "numpy._core"):  # numpy 1 and numpy 2
 class _BoundedFile:
     """An open binary file that refuses to read more than it holds, before memory is taken for it."""
 
-    def __init__(self, file):
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
         here = file.tell()
         self.size = file.seek(0, os.SEEK_END)
         file.seek(here)
         self.readline = file.readline
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         if count > _ALWAYS_READ and count > self.size - self._file.tell():
             raise EOFError(f"it asks for {count} bytes, more than it has")
         return self._file.read(count)
@@ -168,20 +171,23 @@ _HASHED = {
 _BUILDING = (pickle.REDUCE, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.INST, pickle.OBJ)
 
 
-def _with_keys_checked(code, keys):
-    load = pickle._Unpickler.dispatch[code[0]]
+_LOAD: dict[int, Callable[[Any], None]] = dict(pickle._Unpickler.dispatch)
 
-    def load_checked(unpickler):
+
+def _with_keys_checked(code: bytes, keys: slice) -> Callable:
+    load = _LOAD[code[0]]
+
+    def load_checked(unpickler: PlainUnpickler) -> None:
         _check_keys(unpickler.stack[keys])
         load(unpickler)
 
     return load_checked
 
 
-def _with_room_taken(code):
-    load = pickle._Unpickler.dispatch[code[0]]
+def _with_room_taken(code: bytes) -> Callable:
+    load = _LOAD[code[0]]
 
-    def load_counted(unpickler):
+    def load_counted(unpickler: PlainUnpickler) -> None:
         load(unpickler)
         unpickler.take_room()
 
@@ -193,49 +199,53 @@ class PlainUnpickler(pickle._Unpickler):
     """Builds plain data, with a `PlainArray` for each array; what it does not know it refuses."""
 
     known: ClassVar[dict] = PLAIN_GLOBALS
+    # Of the superclass, whose types leave them out.
+    stack: list[Any]
+    read: Callable[[int], bytes]
+    append: Callable[[object], None]
 
-    def __init__(self, file, **settings):
+    def __init__(self, file: BinaryIO, **settings: Any) -> None:
         bounded = _BoundedFile(file)
         super().__init__(bounded, **settings)
         # Of what functions build, each byte of the file may be in a text, in bytes made of it and in an array.
         self._room = 4 * bounded.size + _ALWAYS_READ
 
-    def find_class(self, module, name):
+    def find_class(self, module: str, name: str) -> Any:
         return self.known[module, name] if (module, name) in self.known else self.unknown(module, name)
 
-    def unknown(self, module, name):
+    def unknown(self, module: str, name: str) -> Any:
         raise UserError(
             f"refused: it asks to load {module}.{name}, which plain data never need; "
             "get the file from a source you trust, with arrays only"
         )
 
-    def load_build(self):
+    def load_build(self) -> None:
         """Set the state of an array, never attributes of the functions and classes above."""
         if isinstance(self.stack[-2], (PlainArray, _PlainDtype)):
-            super().load_build()
+            _LOAD[pickle.BUILD[0]](self)
             self.take_room()
         else:
             self.load_other_state()
 
-    def get_extension(self, code):
+    def get_extension(self, code: int) -> None:
         raise pickle.UnpicklingError(f"extension {code} of another program's registry")
 
-    def load_bytearray8(self):
+    def load_bytearray8(self) -> None:
         (size,) = struct.unpack("<Q", self.read(8))
         self.append(bytearray(self.read(size)))
 
-    def take_room(self):
+    def take_room(self) -> None:
         made = self.stack[-1]
         made = made.numpy() if isinstance(made, PlainArray) and hasattr(made, "_array") else made
         self._room -= made.nbytes if hasattr(made, "nbytes") else len(made) if hasattr(made, "__len__") else 0
         if self._room < 0:
             raise pickle.UnpicklingError("it builds more than it holds")
 
-    def load_other_state(self):
+    def load_other_state(self) -> None:
         raise pickle.UnpicklingError(f"it sets the state of a {type(self.stack[-2]).__name__}")
 
     dispatch: ClassVar[dict] = {
-        **pickle._Unpickler.dispatch,
+        **_LOAD,
         **{code[0]: _with_keys_checked(code, keys) for code, keys in _HASHED.items()},
         **{code[0]: _with_room_taken(code) for code in _BUILDING},
         pickle.BUILD[0]: load_build,
@@ -247,7 +257,7 @@ class PlainUnpickler(pickle._Unpickler):
 _SEAL = b"\nSHA-256 "
 
 
-def load_plain_pickle(path, sealed=False):
+def load_plain_pickle(path: str | os.PathLike[str], sealed: bool = False) -> Any:
     """Return what the pickle file `path` holds, if it is made of plain data only; see `read_plain_pickle`.
 
     A seal (see `dump_plain_pickle`) is always checked; `sealed` says that there must be one.
@@ -260,7 +270,7 @@ def load_plain_pickle(path, sealed=False):
         return read_plain_pickle(file)
 
 
-def _check_seal(file, required):
+def _check_seal(file: BinaryIO, required: bool) -> None:
     """Raise ValueError if the open `file` ends in a seal that is not its own, or `required` and in none."""
     size, length = file.seek(0, os.SEEK_END), len(_SEAL) + 64
     file.seek(max(0, size - length))
@@ -276,7 +286,7 @@ def _check_seal(file, required):
         raise ValueError("its SHA-256 is not the one that it was sealed with")
 
 
-def read_plain_pickle(file, encoding="ASCII"):
+def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
     """Return what the next pickle in the open binary `file` holds, if it is made of plain data only.
 
     Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
@@ -292,7 +302,7 @@ def read_plain_pickle(file, encoding="ASCII"):
 
 
 @contextlib.contextmanager
-def reading(path, kind, error=WeightsError):
+def reading(path: str | os.PathLike[str], kind: str, error: type[UserError] = WeightsError) -> Iterator[None]:
     """Turn what reading the file `path`, thought to be a `kind`, raises into one `error` that names it."""
     path = os.fspath(path)
     try:
@@ -308,7 +318,9 @@ def reading(path, kind, error=WeightsError):
         ) from None
 
 
-def dump_plain_pickle(obj, path, keep=False, seal=False):
+def dump_plain_pickle(
+    obj: object, path: str | os.PathLike[str], keep: bool = False, seal: bool = False
+) -> None:
     """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4.
 
     `keep` as in `files.atomic_path`. With `seal` the SHA-256 of the pickle follows it, where `pickle.load` and Paddle

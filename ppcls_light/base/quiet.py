@@ -4,7 +4,7 @@ import os
 import warnings
 
 
-def quiet_paddle():
+def quiet_paddle() -> None:
     """Leave out what Paddle says about itself to everybody; to be called before Paddle is imported."""
     # Paddle's C++ side warns about its own internals at level 1; errors (2) are still shown.
     os.environ.setdefault("GLOG_minloglevel", "2")

@@ -25,7 +25,7 @@ from typing import Any, Dict, List, Literal, Optional
 
 from ..base.files import checksum, write_text
 from ..config.bind import bind
-from ..config.schema import TransformOps
+from ..config.reading import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
 from ..data import ClassNames, build_transforms

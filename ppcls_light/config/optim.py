@@ -139,7 +139,7 @@ class MetricConfig:
             )
 
 
-_FROM_ANOTHER_KEY = 0.0  # a learning rate that the schedule's own keys give
+_NOT_GIVEN = 0  # the default of keys that must be positive, and of a learning rate that other keys give
 
 
 @dataclass
@@ -182,7 +182,7 @@ class Step(_Schedule):
 class Piecewise(_Schedule):
     """`values[i]` up to `decay_epochs[i]`; `learning_rate` is `values[0]`."""
 
-    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
+    learning_rate: PositiveFloat = _NOT_GIVEN
     decay_epochs: List[PositiveInt] = field(default_factory=list)
     values: List[PositiveFloat] = field(default_factory=list)
     name: Literal["Piecewise"] = "Piecewise"
@@ -220,17 +220,17 @@ class Cyclic(_Schedule):
     `learning_rate` is here.
     """
 
-    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
-    base_learning_rate: Optional[PositiveFloat] = None
-    max_learning_rate: Optional[PositiveFloat] = None
-    step_size_up: Optional[PositiveInt] = None
+    learning_rate: PositiveFloat = _NOT_GIVEN
+    base_learning_rate: PositiveFloat = _NOT_GIVEN
+    max_learning_rate: PositiveFloat = _NOT_GIVEN
+    step_size_up: PositiveInt = _NOT_GIVEN
     step_size_down: Optional[PositiveInt] = None  # as step_size_up
     mode: Literal["triangular", "triangular2", "exp_range"] = "triangular"
     exp_gamma: DecayFactor = 1.0
     name: Literal["Cyclic"] = "Cyclic"
 
     def __post_init__(self) -> None:
-        if self.base_learning_rate is None or self.max_learning_rate is None or self.step_size_up is None:
+        if _NOT_GIVEN in (self.base_learning_rate, self.max_learning_rate, self.step_size_up):
             raise ConfigError(
                 "Cyclic needs base_learning_rate, max_learning_rate and step_size_up; for example "
                 "base_learning_rate: 0.02, max_learning_rate: 0.1, step_size_up: 2000"
@@ -242,8 +242,8 @@ class Cyclic(_Schedule):
 class OneCycleLR(_Schedule):
     """One cycle over the whole run (Smith and Topin, arXiv 1708.07120), which begins with its own warm-up."""
 
-    learning_rate: PositiveFloat = _FROM_ANOTHER_KEY
-    max_learning_rate: Optional[PositiveFloat] = None
+    learning_rate: PositiveFloat = _NOT_GIVEN
+    max_learning_rate: PositiveFloat = _NOT_GIVEN
     divide_factor: PositiveFloat = 25.0
     end_learning_rate: NonNegativeFloat = 1e-10
     phase_pct: Probability = 0.3  # share of the run that rises
@@ -252,7 +252,7 @@ class OneCycleLR(_Schedule):
     name: Literal["OneCycleLR"] = "OneCycleLR"
 
     def __post_init__(self) -> None:
-        if self.max_learning_rate is None:
+        if self.max_learning_rate == _NOT_GIVEN:
             raise ConfigError("OneCycleLR needs max_learning_rate; for example max_learning_rate: 0.1")
         if self.warmup_epoch:
             raise ConfigError("OneCycleLR has its own warm-up, phase_pct of the run; leave warmup_epoch out")
@@ -265,7 +265,7 @@ class OneCycleLR(_Schedule):
 
 def _alias(learning_rate: Optional[float], value: float, key: str) -> float:
     """Return `value`, the rate that another `key` gives, unless `learning_rate` contradicts it."""
-    if learning_rate not in (_FROM_ANOTHER_KEY, value):
+    if learning_rate not in (_NOT_GIVEN, value):
         raise ConfigError(f"learning_rate {learning_rate} is not {key} {value}; leave learning_rate out")
     return value
 
@@ -371,3 +371,6 @@ class RMSProp(_WithPenalty):
     momentum: Probability = 0.0
     rho: Probability = 0.95
     epsilon: PositiveFloat = 1e-6
+
+
+Optimizer = Union[Momentum, SGD, AdamW, Adam, RMSProp]

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
 from ..registry import MODELS
-from .optim import SGD, Adam, AdamW, DistillationTopkAcc, LossConfig, MetricConfig, Momentum, RMSProp
+from . import optim
 from .reading import DataLoaderConfig, TransformOps
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, WithParams
 
@@ -253,10 +253,10 @@ class Config(Sections):
 
     Arch: Union[Network, DistillationArch]
     Global: GlobalConfig = field(default_factory=GlobalConfig)
-    Optimizer: Optional[Union[Momentum, SGD, AdamW, Adam, RMSProp]] = None
+    Optimizer: Optional[optim.Optimizer] = None
     DataLoader: DataLoaderConfig = field(default_factory=DataLoaderConfig)
-    Loss: LossConfig = field(default_factory=LossConfig)
-    Metric: MetricConfig = field(default_factory=MetricConfig)
+    Loss: optim.LossConfig = field(default_factory=optim.LossConfig)
+    Metric: optim.MetricConfig = field(default_factory=optim.MetricConfig)
     Infer: InferConfig = field(default_factory=InferConfig)
     AMP: Optional[AMPConfig] = None
     EMA: Optional[EMAConfig] = None
@@ -278,7 +278,7 @@ class Config(Sections):
             )
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.Train, *self.Metric.Eval):
-            if isinstance(metric, DistillationTopkAcc) and metric.model_key != student:
+            if isinstance(metric, optim.DistillationTopkAcc) and metric.model_key != student:
                 fix = f"model_key: {student}" if student else "TopkAcc, or Arch.name: DistillationModel"
                 raise ConfigError(
                     f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"

@@ -4,12 +4,16 @@ Averaged are all floats of the state dict, batch-norm means and variances with t
 EMA do: statistics of the averaged network itself would need another pass over the data.
 """
 
+from __future__ import annotations
+
 import copy
 
 import paddle
+from paddle import nn
+from paddle.optimizer import Optimizer
 
 
-def ema_decay(decay, update):
+def ema_decay(decay: float, update: int) -> float:
     """Return the decay of update number `update`, from 0: min(decay, (1 + update) / (10 + update)).
 
     The early bound keeps random initial weights from lasting (TensorFlow's ExponentialMovingAverage with
@@ -29,13 +33,13 @@ class ExponentialMovingAverage:
         model: the averaged network.
     """
 
-    def __init__(self, model, decay):
+    def __init__(self, model: nn.Layer, decay: float) -> None:
         self.decay = decay
         self.model = copy.deepcopy(model)
         self.model.eval()
 
     @paddle.no_grad()
-    def update(self, model, optimizer, number):
+    def update(self, model: nn.Layer, optimizer: Optimizer, number: int) -> None:
         """Take in the weights of `model` after update `number`; float32 masters of the optimizer come first."""
         rate = 1.0 - ema_decay(self.decay, number)
         masters = optimizer._master_weights

@@ -1,8 +1,13 @@
 """A Paddle optimizer from the config's `Optimizer` section."""
 
+from __future__ import annotations
+
 import logging
+from typing import Any
 
 import paddle
+from paddle import nn
+from paddle.optimizer import Optimizer
 from paddle.regularizer import L1Decay, L2Decay
 
 from ..config import optim
@@ -10,7 +15,7 @@ from ..config import optim
 logger = logging.getLogger(__name__)
 
 
-def build_optimizer(config, model):
+def build_optimizer(config: optim.Optimizer, model: nn.Layer) -> Optimizer:
     """Return the optimizer of all parameters of `model`.
 
     Its learning rate is a plain float, set by the caller before each step (`optimizer.set_lr`); a parameter's
@@ -29,7 +34,7 @@ def build_optimizer(config, model):
         model: the network itself, not its DataParallel wrapper, whose names differ.
     """
     exempt = _exempt_from_decay(config, model)
-    common = {
+    common: dict[str, Any] = {
         "learning_rate": float(config.lr.learning_rate),
         "parameters": model.parameters(),
         "grad_clip": _gradient_clip(config),
@@ -62,7 +67,7 @@ def build_optimizer(config, model):
     return paddle.optimizer.SGD(**common)
 
 
-def _gradient_clip(config):
+def _gradient_clip(config: optim.Optimizer) -> Any:
     if config.clip_grad is not None:
         return paddle.nn.ClipGradByGlobalNorm(config.clip_grad)
     if config.clip_norm is not None:
@@ -72,14 +77,16 @@ def _gradient_clip(config):
     return None
 
 
-def _penalty(config):
+def _penalty(
+    config: optim.Momentum | optim.SGD | optim.Adam | optim.RMSProp,
+) -> L1Decay | L2Decay | None:
     if config.regularizer is not None:
         kind = L1Decay if config.regularizer.name.startswith("L1") else L2Decay
         return kind(config.regularizer.coeff)
     return None if config.weight_decay is None else L2Decay(config.weight_decay)
 
 
-def _exempt_from_decay(config, model):
+def _exempt_from_decay(config: optim.Optimizer, model: nn.Layer) -> list[paddle.Tensor]:
     parts = (config.no_weight_decay_name or "").split()
     named = dict(model.named_parameters())
     for part in parts:

@@ -4,9 +4,12 @@ The values are those of Paddle's schedulers put together as PaddleClas does. Not
 config, so that a resumed run needs only its step.
 """
 
+from __future__ import annotations
+
 import logging
 import math
 from dataclasses import dataclass
+from typing import Any, Callable
 
 from ..config import optim
 from ..errors import ConfigError
@@ -29,19 +32,19 @@ class Schedule:
     warmup: int
     span: int
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         lr, tick = self.lr, step // self.steps_per_tick
         if tick < self.warmup:
             return (lr.learning_rate - lr.warmup_start_lr) * tick / self.warmup + lr.warmup_start_lr
         return _KINDS[type(lr)][1](lr, tick - self.warmup, self)
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The name that PaddleClas logs: that of Paddle's class."""
         return "LinearWarmup" if self.warmup else _KINDS[type(self.lr)][0]
 
 
-def build_schedule(lr, epochs, steps_per_epoch):
+def build_schedule(lr: optim.LearningRate, epochs: int, steps_per_epoch: int) -> Schedule:
     """Return the Schedule of a run.
 
     Args:
@@ -77,14 +80,14 @@ def build_schedule(lr, epochs, steps_per_epoch):
     )
 
 
-def _cosine(lr, tick, schedule):
+def _cosine(lr: optim.Cosine, tick: int, schedule: Schedule) -> float:
     """SGDR without restarts (Loshchilov and Hutter, arXiv 1608.03983, equation 5)."""
     if not schedule.span:
         return lr.learning_rate
     return lr.eta_min + (lr.learning_rate - lr.eta_min) * (1 + math.cos(math.pi * tick / schedule.span)) / 2
 
 
-def _linear(lr, tick, schedule):
+def _linear(lr: optim.Linear, tick: int, schedule: Schedule) -> float:
     """Polynomial of degree `power`; with `cycle` it starts again, stretched, at each end of the span."""
     span = schedule.span
     if not span:
@@ -94,21 +97,21 @@ def _linear(lr, tick, schedule):
     return (lr.learning_rate - lr.end_lr) * (1 - min(tick, span) / span) ** lr.power + lr.end_lr
 
 
-def _step(lr, tick, schedule):
+def _step(lr: optim.Step, tick: int, schedule: Schedule) -> float:
     return lr.learning_rate * lr.gamma ** (tick // (lr.step_size * schedule.ticks_per_epoch))
 
 
-def _piecewise(lr, tick, schedule):
+def _piecewise(lr: optim.Piecewise, tick: int, schedule: Schedule) -> float:
     passed = sum(tick >= epoch * schedule.ticks_per_epoch for epoch in lr.decay_epochs)
     return lr.values[passed]
 
 
-def _multi_step(lr, tick, schedule):
+def _multi_step(lr: optim.MultiStepDecay, tick: int, schedule: Schedule) -> float:
     passed = sum(tick >= epoch * schedule.ticks_per_epoch for epoch in lr.milestones)
     return lr.learning_rate * lr.gamma**passed
 
 
-def _cyclic(lr, tick, schedule):
+def _cyclic(lr: optim.Cyclic, tick: int, schedule: Schedule) -> float:
     """Triangles between the two rates; "triangular2" halves and "exp_range" shrinks them (arXiv 1506.01186)."""
     up, down = lr.step_size_up, lr.step_size_down or lr.step_size_up
     cycle, place = divmod(tick, up + down)
@@ -117,7 +120,7 @@ def _cyclic(lr, tick, schedule):
     return lr.base_learning_rate + (lr.max_learning_rate - lr.base_learning_rate) * height * scale
 
 
-def _one_cycle(lr, tick, schedule):
+def _one_cycle(lr: optim.OneCycleLR, tick: int, schedule: Schedule) -> float:
     """From max / divide_factor to max within phase_pct of the run and down to the end; knots as in Paddle."""
     rise, first = lr.phase_pct * schedule.span, lr.max_learning_rate / lr.divide_factor
     knots = [(0, first), (rise - 1, lr.max_learning_rate), (schedule.span - 1, lr.end_learning_rate)]
@@ -131,11 +134,12 @@ def _one_cycle(lr, tick, schedule):
     return start + (stop - start) * share
 
 
-def _constant(lr, tick, schedule):
+def _constant(lr: optim.ConstLR, tick: int, schedule: Schedule) -> float:
     return lr.learning_rate
 
 
-_KINDS = {
+# The name of Paddle's class, and the function.
+_KINDS: dict[type, tuple[str, Callable[[Any, int, Schedule], float]]] = {
     optim.Cosine: ("CosineAnnealingDecay", _cosine),
     optim.Linear: ("PolynomialDecay", _linear),
     optim.Step: ("StepDecay", _step),

@@ -5,14 +5,21 @@ and numbers it by the optimizers made before; neither survives a restart. Here a
 `<name in named_parameters()>.<kind>_0`, for example `fc.weight.velocity_0`.
 """
 
+from __future__ import annotations
+
+from typing import Mapping
+
+import numpy as np
 import paddle
+from paddle import nn
 from paddle.base.layer_helper import LayerHelper
+from paddle.optimizer import Optimizer
 
 from ..errors import WeightsError
 from ..weights.load import compare_keys
 
 
-def optimizer_state(optimizer, model):
+def optimizer_state(optimizer: Optimizer, model: nn.Layer) -> dict[str, np.ndarray]:
     """Return {key: ndarray} with all that further steps depend on but the learning rate.
 
     The kinds are Momentum's `velocity`, AdamW's `moment1`, `moment2`, `beta1_pow_acc` and `beta2_pow_acc`,
@@ -22,7 +29,7 @@ def optimizer_state(optimizer, model):
     return {key: tensor.numpy() for key, tensor in _tensors(optimizer, model).items()}
 
 
-def load_optimizer_state(optimizer, model, state):
+def load_optimizer_state(optimizer: Optimizer, model: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
     """Put what `optimizer_state` returned into `optimizer`, before its first step or later.
 
     Raises:
@@ -47,7 +54,7 @@ def load_optimizer_state(optimizer, model, state):
         tensor.set_value(state[key])
 
 
-def _tensors(optimizer, model):
+def _tensors(optimizer: Optimizer, model: nn.Layer) -> dict[str, paddle.Tensor]:
     """Return {key: tensor} of the optimizer's own tensors, creating those that do not exist yet.
 
     Paddle creates them in the first step, by the same method.

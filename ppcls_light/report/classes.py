@@ -1,15 +1,22 @@
 """An evaluation class by class: tables, a confusion matrix and the worst mistakes."""
 
+from __future__ import annotations
+
 import json
 import math
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Iterator, NamedTuple, Sequence
 
 import numpy as np
 
 from ..base.figures import new_figure, plain, save_figure
 from ..base.files import results, write_text
 from ..base.tables import write_csv
+from ..data import ImageList
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Up to so many classes the picture has the counts, the names; above it is of blocks of classes.
 _COUNTED, _NAMED, _CELLS = 30, 100, 250
@@ -29,20 +36,28 @@ class ClassScores(NamedTuple):
     support: np.ndarray
 
 
-def confusion_matrix(labels, predicted, class_num):
+def confusion_matrix(
+    labels: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, class_num: int
+) -> np.ndarray:
     """Return int64 (K, K): how many images of the row's class were taken for the column's."""
     cells = np.asarray(labels, np.int64) * class_num + np.asarray(predicted, np.int64)
     return np.bincount(cells, minlength=class_num**2).reshape(class_num, class_num)
 
 
-def class_scores(confusion):
+def class_scores(confusion: np.ndarray) -> ClassScores:
     """Return the ClassScores of a confusion matrix, (K, K) with labels as rows."""
     right, support, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
         return ClassScores(right / called, right / support, 2 * right / (support + called), support)
 
 
-def write_report(folder, images, probabilities, predicted, names=None):
+def write_report(
+    folder: str,
+    images: ImageList,
+    probabilities: np.ndarray,
+    predicted: np.ndarray,
+    names: Sequence[str] | None = None,
+) -> dict[str, float]:
     """Write what an evaluation says of each class into `folder`.
 
     Files: summary.json (what is returned), per_class.csv, confusion_matrix.csv (rows: labels, columns:
@@ -92,14 +107,16 @@ def write_report(folder, images, probabilities, predicted, names=None):
     return summary
 
 
-def _cell(value):
+def _cell(value: float) -> int | str:
     """Return a number as text, an undefined one as an empty cell."""
     if math.isnan(value):
         return ""
     return int(value) if float(value).is_integer() and not isinstance(value, float) else f"{value:.5f}"
 
 
-def _mistakes(images, probabilities, predicted, names):
+def _mistakes(
+    images: ImageList, probabilities: np.ndarray, predicted: np.ndarray, names: Sequence[str]
+) -> Iterator[tuple]:
     """Yield a row for each image with the wrong class, the surest first."""
     wrong = np.flatnonzero(predicted != images.labels)
     sureness = probabilities[wrong, predicted[wrong]]
@@ -110,7 +127,7 @@ def _mistakes(images, probabilities, predicted, names):
         yield images.path(index), *pair, f"{row[taken_for]:.5f}", f"{row[label]:.5f}"
 
 
-def draw_confusion(confusion, names):
+def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     """Return a matplotlib Figure of a confusion matrix (K, K), its rows as shares of the label's images.
 
     Few classes have their names and counts. Many have the pairs most often confused beside the matrix, of
@@ -155,13 +172,13 @@ def draw_confusion(confusion, names):
     return figure
 
 
-def _root_scale():
+def _root_scale() -> Any:
     from matplotlib.colors import PowerNorm
 
     return PowerNorm(0.5, vmin=0, vmax=1)
 
 
-def _highest(shares, block):
+def _highest(shares: np.ndarray, block: int) -> np.ndarray:
     """Return the highest of each `block` x `block` cells of (K, K)."""
     size = math.ceil(len(shares) / block)
     padded = np.zeros((size * block, size * block))
@@ -169,7 +186,7 @@ def _highest(shares, block):
     return padded.reshape(size, block, size, block).max(axis=(1, 3))
 
 
-def _draw_pairs(axes, confusion, names):
+def _draw_pairs(axes: Axes, confusion: np.ndarray, names: Sequence[str]) -> None:
     """Draw a bar for each of the pairs most often confused, longest on top."""
     wrong = confusion.copy()
     np.fill_diagonal(wrong, 0)
@@ -185,7 +202,8 @@ def _draw_pairs(axes, confusion, names):
         fontsize=7,
     )
     axes.set_ylim(max(len(pairs), 1) - 0.4, -0.6)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    ticks: Any = axes.xaxis.get_major_locator()
+    ticks.set_params(integer=True)
     axes.set_title("most often confused: label → prediction")
     axes.set_xlabel("images")
     axes.spines[["top", "right"]].set_visible(False)

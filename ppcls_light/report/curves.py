@@ -1,22 +1,27 @@
 """Learning curves of one or several runs, from their metrics.jsonl."""
 
+from __future__ import annotations
+
 import math
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from ..base.figures import new_figure, plain
 from ..base.files import short_names
 from ..engine.history import FILE_NAME, is_finite_number, read_history
 from ..errors import DataError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 class Run(NamedTuple):
     """A training run: its name in the legend and the rows of its metrics.jsonl (see `history`)."""
 
     name: str
-    rows: list
+    rows: list[dict[str, Any]]
 
-    def curve(self, split, value):
+    def curve(self, split: str, value: str) -> list[list[float]]:
         """Return the epochs done and the numbers called `value` of the rows of `split`, as two lists."""
         points = [
             (row["epoch"], row.get("lr") if value == "lr" else row["values"].get(value))
@@ -27,7 +32,7 @@ class Run(NamedTuple):
         return [list(column) for column in zip(*points)] or [[], []]
 
 
-def read_runs(folders):
+def read_runs(folders: Sequence[str]) -> list[Run]:
     """Return a Run for each of the output folders; names are as short as keeps them apart.
 
     Raises:
@@ -48,7 +53,7 @@ def read_runs(folders):
     return runs
 
 
-def draw_curves(runs):
+def draw_curves(runs: Sequence[Run]) -> Figure:
     """Return a matplotlib Figure with loss, accuracy and learning rate of `runs` over the epochs.
 
     A run is a colour. Training is thin while an epoch goes on and a full line for the means of epochs,
@@ -82,9 +87,9 @@ def draw_curves(runs):
     return figure
 
 
-def _broken_at_epochs(epochs, numbers):
+def _broken_at_epochs(epochs: list[float], numbers: list[float]) -> list[list[float]]:
     """Return the curve with a gap where an epoch ends: the means that `train` rows hold begin anew there."""
-    points = []
+    points: list[tuple[float, float]] = []
     for epoch, number in zip(epochs, numbers):
         if points and math.ceil(epoch) > math.ceil(points[-1][0]):
             points.append((epoch, math.nan))
@@ -92,7 +97,7 @@ def _broken_at_epochs(epochs, numbers):
     return [list(column) for column in zip(*points)] or [[], []]
 
 
-def first_metric(runs):
+def first_metric(runs: Sequence[Run]) -> str:
     """Return the accuracy to draw: the first that the evaluations, or else the training, measured."""
     for split in ("eval", "train_avg", "train"):
         for run in runs:
@@ -103,7 +108,7 @@ def first_metric(runs):
     return "top1"
 
 
-def _label(run, metric):
+def _label(run: Run, metric: str) -> str:
     epochs, numbers = run.curve("eval", metric)
     if not numbers:
         return plain(run.name, 60)
