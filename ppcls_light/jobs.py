@@ -203,8 +203,9 @@ def dry_run(config: ConfigLike) -> None:
     trainer.model.train()
     with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
         for batch in itertools.islice(batches, config.Global.update_freq):
-            losses = trainer.train_step(batch)[-1]
-            LOGGER.info("dry run: a batch of %d images, loss %.5f", len(batch.indices), losses["loss"])
+            loss = float(trainer.train_step(batch)[-1]["loss"])
+            trainer.losses.check()
+            LOGGER.info("dry run: a batch of %d images, loss %.5f", len(batch.indices), loss)
     if trainer.eval_reader is not None:
         trainer.evaluate(max_batches=1)
     if runtime.is_main:

@@ -165,10 +165,10 @@ def finish_renames(output_dir):
             _finish_rename(prefix)
 
 
-def is_ahead(prefix, step):
-    """Return whether the set `prefix.*` has more steps than `step`, or does not say how many."""
+def is_ahead(prefix, other):
+    """Return whether the set `prefix.*` has more steps than the set `other.*`, or does not say how many."""
     own = _progress(prefix)[0]
-    return own > step or own < 0
+    return own > _progress(other)[0] or own < 0
 
 
 def _progress(prefix):

@@ -116,7 +116,7 @@ def gather(value, runtime):
 
 
 @contextlib.contextmanager
-def together(runtime):
+def raise_on_all_ranks(runtime):
     """Raise the UserError of any process on all of them, when all have left the block: none waits for another.
 
     Inside, the processes must not exchange anything.

@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 
 from ..errors import DataError
-from .distributed import sum_over_ranks, together
-from .log import LOGGER, ON_BAR, Averages, StepTimer, eval_line, format_values, progress
+from .distributed import raise_on_all_ranks, sum_over_ranks
+from .log import LOGGER, ON_BAR, StepTimer, eval_line, format_values, progress
 from .losses import build_loss
-from .metrics import build_metric
+from .metrics import Averages, build_metric
 
 
 def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch=None, timer=None):
@@ -37,7 +37,7 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
     was_training = model.training
     model.eval()
     seen = 0
-    with paddle.no_grad(), progress() as show, together(runtime):
+    with paddle.no_grad(), progress() as show, raise_on_all_ranks(runtime):
         for step, batch in enumerate(reader.loader.epoch(0)):
             timer.data_ready()
             labels = paddle.to_tensor(batch.labels)
@@ -45,14 +45,16 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
             _, parts = criterion(logits, labels)
             accuracy.update(logits, labels)
             count = len(batch.indices)
-            losses.update({name: float(part) for name, part in parts.items()}, count)
+            losses.update(parts, count)
             seen += count
             if on_batch is not None:
                 on_batch(batch.indices, logits.numpy())
+            prints = step % every == 0
+            if prints:
+                values = {**losses.means(), **accuracy.compute()}
             timer.step_done(count)
-            values = {**losses.means(), **accuracy.compute()}
             show("Eval", step + 1, steps, values, timer, steps - step - 1)
-            if step % every == 0:
+            if prints:
                 LOGGER.info(eval_line(epoch, step, steps, values, timer), extra=ON_BAR)
             if max_batches is not None and step + 1 >= max_batches:
                 break

@@ -149,25 +149,6 @@ def progress():
             bar.end()
 
 
-class Averages:
-    """Means of named values, each weighted by the number of images it stands for."""
-
-    def __init__(self):
-        self._sums = {}
-        self._counts = {}
-
-    def update(self, values, count=1):
-        for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value * count
-            self._counts[name] = self._counts.get(name, 0) + count
-
-    def mean(self, name):
-        return self._sums[name] / self._counts[name]
-
-    def means(self):
-        return {name: self.mean(name) for name in self._sums}
-
-
 class StepTimer:
     """Splits the wall time of a loop into waiting for data and the rest.
 

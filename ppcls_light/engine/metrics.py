@@ -1,20 +1,36 @@
-"""Accuracy over any number of batches and processes."""
+"""Accuracy and means over any number of batches and processes.
+
+What is added stays on its device until a result is asked for: reading it waits for the device, adding does not.
+"""
+
+from __future__ import annotations
 
 import logging
+import math
+from typing import TYPE_CHECKING, Dict, Iterable, List
 
 import numpy as np
 import paddle
 
+from ..errors import UserError, listed
+from .distributed import mean_over_ranks, raise_on_all_ranks
+
+if TYPE_CHECKING:
+    from ..config.optim import TopkAcc
+    from ..data import ImageList
+    from .distributed import Runtime
+    from .position import Position
+
 logger = logging.getLogger(__name__)
 
 
-def build_metric(specs):
-    """Return one TopkAccuracy for all k of `specs` (config.optim.TopkAcc), each k once, in their order."""
+def build_metric(specs: Iterable[TopkAcc]) -> TopkAccuracy:
+    """Return one TopkAccuracy for all k of `specs`, each k once, in their order."""
     return TopkAccuracy(dict.fromkeys(k for spec in specs for k in spec.ks()))
 
 
-def warn_of_trivial(specs, class_num):
-    """Log once which k of `specs` (config.optim.TopkAcc) are so high that their accuracy says nothing."""
+def warn_of_trivial(specs: Iterable[TopkAcc], class_num: int) -> None:
+    """Log once which k of `specs` are so high that their accuracy says nothing."""
     trivial = [f"top{k}" for k in build_metric(specs).ks if k >= class_num]
     if trivial:
         logger.warning(
@@ -31,44 +47,115 @@ class TopkAccuracy:
     number and a NaN at the label ranks last, so that a broken network never scores. A k from the number of
     classes on is trivially 1.0, see `warn_of_trivial`.
 
-    Only whole numbers are kept between updates. Processes are joined by adding up their `totals()`:
-    `metric.load(sum of totals)`.
+    Only whole numbers are kept. Processes are joined by adding up their `totals()`: `metric.load(sum of totals)`.
     """
 
-    def __init__(self, ks):
+    def __init__(self, ks: Iterable[int]):
         self.ks = tuple(ks)
-        self.names = tuple(f"top{k}" for k in self.ks)
-        self.reset()
-
-    def reset(self):
-        """Forget all images."""
-        self._images = 0
-        self._correct = np.zeros(len(self.ks), np.int64)
+        self._totals = np.zeros(1 + len(self.ks), np.int64)
+        self._unread: List[paddle.Tensor] = []
 
     @paddle.no_grad()
-    def update(self, logits, labels):
+    def update(self, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
         """Add a batch: logits (N, K), class indices int64 (N,)."""
         classes = logits.shape[1]
         labels = labels.reshape([-1, 1])
         own = paddle.take_along_axis(logits, labels, axis=1)
         later = paddle.arange(classes, dtype=labels.dtype) > labels
         behind = paddle.logical_or(logits < own, paddle.logical_and(logits == own, later))
-        ranks = classes - 1 - behind.astype("int64").sum(axis=1).numpy()
-        self._images += len(ranks)
-        self._correct += [np.count_nonzero(ranks < k) for k in self.ks]
+        self._unread.append(classes - 1 - behind.astype("int64").sum(axis=1))
 
-    def compute(self):
-        """Return {"top1": share, ...} in the order of `ks`; NaN when there was no image."""
-        return {
-            name: int(correct) / self._images if self._images else float("nan")
-            for name, correct in zip(self.names, self._correct)
-        }
-
-    def totals(self):
+    def totals(self) -> np.ndarray:
         """Return int64 (1 + len(ks),): the images, then the correct ones for each k."""
-        return np.array([self._images, *self._correct], np.int64)
+        for ranks in map(paddle.Tensor.numpy, self._unread):
+            self._totals += [len(ranks), *(np.count_nonzero(ranks < k) for k in self.ks)]
+        self._unread = []
+        return self._totals.copy()
 
-    def load(self, totals):
+    def load(self, totals: np.ndarray) -> None:
         """Replace the counts by `totals`, as `totals()` returns them, summed or not."""
-        images, *correct = np.asarray(totals, np.int64)
-        self._images, self._correct = int(images), np.array(correct, np.int64)
+        self._totals, self._unread = np.array(totals, np.int64), []
+
+    def compute(self) -> Dict[str, float]:
+        """Return {"top1": share, ...} in the order of `ks`; NaN when there was no image."""
+        images, *correct = self.totals().tolist()
+        return {f"top{k}": count / images if images else math.nan for k, count in zip(self.ks, correct)}
+
+
+class Averages:
+    """Means over the images of named values, given batch by batch."""
+
+    def __init__(self) -> None:
+        self._sums: Dict[str, float] = {}
+        self._images = 0
+        self._unread: List[tuple] = []
+
+    def update(self, values: Dict[str, paddle.Tensor], images: int) -> None:
+        """Add scalar tensors by name, means over the `images` of a batch."""
+        self._unread.append(({name: value.detach() for name, value in values.items()}, images))
+
+    def read(self) -> List[Dict[str, float]]:
+        """Take in what was added since the last call, and return it as numbers, one dict per batch."""
+        rows = []
+        for tensors, images in self._unread:
+            row = {name: float(tensor) for name, tensor in tensors.items()}
+            for name, value in row.items():
+                self._sums[name] = self._sums.get(name, 0.0) + value * images
+            self._images += images
+            rows.append(row)
+        self._unread = []
+        return rows
+
+    def means(self) -> Dict[str, float]:
+        self.read()
+        return {name: total / self._images for name, total in self._sums.items()}
+
+
+class FiniteAverages(Averages):
+    """Averages of the losses of a training, which must be finite.
+
+    `check` is for all ranks at once; `means` begins with it.
+
+    Args:
+        images: those of the training, for the message.
+        runtime: of this process.
+    """
+
+    def __init__(self, images: ImageList, runtime: Runtime):
+        super().__init__()
+        self._image_list, self._runtime = images, runtime
+        self._unchecked: List[tuple] = []
+
+    def add(self, losses: Dict[str, paddle.Tensor], at: Position, indices: np.ndarray) -> None:
+        """Add the losses of the batch at `at`, made from the images `indices`."""
+        self.update(losses, len(indices))
+        self._unchecked.append((at, indices))
+
+    def check(self) -> None:
+        """Read the losses that were added since the last call.
+
+        Raises:
+            UserError: on all ranks alike; names the first loss that is infinite or NaN, its step and its images.
+        """
+        places, self._unchecked = self._unchecked, []
+        bad = [
+            (name, value, *place)
+            for row, place in zip(self.read(), places)
+            for name, value in row.items()
+            if not math.isfinite(value)
+        ]
+        if mean_over_ranks({"bad": len(bad)}, self._runtime)["bad"]:
+            with raise_on_all_ranks(self._runtime):
+                if bad:
+                    raise UserError(self._message(*bad[0]))
+
+    def means(self) -> Dict[str, float]:
+        self.check()
+        return super().means()
+
+    def _message(self, name: str, value: float, at: Position, indices: np.ndarray) -> str:
+        files = listed((self._image_list.name(int(index)) for index in indices), 8)
+        return (
+            f"{name} is {value} at step {at.step} (epoch {at.epoch + 1}, rank {self._runtime.rank}) before the "
+            f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {files}"
+        )

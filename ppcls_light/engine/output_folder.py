@@ -21,7 +21,7 @@ from ..base.files import set_aside
 from ..config import relocate_config
 from ..errors import ConfigError, listed
 from . import checkpoint
-from .distributed import together
+from .distributed import raise_on_all_ranks
 from .history import FILE_NAME
 from .lock import sole_run, was_used
 from .log import LOGGER
@@ -44,7 +44,7 @@ def claimed(settings, runtime):
         ConfigError: see `require_room`; another run is writing to it, or it cannot be written.
     """
     with contextlib.ExitStack() as held:
-        with together(runtime):
+        with raise_on_all_ranks(runtime):
             if runtime.is_main:
                 if not was_used(settings.output_dir):
                     require_room(settings)  # a refusal leaves no lock file behind, either
@@ -82,13 +82,12 @@ def require_resumable(settings):
         )
 
 
-def make_room(settings, resumed_from=None, step=0):
+def make_room(settings, resumed_from=None):
     """Move out of the way what the run that begins now would replace.
 
     Args:
         settings: schema.GlobalConfig.
         resumed_from: prefix of the checkpoint that the run goes on from, or None.
-        step: updates that it has done by then.
 
     Returns:
         {absolute path: path it has now} of the weights that are elsewhere now, with and without suffix.
@@ -99,7 +98,7 @@ def make_room(settings, resumed_from=None, step=0):
     require_room(settings)
     folder = settings.output_dir
     if resumed_from is not None and _goes_on(settings):
-        return _step_back(folder, resumed_from, step)
+        return _step_back(folder, resumed_from)
     files = _files(folder)
     if not files or not settings.overwrite:  # what is left then is the beginning of a first save
         return {}
@@ -110,12 +109,12 @@ def make_room(settings, resumed_from=None, step=0):
     return _settle(folder, target, files)
 
 
-def _step_back(folder, resumed_from, step):
-    """Set aside the checkpoints with more steps than `step`, with a copy of what describes them."""
+def _step_back(folder, resumed_from):
+    """Set aside the checkpoints with more steps than `resumed_from`, with a copy of what describes them."""
     ahead = [
         name
         for name in _names(folder)
-        if _has_states(folder, name) and checkpoint.is_ahead(os.path.join(folder, name), step)
+        if _has_states(folder, name) and checkpoint.is_ahead(os.path.join(folder, name), resumed_from)
     ]
     if not ahead:
         return {}

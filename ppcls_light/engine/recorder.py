@@ -37,21 +37,21 @@ class Recorder:
         self._steps, self._schedule_name = steps_per_epoch, schedule_name
         self._history, self._sinks, self._batch_shown = None, [], False
         self._files = contextlib.ExitStack()
-        self._show = None
+        self._show, self._values = None, {}
         if runtime.is_main:
             check_loggers(self._settings)
 
-    def start(self, epoch, position, evaluated, model):
-        """Open the files of a run that has done `epoch` epochs and `position` steps more; return self.
+    def start(self, position, evaluated, model):
+        """Open the files of a run that goes on at `position`; return self.
 
         Rows of steps that a crash took back leave them; `evaluated`: see `History`.
         """
         self._show = self._files.enter_context(progress())
         if self._runtime.is_main:
             path = os.path.join(self._settings.output_dir, FILE_NAME)
-            self._history = History(path, epoch + position / self._steps, evaluated)
+            self._history = History(path, position.epoch + position.batch / self._steps, evaluated)
             self._files.callback(self._history.close)
-            self._sinks = open_sinks(self._config, epoch * self._steps + position)
+            self._sinks = open_sinks(self._config, position.batches_before)
         for sink in self._sinks:
             self._files.callback(sink.close)
             sink.graph(model, self._settings.image_shape)
@@ -74,16 +74,28 @@ class Recorder:
             for sink in self._sinks:
                 sink.images("train/first_batch", pictures, 0)
 
-    def train_step(self, epoch, position, lr, values, timer, skipped=0):
-        """Record step `position` of `epoch`, both from 0; `skipped`: updates that AMP has left out so far."""
-        epochs, step = self._settings.epochs, epoch * self._steps + position
-        remaining = epochs * self._steps - step
+    def prints(self, at):
+        """Return whether the batch at Position `at` has a line in the log."""
+        return at.batch % self._settings.print_batch_step == 0
+
+    def train_step(self, at, lr, values, timer, skipped=0):
+        """Record the batch at Position `at`.
+
+        Args:
+            values: means since the epoch began, {name: number}; None for a batch without a line, for which the
+                progress bar goes on showing those of the last one.
+            skipped: updates that AMP has left out so far.
+        """
+        epochs = self._settings.epochs
+        remaining = epochs * self._steps - at.batches_before
+        self._values = self._values if values is None else values
         if self._show is not None:
-            self._show(f"Epoch {epoch + 1}/{epochs}", position + 1, self._steps, values, timer, remaining)
-        if position % self._settings.print_batch_step:
+            title = f"Epoch {at.epoch + 1}/{epochs}"
+            self._show(title, at.batch + 1, self._steps, self._values, timer, remaining)
+        if values is None:
             return
         line = train_line(
-            epoch + 1, epochs, position, self._steps, self._schedule_name, lr, values, timer, remaining
+            at.epoch + 1, epochs, at.batch, self._steps, self._schedule_name, lr, values, timer, remaining
         )
         if skipped:
             line += f", skipped updates: {skipped}"
@@ -91,7 +103,7 @@ class Recorder:
         for name, megabytes in memory.items():
             line += f", {name}: {megabytes:.2f} MB"
         LOGGER.info(line, extra=ON_BAR)
-        self._keep("train", epoch, position + 1, values, timer, lr, memory)
+        self._keep("train", at.epoch, at.batch + 1, values, timer, lr, memory)
 
     def train_epoch(self, epoch, values, model):
         """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""

@@ -5,7 +5,7 @@ import dataclasses
 from ..errors import ConfigError
 from ..optim import build_schedule
 from . import checkpoint
-from .distributed import require_same, together
+from .distributed import raise_on_all_ranks, require_same
 from .global_batch import images_per_update
 from .log import LOGGER
 from .output_folder import require_resumable
@@ -27,7 +27,7 @@ def find_checkpoint(settings, runtime):
     step = None if found is None else found.states["step"]
     require_same(step, runtime, f"Global.checkpoints: the step of the checkpoint in {settings.output_dir}")
     if found is None:
-        with together(runtime):
+        with raise_on_all_ranks(runtime):
             if runtime.is_main:
                 require_resumable(settings)
         LOGGER.info(

@@ -19,7 +19,7 @@ import paddle
 from .. import __version__
 from ..base.files import write_text
 from ..config import dump_config
-from ..errors import ConfigError, UserError
+from ..errors import ConfigError
 from ..optim import (
     ExponentialMovingAverage,
     build_optimizer,
@@ -35,19 +35,20 @@ from .distributed import (
     broadcast_statistics,
     gather,
     mean_over_ranks,
+    raise_on_all_ranks,
     require_same,
     seed_everything,
     synchronise_batch_norms,
-    together,
 )
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
-from .log import LOGGER, Averages, StepTimer, log_to
+from .log import LOGGER, StepTimer, log_to
 from .losses import build_loss
-from .metrics import build_metric, warn_of_trivial
+from .metrics import FiniteAverages, build_metric, warn_of_trivial
 from .network import build_model, student_weights
 from .operators import choose_operators
 from .output_folder import make_room
+from .position import Position
 from .precision import Precision
 from .preprocessing import check_preprocessing
 from .readers import build_reader
@@ -83,56 +84,32 @@ class Trainer:
                 "Global.use_dali: there is no DALI here; the ordinary reader gives the same batches"
             )
         self.config, self.runtime, self.profiler = config, runtime, profiler
+        self._on_cpu = runtime.device == "cpu"
         choose_operators(config.Global, runtime)
         seed_everything(config.Global.seed)
         resumed = find_checkpoint(config.Global, runtime)
         self.resumed_from = None if resumed is None else resumed.prefix
-        self.reader = build_reader(config, "Train", runtime)
-        self.class_names = self.reader.class_names
-        if resumed is not None:
-            self.class_names = resumed_names(config, resumed, self.reader)
-        self.eval_reader = None
-        if config.Global.eval_during_train:
-            self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
-        check_classes(config, self.reader, self.eval_reader)
-        check_preprocessing(config, self.reader)
-        for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
-            if reader is not None:
-                contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
-                what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
-                require_same(contents, runtime, what)
+        self._build_readers(resumed)
         self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
-        self.update_freq = config.Global.update_freq
-        self.steps_per_epoch = math.ceil(len(self.reader.loader) / self.update_freq)
-        if self.update_freq > len(self.reader.loader):
+        batches, update_freq = len(self.reader.loader), config.Global.update_freq
+        self.position = Position(batches, update_freq)  # of the batch that comes next
+        if update_freq > batches:
             LOGGER.warning(
                 "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
-                *(self.update_freq, len(self.reader.loader)),
+                *(update_freq, batches),
             )
         self.lr = scaled_learning_rate(config, runtime)
-        self.schedule = build_schedule(self.lr, config.Global.epochs, self.steps_per_epoch)
+        self.schedule = build_schedule(self.lr, config.Global.epochs, self.position.steps_per_epoch)
         self.optimizer = build_optimizer(config.Optimizer, self.model)
-        arch = config.Arch
-        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.class_num)
-        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
-        if self.eval_reader is not None:
-            build_loss(
-                config.Loss.Eval, arch.infer_model_name
-            )  # what is wrong with it is said before an epoch
-        mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
-        # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
-        self.metrics = [] if mixes else config.Metric.Train
-        scored = [] if self.eval_reader is None else config.Metric.Eval
-        warn_of_trivial([*self.metrics, *scored], arch.class_num)
+        self._build_losses()
         self.precision = Precision(config.AMP, runtime.device)
-        self.step = self.epoch = self.position = 0
         self.best, self.evaluations_since_best, self.evaluated = None, 0, True
         self.order = order_settings(config, runtime, self.reader.images)
         if resumed is not None:
             require_same_order(resumed, self.order)
-            self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.steps_per_epoch)
+            self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.position.steps_per_epoch)
             load_weights(self.model, resumed.trained, source=resumed.prefix)
         # Copies made before `decorate`, which may make the weights half precision.
         self.ema = ExponentialMovingAverage(self.model, config.EMA.decay) if config.EMA else None
@@ -146,8 +123,38 @@ class Trainer:
             self.network = paddle.DataParallel(self.network)
         # On CPU DataParallel dies of a lost process before Python could say so, and has nothing to gain by
         # exchanging gradients while others are still computed.
-        self._averages_gradients = runtime.world_size > 1 and runtime.device == "cpu"
-        self.recorder = Recorder(config, runtime, len(self.reader.loader), self.schedule.name)
+        self._averages_gradients = runtime.world_size > 1 and self._on_cpu
+        self.recorder = Recorder(config, runtime, batches, self.schedule.name)
+
+    def _build_readers(self, resumed):
+        """Build the readers of both splits; what they and the checkpoint say of classes and images must agree."""
+        config, runtime = self.config, self.runtime
+        self.reader, self.eval_reader = build_reader(config, "Train", runtime), None
+        self.class_names = self.reader.class_names
+        if resumed is not None:
+            self.class_names = resumed_names(config, resumed, self.reader)
+        if config.Global.eval_during_train:
+            self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
+        check_classes(config, self.reader, self.eval_reader)
+        check_preprocessing(config, self.reader)
+        for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
+            if reader is not None:
+                contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
+                what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
+                require_same(contents, runtime, what)
+
+    def _build_losses(self):
+        config, arch = self.config, self.config.Arch
+        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.class_num)
+        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
+        if self.eval_reader is not None:
+            build_loss(config.Loss.Eval, arch.infer_model_name)  # its errors are raised before an epoch
+        mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
+        # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
+        self.metrics = [] if mixes else config.Metric.Train
+        scored = [] if self.eval_reader is None else config.Metric.Eval
+        warn_of_trivial([*self.metrics, *scored], arch.class_num)
+        self.losses = FiniteAverages(self.reader.images, self.runtime)
 
     def fit(self):
         """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first.
@@ -156,34 +163,34 @@ class Trainer:
             ConfigError: see `output_folder.make_room`. The folder is the caller's: see `output_folder.claimed`.
         """
         settings = self.config.Global
-        if self.epoch >= settings.epochs and self.evaluated:
+        if self.position.epoch >= settings.epochs and self.evaluated:
             LOGGER.info(
-                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", self.epoch
+                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on",
+                self.position.epoch,
             )
             return
         self._begin(settings)
-        batches_done = min(self.position * self.update_freq, len(self.reader.loader))
-        recorder = self.recorder.start(self.epoch, batches_done, self.evaluated, self.model)
+        recorder = self.recorder.start(self.position, self.evaluated, self.model)
         with StopSignals() as stop, recorder:
             if not self.evaluated:
                 self._end_of_epoch()
-            while self.epoch < settings.epochs and not self._stops_early():
+            while self.position.epoch < settings.epochs and not self._stops_early():
                 if self.train_epoch(stop):
                     self.save("latest")
                     LOGGER.info(
-                        "stopped at step %d; the same command with Global.checkpoints=auto goes on", self.step
+                        "stopped at step %d; the same command with Global.checkpoints=auto goes on",
+                        self.position.step,
                     )
                     raise KeyboardInterrupt
-                self.epoch, self.position, self.evaluated = self.epoch + 1, 0, False
                 self._end_of_epoch()
 
     def _begin(self, settings):
         """Make room for the run in its folder, and let its log and config.yaml begin there."""
         folder = settings.output_dir
         gather(None, self.runtime)  # all have read the weights that they start from, which may be moved now
-        with together(self.runtime):
+        with raise_on_all_ranks(self.runtime):
             if self.runtime.is_main:
-                moved = make_room(settings, self.resumed_from, self.step)
+                moved = make_room(settings, self.resumed_from)
                 log_to(os.path.join(folder, "train.log"))
                 # What is true of one start only is not for those who use the file.
                 own = dataclasses.replace(self.config, Global=dataclasses.replace(settings, overwrite=False))
@@ -192,81 +199,83 @@ class Trainer:
             self.best = None  # that was of a model which is elsewhere
 
     def train_epoch(self, stop):
-        """Run the rest of the current epoch from `self.position`.
+        """Run the rest of the current epoch.
 
-        Returns whether `stop` asks to end the run after it, on all ranks alike.
+        Returns whether `stop` asks to end the run now, on all ranks alike.
         """
-        stopped = False
-        if self.position == self.steps_per_epoch:
-            return stopped  # the checkpoint was made after the epoch's last step
         self.model.train()
-        averages, accuracy, timer = Averages(), build_metric(self.metrics), StepTimer()
-        for batch in self.reader.loader.epoch(self.epoch, start=self.position * self.update_freq):
+        start, stops = self.position, False
+        self.losses = FiniteAverages(self.reader.images, self.runtime)
+        accuracy, timer = build_metric(self.metrics), StepTimer()
+
+        def means():
+            return mean_over_ranks({**accuracy.compute(), **self.losses.means()}, self.runtime)
+
+        for batch in self.reader.loader.epoch(start.epoch, start.batch):
             timer.data_ready()
-            self._go_to(batch)
+            at = start.at(start.epoch, batch.number)
             self.recorder.batch(batch.images)
-            logits, labels, losses = self.train_step(batch)
-            averages.update(losses, len(batch.indices))
+            logits, labels, _ = self.train_step(batch)
             if self.metrics:
                 accuracy.update(logits, labels)
+            # Nothing else in a step waits for the device, but the check of the losses on CPU and a loss scale.
+            values = means() if self.recorder.prints(at) else None
             timer.step_done(len(batch.indices))
-            values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
-            lr, skipped = self.optimizer.get_lr(), self.precision.skipped
-            self.recorder.train_step(self.epoch, batch.number, lr, values, timer, skipped)
+            self.recorder.train_step(at, self.optimizer.get_lr(), values, timer, self.precision.skipped)
             if self.profiler is not None:
                 self.profiler.step()
-            if not self._ends_step(batch):
-                continue
-            self.step += 1
-            self.position += 1
-            if self._saves_within_epoch():
-                self.save("latest")
-            stopped = stop.reached(self.runtime)
-            if stopped and self.position < self.steps_per_epoch:
-                return stopped
-        values = mean_over_ranks({**accuracy.compute(), **averages.means()}, self.runtime)
-        self.recorder.train_epoch(self.epoch, values, self.model)
-        return stopped
+            if values is not None or self._on_cpu or self.runtime.world_size == 1:
+                stops = stop.reached(self.runtime)
+            if at.ends_step:
+                if self._saves_within_epoch():
+                    self.save("latest")
+                if stops and self.position.epoch == start.epoch:
+                    return True
+        self._go_to(start.at(start.epoch, start.batches_per_epoch))
+        self.evaluated = False
+        self.recorder.train_epoch(start.epoch, means(), self.model)
+        return stop.reached(self.runtime)
 
     def train_step(self, batch):
         """Add the gradients of a batch, and update the weights when it is the last of its step.
 
-        Returns (logits, labels, {loss name: float}). Raises UserError on a non-finite loss, before the update.
+        Returns (logits, labels, {loss name: scalar tensor}). On CPU a loss that is not finite raises UserError
+        before the update; elsewhere `self.losses.check()` does, which waits for the device.
         """
+        at = self.position.at(self.position.epoch, batch.number)
+        self._go_to(at)
         # By batch, not by step: each of a step's batches has its own dropout.
-        place = self.epoch * len(self.reader.loader) + batch.number
-        seed_everything(self.config.Global.seed, self.runtime.rank, place)
-        self.optimizer.set_lr(self.schedule(self.step))
+        seed_everything(self.config.Global.seed, self.runtime.rank, at.batches_before)
+        self.optimizer.set_lr(self.schedule(at.step))
         labels = paddle.to_tensor(batch.labels)
-        with self._gradients_exchanged(self._ends_step(batch)):
+        with self._gradients_exchanged(at.ends_step):
             with self.precision.autocast():
                 outputs = self.network(paddle.to_tensor(batch.images))
-                loss, parts = self.criterion(outputs, labels)
-            own = {name: float(part) for name, part in parts.items()}
-            losses = mean_over_ranks(own, self.runtime)
-            if not math.isfinite(losses["loss"]):
-                with together(self.runtime):
-                    self._check_finite(own, batch)
-            self.precision.backward(loss / self._batches_of_step(batch))
-        if self._ends_step(batch):
+                loss, losses = self.criterion(outputs, labels)
+            self.losses.add(losses, at, batch.indices)
+            if self._on_cpu:
+                self.losses.check()
+            self.precision.backward(loss / at.batches_of_step)
+        if at.ends_step:
             if self._averages_gradients:
                 average_gradients(self.model, self.runtime)
             if self.precision.step(self.optimizer) and self.ema is not None:
-                self.ema.update(self.model, self.optimizer, self.step - self.precision.skipped)
+                self.ema.update(self.model, self.optimizer, at.step - self.precision.skipped)
             self.optimizer.clear_grad()
+        self.position = at.next()
         logits = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
         return logits.detach(), labels, losses
 
     def evaluate(self, max_batches=None):
         """Score `scored_model()` on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
-        model = self.scored_model()
+        model, epoch = self.scored_model(), self.position.epoch
         broadcast_statistics(model, self.runtime)
         timer = StepTimer()
         with self.precision.evaluation():
             result = evaluate(
-                model, self.eval_reader, self.config, self.runtime, self.epoch, max_batches, timer=timer
+                model, self.eval_reader, self.config, self.runtime, epoch, max_batches, timer=timer
             )
-        self.recorder.evaluation(self.epoch, result, timer)
+        self.recorder.evaluation(epoch, result, timer)
         return result
 
     def scored_model(self):
@@ -279,18 +288,23 @@ class Trainer:
         return self.float32
 
     def save(self, name):
-        """Write the checkpoint set `Global.output_dir/name.*` on the main process."""
+        """Write the checkpoint set `Global.output_dir/name.*` on the main process; all call it.
+
+        Raises:
+            UserError: a loss was not finite.
+        """
+        self.losses.check()
         if not self.runtime.is_main:
             return
         states = {
-            "epoch": self.epoch,
-            "position": self.position,
-            "step": self.step,
+            "epoch": self.position.epoch,
+            "position": self.position.step_in_epoch,
+            "step": self.position.step,
             "metric": self.best if self.best is not None else 0.0,
             "best": self.best,
             "evaluations_since_best": self.evaluations_since_best,
             "evaluated": self.evaluated,
-            "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.steps_per_epoch),
+            "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.position.steps_per_epoch),
             "order": self.order,
             "scaler": self.precision.state_dict(),
             **described_classes(self.class_names, self.reader.images),
@@ -310,12 +324,12 @@ class Trainer:
 
     def _end_of_epoch(self):
         """Save and evaluate; a run that dies meanwhile resumes with this, and no epoch is lost or unscored."""
-        settings = self.config.Global
-        evaluates = self.eval_reader is not None and self.epoch > settings.start_eval_epoch
-        evaluates = evaluates and self.epoch % settings.eval_interval == 0
+        settings, epoch = self.config.Global, self.position.epoch
+        evaluates = self.eval_reader is not None and epoch > settings.start_eval_epoch
+        evaluates = evaluates and epoch % settings.eval_interval == 0
         self.evaluated = not evaluates
-        if self.epoch % settings.save_interval == 0:
-            self.save(f"epoch_{self.epoch}")
+        if epoch % settings.save_interval == 0:
+            self.save(f"epoch_{epoch}")
         elif evaluates:
             self.save("latest")
         if evaluates:
@@ -325,14 +339,14 @@ class Trainer:
             finite = all(map(math.isfinite, result.values()))
             if not finite:
                 LOGGER.warning(
-                    "the evaluation after epoch %d is no number, and no best model: %s", self.epoch, result
+                    "the evaluation after epoch %d is no number, and no best model: %s", epoch, result
                 )
             better = finite and (self.best is None or metric > self.best)
             self.evaluations_since_best = 0 if better else self.evaluations_since_best + 1
             if better or (finite and metric == self.best):
                 self.best = metric
                 self.save("best_model")
-            LOGGER.info("[Eval][Epoch %d][best metric: %s]", self.epoch, self.best)
+            LOGGER.info("[Eval][Epoch %d][best metric: %s]", epoch, self.best)
         self.save("latest")
 
     def _stops_early(self):
@@ -344,7 +358,7 @@ class Trainer:
             "Global.early_stop: %d evaluations in a row were no better than %s; stopping after epoch %d of %d",
             self.evaluations_since_best,
             self.best,
-            self.epoch,
+            self.position.epoch,
             self.config.Global.epochs,
         )
         return True
@@ -359,50 +373,29 @@ class Trainer:
             LOGGER.warning("%s has no EMA; this run's starts from its weights", found.prefix)
         elif found.raw is not None:
             LOGGER.warning("%s has an EMA; without the section EMA this run leaves it behind", found.prefix)
-        for name in ("epoch", "position", "step"):
-            setattr(self, name, found.states[name])
-        self.best, self.evaluated = found.states.get("best"), found.states.get("evaluated", True)
-        self.evaluations_since_best = found.states.get("evaluations_since_best", 0)
+        states = found.states
+        self.position = self.position.at(states["epoch"], states["position"] * self.position.update_freq)
+        # Earlier versions count the end of an epoch, before its evaluation, as that epoch's.
+        self.evaluated = states.get("evaluated", True) and self.position.epoch == states["epoch"]
+        self.best = states.get("best")
+        self.evaluations_since_best = states.get("evaluations_since_best", 0)
         LOGGER.info(
             "Finish load checkpoints from %s (%d epochs and %d steps done)",
-            found.prefix,
-            self.epoch,
-            self.step,
+            *(found.prefix, states["epoch"], states["step"]),
         )
 
-    def _go_to(self, batch):
-        """Set step and position by the batch's number: a batch without a readable image is never seen."""
-        self.position = batch.number // self.update_freq
-        step = self.epoch * self.steps_per_epoch + self.position
-        if step != self.step:  # the batch that would have ended the last step was one of those
+    def _go_to(self, at):
+        """Set the position by what is read: a batch without a readable image is never seen."""
+        if at.step != self.position.step:  # the batch that would have ended the last step was one of those
             self.optimizer.clear_grad()
-        self.step = step
+        self.position = at
 
     def _saves_within_epoch(self):
         every = self.config.Global.save_steps
-        return every is not None and self.step % every == 0 and self.position < self.steps_per_epoch
-
-    def _ends_step(self, batch):
-        last = batch.number + 1
-        return last % self.update_freq == 0 or last == len(self.reader.loader)
-
-    def _batches_of_step(self, batch):
-        first = batch.number // self.update_freq * self.update_freq
-        return min(self.update_freq, len(self.reader.loader) - first)
+        return every is not None and self.position.step % every == 0 and self.position.batch > 0
 
     def _gradients_exchanged(self, wanted):
         """Return a context in which a backward pass averages the gradients of all processes only if `wanted`."""
         if self.runtime.world_size == 1 or (wanted and not self._averages_gradients):
             return contextlib.nullcontext()
         return self.network.no_sync()
-
-    def _check_finite(self, losses, batch):
-        bad = next((name for name, value in losses.items() if not math.isfinite(value)), None)
-        if bad is None:
-            return
-        files = [self.reader.images.name(int(index)) for index in batch.indices]
-        shown = ", ".join(files[:8]) + (f" and {len(files) - 8} more" if len(files) > 8 else "")
-        raise UserError(
-            f"{bad} is {losses[bad]} at step {self.step} (epoch {self.epoch + 1}, rank {self.runtime.rank}) before the "
-            f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {shown}"
-        )

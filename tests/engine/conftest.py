@@ -12,7 +12,7 @@ def stop_after():
         original = run.train_step
 
         def train_step(batch):
-            if run.step == steps - 1:
+            if run.position.step == steps - 1:
                 os.kill(os.getpid(), signal.SIGTERM)
             return original(batch)
 

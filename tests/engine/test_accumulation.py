@@ -30,11 +30,8 @@ def run_epoch(run):
     run.model.train()
     after = []
     for batch in run.reader.loader.epoch(0):
-        run._go_to(batch)
         run.train_step(batch)
         after.append(weights(run.model))
-        if run._ends_step(batch):
-            run.step += 1
     return after
 
 
@@ -45,7 +42,7 @@ def test_two_batches_make_the_update_of_one_of_twice_the_size(config_file, clip)
     parts = trainer(config_file, EDGENEXT, optimizer, "Global.update_freq=2")
     start = weights(parts.model)
     expected, actual = run_epoch(whole), run_epoch(parts)
-    assert (whole.steps_per_epoch, parts.steps_per_epoch) == (3, 3)
+    assert (whole.position.steps_per_epoch, parts.position.steps_per_epoch) == (3, 3)
     assert (len(expected), len(actual)) == (3, 6)
     for key in start:
         np.testing.assert_array_equal(actual[0][key], start[key])  # no update between
@@ -57,13 +54,12 @@ def test_the_last_update_of_an_epoch_is_the_mean_of_the_batches_that_are_left(co
     """Six batches by four: the last update has two, as if they were all there is."""
     sgd = "Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}}"
     four = trainer(config_file, EDGENEXT, sgd, "Global.update_freq=4")
-    assert four.steps_per_epoch == 2
+    assert four.position.steps_per_epoch == 2
     after = run_epoch(four)
     two = trainer(config_file, EDGENEXT, sgd, "Global.update_freq=2")
     two.model.set_state_dict(after[3])
     two.model.train()
     for batch in two.reader.loader.epoch(0, start=4):
-        two._go_to(batch)
         two.train_step(batch)
     for key, value in weights(two.model).items():
         np.testing.assert_allclose(after[5][key], value, rtol=1e-5, atol=1e-7, err_msg=key)
@@ -72,7 +68,7 @@ def test_the_last_update_of_an_epoch_is_the_mean_of_the_batches_that_are_left(co
 def test_more_than_the_batches_of_an_epoch_make_one_update(config_file):
     run = trainer(config_file, "Global.update_freq=100", "Global.epochs=1")
     run.fit()
-    assert (run.steps_per_epoch, run.step) == (1, 1)
+    assert (run.position.steps_per_epoch, run.position.step) == (1, 1)
 
 
 def test_batches_of_one_update_have_their_own_dropout(config_file):
@@ -101,15 +97,15 @@ def test_an_update_whose_last_batch_cannot_be_read_is_left_out(config_file, phot
         result = original(batch)
         changed = not np.array_equal(weights(run.model)["fc.weight"], before["fc.weight"])
         held = run.model.fc.weight.grad is not None and np.abs(run.model.fc.weight.grad.numpy()).max() > 0
-        seen.append((batch.number, run.step, changed, held))
+        seen.append((batch.number, run.position.step, changed, held))
         return result
 
     run.train_step = train_step
     run.fit()
     assert [entry[0] for entry in seen] == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
-    assert [entry[1] for entry in seen] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3, 4]
+    assert [entry[1] for entry in seen] == [0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 4, 5]
     assert [entry[0] for entry in seen if entry[2]] == [2, 8, 11, 12]
-    assert run.step == 5
+    assert run.position.step == 5
 
 
 def test_ema_and_resume_inside_an_epoch_are_exact_between_updates(config_file, tmp_path):
@@ -126,12 +122,12 @@ def test_ema_and_resume_inside_an_epoch_are_exact_between_updates(config_file, t
             decay = min(0.6, (1 + len(updates)) / (10 + len(updates)))
             for key, value in weights(run.model).items():
                 expected[key] = decay * expected[key] + (1 - decay) * value
-            updates.append(run.step)
+            updates.append(run.position.step)
         return result
 
     run.train_step = train_step
     run.fit()
-    assert updates == list(range(6))
+    assert updates == list(range(1, 7))
     found = checkpoint.load(whole / "latest")
     for key, value in expected.items():
         np.testing.assert_allclose(found.weights[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
@@ -142,7 +138,7 @@ def test_ema_and_resume_inside_an_epoch_are_exact_between_updates(config_file, t
     original_step = interrupted.train_step
 
     def dies(batch):
-        if (interrupted.epoch, batch.number) == (1, 3):  # between the batches of an update
+        if (interrupted.position.epoch, batch.number) == (1, 3):  # between the batches of an update
             raise SystemExit
         return original_step(batch)
 
@@ -150,7 +146,8 @@ def test_ema_and_resume_inside_an_epoch_are_exact_between_updates(config_file, t
     with pytest.raises(SystemExit):
         interrupted.fit()
     resumed = trainer(config_file, *overrides, f"Global.output_dir={parts}", "Global.checkpoints=auto")
-    assert (resumed.epoch, resumed.position, resumed.step) == (1, 1, 4)
+    at = resumed.position
+    assert (at.epoch, at.step_in_epoch, at.step) == (1, 1, 4)
     resumed.fit()
     again = checkpoint.load(parts / "latest")
     for kind in ("weights", "raw", "optimizer"):

@@ -102,8 +102,8 @@ def test_the_step_s_loss_is_the_hand_computed_one(distilling):
     mutual = ((p * np.log(p / q)).sum(axis=1).mean() + (q * np.log(q / p)).sum(axis=1).mean()) / 2
     labels = -np.log(p[np.arange(len(p)), batch.labels]).mean()
     losses = trainer.train_step(batch)[-1]
-    assert losses["DistillationDMLLoss"] == pytest.approx(mutual, rel=1e-4)
-    assert losses["loss"] == pytest.approx(mutual + 0.5 * labels, rel=1e-4)
+    assert float(losses["DistillationDMLLoss"]) == pytest.approx(mutual, rel=1e-4)
+    assert float(losses["loss"]) == pytest.approx(mutual + 0.5 * labels, rel=1e-4)
 
 
 def test_the_config_survives_being_written(distilling, tmp_path):

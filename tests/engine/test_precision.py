@@ -167,7 +167,7 @@ def test_a_skipped_update_changes_no_weights_and_no_ema_and_is_counted(
 
     def overflowing(loss):
         backward(loss)
-        if run.step in (1, 2):
+        if run.position.step in (1, 2):
             gradient = run.model.fc.weight.grad
             gradient.set_value(paddle.full_like(gradient, np.inf))
 

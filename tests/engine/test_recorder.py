@@ -122,7 +122,7 @@ def test_early_stop_counts_over_a_resume(config_file, tmp_path, stop_after):
         trainer(config_file, *settings, f"Global.output_dir={tmp_path}/whole"), 0.5, 0.4, 0.6, 0.6, 0.5, 0.6
     )
     whole.fit()
-    assert whole.epoch == 6
+    assert whole.position.epoch == 6
     assert (
         "Global.early_stop: 3 evaluations in a row were no better than 0.6; stopping after epoch 6 of 9"
         in (tmp_path / "train.log").read_text()
@@ -137,13 +137,13 @@ def test_early_stop_counts_over_a_resume(config_file, tmp_path, stop_after):
     resumed = [*settings, f"Global.output_dir={tmp_path}/parts", "Global.checkpoints=auto"]
     second = scored(trainer(config_file, *resumed), 0.6)
     second.fit()
-    assert (second.epoch, second.evaluations_since_best) == (6, 3)
+    assert (second.position.epoch, second.evaluations_since_best) == (6, 3)
     trainer(config_file, *resumed).fit()
     assert (tmp_path / "train.log").read_text().count("stopping after epoch 6 of 9") == 3
     # More patience goes on.
     longer = scored(trainer(config_file, *resumed, "Global.early_stop=4"), 0.1)
     longer.fit()
-    assert longer.epoch == 7
+    assert longer.position.epoch == 7
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_the_trainer_weighs_by_the_training_list(config_file):
     weights = 26 / (3 * np.bincount(np.arange(26) % 3))
     log_p = logits.numpy() - np.log(np.exp(logits.numpy()).sum(axis=1, keepdims=True))
     expected = -np.mean(weights[batch.labels] * log_p[np.arange(4), batch.labels])
-    assert losses["CELoss"] == pytest.approx(expected, rel=1e-5)
+    assert float(losses["CELoss"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_smoothing_twice_is_said(config_file, caplog):
@@ -253,7 +253,7 @@ def test_training_on_the_official_tarball_from_yaml(config_file, tmp_path):
     source = cifar["pack"](tmp_path / "cifar-10-python.tar.gz", "cifar-10-batches-py", files)
     run = Trainer(load_config(config_file, [*cifar_overrides(source), "Global.epochs=1"]), CPU)
     run.fit()
-    assert run.step == 35 // 4
+    assert run.position.step == 35 // 4
     assert len(run.eval_reader.images) == 4
     states = checkpoint.load(tmp_path / "output/best_model").states
     assert states["class_names"] == cifar["CLASSES"]

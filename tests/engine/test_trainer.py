@@ -86,7 +86,7 @@ def test_a_crash_while_evaluating_loses_neither_the_epoch_nor_its_score(
     evaluate = run.evaluate
 
     def crash():
-        if run.epoch == epoch:
+        if run.position.epoch == epoch:
             raise SystemExit
         return evaluate()
 
@@ -94,7 +94,7 @@ def test_a_crash_while_evaluating_loses_neither_the_epoch_nor_its_score(
     with pytest.raises(SystemExit):
         run.fit()
     resumed = trainer(config_file, *overrides, f"Global.output_dir={parts}", "Global.checkpoints=auto")
-    assert resumed.step == 6 * epoch
+    assert resumed.position.step == 6 * epoch
     resumed.fit()
     for name in ("latest", "best_model"):
         assert_same_bits(state(whole, name), state(parts, name))
@@ -129,7 +129,7 @@ def test_resume_keeps_the_best_metric(config_file, tmp_path):
     first.fit()
     resumed = trainer(config_file, "Global.epochs=4", "Global.checkpoints=auto")
     assert resumed.best == first.best
-    assert resumed.step == first.step == 24
+    assert resumed.position.step == first.position.step == 24
 
 
 def test_a_changed_schedule_must_be_confirmed(config_file):
@@ -222,17 +222,17 @@ def test_inside_an_epoch_the_order_of_its_images_stays(config_file, tmp_path, ch
     folder = f"Global.output_dir={tmp_path / 'run'}"
     whole = "DataLoader.Train.sampler.drop_last=false"
     half = trainer(config_file, folder, whole)
-    half.position = half.step = 1
+    half.position = half.position.at(0, 1)
     half.save("latest")
     resume = (folder, whole, "Global.checkpoints=auto", "Global.resume_schedule=new")
     with pytest.raises(ConfigError, match=rf"inside an epoch .* another order: {shown}; resume with"):
         trainer(config_file, *resume, change)
     # The same images an update, in the same order, whatever batches they come in.
     same = trainer(config_file, *resume, "DataLoader.Train.sampler.batch_size=2", "Global.update_freq=2")
-    assert same.position == 1
-    half.epoch, half.position, half.step = 1, 0, half.steps_per_epoch
+    assert same.position.step == 1
+    half.position = half.position.at(1, 0)
     half.save("latest")
-    assert trainer(config_file, *resume, change).epoch == 1
+    assert trainer(config_file, *resume, change).position.epoch == 1
 
 
 def test_what_teaches_nothing_is_refused(config_file):

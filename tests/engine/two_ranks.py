@@ -11,7 +11,7 @@ import numpy as np
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import distributed as runtimes
-from ppcls_light.engine.distributed import broadcast_statistics, gather
+from ppcls_light.engine.distributed import broadcast_statistics, gather, mean_over_ranks
 from ppcls_light.engine.evaluate import evaluate
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import UserError
@@ -52,9 +52,10 @@ def compare(config_file, runtime):
     gradients = note_gradients(trainer)
     seen, losses, scored = [], [], []
     for batch in trainer.reader.loader.epoch(0):
-        losses.append(trainer.train_step(batch)[-1]["loss"])
+        losses.append(
+            mean_over_ranks({"loss": float(trainer.train_step(batch)[-1]["loss"])}, runtime)["loss"]
+        )
         seen.append(batch.indices.tolist())
-        trainer.step += 1
 
     def keep(indices, logits):
         scored.extend(indices.tolist())
