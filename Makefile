@@ -8,7 +8,7 @@ PYTHON_OLDEST ?= python3.9
 PIP_FLAGS := -q --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: quickstart test test-paddle26 test-oldest test-paddlex lint clean
+.PHONY: quickstart test test-paddle26 test-oldest test-paddlex sanitize lint clean
 
 quickstart: $(VENV)/.ready
 	$(VENV)/bin/python tools/quickstart.py
@@ -28,6 +28,10 @@ test-oldest: $(VENV_OLDEST)/.ready
 # PaddleX pins versions of its own (PyYAML, OpenCV), so it gets an environment of its own.
 test-paddlex: $(VENVX)/.ready
 	$(VENVX)/bin/python -m pytest -m paddlex tests/export
+
+# The C++ kernels under the address and undefined-behaviour sanitizers; `make test` does so, too.
+sanitize: $(VENV)/.ready
+	$(VENV)/bin/python -m pytest tests/ops/test_sanitize.py
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .

@@ -16,14 +16,10 @@ Tensor empty(const Shape& shape) { return paddle::empty(shape, paddle::DataType:
 
 Depthwise depthwise(const Shape& x, const Shape& weight, const std::vector<int>& stride,
                     const std::vector<int>& padding) {
-  Depthwise conv{x[0], x[1], weight[0] / x[1]};
-  conv.input = {x[2], x[3]};
-  conv.kernel = {weight[2], weight[3]};
-  conv.stride = {stride[0], stride[1]};
-  conv.padding = {padding[0], padding[1]};
-  conv.output = {(x[2] + 2 * padding[0] - weight[2]) / stride[0] + 1,
-                 (x[3] + 2 * padding[1] - weight[3]) / stride[1] + 1};
-  return conv;
+  const Pair output = {(x[2] + 2 * padding[0] - weight[2]) / stride[0] + 1,
+                       (x[3] + 2 * padding[1] - weight[3]) / stride[1] + 1};
+  return {x[0], x[1], weight[0] / x[1], {x[2], x[3]}, output, {weight[2], weight[3]}, {stride[0], stride[1]},
+          {padding[0], padding[1]}};
 }
 
 Tensors depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
@@ -82,7 +78,7 @@ Tensors norm_act(const Tensor& x, const Tensor& gamma, const Tensor& beta, float
 }
 
 Tensors norm_act_grad(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                      const Tensor& inverse_std, const Tensor& grad_out, float epsilon, int activation) {
+                      const Tensor& inverse_std, const Tensor& grad_out, float, int activation) {
   Tensor grad_x = empty(x.shape()), grad_gamma = empty(gamma.shape()), grad_beta = empty(gamma.shape());
   norm_act_backward(planes(x.shape()), Activation(activation), x.data<float>(), gamma.data<float>(),
                     beta.data<float>(), mean.data<float>(), inverse_std.data<float>(), grad_out.data<float>(),

@@ -27,10 +27,10 @@ BINDING = "binding.cc"
 KERNELS = tuple(
     f"kernels/{name}.cc" for name in ("depthwise", "micronet", "micronet_maps", "norm_act", "pointwise")
 )
-HEADERS = ("kernels/kernels.h", "kernels/micronet.h", "kernels/simd.h")
+HEADERS = ("kernels/kernels.h", "kernels/micronet.h", "kernels/simd.h", "kernels/tile.h")
 
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp", "-w")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp")
 # Not for the binding: the layout of Paddle's own types may depend on it.
 KERNEL_FLAGS = ("-march=native",)
 
@@ -180,7 +180,14 @@ def _build(compiler, scratch, log):
     """Return the path of a library built in the folder `scratch`; `log` gets the output of a failed build."""
     paddle = _paddle()
     include, libs, base = paddle / "include", paddle / "libs", paddle / "base/libpaddle.so"
-    headers = [f"-I{include}", f"-I{include}/third_party", "-DPADDLE_WITH_CUSTOM_KERNEL"]
+    # As headers of the system, of which the compiler warns not.
+    headers = [
+        "-isystem",
+        str(include),
+        "-isystem",
+        str(include / "third_party"),
+        "-DPADDLE_WITH_CUSTOM_KERNEL",
+    ]
     flags = {BINDING: headers, **dict.fromkeys(KERNELS, KERNEL_FLAGS)}
     compilations = [
         [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]

@@ -17,6 +17,7 @@
 #include "kernels.h"
 #include "micronet.h"
 #include "simd.h"
+#include "tile.h"
 
 namespace {
 
@@ -148,28 +149,13 @@ void features(const Team& team, Maps& shared, Steps steps, Map map, const float*
 
 template <int images>
 void linear_tile(int64_t inputs, int64_t outputs, const float* x, const float* weights, float* out, int64_t width) {
-  Vec total[images][kSpanVecs];
-#pragma GCC unroll 8
-  for (int n = 0; n < images; ++n)
-#pragma GCC unroll 16
-    for (int v = 0; v < kSpanVecs; ++v) total[n][v] = load(weights + inputs * kSpan + v * kLanes);
-  for (int64_t i = 0; i < inputs; ++i) {
-    Vec values[kSpanVecs];
-#pragma GCC unroll 16
-    for (int v = 0; v < kSpanVecs; ++v) values[v] = load(weights + i * kSpan + v * kLanes);
-#pragma GCC unroll 8
-    for (int n = 0; n < images; ++n) {
-      const Vec factor = Vec{} + x[n * inputs + i];
-#pragma GCC unroll 16
-      for (int v = 0; v < kSpanVecs; ++v) total[n][v] += factor * values[v];
-    }
-  }
-  for (int n = 0; n < images; ++n) {
-    float results[kSpan];
-#pragma GCC unroll 16
-    for (int v = 0; v < kSpanVecs; ++v) store(results + v * kLanes, hardswish(total[n][v]));
-    std::copy(results, results + width, out + n * outputs);
-  }
+  float results[images][kSpan];
+  product_tile<images, kSpanVecs>(
+      inputs, [=](int, int v) { return load(weights + inputs * kSpan + v * kLanes); },
+      [=](int64_t i, int n) { return x[n * inputs + i]; },
+      [=](int64_t i, int v) { return load(weights + i * kSpan + v * kLanes); },
+      [&](int n, int v, Vec total) { store(results[n] + v * kLanes, hardswish(total)); });
+  for (int n = 0; n < images; ++n) std::copy(results[n], results[n] + width, out + n * outputs);
 }
 
 void linear(int64_t batch, const Steps& steps, const float* x, float* out) {

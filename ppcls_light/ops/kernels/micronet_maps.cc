@@ -5,6 +5,7 @@
 
 #include "micronet.h"
 #include "simd.h"
+#include "tile.h"
 
 namespace {
 
@@ -65,30 +66,13 @@ void output_plane(const FactorizedStep& conv, const float* __restrict rows, int6
 
 // `rows` outputs in `columns` vectors: inputs by their numbers, weights by input and output, then the biases.
 template <int rows, int columns>
-void tile(const float* x, int64_t step, const int32_t* planes, int64_t inputs, const float* weights, bool relu6,
-          float* const* out, int64_t p) {
-  Vec total[rows][columns];
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < columns; ++v) total[r][v] = Vec{} + weights[inputs * rows + r];
-  for (int64_t c = 0; c < inputs; ++c) {
-    const float* from = x + planes[c] * step + p;
-    Vec values[columns];
-#pragma GCC unroll 8
-    for (int v = 0; v < columns; ++v) values[v] = load(from + v * kLanes);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const Vec factor = Vec{} + weights[c * rows + r];
-#pragma GCC unroll 8
-      for (int v = 0; v < columns; ++v) total[r][v] += factor * values[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < columns; ++v)
-      store(out[r] + p + v * kLanes, relu6 ? clamp(total[r][v], 0.f, 6.f) : total[r][v]);
+void outputs_tile(const float* x, int64_t step, const int32_t* planes, int64_t inputs, const float* weights, bool relu6,
+                  float* const* out, int64_t p) {
+  product_tile<rows, columns>(
+      inputs, [=](int r, int) { return Vec{} + weights[inputs * rows + r]; },
+      [=](int64_t c, int r) { return weights[c * rows + r]; },
+      [=](int64_t c, int v) { return load(x + planes[c] * step + p + v * kLanes); },
+      [=](int r, int v, Vec total) { store(out[r] + p + v * kLanes, relu6 ? clamp(total, 0.f, 6.f) : total); });
 }
 
 template <int rows>
@@ -99,8 +83,8 @@ void tile_rows(const float* x, const Map& in, const int32_t* ints, const float* 
   for (int r = 0; r < rows; ++r) places[r] = out + outputs[r] * in.step();
   int64_t p = 0;
   for (; p + kColumns * kLanes <= length; p += kColumns * kLanes)
-    tile<rows, kColumns>(x, in.step(), planes, inputs, weights, relu6, places, p);
-  for (; p < length; p += kLanes) tile<rows, 1>(x, in.step(), planes, inputs, weights, relu6, places, p);
+    outputs_tile<rows, kColumns>(x, in.step(), planes, inputs, weights, relu6, places, p);
+  for (; p < length; p += kLanes) outputs_tile<rows, 1>(x, in.step(), planes, inputs, weights, relu6, places, p);
 }
 
 // means: of the planes of x. squeezed: room for the hidden units. coefficients: 2 fusions C of them.

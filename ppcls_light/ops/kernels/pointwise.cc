@@ -8,6 +8,7 @@
 
 #include "kernels.h"
 #include "simd.h"
+#include "tile.h"
 
 namespace {
 
@@ -19,26 +20,15 @@ constexpr int64_t kParts = 8;                               // of the batch, whi
 constexpr int64_t kOutputsPerTask = 32;
 constexpr int64_t kPositionsPerSum = 512;
 
-// kRows x kColumns vectors of out, which `places` says where.
+// Outputs in vectors of out, which `places` says where.
 template <int rows, int columns>
-void product_tile(int64_t depth, const float* weight, int64_t row_step, int64_t depth_step, const float* x,
+void outputs_tile(int64_t depth, const float* weight, int64_t row_step, int64_t depth_step, const float* x,
                   int64_t positions, const int64_t* places, float* out) {
-  Vec total[rows][columns] = {};
-  for (int64_t c = 0; c < depth; ++c) {
-    Vec values[columns];
-#pragma GCC unroll 8
-    for (int v = 0; v < columns; ++v) values[v] = load(x + c * positions + places[v]);
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; ++r) {
-      const Vec factor = Vec{} + weight[r * row_step + c * depth_step];
-#pragma GCC unroll 8
-      for (int v = 0; v < columns; ++v) total[r][v] += factor * values[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < rows; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < columns; ++v) store(out + r * positions + places[v], total[r][v]);
+  product_tile<rows, columns>(
+      depth, [](int, int) { return Vec{}; },
+      [=](int64_t c, int r) { return weight[r * row_step + c * depth_step]; },
+      [=](int64_t c, int v) { return load(x + c * positions + places[v]); },
+      [=](int r, int v, Vec total) { store(out + r * positions + places[v], total); });
 }
 
 template <int columns>
@@ -46,10 +36,10 @@ void product_columns(int64_t outputs, int64_t depth, const float* weight, int64_
                      const float* x, int64_t positions, const int64_t* places, float* out) {
   int64_t o = 0;
   for (; o + kRows <= outputs; o += kRows)
-    product_tile<kRows, columns>(depth, weight + o * row_step, row_step, depth_step, x, positions, places,
+    outputs_tile<kRows, columns>(depth, weight + o * row_step, row_step, depth_step, x, positions, places,
                                  out + o * positions);
   for (; o < outputs; ++o)
-    product_tile<1, columns>(depth, weight + o * row_step, row_step, depth_step, x, positions, places,
+    outputs_tile<1, columns>(depth, weight + o * row_step, row_step, depth_step, x, positions, places,
                              out + o * positions);
 }
 

@@ -1,0 +1,124 @@
+// Calls each kernel with arrays of exactly their size, for test_sanitize.py. Files named on the command line hold
+// runs of a MicroNet.
+
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "kernels.h"
+
+namespace {
+
+using Array = std::vector<float>;
+
+Array random(int64_t size) {
+  static std::mt19937 generator(0);
+  std::normal_distribution<float> normal;
+  Array values(size);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+double dot(const Array& a, const Array& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += double(a[i]) * b[i];
+  return sum;
+}
+
+void require(double value, double expected, double tolerance, const char* what) {
+  if (std::abs(value - expected) <= tolerance) return;
+  std::fprintf(stderr, "%s: %g instead of %g\n", what, value, expected);
+  std::exit(1);
+}
+
+// A bilinear function and its gradients are adjoint: <grad, f(x, w)> = <grad_x, x> = <grad_w, w>.
+void require_adjoint(const Array& out, const Array& grad_out, const Array& x, const Array& grad_x, const Array& weight,
+                     const Array& grad_weight, const char* what) {
+  const double expected = dot(grad_out, out), tolerance = 1e-4 * std::sqrt(dot(out, out) * dot(grad_out, grad_out));
+  require(dot(grad_x, x), expected, tolerance, what);
+  require(dot(grad_weight, weight), expected, tolerance, what);
+}
+
+void depthwise(int64_t batch, int64_t multiplier, Pair plane, Pair kernel, Pair stride, Pair padding) {
+  const int64_t channels = 3, outputs = channels * multiplier;
+  const Pair output = {(plane.height + 2 * padding.height - kernel.height) / stride.height + 1,
+                       (plane.width + 2 * padding.width - kernel.width) / stride.width + 1};
+  const Depthwise conv{batch, channels, multiplier, plane, output, kernel, stride, padding};
+  const Array x = random(batch * channels * plane.height * plane.width), bias(outputs);
+  const Array weight = random(outputs * kernel.height * kernel.width);
+  const Array grad_out = random(batch * outputs * output.height * output.width);
+  Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size()), grad_bias(outputs);
+  depthwise_forward(conv, x.data(), weight.data(), bias.data(), out.data());
+  depthwise_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data(),
+                     grad_bias.data());
+  require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "depthwise");
+}
+
+void pointwise(int64_t batch, int64_t inputs, int64_t outputs, int64_t positions) {
+  const Pointwise conv{batch, inputs, outputs, positions};
+  const Array x = random(batch * inputs * positions), weight = random(outputs * inputs);
+  const Array grad_out = random(batch * outputs * positions);
+  Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size());
+  pointwise_forward(conv, x.data(), weight.data(), out.data());
+  pointwise_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data());
+  require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "pointwise");
+}
+
+// With gamma 1 and beta 0 the squares of the normalised values sum to their number.
+void norm_act(int64_t batch, int64_t positions) {
+  const Planes at{batch, 3, positions};
+  const Array x = random(batch * 3 * positions), grad_out = random(x.size()), gamma(3, 1.f), beta(3);
+  for (int activation = 0; activation <= int(Activation::gelu); ++activation) {
+    Array mean(3), variance(3), inverse_std(3), out(x.size()), grad_x(x.size()), grad_gamma(3), grad_beta(3);
+    norm_act_forward(at, Activation(activation), x.data(), gamma.data(), beta.data(), 1e-5f, mean.data(),
+                     variance.data(), inverse_std.data(), out.data());
+    norm_act_backward(at, Activation(activation), x.data(), gamma.data(), beta.data(), mean.data(), inverse_std.data(),
+                      grad_out.data(), grad_x.data(), grad_gamma.data(), grad_beta.data());
+    require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "norm_act");
+    if (!activation) require(dot(out, out), x.size(), 1e-3 * x.size(), "norm_act");
+  }
+}
+
+template <typename T>
+std::vector<T> next(std::ifstream& file, int64_t size) {
+  std::vector<T> values(size);
+  file.read(reinterpret_cast<char*>(values.data()), size * sizeof(T));
+  return values;
+}
+
+void micronet(const char* path) {
+  std::ifstream file(path, std::ios::binary);
+  const auto sizes = next<int64_t>(file, 6);  // batch, height, width, then those of the plan, the weights and the output
+  const Pair image{sizes[1], sizes[2]};
+  const auto plan = next<int32_t>(file, sizes[3]);
+  const Array weights = next<float>(file, sizes[4]), x = next<float>(file, sizes[0] * 3 * sizes[1] * sizes[2]);
+  const Array expected = next<float>(file, sizes[5]);
+  require(file.gcount(), sizes[5] * sizeof(float), 0, path);
+  Array out(sizes[5]);
+  micronet_forward(sizes[0], image, x.data(), plan.data(), weights.data(), out.data());
+  for (int64_t i = 0; i < sizes[5]; ++i) require(out[i], expected[i], 1e-4, path);
+}
+
+}  // namespace
+
+int main(int count, char** paths) {
+  int64_t turn = 0;
+  for (const Pair kernel : {Pair{3, 3}, {5, 5}, {9, 9}, {5, 1}, {1, 3}, {4, 2}})
+    for (const Pair stride : {Pair{1, 1}, {2, 2}, {1, 2}, {3, 2}})
+      for (const Pair plane : {Pair{4, 4}, {7, 7}, {13, 20}, {33, 16}}) {
+        const Pair paddings[] = {{kernel.height / 2, kernel.width / 2}, {0, 0}, {kernel.height - 1, kernel.width - 1}};
+        const Pair padding = paddings[++turn % 3];
+        if (plane.height + 2 * padding.height >= kernel.height && plane.width + 2 * padding.width >= kernel.width)
+          depthwise(turn % 2 ? 1 : 9, 1 + turn % 4, plane, kernel, stride, padding);
+      }
+  for (const int64_t positions : {16, 49, 182, 528, 1100})
+    for (const Pair& channels : {Pair{16, 24}, {5, 7}, {40, 81}, {7, 3}, {1, 1}})
+      pointwise(1 + ++turn % 9, channels.height, channels.width, positions);
+  for (const int64_t positions : {16, 17, 49, 272})
+    for (const int64_t batch : {1, 9}) norm_act(batch, positions);
+  for (int i = 1; i < count; ++i) micronet(paths[i]);
+  std::puts("all kernels ran");
+}
