@@ -30,6 +30,7 @@ PNG files of 16 bits are OpenCV's in both, as Pillow reads the high byte of colo
 import contextlib
 import io
 import os
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -45,11 +46,11 @@ from .guards.limits import MAX_BYTES, MAX_PIXELS, Room, TooManyPixelsError, chec
 # OpenCV's own bound is 6 times as high; it reads this one as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
+cv2: Any  # what resizes and flips asks here, too; None without OpenCV
 try:
     import cv2
 except ImportError:
     cv2 = None
-
 
 BACKENDS = ("cv2", "pil")
 # Formats whose headers bound the work; all others are decoded in a process that can be ended.

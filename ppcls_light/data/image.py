@@ -1,14 +1,26 @@
 """An image as the transforms hand it on: a uint8 array (H, W, C), float32 once normalised, or a Pillow image."""
 
+from __future__ import annotations
+
+from typing import Any, Sequence, Tuple, Union
+
 import numpy as np
 from PIL import Image
 
+from ..config.types import ByteValue, PositiveInt
 from ..errors import ConfigError, DataError
 from ..registry import nearest
 from .decode import check_backend, cv2
 from .guards.limits import MAX_PIXELS
 
-_PIL_FILTERS = {
+Picture = Union[np.ndarray, Image.Image]
+WidthHeight = Tuple[int, int]
+
+# Parameters of ops
+Size = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]
+Rgb = Tuple[ByteValue, ByteValue, ByteValue]
+
+PIL_FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -25,13 +37,13 @@ _CV2_FILTERS = cv2 and {
 }
 
 
-def to_array(image):
-    """Return `image`, an array or a Pillow image, as an array (H, W, C)."""
+def to_array(image: Picture) -> np.ndarray:
+    """Return `image` as an array (H, W, C)."""
     return image if isinstance(image, np.ndarray) else np.asarray(image)
 
 
-def to_pil(image):
-    """Return `image`, a uint8 array (H, W, 3) or a Pillow image, as a Pillow image.
+def to_pil(image: Picture) -> Image.Image:
+    """Return `image`, an array uint8 (H, W, 3) or a Pillow image, as a Pillow image.
 
     Raises:
         ConfigError: an array of another kind, as NormalizeImage and ToCHWImage make them.
@@ -46,44 +58,34 @@ def to_pil(image):
     return Image.fromarray(np.ascontiguousarray(image))
 
 
-def as_given(image, result):
-    """Return `result`, an array or a Pillow image, as the kind of image that `image` is."""
+def as_given(image: Picture, result: Picture) -> Picture:
+    """Return `result` as the kind of picture that `image` is."""
     return to_pil(result) if isinstance(image, Image.Image) else to_array(result)
 
 
-def size_of(image):
-    """Return (width, height) of an array (H, W, C) or a Pillow image."""
+def size_of(image: Picture) -> WidthHeight:
     return image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
 
 
-def rgb(colour):
+def rgb(colour: float | Sequence[float]) -> tuple[float, ...]:
     """Return one value for all channels, or [red, green, blue], as (red, green, blue)."""
     return (colour,) * 3 if isinstance(colour, (int, float)) else tuple(colour)
 
 
-def pair(size):
+def pair(size: int | Sequence[int]) -> WidthHeight:
     """Return a side, or [width, height], as (width, height)."""
-    return (size, size) if isinstance(size, int) else tuple(size)
+    width, height = (size, size) if isinstance(size, int) else size
+    return width, height
 
 
-def crop(image, left, top, width, height):
-    """Return a part of an array (H, W, C) or a Pillow image; sizes in pixels."""
-    if isinstance(image, Image.Image):
-        return image.crop((left, top, left + width, top + height))
-    return image[top : top + height, left : left + width]
+def check_ranges(**ranges: Sequence[float]) -> None:
+    """Raise ConfigError where the low end of a range, given by its key, is above the high end."""
+    for name, (low, high) in ranges.items():
+        if low > high:
+            raise ConfigError(f"{name} is a range [low, high]; got [{low:g}, {high:g}]")
 
 
-def check_holds(image, size, key):
-    """Raise DataError when `image` is smaller than a crop of `size` (width, height) that `key` asks for."""
-    width, height = size_of(image)
-    if width < size[0] or height < size[1]:
-        raise DataError(
-            f"the image is {width}x{height} pixels (width x height), smaller than {key} "
-            f"{size[0]}x{size[1]}; put a ResizeImage of at least that size before it"
-        )
-
-
-def require_possible(image, size, verb):
+def require_possible(image: Picture, size: Sequence[int], verb: str) -> None:
     """Raise DataError if an image of `size` (width, height), made of `image` by `verb`, would have too many pixels."""
     if size[0] * size[1] > MAX_PIXELS:
         width, height = size_of(image)
@@ -94,25 +96,25 @@ def require_possible(image, size, verb):
 
 
 class Resizer:
-    """Resampling by one backend; the result has the type that `image` has, an array or a Pillow image.
+    """Resampling by one backend; the result is the kind of picture that was given.
 
     Raises:
         ConfigError: the backend is missing or does not know `interpolation`.
     """
 
-    def __init__(self, interpolation, backend):
+    def __init__(self, interpolation: str | None, backend: str) -> None:
         self._backend = check_backend(backend)
-        filters = _CV2_FILTERS if self._backend == "cv2" else _PIL_FILTERS
+        filters = _CV2_FILTERS if self._backend == "cv2" else PIL_FILTERS
         name = "bilinear" if interpolation is None else str(interpolation).lower()
         if name != "random" and name not in filters:
             hint = nearest(name, filters) or f"; use {', '.join(filters)} or random"
             raise ConfigError(f"interpolation '{interpolation}' is unknown to backend {self._backend}{hint}")
-        self._filters = [filters[name]] if name != "random" else [filters["bilinear"], filters["bicubic"]]
+        self._filters = [filters[key] for key in (("bilinear", "bicubic") if name == "random" else (name,))]
 
-    def __call__(self, image, size, rng):
+    def __call__(self, image: Picture, size: WidthHeight, rng: Any) -> Picture:
         require_possible(image, size, "resizing")
         one = len(self._filters) == 1
-        resample = self._filters[0] if one else self._filters[rng.integers(len(self._filters))]
+        resample = self._filters[0 if one else rng.integers(len(self._filters))]
         if self._backend == "cv2":
             return as_given(image, cv2.resize(to_array(image), size, interpolation=resample))
         return as_given(image, to_pil(image).resize(size, resample))

@@ -1,18 +1,23 @@
 """AugMix (Hendrycks et al., arXiv 1912.02781): a weighted mean of an image and differently augmented copies."""
 
-from typing import Annotated
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Callable
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from ...config.types import PositiveFloat, PositiveInt, Probability, Range
 from ...registry import TRANSFORMS
-from ..image import as_given, to_pil
-from .operations import BILINEAR, WITHOUT_STRENGTH, Operations, Scale
+from ..image import Picture, as_given, to_pil
+from .operations import BILINEAR, Operations, Scale
 
 # As the authors: what overlaps with ImageNet-C's corruptions is left out.
 _SCALES = {
-    **{name: None for name in WITHOUT_STRENGTH if name != "Invert"},
+    "AutoContrast": None,
+    "Equalize": None,
     "Posterize": Scale(4, 0, whole=int),
     "Rotate": Scale(0, 30, signed=True, whole=int),
     "Solarize": Scale(256, 0, whole=int),
@@ -24,7 +29,14 @@ _SCALES = {
 _TOP_LEVEL = 10
 
 
-def augment_and_mix(image, alpha, width, depth, rng, augment):
+def augment_and_mix(
+    image: Image.Image,
+    alpha: float,
+    width: int,
+    depth: int,
+    rng: Generator,
+    augment: Callable[[Image.Image], Image.Image],
+) -> Image.Image:
     """Return AugMix of a Pillow image (arXiv 1912.02781, algorithm 1).
 
     Args:
@@ -32,7 +44,7 @@ def augment_and_mix(image, alpha, width, depth, rng, augment):
             common share.
         width: number of chains.
         depth: operations in a chain; below 1: 1 to 3 at random.
-        augment: f(image) -> image after one random operation.
+        augment: one random operation.
     """
     original, mixed = np.asarray(image, np.float32), np.float32(0)
     weights, share = rng.dirichlet([alpha] * width), rng.beta(alpha, alpha)
@@ -46,6 +58,7 @@ def augment_and_mix(image, alpha, width, depth, rng, augment):
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class AugMix:
     """Mix an image with `mixture_width` chains of operations on it, with the authors' nine operations.
 
@@ -53,32 +66,28 @@ class AugMix:
     paper adds is not part of it.
 
     Args:
-        prob: probability of changing an image at all.
+        prob: probability of a change.
         aug_prob_coeff: alpha of the Dirichlet and Beta distributions of the weights (1 in the paper).
         mixture_width: number of chains.
         mixture_depth: operations in a chain; -1: 1 to 3 at random, as in the paper.
         aug_severity: upper end, of 10, of the operations' levels; each level is uniform from 0.1.
     """
 
-    def __init__(
-        self,
-        prob: Probability = 0.5,
-        aug_prob_coeff: PositiveFloat = 0.1,
-        mixture_width: PositiveInt = 3,
-        mixture_depth: Annotated[int, Range(-1)] = 1,
-        aug_severity: Annotated[float, Range(0.1, _TOP_LEVEL)] = 1,
-    ):
-        self.prob, self.alpha, self.severity = prob, aug_prob_coeff, aug_severity
-        self.width, self.depth = mixture_width, mixture_depth
-        self.operations = Operations(_SCALES, _TOP_LEVEL, (0, 0, 0), (BILINEAR,))
+    prob: Probability = 0.5
+    aug_prob_coeff: PositiveFloat = 0.1
+    mixture_width: PositiveInt = 3
+    mixture_depth: Annotated[int, Range(-1)] = 1
+    aug_severity: Annotated[float, Range(0.1, _TOP_LEVEL)] = 1
 
-    def __call__(self, image, rng):
+    operations = Operations(_SCALES, _TOP_LEVEL, (0, 0, 0), (BILINEAR,))
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
 
-        def augment(chain):
-            name = self.operations.names[rng.integers(len(self.operations.names))]
-            return self.operations.apply(chain, name, rng.uniform(0.1, self.severity), rng)
+        def augment(chain: Image.Image) -> Image.Image:
+            name = self.operations.draw(rng)
+            return self.operations.apply(chain, name, rng.uniform(0.1, self.aug_severity), rng)
 
-        mixed = augment_and_mix(to_pil(image), self.alpha, self.width, self.depth, rng, augment)
-        return as_given(image, mixed)
+        mixing = self.aug_prob_coeff, self.mixture_width, self.mixture_depth
+        return as_given(image, augment_and_mix(to_pil(image), *mixing, rng, augment))

@@ -4,9 +4,13 @@ AutoAugment (Cubuk et al., arXiv 1805.09501, table 6) defined them; RandAugment,
 the same ones with other scales.
 """
 
-import math
-from typing import Any, Callable, NamedTuple, Optional, Tuple
+from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from numpy.random import Generator
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
@@ -14,30 +18,30 @@ BICUBIC = Image.Resampling.BICUBIC
 
 
 class _Drawing(NamedTuple):
-    """What an operation draws with: colour of the parts left empty, resampling filter, numpy Generator."""
+    """Means of an operation: colour of the parts left empty, resampling filter, random numbers."""
 
-    fill: Tuple[int, int, int]
-    resample: Any
-    rng: Any
+    fill: tuple[int, ...]
+    resample: Image.Resampling
+    rng: Generator
 
 
-def _affine(image, matrix, how):
+def _affine(image: Image.Image, matrix: tuple[float, ...], how: _Drawing) -> Image.Image:
     return image.transform(image.size, Image.Transform.AFFINE, matrix, how.resample, fillcolor=how.fill)
 
 
-def _posterize(image, bits):
+def _posterize(image: Image.Image, bits: int) -> Image.Image:
     """Keep the `bits` highest bits of each value, 0..8; Pillow's own refuses 0, which the policies use."""
     mask = 256 - 2 ** (8 - bits)
     return image.point([value & mask for value in range(256)] * len(image.getbands()))
 
 
-def _solarize_add(image, amount):
+def _solarize_add(image: Image.Image, amount: int) -> Image.Image:
     """Add `amount` to the values below 128."""
     table = [min(255, value + amount) if value < 128 else value for value in range(256)]
     return image.point(table * len(image.getbands()))
 
 
-def _cutout(image, half, how):
+def _cutout(image: Image.Image, half: float, how: _Drawing) -> Image.Image:
     """Fill a square of 2 * `half` pixels whose centre is anywhere in the image; what is outside is cut off."""
     x, y = how.rng.integers(image.width + 1), how.rng.integers(image.height + 1)
     box = (max(0, x - half), max(0, y - half), min(image.width, x + half), min(image.height, y + half))
@@ -46,10 +50,10 @@ def _cutout(image, half, how):
     return result
 
 
-# name -> f(image, amount, how). What `amount` means: shear a factor, translation a share of the side (or
+# name -> f(image, amount, how). `amount`: shear a factor, translation a share of the side (or
 # pixels), rotation degrees, posterize the bits kept, solarize the threshold, enhancements the factor
 # (1 = unchanged), desaturate the share of grey, cutout half the side and blur the radius in pixels.
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[[Image.Image, Any, _Drawing], Image.Image]] = {
     "AutoContrast": lambda image, amount, how: ImageOps.autocontrast(image),
     "Equalize": lambda image, amount, how: ImageOps.equalize(image),
     "Invert": lambda image, amount, how: ImageOps.invert(image),
@@ -79,7 +83,7 @@ ENHANCEMENTS = ("Color", "Contrast", "Brightness", "Sharpness")
 
 
 class Scale(NamedTuple):
-    """How a level becomes an amount: from `low` at level 0 to `high` at the top level.
+    """Amounts of levels: from `low` at level 0 to `high` at the top level.
 
     `signed`: the distance from `low` goes to either side at random. `whole`: `int` or `round`, where only whole
     steps from `low` count. `within`: bounds of the amount, for levels above the top.
@@ -88,10 +92,10 @@ class Scale(NamedTuple):
     low: float
     high: float
     signed: bool = False
-    whole: Optional[Callable] = None
-    within: Tuple[float, float] = (-math.inf, math.inf)
+    whole: Callable[[float], int] | None = None
+    within: tuple[float, float] = (-math.inf, math.inf)
 
-    def amount(self, share, rng):
+    def amount(self, share: float, rng: Generator) -> float:
         """Return the amount for `share` of the top level."""
         distance = (self.high - self.low) * share
         if self.signed and rng.random() < 0.5:
@@ -100,10 +104,11 @@ class Scale(NamedTuple):
         return min(self.within[1], max(self.within[0], amount))
 
 
+@dataclass(frozen=True)
 class Operations:
     """Operations at levels.
 
-    Args:
+    Attributes:
         scales: name -> `Scale`, or None for an operation that has no strength.
         top_level: the level that a scale's `high` belongs to.
         fill: RGB of the parts that an operation leaves empty.
@@ -111,21 +116,27 @@ class Operations:
         shear_filters: those of shears, where they differ.
     """
 
-    def __init__(self, scales, top_level, fill, filters=(NEAREST,), shear_filters=None):
-        self.scales = scales
-        self.names = tuple(scales)
-        self._top_level = top_level
-        self._fill = tuple(fill)
-        self._filters = filters
-        self._shear_filters = shear_filters or filters
+    scales: Mapping[str, Scale | None]
+    top_level: float
+    fill: Sequence[int]
+    filters: Sequence[Image.Resampling] = (NEAREST,)
+    shear_filters: Sequence[Image.Resampling] = ()
 
-    def apply(self, image, name, level, rng):
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.scales)
+
+    def draw(self, rng: Generator) -> str:
+        """Draw a name, all alike."""
+        return self.names[rng.integers(len(self.names))]
+
+    def apply(self, image: Image.Image, name: str, level: float, rng: Generator) -> Image.Image:
         """Return the Pillow `image` after the operation called `name` at `level`."""
         scale = self.scales[name]
-        amount = None if scale is None else scale.amount(level / self._top_level, rng)
-        filters = self._shear_filters if name.startswith("Shear") else self._filters
+        amount = None if scale is None else scale.amount(level / self.top_level, rng)
+        filters = self.shear_filters if self.shear_filters and name.startswith("Shear") else self.filters
         resample = filters[0] if len(filters) == 1 else filters[rng.integers(len(filters))]
-        return _OPERATIONS[name](image, amount, _Drawing(self._fill, resample, rng))
+        return _OPERATIONS[name](image, amount, _Drawing(tuple(self.fill), resample, rng))
 
 
 WITHOUT_STRENGTH = dict.fromkeys(("AutoContrast", "Equalize", "Invert"))

@@ -1,14 +1,20 @@
 """AutoAugment (Cubuk et al., arXiv 1805.09501) and other learned policies, of (operation, probability, level) each."""
 
-from typing import Tuple
+from __future__ import annotations
 
-from ...config.types import ByteValue
+from typing import Callable, Tuple
+
+from numpy.random import Generator
+from PIL import Image
+
 from ...registry import TRANSFORMS
-from ..image import as_given, to_pil
+from ..image import Picture, Rgb, as_given, to_pil
 from .operations import BICUBIC, NEAREST, PAPER_SCALES, PAPER_TOP_LEVEL, Operations
 
+Policy = Tuple[Tuple[Tuple[str, float, float], ...], ...]
+
 # arXiv 1805.09501, table 9: the 25 sub-policies for ImageNet; levels 0..9.
-IMAGENET_POLICY = (
+IMAGENET_POLICY: Policy = (
     (("Posterize", 0.4, 8), ("Rotate", 0.6, 9)),
     (("Solarize", 0.6, 5), ("AutoContrast", 0.6, 5)),
     (("Equalize", 0.8, 8), ("Equalize", 0.6, 3)),
@@ -37,7 +43,7 @@ IMAGENET_POLICY = (
 )
 
 # The policy "v0" of the EfficientNet recipes, which no paper lists; levels 0..10, as timm gives it.
-V0_POLICY = (
+V0_POLICY: Policy = (
     (("Equalize", 0.8, 1), ("ShearY", 0.8, 4)),
     (("Color", 0.4, 9), ("Equalize", 0.6, 3)),
     (("Color", 0.4, 1), ("Rotate", 0.6, 8)),
@@ -66,14 +72,19 @@ V0_POLICY = (
 )
 
 # 3-Augment (Touvron et al., arXiv 2204.07118, section 3.2): one of three.
-THREE_AUGMENT_POLICY = (
+THREE_AUGMENT_POLICY: Policy = (
     (("Solarize", 1.0, 5),),
     (("Desaturate", 1.0, 10),),
     (("GaussianBlurRand", 1.0, 10),),
 )
 
 
-def apply_one_of(policy, apply, image, rng):
+def apply_one_of(
+    policy: Policy,
+    apply: Callable[[Image.Image, str, float, Generator], Image.Image],
+    image: Image.Image,
+    rng: Generator,
+) -> Image.Image:
     """Return `image` after a random sub-policy of `policy`; `apply(image, name, level, rng)` does an operation."""
     for name, probability, level in policy[rng.integers(len(policy))]:
         if rng.random() < probability:
@@ -91,8 +102,8 @@ class AutoAugment:
         fillcolor: RGB of the corners that rotation and shear leave empty.
     """
 
-    def __init__(self, fillcolor: Tuple[ByteValue, ByteValue, ByteValue] = (128, 128, 128)):
+    def __init__(self, fillcolor: Rgb = (128, 128, 128)):
         self.operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, fillcolor, (NEAREST,), (BICUBIC,))
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         return as_given(image, apply_one_of(IMAGENET_POLICY, self.operations.apply, to_pil(image), rng))

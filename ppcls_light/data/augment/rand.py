@@ -3,13 +3,18 @@
 All take and return a uint8 array (H, W, 3) or a Pillow image of any size. `TimmAutoAugment` is a fifth form.
 """
 
-import math
-from typing import List, Literal, Optional, Tuple
+from __future__ import annotations
 
-from ...config.types import ByteValue, NonNegativeFloat, PositiveInt
+import math
+from dataclasses import dataclass
+from typing import List, Literal, Optional
+
+from numpy.random import Generator
+
+from ...config.types import NonNegativeFloat, PositiveInt
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import as_given, to_pil
+from ..image import Picture, Rgb, as_given, to_pil
 from .operations import (
     BICUBIC,
     BILINEAR,
@@ -21,8 +26,6 @@ from .operations import (
     Operations,
     Scale,
 )
-
-Color = Tuple[ByteValue, ByteValue, ByteValue]
 
 _TOP_LEVEL = 10
 
@@ -52,21 +55,9 @@ _MOBILEVITV2_SCALES = {
 }
 
 
-class _Layers:
-    """`num_layers` of the operations, drawn with repetition, all at one magnitude."""
-
-    def __init__(self, num_layers, magnitude, operations):
-        self.num_layers, self.magnitude, self.operations = num_layers, magnitude, operations
-
-    def __call__(self, image, rng):
-        result, names = to_pil(image), self.operations.names
-        for index in rng.integers(len(names), size=self.num_layers):
-            result = self.operations.apply(result, names[index], self.magnitude, rng)
-        return as_given(image, result)
-
-
 @TRANSFORMS.register()
-class RandAugment(_Layers):
+@dataclass(eq=False)
+class RandAugment:
     """`num_layers` operations, drawn with repetition from 14, at a common magnitude.
 
     As in PaddleClas, posterize and solarize act hardest at magnitude 0, and rotation is to the left only.
@@ -77,18 +68,23 @@ class RandAugment(_Layers):
         fillcolor: RGB of the parts that geometric operations leave empty.
     """
 
-    def __init__(
-        self,
-        num_layers: PositiveInt = 2,
-        magnitude: NonNegativeFloat = 5,
-        fillcolor: Color = (128, 128, 128),
-    ):
-        operations = Operations(_SCALES, _TOP_LEVEL, fillcolor, (NEAREST,), (BICUBIC,))
-        super().__init__(num_layers, magnitude, operations)
+    num_layers: PositiveInt = 2
+    magnitude: NonNegativeFloat = 5
+    fillcolor: Rgb = (128, 128, 128)
+
+    def __post_init__(self) -> None:
+        self.operations = Operations(_SCALES, _TOP_LEVEL, self.fillcolor, (NEAREST,), (BICUBIC,))
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
+        result, names = to_pil(image), self.operations.names
+        for index in rng.integers(len(names), size=self.num_layers):
+            result = self.operations.apply(result, names[index], self.magnitude, rng)
+        return as_given(image, result)
 
 
 @TRANSFORMS.register()
-class RandAugmentV2(_Layers):
+@dataclass(eq=False)
+class RandAugmentV2(RandAugment):
     """EfficientNetV2's RandAugment (Tan and Le, arXiv 2104.00298): SolarizeAdd and Cutout as well.
 
     Enhancements go from 0.1 to 1.9 as the magnitude rises, translations are in pixels (100 at magnitude 10).
@@ -98,23 +94,20 @@ class RandAugmentV2(_Layers):
         progress_magnitude: only null; PaddleClas' progressive training, which sets it, is not here.
     """
 
-    def __init__(
-        self,
-        num_layers: PositiveInt = 2,
-        magnitude: NonNegativeFloat = 5,
-        progress_magnitude: Optional[List[NonNegativeFloat]] = None,
-        fillcolor: Color = (128, 128, 128),
-    ):
-        if progress_magnitude is not None:
+    progress_magnitude: Optional[List[NonNegativeFloat]] = None
+
+    def __post_init__(self) -> None:
+        if self.progress_magnitude is not None:
             raise ConfigError(
                 "progress_magnitude belongs to PaddleClas' progressive training, which is not here; "
                 "leave it out and set magnitude"
             )
-        super().__init__(num_layers, magnitude, Operations(_EFFICIENTNETV2_SCALES, _TOP_LEVEL, fillcolor))
+        self.operations = Operations(_EFFICIENTNETV2_SCALES, _TOP_LEVEL, self.fillcolor)
 
 
 @TRANSFORMS.register()
-class RandAugmentV3(_Layers):
+@dataclass(eq=False)
+class RandAugmentV3(RandAugment):
     """MobileViTv2's RandAugment (Mehta and Rastegari, arXiv 2206.02680): all strengths rise with magnitude.
 
     Args:
@@ -122,16 +115,13 @@ class RandAugmentV3(_Layers):
         interpolation: of geometric operations.
     """
 
-    def __init__(
-        self,
-        num_layers: PositiveInt = 2,
-        magnitude: NonNegativeFloat = 3,
-        fillcolor: Color = (0, 0, 0),
-        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
-    ):
-        filters = (BICUBIC if interpolation == "bicubic" else BILINEAR,)
-        operations = Operations(_MOBILEVITV2_SCALES, _TOP_LEVEL, fillcolor, filters)
-        super().__init__(num_layers, magnitude, operations)
+    magnitude: NonNegativeFloat = 3
+    fillcolor: Rgb = (0, 0, 0)
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+    def __post_init__(self) -> None:
+        filters = (BICUBIC if self.interpolation == "bicubic" else BILINEAR,)
+        self.operations = Operations(_MOBILEVITV2_SCALES, _TOP_LEVEL, self.fillcolor, filters)
 
 
 @TRANSFORMS.register()
@@ -142,13 +132,12 @@ class RandAugmentV4:
     with probability 1/2.
     """
 
-    def __init__(self):
-        self.operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, (128, 128, 128), (NEAREST,), (BICUBIC,))
+    operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, (128, 128, 128), (NEAREST,), (BICUBIC,))
 
-    def __call__(self, image, rng):
-        result, names = to_pil(image), self.operations.names
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
+        result = to_pil(image)
         for _ in range(2):
-            name, level = names[rng.integers(len(names))], rng.integers(1, PAPER_TOP_LEVEL + 1)
+            name, level = self.operations.draw(rng), int(rng.integers(1, PAPER_TOP_LEVEL + 1))
             if rng.random() < 0.5:
                 result = self.operations.apply(result, name, level, rng)
         return as_given(image, result)

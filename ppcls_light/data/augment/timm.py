@@ -1,15 +1,19 @@
 """timm's augmentation policies (Wightman), chosen by a string such as "rand-m7-mstd0.5-inc1"."""
 
+from __future__ import annotations
+
 import math
 import re
-from typing import Optional, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple
 
 import numpy as np
+from numpy.random import Generator
+from PIL import Image
 
-from ...config.types import PositiveInt, Probability
+from ...config.types import Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import as_given, to_pil
+from ..image import Picture, Size, as_given, to_pil
 from ..transforms.core import IMAGENET_MEAN
 from .augmix import augment_and_mix
 from .operations import BICUBIC, BILINEAR, ENHANCEMENTS, WITHOUT_STRENGTH, Operations, Scale
@@ -19,7 +23,7 @@ _TOP_LEVEL = 10
 _UNIFORM_ABOVE = 100  # an mstd above this asks for levels uniform in 0..m
 
 # As first published: posterize and solarize act hardest at level 0, enhancements go through "unchanged".
-_PLAIN = {
+_PLAIN: dict[str, Scale | None] = {
     **WITHOUT_STRENGTH,
     "Rotate": Scale(0, 30, signed=True),
     "Posterize": Scale(0, 4, whole=int, within=(0, 8)),
@@ -35,7 +39,7 @@ _PLAIN = {
     "GaussianBlurRand": Scale(0, 2, within=(0.1, 2)),
 }
 # "inc": every operation acts harder as the level rises.
-_INCREASING = {
+_INCREASING: dict[str, Scale | None] = {
     **_PLAIN,
     "Posterize": Scale(4, 0, whole=int, within=(0, 8)),
     "Solarize": Scale(256, 0, whole=int, within=(0, 256)),
@@ -62,11 +66,11 @@ _POLICIES = {
     "3a": (THREE_AUGMENT_POLICY, _PLAIN),
 }
 
-# The operations that "rand" chooses from when nothing else is said: all alike, with repetition.
+# The operations of "rand" without such a section: all alike, with repetition.
 _RAND_NAMES = tuple(name for name in _PLAIN if name not in ("Desaturate", "GaussianBlur", "GaussianBlurRand"))
 
-# Sections of "rand" that say what to choose from, and with which weights.
-_RAND_CHOICES = {
+# Sections of "rand": operations to choose from, and their weights.
+_RAND_CHOICES: dict[str, dict[str, Any]] = {
     "w0": {
         **dict.fromkeys(_RAND_NAMES, 0.005),
         "Rotate": 0.3,
@@ -90,10 +94,15 @@ _RAND_CHOICES = {
         **dict.fromkeys(("Posterize", "AutoContrast", *ENHANCEMENTS, "Equalize", "Invert"), 1),
     },
 }
-_FILTERS = {"bilinear": (BILINEAR,), "bicubic": (BICUBIC,), "random": (BILINEAR, BICUBIC)}
+_Filters = Sequence[Image.Resampling]
+_FILTERS: dict[str, _Filters] = {
+    "bilinear": (BILINEAR,),
+    "bicubic": (BICUBIC,),
+    "random": (BILINEAR, BICUBIC),
+}
 
 
-def _read(text, sections, defaults):
+def _read(text: str, sections: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the options of `sections`, names with a number each; an option has the type of its default."""
     options = dict(defaults)
     for section in sections:
@@ -109,7 +118,7 @@ def _read(text, sections, defaults):
     return options
 
 
-def _level(mean, deviation, most, rng):
+def _level(mean: float, deviation: float, most: float, rng: Generator) -> float:
     """Draw a level in 0..`most` around `mean`."""
     if deviation > _UNIFORM_ABOVE:
         mean = rng.uniform(0, mean)
@@ -121,7 +130,7 @@ def _level(mean, deviation, most, rng):
 class _RandAugment:
     """RandAugment (Cubuk et al., arXiv 1909.13719): n operations, each applied with probability p."""
 
-    def __init__(self, text, sections, fill, filters):
+    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
         chosen = [section for section in sections if section in _RAND_CHOICES]
         self.options = _read(
             text,
@@ -135,9 +144,6 @@ class _RandAugment:
         self.names, weights = list(choice), list(choice.values())
         self.weights = None if None in weights else np.array(weights) / np.sum(weights)
         self.operations = Operations(_INCREASING if increasing else _PLAIN, _TOP_LEVEL, fill, filters)
-        self._check(text)
-
-    def _check(self, text):
         if self.options["m"] > self.options["mmax"]:
             raise ConfigError(
                 f"config_str '{text}': m is at most {self.options['mmax']:g}, more would change nothing; "
@@ -151,7 +157,7 @@ class _RandAugment:
                 "as weighted operations are not repeated"
             )
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
         o = self.options
         for index in rng.choice(len(self.names), o["n"], replace=self.weights is None, p=self.weights):
             if rng.random() < o["p"]:
@@ -163,7 +169,7 @@ class _RandAugment:
 class _AugMix:
     """AugMix (Hendrycks et al., arXiv 1912.02781) with timm's operations."""
 
-    def __init__(self, text, sections, fill, filters):
+    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
         self.options = _read(text, sections, {"m": 3.0, "w": 3, "d": 0, "a": 1.0, "b": 0, "mstd": 0.0})
         if self.options["m"] > _TOP_LEVEL:
             raise ConfigError(f"config_str '{text}': m is at most {_TOP_LEVEL}")
@@ -171,11 +177,11 @@ class _AugMix:
             raise ConfigError(f"config_str '{text}': w and a are above 0")
         self.operations = Operations(_AUGMIX_SCALES, _TOP_LEVEL, fill, filters)
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
         o = self.options
 
-        def augment(chain):
-            name = self.operations.names[rng.integers(len(self.operations.names))]
+        def augment(chain: Image.Image) -> Image.Image:
+            name = self.operations.draw(rng)
             return self.operations.apply(chain, name, _level(o["m"], o["mstd"], _TOP_LEVEL, rng), rng)
 
         return augment_and_mix(image, o["a"], o["w"], o["d"], rng, augment)
@@ -184,19 +190,23 @@ class _AugMix:
 class _SubPolicies:
     """One of the policies of AutoAugment's kind (Cubuk et al., arXiv 1805.09501)."""
 
-    def __init__(self, text, sections, fill, filters):
+    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
         self.deviation = _read(text, sections, {"mstd": 0.0})["mstd"]
         self.policy, scales = _POLICIES[text.split("-")[0]]
         self.operations = Operations(scales, _TOP_LEVEL, fill, filters)
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
         return apply_one_of(self.policy, self._apply, image, rng)
 
-    def _apply(self, image, name, level, rng):
+    def _apply(self, image: Image.Image, name: str, level: float, rng: Generator) -> Image.Image:
         return self.operations.apply(image, name, _level(level, self.deviation, _TOP_LEVEL, rng), rng)
 
 
-_KINDS = {"rand": _RandAugment, "augmix": _AugMix, **dict.fromkeys(_POLICIES, _SubPolicies)}
+_KINDS: dict[str, Any] = {
+    "rand": _RandAugment,
+    "augmix": _AugMix,
+    **dict.fromkeys(_POLICIES, _SubPolicies),
+}
 
 
 @TRANSFORMS.register()
@@ -206,7 +216,7 @@ class TimmAutoAugment:
     Takes and returns a uint8 array (H, W, 3) or a Pillow image of any size. The first word of `config_str` is
     the policy, further ones, with dashes, set options (here with their defaults); None leaves images unchanged.
 
-    | policy | what it does |
+    | policy | operations |
     |---|---|
     | rand | n2 random operations, each with p0.5, at magnitude m10 of 10 |
     | augmix | mean with w3 chains of d0 operations (0: 1 to 3) at m3; a1: alpha of the weights |
@@ -223,7 +233,7 @@ class TimmAutoAugment:
     | b0 | augmix | b1 is timm's other way to the same sum |
 
     Args:
-        prob: probability of augmenting an image at all.
+        prob: probability of a change.
         config_str: for example rand-m7-mstd0.5-inc1.
         interpolation: of geometric operations: bicubic, bilinear, or random (one of the two).
         img_size: accepted from PaddleClas; translations are shares of the side and need no size.
@@ -235,7 +245,7 @@ class TimmAutoAugment:
         prob: Probability = 1.0,
         config_str: Optional[str] = "rand-m9-mstd0.5-inc1",
         interpolation: str = "bicubic",
-        img_size: Union[PositiveInt, Tuple[PositiveInt, PositiveInt]] = 224,
+        img_size: Size = 224,
         mean: Tuple[Probability, Probability, Probability] = IMAGENET_MEAN,
     ):
         if interpolation not in _FILTERS:
@@ -254,7 +264,7 @@ class TimmAutoAugment:
                 )
             self.policy = _KINDS[kind](config_str, sections, self.fill, _FILTERS[interpolation])
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if self.policy is None or rng.random() >= self.prob:
             return image
         return as_given(image, self.policy(to_pil(image), rng))

@@ -1,15 +1,18 @@
 """Random changes of colour and sharpness; the picture's geometry stays."""
 
-from typing import Annotated, Tuple, Union
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Tuple, Union
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image, ImageEnhance
 
 from ...config.types import NonNegativeFloat, NonNegativeInt, Probability, Range
 from ...registry import TRANSFORMS
 from ..decode import check_backend, cv2
-from ..image import as_given, to_array, to_pil
-from .core import check_ranges
+from ..image import Picture, as_given, check_ranges, to_array, to_pil
 
 Jitter = Union[NonNegativeFloat, Tuple[NonNegativeFloat, NonNegativeFloat]]
 HueShift = Annotated[float, Range(-0.5, 0.5)]
@@ -22,7 +25,7 @@ class ColorJitter:
     Takes and returns a uint8 array (H, W, 3) or a Pillow image. Parameters as of `paddle.vision`.
 
     Args:
-        prob: probability of changing an image at all; PaddleClas' default 2 is always, as is 1.
+        prob: probability of a change; PaddleClas' default 2 means always, as 1 does.
         brightness, contrast, saturation: x draws the factor from [max(0, 1 - x), 1 + x]; or its range.
         hue: x, up to 0.5, turns the hue by a share of the circle from [-x, x]; or its range.
     """
@@ -36,14 +39,15 @@ class ColorJitter:
         hue: Union[Annotated[float, Range(0, 0.5)], Tuple[HueShift, HueShift]] = 0,
     ):
         self.prob = prob
-        factors = {"Brightness": brightness, "Contrast": contrast, "Color": saturation}
-        self.changes = [
-            (getattr(ImageEnhance, name), _span(name.lower(), amount, 1)) for name, amount in factors.items()
-        ]
-        self.changes.append((_Hue, _span("hue", hue, 0)))
-        self.changes = [change for change in self.changes if change[1] is not None]
+        spans = (
+            (ImageEnhance.Brightness, _span("brightness", brightness, 1)),
+            (ImageEnhance.Contrast, _span("contrast", contrast, 1)),
+            (ImageEnhance.Color, _span("saturation", saturation, 1)),
+            (_Hue, _span("hue", hue, 0)),
+        )
+        self.changes = [(enhance, span) for enhance, span in spans if span is not None]
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if not self.changes or rng.random() >= self.prob:
             return image
         result = to_pil(image)
@@ -53,28 +57,30 @@ class ColorJitter:
         return as_given(image, result)
 
 
-def _span(name, amount, unchanged):
+def _span(name: str, amount: Any, unchanged: int) -> tuple[float, float] | None:
     """Return the range to draw from, or None where nothing would change."""
     if isinstance(amount, (int, float)):
         return (max(0, unchanged - amount) if unchanged else -amount, unchanged + amount) if amount else None
     check_ranges(**{name: amount})
-    return tuple(amount)
+    low, high = amount
+    return low, high
 
 
 class _Hue:
-    """Like the classes of `ImageEnhance`: turns the hue by a share of the circle."""
+    """Turn of the hue, in the form of `ImageEnhance`'s classes."""
 
-    def __init__(self, image):
+    def __init__(self, image: Image.Image) -> None:
         self._image = image
 
-    def enhance(self, share):
-        """Return the image with its hue turned by `share`, -0.5 to 0.5."""
+    def enhance(self, share: float) -> Image.Image:
+        """Return the image with its hue turned by `share` of the circle, -0.5 to 0.5."""
         hue, saturation, value = self._image.convert("HSV").split()
         hue = hue.point([(level + int(share * 255)) % 256 for level in range(256)])
         return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class RandomGrayscale:
     """Take the colour out of a uint8 array (H, W, 3) or a Pillow image (ITU-R 601-2 luma); R = G = B.
 
@@ -82,10 +88,9 @@ class RandomGrayscale:
         p: probability.
     """
 
-    def __init__(self, p: Probability = 0.1):
-        self.p = p
+    p: Probability = 0.1
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.p:
             return image
         return as_given(image, to_pil(image).convert("L").convert("RGB"))
@@ -95,7 +100,7 @@ class RandomGrayscale:
 class PCALighting:
     """Add a random multiple of the principal components of ImageNet's colours to all pixels.
 
-    Krizhevsky et al., NIPS 2012, section 4.1: multiples from N(0, 0.1) times the eigenvalue, once an image.
+    Krizhevsky et al., NIPS 2012, section 4.1: multiples from N(0, 0.1) times the eigenvalue, once per image.
     The components are of values in 0..1: uint8 images are changed 255 times as much and stay uint8, float
     images (before the mean is subtracted) as they are. (H, W, 3) in RGB order.
     """
@@ -106,7 +111,7 @@ class PCALighting:
         [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
     )
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         array = to_array(image)
         shift = self._eigenvectors @ (rng.normal(0, self._deviation, 3) * self._eigenvalues)
         if array.dtype != np.uint8:
@@ -119,6 +124,7 @@ _FILTERS = ("INTER_NEAREST", "INTER_LINEAR", "INTER_AREA", "INTER_CUBIC", "INTER
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class RandomInterpolationAugment:
     """Resample to 0.2 to 1 times the size and back, with two of OpenCV's five filters drawn at random.
 
@@ -126,24 +132,25 @@ class RandomInterpolationAugment:
         prob: probability.
     """
 
-    def __init__(self, prob: Probability):
-        check_backend("cv2")
-        self.prob = prob
+    prob: Probability
 
-    def __call__(self, image, rng):
+    def __post_init__(self) -> None:
+        check_backend("cv2")
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
         array, share = to_array(image), rng.uniform(0.2, 1)
         height, width = array.shape[:2]
         first, second = (getattr(cv2, _FILTERS[index]) for index in rng.integers(len(_FILTERS), size=2))
-        small = (max(1, int(share * width)), max(1, int(share * height)))
-        return as_given(
-            image,
-            cv2.resize(cv2.resize(array, small, interpolation=first), (width, height), interpolation=second),
+        small = cv2.resize(
+            array, (max(1, int(share * width)), max(1, int(share * height))), interpolation=first
         )
+        return as_given(image, cv2.resize(small, (width, height), interpolation=second))
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class BlurImage:
     """Blur with a Gaussian or along a line, half of the times each.
 
@@ -153,18 +160,15 @@ class BlurImage:
         motion_max_angle: degrees by which the line may turn from the diagonal, to either side.
     """
 
-    def __init__(
-        self,
-        ratio: Probability = 0.5,
-        motion_max_ksize: Annotated[int, Range(6)] = 12,
-        motion_max_angle: NonNegativeInt = 45,
-        gaussian_max_ksize: Annotated[int, Range(6)] = 12,
-    ):
-        check_backend("cv2")
-        self.ratio, self.motion_max_angle = ratio, motion_max_angle
-        self.motion_max_ksize, self.gaussian_max_ksize = motion_max_ksize, gaussian_max_ksize
+    ratio: Probability = 0.5
+    motion_max_ksize: Annotated[int, Range(6)] = 12
+    motion_max_angle: NonNegativeInt = 45
+    gaussian_max_ksize: Annotated[int, Range(6)] = 12
 
-    def __call__(self, image, rng):
+    def __post_init__(self) -> None:
+        check_backend("cv2")
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.ratio:
             return image
         array = to_array(image)
@@ -173,7 +177,7 @@ class BlurImage:
             return as_given(image, cv2.GaussianBlur(array, size, 0))
         return as_given(image, cv2.filter2D(array, -1, self.motion_kernel(rng)))
 
-    def motion_kernel(self, rng):
+    def motion_kernel(self, rng: Generator) -> np.ndarray:
         """Draw a kernel (K, K) with sum 1: a line through its centre."""
         size, angle = _odd(self.motion_max_ksize, rng), rng.uniform(-1, 1) * self.motion_max_angle
         turn = cv2.getRotationMatrix2D(((size - 1) / 2,) * 2, angle, 1)
@@ -181,6 +185,6 @@ class BlurImage:
         return kernel / kernel.sum()
 
 
-def _odd(end, rng):
+def _odd(end: int, rng: Generator) -> int:
     choices = range(5, end, 2)
     return choices[rng.integers(len(choices))]

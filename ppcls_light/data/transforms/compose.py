@@ -1,19 +1,25 @@
 """The ops of a sample in order: training, evaluation, inference and the exported bundle run them by one `Compose`."""
 
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping
+
 import numpy as np
+from numpy.random import Generator
 
 from ...config.bind import bind_plain
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..guards.jpeg import jpeg_size
-from ..image import size_of, to_array
-from .core import DecodeImage, NormalizeImage, RandCropImage, ToCHWImage
+from ..image import Picture, WidthHeight, size_of, to_array
+from .core import DecodeImage, NormalizeImage, ToCHWImage
+from .crops import Box, RandCropImage
 
 SHRINKS = (8, 4, 2)
 
 
-def build_transforms(ops):
-    """Build the transforms `ops`, an iterable of (name, parameters).
+def build_transforms(ops: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Compose:
+    """Build the transforms `ops`, (name, parameters) each.
 
     Raises:
         ConfigError: an unknown name or parameter, or a value of the wrong type or range.
@@ -26,7 +32,7 @@ class Compose:
 
     Calling it with the bytes of an image file (or what the first op takes) and, for random ops, a numpy
     Generator returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not
-    `ToCHWImage` was given. A `size` (width, height) replaces the one of the ops that say `takes_size`.
+    `ToCHWImage` was given. A `size` replaces the one of the ops that say `takes_size`.
 
     `prepare` and `finish` are the same in two parts, for batches: what passes between them is a quarter of the
     bytes when NormalizeImage is the last op.
@@ -35,31 +41,36 @@ class Compose:
         ops: as given.
         steps: what `prepare` applies; DecodeImage and RandCropImage may be one step.
         closing: the NormalizeImage that `finish` applies, or None.
+        makes_chw: True if an op's results are channels first.
     """
 
-    def __init__(self, ops):
+    def __init__(self, ops: Iterable[Any]) -> None:
         self.ops = list(ops)
-        self.makes_chw = any(getattr(op, "makes_chw", False) for op in self.ops)
-        steps = self.ops[:-1] if self.ops and isinstance(self.ops[-1], ToCHWImage) else self.ops[:]
-        last = steps[-1] if steps else None
-        self.closing = steps.pop() if isinstance(last, NormalizeImage) and last.takes_batches else None
-        if self.closing is None:
-            steps = self.ops[:]
-        if len(steps) > 1 and isinstance(steps[0], DecodeImage) and isinstance(steps[1], RandCropImage):
-            decode, crop = steps[:2]
-            if decode.reduced and not decode.makes_chw:
-                steps[:2] = [DecodeAndCrop(decode, crop)]
-        self.steps = steps
-        self._steps_make_chw = any(getattr(op, "makes_chw", False) for op in steps)
+        self.makes_chw = _make_chw(self.ops)
+        self.closing: NormalizeImage | None = None
+        self.steps = self.ops[:]
+        inner = self.ops[:-1] if self.ops and isinstance(self.ops[-1], ToCHWImage) else self.ops
+        if inner and isinstance(inner[-1], NormalizeImage) and inner[-1].takes_batches:
+            self.closing, self.steps = inner[-1], inner[:-1]
+        if len(self.steps) > 1:
+            decode, crop = self.steps[:2]
+            fit = isinstance(decode, DecodeImage) and isinstance(crop, RandCropImage)
+            if fit and decode.reduced and not decode.makes_chw:
+                self.steps[:2] = [DecodeAndCrop(decode, crop)]
+        self._steps_make_chw = _make_chw(self.steps)
 
     @property
-    def takes_size(self):
+    def takes_size(self) -> bool:
         return any(getattr(op, "takes_size", False) for op in self.ops)
 
-    def __call__(self, image, rng=None, size=None):
+    def __call__(
+        self, image: Any, rng: Generator | None = None, size: WidthHeight | None = None
+    ) -> np.ndarray:
         return self.finish(self.prepare(image, rng, size)[None])[0]
 
-    def prepare(self, image, rng=None, size=None):
+    def prepare(
+        self, image: Any, rng: Generator | None = None, size: WidthHeight | None = None
+    ) -> np.ndarray:
         """Apply all ops but a NormalizeImage at the end.
 
         Returns:
@@ -77,18 +88,22 @@ class Compose:
             image = image.transpose(2, 0, 1)
         return np.ascontiguousarray(image, dtype=np.float32)
 
-    def finish(self, images):
+    def finish(self, images: np.ndarray) -> np.ndarray:
         """Return the results float32 (N, C, H, W) of `images`, what `prepare` returned, stacked."""
-        return self.closing.batch(images) if images.dtype == np.uint8 else images
+        return self.closing.batch(images) if self.closing and images.dtype == np.uint8 else images
+
+
+def _make_chw(ops: list[Any]) -> bool:
+    return any(getattr(op, "makes_chw", False) for op in ops)
 
 
 class _NoRandomness:
-    """Stands for the generator of `op` where every run must give the same: ops that draw nothing never look."""
+    """Stand-in for the generator of `op` where every run must give the same: ops that draw nothing never look."""
 
-    def __init__(self, op):
+    def __init__(self, op: Any) -> None:
         self._op = getattr(op, "name", type(op).__name__)
 
-    def __getattr__(self, _):
+    def __getattr__(self, _: str) -> Any:
         raise ConfigError(
             f"{self._op} is random and has no place where images are classified; leave it out of the transforms "
             "of inference (Infer.transforms, or those of DataLoader.Eval that stand in for them)"
@@ -105,20 +120,19 @@ class DecodeAndCrop:
 
     Args:
         decode: a `DecodeImage` of pictures (H, W, 3).
-        crop: a `RandCropImage`.
     """
 
     takes_size = True
 
-    def __init__(self, decode, crop):
+    def __init__(self, decode: DecodeImage, crop: RandCropImage) -> None:
         self._decode, self._crop = decode, crop
         self.name = type(crop).__name__
 
-    def __call__(self, data, rng, size=None):
+    def __call__(self, data: bytes, rng: Generator, size: WidthHeight | None = None) -> Picture:
         return self.cut(*self.decode(data, rng, size), rng, size)
 
-    def decode(self, data, rng, size=None):
-        """Return the picture, decoded as small as it may be, and in it the box (left, top, width, height)."""
+    def decode(self, data: bytes, rng: Generator, size: WidthHeight | None = None) -> tuple[Picture, Box]:
+        """Return the picture, decoded as small as it may be, and the box in it."""
         width, height = size or self._crop.size
         full = jpeg_size(data)
         if full is not None and full[0] >= SHRINKS[-1] * width and full[1] >= SHRINKS[-1] * height:
@@ -127,17 +141,17 @@ class DecodeAndCrop:
             shrink = next(fitting, 1)
             image = self._decode(data, shrink=shrink)
             if size_of(image) == (-(-full[0] // shrink), -(-full[1] // shrink)):
-                return image, reduced_box(box, size_of(image), shrink)
+                return image, _reduced(box, size_of(image), shrink)
             # OpenCV or Pillow read another orientation from the file than `jpeg_size` did.
         image = self._decode(data)
         return image, self._crop.box(*size_of(image), rng)
 
-    def cut(self, image, box, rng, size=None):
+    def cut(self, image: Picture, box: Box, rng: Generator, size: WidthHeight | None = None) -> Picture:
         """Return the part `box` of `image`, resized."""
         return self._crop.cut(image, box, size, rng)
 
 
-def reduced_box(box, size, shrink):
-    """Return `box` (left, top, width, height) in the picture at 1 / `shrink`, which is `size` (width, height)."""
+def _reduced(box: Box, size: WidthHeight, shrink: int) -> Box:
+    """Return `box` in the picture at 1 / `shrink`, of this size."""
     left, top, width, height = (round(value / shrink) for value in box)
     return min(left, size[0] - width), min(top, size[1] - height), width, height

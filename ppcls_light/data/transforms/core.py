@@ -3,19 +3,20 @@
 An image is HWC: a uint8 array (float32 once normalised), or a Pillow image where `DecodeImage.to_np` is False.
 """
 
-import math
-from typing import List, Optional, Tuple, Union
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Iterable, List, Optional
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from ...config.types import PositiveFloat, PositiveInt, Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..decode import check_backend, cv2, decode_image
-from ..image import Resizer, check_holds, crop, pair, size_of, to_array
-
-Size = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]
+from ..image import Picture, Resizer, Size, as_given, pair, size_of, to_array
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,7 +26,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class DecodeImage:
     """Bytes of an image file, or its pixels -> RGB image; `ppcls_light.data.decode` has the rule for odd ones.
 
-    Pixels are a uint8 RGB array (H, W, 3), as if decoded already.
+    Pixels, a uint8 RGB array (H, W, 3), are taken as decoded already.
 
     Args:
         to_rgb: RGB order; False gives BGR, as arrays only.
@@ -49,7 +50,7 @@ class DecodeImage:
         self.to_rgb, self.to_np, self.makes_chw = to_rgb, to_np, channel_first
         self.backend, self.reduced = check_backend(backend), reduced
 
-    def __call__(self, data, rng=None, shrink=1):
+    def __call__(self, data: bytes | np.ndarray, rng: Generator | None = None, shrink: int = 1) -> Picture:
         if isinstance(data, np.ndarray):
             image = data if self.to_rgb else np.ascontiguousarray(data[:, :, ::-1])
         else:
@@ -83,11 +84,10 @@ class ResizeImage:
         if (size is None) == (resize_short is None):
             raise ConfigError("ResizeImage needs one of size and resize_short; for example resize_short: 256")
         self.size = None if size is None else pair(size)
-        self.resize_short = resize_short
-        self.return_numpy = return_numpy
+        self.resize_short, self.return_numpy = resize_short or 0, return_numpy
         self._resize = Resizer(interpolation, backend)
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
         size = self.size
         if size is None:
             width, height = size_of(image)
@@ -98,86 +98,7 @@ class ResizeImage:
 
 
 @TRANSFORMS.register()
-class CropImage:
-    """Cut out the centre.
-
-    Args:
-        size: side, or [width, height], in pixels.
-
-    Calling raises DataError when the image is smaller than that.
-    """
-
-    def __init__(self, size: Size = 224):
-        self.size = pair(size)
-
-    def __call__(self, image, rng=None):
-        (width, height), (crop_width, crop_height) = size_of(image), self.size
-        check_holds(image, self.size, "CropImage.size")
-        return crop(image, (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height)
-
-
-def check_ranges(**ranges):
-    """Raise ConfigError where the low end of a range, given by its key, is above the high end."""
-    for name, (low, high) in ranges.items():
-        if low > high:
-            raise ConfigError(f"{name} is a range [low, high]; got [{low:g}, {high:g}]")
-
-
-@TRANSFORMS.register()
-class RandCropImage:
-    """Cut out a random part and resize it (Szegedy et al., arXiv 1409.4842, section 6).
-
-    The aspect ratio is drawn first, then the area from `scale` cut down to what still fits, so that no
-    draw is ever rejected.
-
-    Args:
-        size: side, or [width, height], of the result in pixels.
-        scale: range of the area, as a share of the image's; default [0.08, 1].
-        ratio: range of width / height; default [3/4, 4/3].
-        interpolation, backend: as in `ResizeImage`.
-        use_log_aspect: draw the ratio log-uniformly instead of uniformly.
-    """
-
-    takes_size = True
-
-    def __init__(
-        self,
-        size: Size,
-        scale: Optional[Tuple[PositiveFloat, PositiveFloat]] = None,
-        ratio: Optional[Tuple[PositiveFloat, PositiveFloat]] = None,
-        interpolation: Optional[str] = None,
-        use_log_aspect: bool = False,
-        backend: str = "cv2",
-    ):
-        self.size = pair(size)
-        self.scale = tuple(scale or (0.08, 1.0))
-        self.ratio = tuple(ratio or (3 / 4, 4 / 3))
-        self.use_log_aspect = use_log_aspect
-        check_ranges(scale=self.scale, ratio=self.ratio)
-        self._resize = Resizer(interpolation, backend)
-
-    def box(self, width, height, rng):
-        """Draw (left, top, width, height) of a part of an image of `width` x `height` pixels."""
-        if self.use_log_aspect:
-            aspect = math.exp(rng.uniform(math.log(self.ratio[0]), math.log(self.ratio[1])))
-        else:
-            aspect = rng.uniform(*self.ratio)
-        largest = min(width / height / aspect, height / width * aspect)
-        area = width * height * rng.uniform(min(self.scale[0], largest), min(self.scale[1], largest))
-        crop_width = min(width, max(1, int(math.sqrt(area * aspect))))
-        crop_height = min(height, max(1, int(math.sqrt(area / aspect))))
-        left, top = rng.integers(width - crop_width + 1), rng.integers(height - crop_height + 1)
-        return int(left), int(top), crop_width, crop_height
-
-    def __call__(self, image, rng, size=None):
-        return self.cut(image, self.box(*size_of(image), rng), size, rng)
-
-    def cut(self, image, box, size, rng):
-        """Return the part `box` (left, top, width, height), resized to `size` (None: the op's own)."""
-        return self._resize(crop(image, *box), size or self.size, rng)
-
-
-@TRANSFORMS.register()
+@dataclass(eq=False)
 class RandFlipImage:
     """Flip at random.
 
@@ -186,25 +107,23 @@ class RandFlipImage:
         p: probability of flipping.
     """
 
-    def __init__(self, flip_code: int = 1, p: Probability = 0.5):
-        if flip_code not in (-1, 0, 1):
-            raise ConfigError(f"flip_code is 1 (left-right), 0 (upside down) or -1 (both); got {flip_code}")
-        self.flip_code, self.p = flip_code, p
+    flip_code: int = 1
+    p: Probability = 0.5
 
-    def __call__(self, image, rng):
+    def __post_init__(self) -> None:
+        if self.flip_code not in (-1, 0, 1):
+            raise ConfigError(
+                f"flip_code is 1 (left-right), 0 (upside down) or -1 (both); got {self.flip_code}"
+            )
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.p:
             return image
-        if isinstance(image, Image.Image):
-            method = {
-                1: Image.Transpose.FLIP_LEFT_RIGHT,
-                0: Image.Transpose.FLIP_TOP_BOTTOM,
-                -1: Image.Transpose.ROTATE_180,
-            }[self.flip_code]
-            return image.transpose(method)
-        if cv2 is not None:  # 20 times numpy's speed
-            return cv2.flip(image, self.flip_code)
+        array = to_array(image)
+        if cv2 is not None and array.shape[-1] <= 4:  # 20 times numpy's speed
+            return as_given(image, cv2.flip(array, self.flip_code))
         axes = {1: 1, 0: 0, -1: (0, 1)}[self.flip_code]
-        return np.ascontiguousarray(np.flip(image, axes))
+        return as_given(image, np.ascontiguousarray(np.flip(array, axes)))
 
 
 @TRANSFORMS.register()
@@ -213,7 +132,7 @@ class NormalizeImage:
 
     Args:
         scale: a number, or a fraction as "1.0/255.0" in YAML; default 1/255.
-        mean, std: one value a channel, on the scaled image; default ImageNet's, in RGB order.
+        mean, std: one value per channel, on the scaled image; default ImageNet's, in RGB order.
         order: "chw", or "" or "hwc" for images (H, W, C).
         output_fp16: round the result to float16.
         channel_num: 4 adds a channel of zeros after the third.
@@ -239,10 +158,10 @@ class NormalizeImage:
         if self.mean.shape != (3,) or self.std.shape != (3,):
             raise ConfigError("mean and std have one value for each of the 3 channels")
         # A uint8 channel has only 256 values: looking them up gives the same floats several times faster.
-        values = np.arange(256, dtype=np.float32)
+        values: np.ndarray = np.arange(256, dtype=np.float32)
         self._tables = (values * self.scale - self.mean[:, None]) / self.std[:, None]
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
         image = to_array(image)
         axis = 0 if self.order == "chw" else 2
         if image.ndim != 3 or image.shape[axis] != 3:
@@ -262,11 +181,11 @@ class NormalizeImage:
         return normalised if axis == 0 else normalised.transpose(1, 2, 0)
 
     @property
-    def takes_batches(self):
-        """Whether `batch` does what calling it with each image does."""
+    def takes_batches(self) -> bool:
+        """True if `batch` does to images what calling does to each."""
         return self.order != "chw" and self.channel_num == 3 and not self.output_fp16
 
-    def batch(self, images):
+    def batch(self, images: np.ndarray) -> np.ndarray:
         """Return uint8 `images` (N, H, W, 3) normalised: float32 (N, 3, H, W)."""
         count, height, width, _ = images.shape
         normalised = np.empty((count, 3, height, width), np.float32)
@@ -274,7 +193,7 @@ class NormalizeImage:
             self._look_up(cv2.split(image) if cv2 is not None else image.transpose(2, 0, 1), out)
         return normalised
 
-    def _look_up(self, planes, out):
+    def _look_up(self, planes: Iterable[np.ndarray], out: np.ndarray) -> None:
         for table, plane, values in zip(self._tables, planes, out):
             if cv2 is not None:  # 3 times numpy's speed
                 cv2.LUT(plane, table, dst=values)
@@ -288,5 +207,5 @@ class ToCHWImage:
 
     makes_chw = True
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
         return to_array(image).transpose(2, 0, 1)

@@ -4,36 +4,42 @@ All take arrays (H, W, C) or (C, H, W), uint8 or float, or Pillow images, and re
 place is after NormalizeImage, where a value of 0 is the mean colour of the training images.
 """
 
+from __future__ import annotations
+
 import math
-from typing import Annotated, Literal, Tuple, Union
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Tuple, Union
 
 import numpy as np
+from numpy.random import Generator
 
 from ...config.types import PositiveInt, Probability, Range
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import as_given, rgb, to_array
+from ..image import Picture, as_given, rgb, to_array
+from .crops import Box, crop, random_place, random_sides
 
 Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
 
 
-def _writable(image):
+def _writable(image: Picture) -> tuple[np.ndarray, np.ndarray]:
     """Return a copy of `image` as an array, and a view of the copy as (H, W, C)."""
     array = np.array(to_array(image))
     return array, array if array.shape[-1] in (3, 4) else np.moveaxis(array, 0, -1)
 
 
-def _noise(like, shape, rng):
+def _noise(like: np.ndarray, shape: Any, rng: Generator) -> np.ndarray:
     """Draw colours as random as the values of `like`: 0..255 where it is uint8, else N(0, 1)."""
     return rng.integers(256, size=shape) if like.dtype == np.uint8 else rng.normal(size=shape)
 
 
-def _paint(area, colour):
+def _paint(area: np.ndarray, colour: Any) -> None:
     """Set RGB of `area` (H, W, C), a view, to `colour`, which is cut off at the ends of uint8."""
     area[:, :, :3] = np.clip(np.round(colour), 0, 255) if area.dtype == np.uint8 else colour
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class RandomErasing:
     """Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): replace a rectangle.
 
@@ -49,50 +55,40 @@ class RandomErasing:
             normal with deviation 1 on a float image, which should be normalised, and 0..255 on uint8.
     """
 
-    def __init__(
-        self,
-        EPSILON: Probability = 0.5,
-        sl: Probability = 0.02,
-        sh: Probability = 0.4,
-        r1: Annotated[float, Range(0, 1, low_open=True)] = 0.3,
-        mean: Color = (0.0, 0.0, 0.0),
-        attempt: PositiveInt = 100,
-        use_log_aspect: bool = False,
-        mode: Literal["const", "rand", "pixel"] = "const",
-    ):
-        if sl > sh:
-            raise ConfigError(f"sl and sh are a range of areas; got {sl:g} to {sh:g}")
-        self.epsilon, self.area, self.r1 = EPSILON, (sl, sh), r1
-        self.mean, self.attempt, self.use_log_aspect, self.mode = rgb(mean), attempt, use_log_aspect, mode
+    EPSILON: Probability = 0.5
+    sl: Probability = 0.02
+    sh: Probability = 0.4
+    r1: Annotated[float, Range(0, 1, low_open=True)] = 0.3
+    mean: Color = (0.0, 0.0, 0.0)
+    attempt: PositiveInt = 100
+    use_log_aspect: bool = False
+    mode: Literal["const", "rand", "pixel"] = "const"
 
-    def __call__(self, image, rng):
-        if rng.random() >= self.epsilon:
+    def __post_init__(self) -> None:
+        if self.sl > self.sh:
+            raise ConfigError(f"sl and sh are a range of areas; got {self.sl:g} to {self.sh:g}")
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
+        if rng.random() >= self.EPSILON:
             return image
         array, view = _writable(image)
         box = self.box(view.shape[1], view.shape[0], rng)
         if box is None:
             return image
-        left, top, width, height = box
-        area = view[top : top + height, left : left + width]
+        area = crop(view, *box)
         if self.mode == "const":
-            _paint(area, self.mean)
+            _paint(area, rgb(self.mean))
         else:
-            shape = (height, width, 3) if self.mode == "pixel" else 3
-            _paint(area, _noise(array, shape, rng))
+            _paint(area, _noise(array, (*area.shape[:2], 3) if self.mode == "pixel" else 3, rng))
         return as_given(image, array)
 
-    def box(self, width, height, rng):
-        """Draw (left, top, width, height) in an image of `width` x `height` pixels; None when nothing fits."""
+    def box(self, width: int, height: int, rng: Generator) -> Box | None:
+        """Draw a part of an image of `width` x `height` pixels; None when nothing fits."""
+        ratio = (self.r1, 1 / self.r1)
         for _ in range(self.attempt):
-            area = rng.uniform(*self.area) * width * height
-            if self.use_log_aspect:
-                aspect = math.exp(rng.uniform(math.log(self.r1), -math.log(self.r1)))
-            else:
-                aspect = rng.uniform(self.r1, 1 / self.r1)
-            box_width, box_height = round(math.sqrt(area / aspect)), round(math.sqrt(area * aspect))
-            if box_width < width and box_height < height:
-                left, top = rng.integers(width - box_width + 1), rng.integers(height - box_height + 1)
-                return int(left), int(top), box_width, box_height
+            tall, wide = random_sides((width, height), (self.sl, self.sh), ratio, self.use_log_aspect, rng)
+            if wide < width and tall < height:
+                return random_place((wide, tall), (width, height), rng)
         return None
 
 
@@ -114,9 +110,9 @@ class Cutout:
         fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0),
     ):
         self.n_holes, self.length = n_holes, length
-        self.fill_value = None if fill_value in ("none", None) else rgb(fill_value)
+        self.fill_value = None if fill_value is None or fill_value == "none" else rgb(fill_value)
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         array, view = _writable(image)
         half = self.length // 2
         for _ in range(self.n_holes):
@@ -135,7 +131,7 @@ class HideAndSeek:
 
     sides = (0, 16, 32, 44, 56)
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         side = self.sides[rng.integers(len(self.sides))]
         if side == 0:
             return image
@@ -147,6 +143,7 @@ class HideAndSeek:
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class GridMask:
     """GridMask (Chen et al., arXiv 2001.04086): set a regular pattern of bands, or of squares, to 0.
 
@@ -158,28 +155,26 @@ class GridMask:
         prob: probability. It is the same in all epochs, where the paper lets it rise.
     """
 
-    def __init__(
-        self,
-        d1: PositiveInt = 96,
-        d2: PositiveInt = 224,
-        rotate: PositiveInt = 1,
-        ratio: Probability = 0.5,
-        mode: Literal[0, 1] = 0,
-        prob: Probability = 1.0,
-    ):
-        if d1 >= d2:
-            raise ConfigError(f"the period is drawn from d1 to below d2; got {d1} to {d2}")
-        self.d1, self.d2, self.rotate, self.ratio, self.mode, self.prob = d1, d2, rotate, ratio, mode, prob
+    d1: PositiveInt = 96
+    d2: PositiveInt = 224
+    rotate: PositiveInt = 1
+    ratio: Probability = 0.5
+    mode: Literal[0, 1] = 0
+    prob: Probability = 1.0
 
-    def __call__(self, image, rng):
+    def __post_init__(self) -> None:
+        if self.d1 >= self.d2:
+            raise ConfigError(f"the period is drawn from d1 to below d2; got {self.d1} to {self.d2}")
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
         array, view = _writable(image)
-        view[self.hidden(*view.shape[:2], rng)] = 0
+        view[self.hidden(view.shape[0], view.shape[1], rng)] = 0
         return as_given(image, array)
 
-    def hidden(self, height, width, rng):
-        """Draw which pixels to hide, as bools (height, width)."""
+    def hidden(self, height: int, width: int, rng: Generator) -> np.ndarray:
+        """Draw the pixels to hide, as bools (height, width)."""
         period = int(rng.integers(self.d1, self.d2))
         band = int(period * self.ratio + 0.5)
         start = rng.integers(period, size=2)
@@ -189,7 +184,7 @@ class GridMask:
         return bands if self.mode == 0 else ~bands
 
 
-def _turned(height, width, angle):
+def _turned(height: int, width: int, angle: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the coordinates (y, x) of pixels after a turn about the centre, as arrays (height, width)."""
     y, x = np.ogrid[:height, :width]
     y, x = y - (height - 1) / 2, x - (width - 1) / 2

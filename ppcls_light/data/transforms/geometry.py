@@ -1,23 +1,32 @@
 """Ops that turn and pad."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
 from typing import Literal, Optional, Tuple, Union
 
 import numpy as np
-from PIL import Image
+from numpy.random import Generator
 
 from ...config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from ...errors import ConfigError, DataError
 from ...registry import TRANSFORMS
-from ..image import as_given, pair, require_possible, rgb, size_of, to_array, to_pil
-from .core import Size, check_ranges
+from ..image import (
+    PIL_FILTERS,
+    Picture,
+    Rgb,
+    Size,
+    as_given,
+    check_ranges,
+    pair,
+    require_possible,
+    rgb,
+    size_of,
+    to_array,
+    to_pil,
+)
 
-Fill = Union[ByteValue, Tuple[ByteValue, ByteValue, ByteValue]]
-
-_FILTERS = {
-    "nearest": Image.Resampling.NEAREST,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-}
+Fill = Union[ByteValue, Rgb]
 
 
 @TRANSFORMS.register()
@@ -44,33 +53,31 @@ class RandomRotation:
         center: Optional[Tuple[float, float]] = None,
         fill: Fill = 0,
     ):
-        self.degrees = (-degrees, degrees) if isinstance(degrees, (int, float)) else tuple(degrees)
+        self.degrees = (-degrees, degrees) if isinstance(degrees, (int, float)) else degrees
         check_ranges(degrees=self.degrees)
         if expand and center is not None:
             raise ConfigError("expand makes room about the image's own centre; leave center out")
         self.prob, self.expand, self.center, self.fill = prob, expand, center, rgb(fill)
-        self._resample = _FILTERS[interpolation]
+        self._resample = PIL_FILTERS[interpolation]
 
-    def __call__(self, image, rng):
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
-        angle = rng.uniform(*self.degrees)
-        return as_given(
-            image,
-            to_pil(image).rotate(angle, self._resample, self.expand, self.center, fillcolor=self.fill),
-        )
+        angle, picture = rng.uniform(*self.degrees), to_pil(image)
+        turned = picture.rotate(angle, self._resample, self.expand, self.center, fillcolor=self.fill)
+        return as_given(image, turned)
 
 
 @TRANSFORMS.register()
 class RandomRot90:
     """Turn an array (H, W, C) or a Pillow image by 0, 90, 180 or 270 degrees, counter-clockwise."""
 
-    def __call__(self, image, rng):
-        quarters = rng.integers(4)
-        return as_given(image, np.ascontiguousarray(np.rot90(to_array(image), quarters)))
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
+        return as_given(image, np.ascontiguousarray(np.rot90(to_array(image), int(rng.integers(4)))))
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class Pad:
     """Add a border to an array (H, W, C) or a Pillow image.
 
@@ -82,24 +89,19 @@ class Pad:
         backend: accepted from PaddleClas; both pad alike.
     """
 
-    def __init__(
-        self,
-        padding: NonNegativeInt,
-        fill: Fill = 0,
-        padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant",
-        backend: Literal["pil", "cv2"] = "pil",
-    ):
-        self.padding, self.fill, self.padding_mode = padding, rgb(fill), padding_mode
+    padding: NonNegativeInt
+    fill: Fill = 0
+    padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
+    backend: Literal["pil", "cv2"] = "pil"
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
         array, p = to_array(image), self.padding
         require_possible(image, [side + 2 * p for side in size_of(image)], "padding")
         border = ((p, p), (p, p), (0, 0))
         if self.padding_mode != "constant":
             return as_given(image, np.pad(array, border, mode=self.padding_mode))
         height, width = array.shape[:2]
-        padded = np.empty((height + 2 * p, width + 2 * p, array.shape[2]), array.dtype)
-        padded[:] = self.fill
+        padded = np.full((height + 2 * p, width + 2 * p, array.shape[2]), rgb(self.fill), array.dtype)
         padded[p : p + height, p : p + width] = array
         return as_given(image, padded)
 
@@ -134,7 +136,7 @@ class Padv2:
         self.size_divisor, self.pad_mode, self.offsets = size_divisor, pad_mode, offsets
         self.fill_value = np.asarray(rgb(fill_value), np.float32)
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
         size = size_of(image)
         canvas = self.size or tuple(-(-side // self.size_divisor) * self.size_divisor for side in size)
         left, top = (self._start(axis, canvas[axis] - size[axis]) for axis in range(2))
@@ -144,10 +146,9 @@ class Padv2:
                 f"of {canvas[0]}x{canvas[1]} at {left},{top}; put a ResizeImage before it or raise size"
             )
         require_possible(image, canvas, "padding")
-        padded = np.empty((canvas[1], canvas[0], 3), np.float32)
-        padded[:] = self.fill_value
+        padded = np.full((canvas[1], canvas[0], 3), self.fill_value)
         padded[top : top + size[1], left : left + size[0]] = to_array(image)
         return padded
 
-    def _start(self, axis, room):
-        return {-1: self.offsets and self.offsets[axis], 0: 0, 1: room // 2, 2: room}[self.pad_mode]
+    def _start(self, axis: int, room: int) -> int:
+        return self.offsets[axis] if self.offsets else {0: 0, 1: room // 2, 2: room}[self.pad_mode]

@@ -3,17 +3,20 @@
 As there, a pair of sizes is [height, width], and arrays are resized by OpenCV, Pillow images by Pillow.
 """
 
+from __future__ import annotations
+
 from typing import List, Literal, Union
 
 import numpy as np
+from numpy.random import Generator
 from PIL import Image
 
 from ...config.types import PositiveFloat, Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import Resizer, check_holds, crop, pair, size_of, to_array
-from .core import Size, check_ranges
-from .crops import Ratio, random_box
+from ..image import Picture, Resizer, Size, WidthHeight, check_ranges, pair, size_of, to_array
+from .core import NormalizeImage, RandFlipImage
+from .crops import Ratio, check_holds, crop, random_box
 
 Filter = Literal["nearest", "bilinear", "bicubic", "lanczos"]
 Layout = Literal["CHW", "HWC"]
@@ -22,15 +25,16 @@ Layout = Literal["CHW", "HWC"]
 class _OwnResizer:
     """OpenCV for arrays, Pillow for Pillow images."""
 
-    def __init__(self, interpolation):
+    def __init__(self, interpolation: str) -> None:
         self._array, self._pillow = Resizer(interpolation, "cv2"), Resizer(interpolation, "pil")
 
-    def __call__(self, image, size, rng=None):
-        return (self._pillow if isinstance(image, Image.Image) else self._array)(image, size, rng)
+    def __call__(self, image: Picture, size: WidthHeight) -> Picture:
+        return (self._pillow if isinstance(image, Image.Image) else self._array)(image, size, None)
 
 
-def _width_height(size):
-    return pair(size)[::-1]
+def _width_height(size: Size) -> WidthHeight:
+    height, width = pair(size)
+    return width, height
 
 
 @TRANSFORMS.register()
@@ -44,7 +48,7 @@ class ToTensor:
     def __init__(self, data_format: Layout = "CHW"):
         self.makes_chw = data_format == "CHW"
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
         array = to_array(image)
         values = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
         return values.transpose(2, 0, 1) if self.makes_chw else values
@@ -52,7 +56,7 @@ class ToTensor:
 
 @TRANSFORMS.register()
 class Normalize:
-    """(image - mean) / std for each channel, in float32.
+    """(image - mean) / std for each channel, in float32: `NormalizeImage` at scale 1.
 
     Args:
         mean, std: a number for all channels or one for each, in the image's values: 0..1 after ToTensor.
@@ -67,27 +71,18 @@ class Normalize:
         data_format: Layout = "CHW",
         to_rgb: bool = False,
     ):
-        self.mean, self.std = (
-            np.full(3, value, np.float32)
-            if isinstance(value, (int, float))
-            else np.asarray(value, np.float32)
-            for value in (mean, std)
-        )
-        if self.mean.shape != (3,) or self.std.shape != (3,):
-            raise ConfigError("mean and std are one number or one for each of the 3 channels")
+        means, stds = ([v] * 3 if isinstance(v, (int, float)) else v for v in (mean, std))
+        self._normalize = NormalizeImage(1.0, means, stds, data_format.lower())
         self.axis, self.to_rgb = (0 if data_format == "CHW" else 2), to_rgb
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
         array = to_array(image)
         if array.ndim != 3 or array.shape[self.axis] != 3:
             raise ConfigError(
                 f"Normalize.data_format does not fit an image of shape {array.shape}; CHW is for (3, H, W), "
                 "as ToTensor makes it, HWC for (H, W, 3)"
             )
-        shape = (3, 1, 1) if self.axis == 0 else (3,)
-        if self.to_rgb:
-            array = np.flip(array, self.axis)
-        return (array.astype(np.float32) - self.mean.reshape(shape)) / self.std.reshape(shape)
+        return self._normalize(np.flip(array, self.axis) if self.to_rgb else array)
 
 
 @TRANSFORMS.register()
@@ -103,7 +98,7 @@ class Resize:
         self.size = size
         self._resize = _OwnResizer(interpolation)
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
         width, height = size_of(image)
         if isinstance(self.size, int):
             short = min(width, height)
@@ -126,14 +121,14 @@ class CenterCrop:
     def __init__(self, size: Size):
         self.size = _width_height(size)
 
-    def __call__(self, image, rng=None):
+    def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
         check_holds(image, self.size, "CenterCrop.size")
         left, top = (round((have - want) / 2) for have, want in zip(size_of(image), self.size))
         return crop(image, left, top, *self.size)
 
 
 @TRANSFORMS.register()
-class RandomHorizontalFlip:
+class RandomHorizontalFlip(RandFlipImage):
     """Flip left-right.
 
     Args:
@@ -141,14 +136,7 @@ class RandomHorizontalFlip:
     """
 
     def __init__(self, prob: Probability = 0.5):
-        self.prob = prob
-
-    def __call__(self, image, rng):
-        if rng.random() >= self.prob:
-            return image
-        if isinstance(image, Image.Image):
-            return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return np.ascontiguousarray(image[:, ::-1])
+        super().__init__(1, prob)
 
 
 @TRANSFORMS.register()
@@ -177,6 +165,6 @@ class RandomResizedCrop:
         self.size, self.scale, self.ratio = _width_height(size), scale, ratio
         self._resize = _OwnResizer(interpolation)
 
-    def __call__(self, image, rng, size=None):
+    def __call__(self, image: Picture, rng: Generator, size: WidthHeight | None = None) -> Picture:
         part = crop(image, *random_box(*size_of(image), self.scale, self.ratio, rng))
-        return self._resize(part, size or self.size, rng)
+        return self._resize(part, size or self.size)

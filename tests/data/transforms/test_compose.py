@@ -8,7 +8,8 @@ from PIL import Image, ImageOps
 from ppcls_light.data import build_transforms
 from ppcls_light.data.guards.jpeg import jpeg_size
 from ppcls_light.data.transforms.compose import DecodeAndCrop
-from ppcls_light.data.transforms.core import DecodeImage, RandCropImage
+from ppcls_light.data.transforms.core import DecodeImage
+from ppcls_light.data.transforms.crops import RandCropImage
 from ppcls_light.errors import DataError
 
 SIZE = 60

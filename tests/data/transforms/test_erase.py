@@ -85,7 +85,7 @@ def test_random_erasing_takes_paddleclas_yaml(tmp_path):
         "EPSILON: '0.25'\nsl: 0.02\nsh: 1.0/3.0\nr1: 0.3\nattempt: 10\nuse_log_aspect: True\nmode: pixel\n"
     )
     op = bind(RandomErasing, read_tree(str(path)))
-    assert (op.epsilon, op.area, op.mode) == (0.25, (0.02, pytest.approx(1 / 3)), "pixel")
+    assert (op.EPSILON, op.sl, op.sh, op.mode) == (0.25, 0.02, pytest.approx(1 / 3), "pixel")
     path.write_text("sh: __import__('os').getcwd()\n")
     with pytest.raises(ConfigError, match=r"ops.yaml:1: sh: expected a number, got .__import__"):
         bind(RandomErasing, read_tree(str(path)))

@@ -104,5 +104,5 @@ def test_errors(photo):
         ConfigError, match=r"Normalize\.data_format does not fit an image of shape \(60, 90, 3\)"
     ):
         paddle_vision.Normalize()(photo)
-    with pytest.raises(ConfigError, match="one for each of the 3 channels"):
+    with pytest.raises(ConfigError, match="one value for each of the 3 channels"):
         paddle_vision.Normalize(mean=[0.5, 0.5])

@@ -9,14 +9,13 @@ from PIL import Image
 
 from ppcls_light.data import build_transforms
 from ppcls_light.data.transforms.core import (
-    CropImage,
     DecodeImage,
     NormalizeImage,
-    RandCropImage,
     RandFlipImage,
     ResizeImage,
     ToCHWImage,
 )
+from ppcls_light.data.transforms.crops import CropImage, RandCropImage
 from ppcls_light.errors import ConfigError, DataError
 
 
