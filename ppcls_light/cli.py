@@ -1,4 +1,4 @@
-"""What the four tools share: PaddleClas' command line, and one line with exit code 2 for a user's error."""
+"""PaddleClas' command line, shared by the tools; a user's error is one line and exit code 2."""
 
 import argparse
 import errno
@@ -18,7 +18,7 @@ _LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes f
 
 
 def add_override(parser: argparse.ArgumentParser) -> None:
-    """Add `-o Section.key=value ...` to `parser`; `overrides(arguments)` gives what was asked for."""
+    """Add `-o Section.key=value ...` to `parser`; `overrides(arguments)` returns them."""
     parser.add_argument(
         "-o",
         "--override",
@@ -61,7 +61,7 @@ def run_job(
     description: Optional[str],
     options: Sequence[Tuple[Sequence[str], Dict[str, Any]]] = (),
 ) -> None:
-    """Be a tool that does `job(config)` or, with `--dry-run`, `jobs.dry_run(config)`.
+    """Run a tool that does `job(config)` or, with `--dry-run`, `jobs.dry_run(config)`.
 
     `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
     `job` after the config.
@@ -122,9 +122,9 @@ def _wait_for_launcher() -> None:
 
 def _run(main: Callable[[], object], prefix: str) -> None:
     quiet_paddle()
-    # Pillow warns of half the size that it refuses; what is read is read, what is refused is an error.
+    # Pillow warns of half the size that it refuses; an image is either read or an error.
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
-    # A file name may hold what the terminal cannot show.
+    # A file name may hold characters that the terminal cannot show.
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -136,7 +136,7 @@ def _run(main: Callable[[], object], prefix: str) -> None:
     except ModuleNotFoundError as error:
         missing.leave(error, prefix)
     except RuntimeError as error:
-        # What Paddle raises when the connection to another process of a launch breaks; no other sign tells.
+        # Paddle's error when the connection to another process of a launch breaks; there is no other sign.
         if "gloo/transport" not in str(error):
             raise
         line = f"{prefix}another process has ended; its own log says why ({error})"
@@ -164,5 +164,5 @@ def _run(main: Callable[[], object], prefix: str) -> None:
 
 
 def _drop_output() -> None:
-    # Python would try once more at exit to write what is left.
+    # Python would try once more at exit to write the rest.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,7 +16,7 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class UserError(Exception):
-    """Something in the user's input is wrong; `str(error)` says what, where and how to fix it.
+    """Error in the user's input; `str(error)` names the problem, its place and the fix.
 
     Args:
         message: one line. Line breaks and other control characters, as names in a damaged file have them, become

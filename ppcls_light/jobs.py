@@ -58,7 +58,7 @@ def evaluate(
     """Score trained weights on DataLoader.Eval.
 
     Args:
-        predictions: file for one JSON row an image: {"file_name", "label", "class_ids", "scores"}, all classes,
+        predictions: file for one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
             best first, in the list's order. A file with other rows is set aside, see `files.set_aside`.
         report: folder for tables and pictures by class, see `report.classes.write_report`.
     """
@@ -196,7 +196,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
 
 
 def dry_run(config: ConfigLike) -> None:
-    """Build everything, do one update, one eval batch and one export into a scratch folder, and say so."""
+    """Build everything, do one update, one eval batch and one export into a scratch folder."""
     config = checked(config)
     runtime = _start(config, None)
     trainer = Trainer(config, runtime)

@@ -1,4 +1,4 @@
-"""The one registry: a duplicate name raises, an unknown name is answered with the nearest ones."""
+"""Registries of names: a duplicate name raises, an unknown name is answered with the nearest ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
 
 
 class Registry:
-    """Case-insensitive names of one kind of thing.
+    """Entries of one kind by case-insensitive names.
 
     Args:
-        kind: what the entries are, as a message names it ("transform", "model").
+        kind: noun for an entry in messages ("transform", "model").
         modules: modules whose import fills the registry. They are imported at the first look-up, so
             that asking for one kind does not import the rest of the package.
     """

@@ -1,1 +1,1 @@
-"""Tools that know nothing of networks: files, processes, this machine, tables and pictures."""
+"""Files, processes, this machine, tables and pictures; nothing of networks."""

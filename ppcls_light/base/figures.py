@@ -56,8 +56,8 @@ def save_figure(figure: Figure, path: str | os.PathLike[str], source: str | None
     """Save `figure` as `path`.png and `path`.svg (a suffix of either kind is left off) and return the two.
 
     Args:
-        source: a line on what is drawn, kept in the files. A picture that is there and is of another source, or
-            of none, is set aside, see `files.set_aside`. Without it, any is replaced.
+        source: one line about the data, kept in the files. Pictures of another source, or of none, are set aside,
+            see `files.set_aside`. Without it, they are replaced.
 
     Raises:
         UserError: a file cannot be written.

@@ -41,9 +41,9 @@ def atomic_path(
 ) -> Iterator[str]:
     """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
 
-    A reader sees the old file or the new one, never a part; what is written is on disk before the rename. What a
-    killed process left in the folder is removed.
-    With `keep` an old file of other content is set aside instead, see `set_aside`, and a warning says so.
+    A reader sees the old file or the new one, never a part; the data are on disk before the rename. Files that
+    a killed process left in the folder are removed.
+    With `keep` an old file of other content is set aside instead, see `set_aside`, with a warning.
     Missing folders are made. Raises `error` (a UserError class) when the file cannot be written.
     """
     path = os.path.abspath(path)
@@ -72,9 +72,8 @@ def atomic_path(
 def results(folder: str | os.PathLike[str], error: type[UserError] = UserError) -> Iterator[str]:
     """Give an empty folder to write results into; they move to `folder` when the block ends without error.
 
-    Files of the same names that say the same are replaced. If one says something else, all of them are set aside,
-    see `set_aside`, and a warning says so; pictures are taken for what the files beside them are. Other files
-    of `folder` stay as they are.
+    Files of the same names and content are replaced. If the content of one differs, all of them are set aside, see
+    `set_aside`, with a warning; the content of pictures counts as that of the files beside them. Other files stay.
     """
     folder = os.path.abspath(folder)
     try:
@@ -96,7 +95,7 @@ def temporary_name(name: str = "") -> str:
 
 
 def remove_orphans(folder: str | os.PathLike[str]) -> None:
-    """Remove what has a `temporary_name` of a process of this machine that does not run any more."""
+    """Remove files and folders with a `temporary_name` of a process of this machine that has ended."""
     if os.name == "nt":  # os.kill would end a process there
         return
     with os.scandir(folder) as entries:
@@ -122,7 +121,7 @@ def _machine() -> str:
 
 
 def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) -> None:
-    """Set aside the files of `folder` that `fresh`, {name: path}, would replace, unless they say the same."""
+    """Set aside the files of `folder` that `fresh`, {name: path}, would replace, unless all have the same content."""
     there = [name for name in fresh if os.path.lexists(os.path.join(folder, name))]
     told = [name for name in there if not name.endswith(_PICTURES)]
     if all(filecmp.cmp(fresh[name], os.path.join(folder, name), shallow=False) for name in told):
@@ -150,7 +149,7 @@ def write_text(
 ) -> None:
     """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically; `keep` as in `atomic_path`.
 
-    What UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
+    Text that UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
     """
     with (
         atomic_path(path, error, keep) as temporary,

@@ -21,7 +21,7 @@ def _added_to(level: str, *flags: str) -> frozenset[str]:
     return _LEVELS[level] | set(flags)
 
 
-# Instruction sets by the names of oneDNN, each with what it leaves in use when ONEDNN_MAX_CPU_ISA names it; sets of
+# Instruction sets by the names of oneDNN, each with the flags that stay in use when ONEDNN_MAX_CPU_ISA names it;
 # flags as Linux spells them (oneDNN's documentation, "CPU Dispatcher Control"). Later ones are preferred.
 _LEVELS = {"sse41": frozenset({"sse4_1"})}
 _LEVELS["avx"] = _added_to("sse41", "avx")
@@ -45,7 +45,7 @@ _ALIASES = {
 }
 _LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
-# The instruction sets of which a precision needs one, in words, and what happens without. oneDNN and ONNX Runtime
+# Instruction sets of which a precision needs one, their names, and the effect of their lack. oneDNN and ONNX Runtime
 # then add products of int8 in pairs in 16 bits, which saturate: answers are off by up to 0.8 without an error.
 _NEEDED = {
     "bf16": ({"avx512_bf16", "amx_bf16"}, "AVX512-BF16 or AMX", "without, it is slow or aborts"),
@@ -58,7 +58,7 @@ _NEEDED = {
 
 
 def processor_name(cpuinfo: str | Path = _CPUINFO) -> str:
-    """Return the processor's name, such as "AMD EPYC 9B14"; what Python knows of it where Linux is not."""
+    """Return the processor's name, such as "AMD EPYC 9B14"; elsewhere than on Linux, Python's name for it."""
     return _first_line(cpuinfo, "model name") or platform.processor() or platform.machine()
 
 
@@ -70,7 +70,7 @@ def processor_flags(cpuinfo: str | Path = _CPUINFO) -> frozenset[str]:
 def usable_flags(
     flags: frozenset[str] | None = None, environment: Mapping[str, str] = os.environ
 ) -> frozenset[str]:
-    """Return those of `flags`, None: this processor's, that oneDNN uses in this environment.
+    """Return the `flags` (None: this processor's) that oneDNN uses in this environment.
 
     ONEDNN_MAX_CPU_ISA and the older DNNL_MAX_CPU_ISA limit it. The other engines do not know them; the same limit
     for all makes one machine answer as another.
@@ -81,19 +81,19 @@ def usable_flags(
 
 
 def forbidden(environment: Mapping[str, str] = os.environ) -> str:
-    """Return what keeps oneDNN from instruction sets that this processor has, "ONEDNN_MAX_CPU_ISA=AVX2"; else ""."""
+    """Return the setting that hides instruction sets of this processor, "ONEDNN_MAX_CPU_ISA=AVX2"; else ""."""
     limit, flags = _limit(environment), processor_flags()
     return limit[0] if limit and flags & (_LEVELS[_HIGHEST] - _LEVELS[limit[1]]) else ""
 
 
 def instruction_set(flags: frozenset[str] | None = None) -> str:
-    """Return oneDNN's name of the highest instruction set that `flags`, None: the usable ones, have; "" for none."""
+    """Return oneDNN's name of the highest instruction set in `flags` (None: the usable ones); "" for none."""
     flags = usable_flags() if flags is None else flags
     return next((level for level in reversed(list(_LEVELS)) if _LEVELS[level] <= flags), "")
 
 
 def supports(precision: str, flags: frozenset[str] | None = None) -> bool:
-    """Return whether a processor with `flags`, None: the usable ones, is known to have "bf16" or "int8"."""
+    """Return whether a processor with `flags` (None: the usable ones) is known to have "bf16" or "int8"."""
     return bool(_NEEDED[precision][0] & (usable_flags() if flags is None else flags))
 
 
@@ -103,11 +103,11 @@ def require(precision: str, what: str | None = None, fix: str = "set Global.prec
     Where its instruction sets are not known, as outside Linux, that is a warning.
 
     Args:
-        what: wants the precision, for the message.
+        what: subject of the message, which needs the precision.
         fix: completes the message.
 
     Raises:
-        DeviceError: names the instructions, what switched them off if anything did, and the fix.
+        DeviceError: names the instructions, the setting that switched them off, if any, and the fix.
     """
     if supports(precision):
         return
@@ -176,7 +176,7 @@ def _quota(path: str | Path) -> float:
 
 def peak_memory(status: str | Path = "/proc/self/status") -> float:
     """Return the most memory that this process ever held, MiB; NaN where the system does not tell."""
-    # getrusage would count what the parent held when it started this process.
+    # getrusage would count the memory that the parent held when it started this process.
     peak = _first_line(status, "VmHWM")
     if peak:
         return int(peak.split()[0]) / 1024

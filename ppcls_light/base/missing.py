@@ -15,7 +15,7 @@ EXIT_CODE = 2
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _VENV = os.path.join(_ROOT, ".venv")
 _PYTHON = os.path.join(_VENV, "bin", "python")
-# Modules that a tool may miss: what is to be installed, an extra of setup.py or, with another interpreter, packages.
+# Modules that a tool may miss, by the extra of setup.py to install; and those of another interpreter, packages.
 _EXTRAS = {
     **dict.fromkeys(("cv2", "numpy", "paddle", "PIL", "safetensors", "yaml"), "cpu"),
     "matplotlib": "cpu,plot",
@@ -25,7 +25,7 @@ _OTHERS = ("onnx", "timm", "torch")
 
 
 def line(error: ImportError) -> Optional[str]:
-    """Return what to say of a ModuleNotFoundError, None where it is not about a package that is to be installed."""
+    """Return the message for a ModuleNotFoundError, None for a module that is no package to install."""
     name = error.name
     if name in _OTHERS:
         fix = "{} -m pip install {}".format(sys.executable, " ".join(sorted(_OTHERS)))
@@ -46,7 +46,7 @@ def leave(error: ModuleNotFoundError, prefix: str = "error: ") -> None:
 
 
 def _fix(extra: str) -> str:
-    """Return what helps against a missing package: the environment that is there, or the command that makes one."""
+    """Return the fix for a missing package: the environment that exists, or the command that makes one."""
     if not os.path.exists(os.path.join(_ROOT, "setup.py")):
         return f'{sys.executable} -m pip install "ppcls_light[{extra}]"'
     if _other_environment() is None and (sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ):
@@ -55,7 +55,7 @@ def _fix(extra: str) -> str:
 
 
 def _with_environment(python: str, extra: str = "cpu") -> str:
-    """Return how to run the tool in .venv of the checkout, which `python` makes where there is none yet."""
+    """Return the command for the tool in .venv of the checkout, made by `python` where there is none yet."""
     there = _other_environment()
     if there is not None:
         return f"run it with the environment of the checkout: {_shown(there)} {sys.argv[0]} ..."
@@ -75,7 +75,7 @@ def _install(extra: str) -> str:
 
 
 def _shown(path: str) -> str:
-    """Return `path` as it is shortest from here."""
+    """Return the shorter of `path` and its path relative to the working directory."""
     return min(path, os.path.relpath(path), key=len)
 
 

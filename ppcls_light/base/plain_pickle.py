@@ -25,7 +25,7 @@ import numpy as np
 from ..errors import UserError, WeightsError
 from .files import atomic_path
 
-# What reading a damaged or hostile file raises: a pickle, or one of the archives that hold some.
+# Errors of reading a damaged or hostile file: a pickle, or one of the archives that hold some.
 _DAMAGED = (
     pickle.UnpicklingError,
     struct.error,
@@ -83,7 +83,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
 def _settle(value: Any, settled: dict[int, Any]) -> Any:
     """Return `value` with the arrays themselves where the unpickler left their stand-ins.
 
-    `settled` ({id: result}) holds what is done: a few bytes of a pickle can hold one list in itself 2^40 times.
+    `settled` ({id: result}) holds the results so far: a few bytes of a pickle can hold one list in itself 2^40 times.
     """
     if isinstance(value, PlainArray):
         return value.numpy()
@@ -112,7 +112,7 @@ def _latin1(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin1")
 
 
-# What is hashed: nested tuples take time that doubles with each level.
+# Types that may be hashed: nested tuples would take time that doubles with each level.
 _KEYS = (str, bytes, int, float, type(None), type)
 _LARGEST_KEY = 1 << 64
 
@@ -160,7 +160,7 @@ class _BoundedFile:
 
 _ALWAYS_READ = 1 << 12  # so much is cheaper to read than to ask for
 
-# What an operation hashes, of the stack above the last mark, and the operations that call what the file names.
+# The part of the stack above the last mark that an operation hashes; operations that call functions of the file.
 _HASHED = {
     pickle.DICT: slice(None, None, 2),
     pickle.SETITEM: slice(-2, -1),
@@ -196,7 +196,7 @@ def _with_room_taken(code: bytes) -> Callable:
 
 # The Python implementation: in C, one damaged memo index makes a table of many gigabytes.
 class PlainUnpickler(pickle._Unpickler):
-    """Builds plain data, with a `PlainArray` for each array; what it does not know it refuses."""
+    """Builds plain data, with a `PlainArray` for each array; refuses everything else."""
 
     known: ClassVar[dict] = PLAIN_GLOBALS
     # Of the superclass, whose types leave them out.
@@ -207,7 +207,7 @@ class PlainUnpickler(pickle._Unpickler):
     def __init__(self, file: BinaryIO, **settings: Any) -> None:
         bounded = _BoundedFile(file)
         super().__init__(bounded, **settings)
-        # Of what functions build, each byte of the file may be in a text, in bytes made of it and in an array.
+        # Of the results of functions, each byte of the file may be in a text, in bytes made of it and in an array.
         self._room = 4 * bounded.size + _ALWAYS_READ
 
     def find_class(self, module: str, name: str) -> Any:
@@ -258,9 +258,9 @@ _SEAL = b"\nSHA-256 "
 
 
 def load_plain_pickle(path: str | os.PathLike[str], sealed: bool = False) -> Any:
-    """Return what the pickle file `path` holds, if it is made of plain data only; see `read_plain_pickle`.
+    """Return the content of the pickle file `path`, plain data only; see `read_plain_pickle`.
 
-    A seal (see `dump_plain_pickle`) is always checked; `sealed` says that there must be one.
+    A seal (see `dump_plain_pickle`) is always checked; with `sealed` there must be one.
 
     Raises:
         WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
@@ -287,7 +287,7 @@ def _check_seal(file: BinaryIO, required: bool) -> None:
 
 
 def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
-    """Return what the next pickle in the open binary `file` holds, if it is made of plain data only.
+    """Return the content of the next pickle in the open binary `file`, plain data only.
 
     Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
     scalars of number types. Nothing that the file names is imported or called.
@@ -296,14 +296,14 @@ def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
         encoding: of the texts that Python 2 wrote.
 
     Raises:
-        UserError: it asks for anything else. What a damaged pickle raises is for `reading` to tell.
+        UserError: it asks for anything else. Errors of a damaged pickle pass through; see `reading`.
     """
     return _settle(PlainUnpickler(file, encoding=encoding).load(), {})
 
 
 @contextlib.contextmanager
 def reading(path: str | os.PathLike[str], kind: str, error: type[UserError] = WeightsError) -> Iterator[None]:
-    """Turn what reading the file `path`, thought to be a `kind`, raises into one `error` that names it."""
+    """Turn the errors of reading the file `path`, supposed to be a `kind`, into one `error` that names it."""
     path = os.fspath(path)
     try:
         yield

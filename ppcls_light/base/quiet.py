@@ -1,13 +1,13 @@
-"""Paddle without what it says about itself to everybody."""
+"""Paddle without its notices."""
 
 import os
 import warnings
 
 
 def quiet_paddle() -> None:
-    """Leave out what Paddle says about itself to everybody; to be called before Paddle is imported."""
+    """Silence Paddle's notices about itself; call it before Paddle is imported."""
     # Paddle's C++ side warns about its own internals at level 1; errors (2) are still shown.
     os.environ.setdefault("GLOG_minloglevel", "2")
-    # Paddle looks for ccache at import and tells people who build no extension that they lack it.
+    # Paddle looks for ccache at import and warns people who build no extension.
     warnings.filterwarnings("ignore", message="No ccache found")
     warnings.filterwarnings("ignore", message="When training, we now always track global mean and variance")

@@ -1,8 +1,8 @@
 """Binding of a tree of nodes to typed signatures: dataclasses, and the constructors of registered entries.
 
 One mechanism serves both: the parameters of `__init__` are the keys, their annotations the types, their
-defaults the defaults. An unknown key, a wrong type or a value out of range is one line that says where it
-was written, its dotted path, what was expected and an example.
+defaults the defaults. An unknown key, a wrong type or a value out of range is one line with its place,
+its dotted path, the expected type and an example.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _EXAMPLES = {bool: "true", int: "10", float: "0.1", str: "some_text"}
 
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _LEAST, _MOST = 2.0**-126, (2 - 2.0**-23) * 2.0**127  # normal numbers of float32
-_LARGEST_INT = 2**63 - 1  # what Paddle and numpy take
+_LARGEST_INT = 2**63 - 1  # int64
 
 T = TypeVar("T")
 

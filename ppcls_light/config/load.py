@@ -66,7 +66,7 @@ def dump_config(config: Sections, moved: Optional[Mapping[str, str]] = None) -> 
 
 
 def relocate_config(path: Union[str, os.PathLike], moved: Mapping[str, str]) -> None:
-    """Write the YAML file `path` anew with the new paths of what has `moved`, as in `dump_config`.
+    """Write the YAML file `path` anew with the new paths of files that have `moved`, as in `dump_config`.
 
     Raises:
         ConfigError: it cannot be read or written.
@@ -95,7 +95,7 @@ _OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrain
 
 
 def _relocated(value: Any, moved: Mapping[str, str], key: Optional[str] = None) -> Any:
-    """Return `value`, the value of `key`, with the new path of what has `moved` under each key of `_OF_RUNS`."""
+    """Return `value`, the value of `key`, with the new paths of `moved` files under each key of `_OF_RUNS`."""
     if isinstance(value, dict):
         return {name: _relocated(child, moved, name) for name, child in value.items()}
     if isinstance(value, list):

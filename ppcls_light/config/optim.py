@@ -1,4 +1,4 @@
-"""The sections that say what is learned and how: Loss, Metric, Optimizer and its learning rate."""
+"""Sections Loss, Metric and Optimizer with its learning rate."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, List, Literal, Optional, Tuple, Union
@@ -6,7 +6,7 @@ from typing import Annotated, Any, List, Literal, Optional, Tuple, Union
 from ..errors import ConfigError
 from .types import Keyed, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Probability, Range
 
-# What a learning rate is multiplied by again and again; above 1 it would soon be no number any more.
+# Repeated factor of a learning rate; above 1 the rate would soon be infinite.
 DecayFactor = Annotated[float, Range(0, 1, low_open=True)]
 
 
@@ -14,7 +14,7 @@ DecayFactor = Annotated[float, Range(0, 1, low_open=True)]
 class CELoss:
     """Cross entropy times `weight`; `epsilon` smooths the labels (Szegedy et al., arXiv 1512.00567, sec. 7).
 
-    `class_weights`: one number a class, or "balanced", in inverse proportion to the training images of a class.
+    `class_weights`: one number per class, or "balanced": in inverse proportion to the training images of each.
     """
 
     weight: NonNegativeFloat
@@ -216,8 +216,8 @@ class MultiStepDecay(_Schedule):
 class Cyclic(_Schedule):
     """Cyclical learning rate (Smith, arXiv 1506.01186): `step_size_up` ticks up, `step_size_down` ticks down.
 
-    A tick is an update, or an epoch when `by_epoch`. A warm-up ends at `base_learning_rate`, which is what
-    `learning_rate` is here.
+    A tick is an update, or an epoch when `by_epoch`. A warm-up ends at `base_learning_rate`, to which
+    `learning_rate` is set.
     """
 
     learning_rate: PositiveFloat = _NOT_GIVEN

@@ -1,4 +1,4 @@
-"""The section DataLoader: which images are read, in what batches and by how many processes."""
+"""Section DataLoader: images, their batches and the processes that read them."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, List, Literal, Optional, Tuple, Union
@@ -12,7 +12,7 @@ BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
 
 @dataclass
 class DatasetConfig:
-    """Images of a list file, or of a folder with one folder a class when `cls_label_path` is left out.
+    """Images of a list file, or of a folder with one folder per class when `cls_label_path` is left out.
 
     PaddleClas' two names mean the same here: every dataset can be read at several scales.
     """

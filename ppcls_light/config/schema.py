@@ -1,7 +1,6 @@
-"""The training config: one dataclass a YAML section, PaddleClas' keys with PaddleClas' meaning.
+"""Training config: one dataclass per YAML section, PaddleClas' keys with PaddleClas' meaning.
 
-A key that is not here does not exist. Where this project knows better than PaddleClas what a key should
-do, the field says so.
+A key that is not here does not exist. Keys that act otherwise than in PaddleClas have a comment.
 """
 
 from dataclasses import dataclass, field
@@ -68,7 +67,7 @@ class GlobalConfig:
         return [int(rank) for rank in str(self.log_ranks).split(",")]
 
     def all_loggers(self) -> List[str]:
-        """Return `loggers` and what `use_visualdl` adds, each once."""
+        """Return `loggers`, with VisualDL where `use_visualdl` is set, each once."""
         return list(dict.fromkeys([*(["visualdl"] if self.use_visualdl else []), *self.loggers]))
 
 
@@ -91,7 +90,7 @@ class AMPConfig:
 
 @dataclass
 class EMAConfig:
-    """Moving average of the weights; the section turns it on. It is what is scored and saved as .pdparams."""
+    """Moving average of the weights; the section turns it on. The average is scored and saved as .pdparams."""
 
     decay: Annotated[float, Range(0, 1, high_open=True)] = 0.9999
 
@@ -104,7 +103,7 @@ class ArchConfig:
     class_num: PositiveInt = 1000
     pretrained: Union[bool, str, None] = None
     use_ssld: bool = (
-        False  # which of PaddleClas' downloads; weights are given as files here, so it chooses nothing
+        False  # chooses among PaddleClas' downloads; without effect here, where weights are files
     )
     use_sync_bn: bool = False
     params: Dict[str, Any] = field(default_factory=dict)
@@ -226,7 +225,7 @@ class InferConfig:
 
 @dataclass
 class Quantization:
-    """Quantization-aware training; "pact" learns how far the inputs of a layer reach, the other averages it."""
+    """Quantization-aware training; "pact" learns the range of a layer's inputs, the other averages it."""
 
     name: Literal["pact", "moving_average_abs_max"]
 

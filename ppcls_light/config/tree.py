@@ -1,4 +1,4 @@
-"""YAML text to a tree of nodes that know where they were written, so that every error can say it.
+"""YAML text to a tree of nodes with their places, so that every error can name one.
 
 Scalars follow YAML 1.2's core schema, read more narrowly than PyYAML does: `3e-5` is a number, while
 `12:30`, `2024-01-31` and `010` are text. Two habits of PaddleClas' files are kept: `yes/no/on/off` are
@@ -36,7 +36,7 @@ _TAG = "tag:yaml.org,2002:"
 
 @dataclass
 class Node:
-    """A YAML value: a scalar, a `dict[str, Node]` or a `list[Node]`, and where it stands ("file:line").
+    """YAML value: a scalar, a `dict[str, Node]` or a `list[Node]`, and its place ("file:line").
 
     `text` is a scalar as it was written, so that `output_dir: 1e3` can mean that folder.
     """
@@ -130,7 +130,7 @@ def parse_literal(text: str, origin: str) -> Node:
     """Parse the value of `-o key=value`.
 
     A list, a mapping or quoted text is YAML in flow style. Anything else is one scalar, so that a path may
-    hold "=", ": ", "#" and spaces; `true`, `null`, `None`, `5`, `3e-5` mean what they say.
+    hold "=", ": ", "#" and spaces; `true`, `null`, `None`, `5`, `3e-5` are values.
     """
     text = text.strip()
     if not text:
@@ -271,7 +271,7 @@ def _alike(path: str) -> str:
 
 
 def _scalar_value(loader: _Loader, tag: str, text: str) -> Any:
-    """Return what `text` with the resolved `tag` stands for; text where that is nothing a config can hold."""
+    """Return the value of `text` with the resolved `tag`; the text where a config cannot hold that value."""
     if tag in (_TAG + "str", _TAG + "merge"):
         return text
     try:
@@ -331,7 +331,7 @@ class _Builder:
         return Node({**merged, **own}, where)
 
     def _refuse_tag(self, node: yaml.Node, loader: _Loader, where: str) -> None:
-        """A tag written out ("!!timestamp") says nothing that a config needs, and makes PyYAML build odd things."""
+        """Raise ConfigError for a tag that is written out ("!!timestamp"): PyYAML would build other types."""
         kind = {yaml.SequenceNode: "seq", yaml.MappingNode: "map", yaml.ScalarNode: "str"}[type(node)]
         implied = {_TAG + kind}
         if isinstance(node, yaml.ScalarNode):

@@ -7,9 +7,9 @@ from .tree import Node, message
 
 
 class Sections:
-    """Base of a config's dataclass: it knows where its values were written.
+    """Base of a config's dataclass, with the places where its values were written.
 
-    `tree` is what was read; a config built in Python has none, and its messages name keys only.
+    `tree` is the YAML that was read; a config built in Python has none, and its messages name keys only.
     """
 
     tree: Optional[Node] = None

@@ -23,11 +23,11 @@ def ema_decay(decay: float, update: int) -> float:
 
 
 class ExponentialMovingAverage:
-    """The average of a network's weights, itself a network in eval mode, in float32.
+    """Average of a network's weights, itself a network in eval mode, in float32.
 
     Args:
         model: the network, before `paddle.amp.decorate` makes its weights half precision.
-        decay: what is kept of the average at each update, once `ema_decay` allows it.
+        decay: share of the average that is kept at each update, once `ema_decay` allows it.
 
     Attributes:
         model: the averaged network.

@@ -30,7 +30,7 @@ def optimizer_state(optimizer: Optimizer, model: nn.Layer) -> dict[str, np.ndarr
 
 
 def load_optimizer_state(optimizer: Optimizer, model: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
-    """Put what `optimizer_state` returned into `optimizer`, before its first step or later.
+    """Put the `state` of `optimizer_state` into `optimizer`, before its first step or later.
 
     Raises:
         WeightsError: a key is missing, unexpected, or of another shape or type. The optimizer is then as

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to so many classes the picture has the counts, the names; above it is of blocks of classes.
+# Numbers of classes up to which the picture has counts, and names; above the last, a cell is a block of classes.
 _COUNTED, _NAMED, _CELLS = 30, 100, 250
 _PAIRS = 25
 
@@ -39,7 +39,7 @@ class ClassScores(NamedTuple):
 def confusion_matrix(
     labels: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, class_num: int
 ) -> np.ndarray:
-    """Return int64 (K, K): how many images of the row's class were taken for the column's."""
+    """Return int64 (K, K): numbers of images of the row's class that were taken for the column's."""
     cells = np.asarray(labels, np.int64) * class_num + np.asarray(predicted, np.int64)
     return np.bincount(cells, minlength=class_num**2).reshape(class_num, class_num)
 
@@ -58,9 +58,9 @@ def write_report(
     predicted: np.ndarray,
     names: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """Write what an evaluation says of each class into `folder`.
+    """Write tables and pictures of an evaluation, class by class, into `folder`.
 
-    Files: summary.json (what is returned), per_class.csv, confusion_matrix.csv (rows: labels, columns:
+    Files: summary.json (the result), per_class.csv, confusion_matrix.csv (rows: labels, columns:
     predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first). They appear together; those of
     another evaluation that are there are set aside, see `files.results`.
 

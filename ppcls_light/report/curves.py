@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Run(NamedTuple):
-    """A training run: its name in the legend and the rows of its metrics.jsonl (see `history`)."""
+    """Training run: its name in the legend and the rows of its metrics.jsonl (see `history`)."""
 
     name: str
     rows: list[dict[str, Any]]
