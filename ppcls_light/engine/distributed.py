@@ -1,14 +1,20 @@
-"""Device, processes and randomness of a run: everything that depends on the machine."""
+"""Device, processes, randomness and signals of a run: all that depends on the machine."""
+
+from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
+import signal
 from dataclasses import dataclass
+from typing import Any, Collection, Iterator, Mapping
 
 import numpy as np
 import paddle
 import paddle.distributed as dist
+from paddle import nn
 
+from ..base import signals
 from ..errors import ConfigError, DeviceError, UserError
 
 _ACCELERATORS = ("gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps")
@@ -16,18 +22,18 @@ _ACCELERATORS = ("gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps")
 
 @dataclass(frozen=True)
 class Runtime:
-    """Where this process runs: `device` is the kind ("cpu", "gpu", ...), `rank` one of `world_size` processes."""
+    """Device and rank of this process: `device` is the kind ("cpu", "gpu", ...), `rank` one of `world_size`."""
 
     device: str
     rank: int = 0
     world_size: int = 1
 
     @property
-    def is_main(self):
+    def is_main(self) -> bool:
         return self.rank == 0
 
 
-def start(device):
+def start(device: str) -> Runtime:
     """Choose the device, join the other processes of a `paddle.distributed.launch`, and return a Runtime.
 
     Args:
@@ -46,7 +52,7 @@ def start(device):
     return Runtime(kind, dist.get_rank(), dist.get_world_size())
 
 
-def own_device(kind, environ):
+def own_device(kind: str, environ: Mapping[str, str]) -> str:
     """Return the device of this process as `paddle.set_device` takes it, "gpu:2" for example.
 
     The launcher gives each of its processes one of `--gpus` in FLAGS_selected_gpus, counted among the visible
@@ -57,7 +63,7 @@ def own_device(kind, environ):
     return f"{kind}:{environ.get(f'FLAGS_selected_{kind}s', '0').split(',')[0]}"
 
 
-def choose_device(wanted, available):
+def choose_device(wanted: str, available: Collection[str]) -> str:
     """Return the device to use out of `available` (a subset of the accelerators), or raise DeviceError."""
     if wanted == "cpu" or (wanted == "auto" and "gpu" not in available):
         return "cpu"
@@ -72,7 +78,7 @@ def choose_device(wanted, available):
     )
 
 
-def _available():
+def _available() -> set[str]:
     found = set()
     if paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:
         found.add("gpu")
@@ -81,7 +87,7 @@ def _available():
     return found | {kind for kind in _ACCELERATORS if kind in paddle.device.get_all_custom_device_type()}
 
 
-def seed_everything(*key):
+def seed_everything(*key: int) -> None:
     """Seed Paddle's generators from a tuple of whole numbers, the same on every machine and version.
 
     Called with (seed, rank, step) before each training step it makes dropout a pure function of the step:
@@ -91,7 +97,7 @@ def seed_everything(*key):
     paddle.seed(int.from_bytes(digest[:4], "little"))
 
 
-def sum_over_ranks(values, runtime):
+def sum_over_ranks(values: np.ndarray, runtime: Runtime) -> np.ndarray:
     """Return the element-wise sum of a float64 array over all processes (itself when there is one)."""
     if runtime.world_size == 1:
         return values
@@ -100,23 +106,23 @@ def sum_over_ranks(values, runtime):
     return total.numpy()
 
 
-def mean_over_ranks(values, runtime):
+def mean_over_ranks(values: Mapping[str, float], runtime: Runtime) -> dict[str, float]:
     """Return the means over all processes of a dict of numbers, whose keys are the same on each of them."""
     totals = sum_over_ranks(np.array(list(values.values()), "float64"), runtime)
     return dict(zip(values, (totals / runtime.world_size).tolist()))
 
 
-def gather(value, runtime):
-    """Return the list of every process' `value`, any object that pickles, in the order of the ranks."""
+def gather(value: Any, runtime: Runtime) -> list[Any]:
+    """Return the `value` of every process, any object that pickles, in the order of the ranks."""
     if runtime.world_size == 1:
         return [value]
-    values = []
+    values: list[Any] = []
     dist.all_gather_object(values, value)
     return values
 
 
 @contextlib.contextmanager
-def raise_on_all_ranks(runtime):
+def raise_on_all_ranks(runtime: Runtime) -> Iterator[None]:
     """Raise the UserError of any process on all of them, when all have left the block: none waits for another.
 
     Inside, the processes must not exchange anything.
@@ -131,17 +137,17 @@ def raise_on_all_ranks(runtime):
         raise first
 
 
-def require_same(value, runtime, what):
-    """Raise ConfigError, on every process, unless `value` is the same on all of them; `what` says what it is of."""
+def require_same(value: Any, runtime: Runtime, name: str) -> None:
+    """Raise ConfigError, on every process, unless `value`, called `name`, is the same on all of them."""
     values = gather(value, runtime)
     if any(other != values[0] for other in values):
         shown = ", ".join(f"{other} on rank {rank}" for rank, other in enumerate(values))
-        raise ConfigError(f"{what} is not the same for all processes: {shown}; all nodes need the same files")
+        raise ConfigError(f"{name} is not the same for all processes: {shown}; all nodes need the same files")
 
 
-def average_gradients(model, runtime):
-    """Replace the gradients of `model` by their means over all processes, in one exchange for each type."""
-    by_type = {}
+def average_gradients(model: nn.Layer, runtime: Runtime) -> None:
+    """Replace the gradients of `model` by their means over all processes, in one exchange per type."""
+    by_type: dict[paddle.dtype, list[paddle.Tensor]] = {}
     for parameter in model.parameters():
         if parameter.grad is not None:
             by_type.setdefault(parameter.grad.dtype, []).append(parameter.grad)
@@ -153,15 +159,15 @@ def average_gradients(model, runtime):
             gradient.set_value(mean.reshape(gradient.shape))
 
 
-def broadcast_statistics(model, runtime):
-    """Give every process rank 0's batch-norm statistics: each sees its own batches, and they drift apart."""
+def broadcast_statistics(model: nn.Layer, runtime: Runtime) -> None:
+    """Give every process the batch-norm statistics of rank 0: each sees its own batches, and they drift apart."""
     if runtime.world_size > 1:
         for tensor in model.state_dict().values():
             if tensor.stop_gradient:
                 dist.broadcast(tensor, src=0)
 
 
-def synchronise_batch_norms(model, runtime):
+def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
     """Return `model` with batch norms over the batches of all processes (`Arch.use_sync_bn`).
 
     Raises:
@@ -170,3 +176,18 @@ def synchronise_batch_norms(model, runtime):
     if runtime.device == "cpu":
         raise DeviceError("Arch.use_sync_bn: Paddle has none on CPU; use -o Arch.use_sync_bn=false")
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+
+
+class StopSignals(signals.StopSignals):
+    """Signals to all processes of a run that end it once the step is finished and saved."""
+
+    def reached(self, runtime: Runtime) -> bool:
+        """Return whether any process of the run has been signalled, and note it in `signal` on all of them.
+
+        All call it after the same step: one that left on its own would break the next step of the others, and
+        the main process could not save.
+        """
+        own = self.signal is not None
+        if mean_over_ranks({"signalled": own}, runtime)["signalled"] and not own:
+            self.signal = signal.SIGTERM
+        return self.signal is not None

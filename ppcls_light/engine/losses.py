@@ -1,5 +1,8 @@
 """Training and evaluation losses, from the config's `Loss` lists."""
 
+import dataclasses
+
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 
@@ -67,6 +70,36 @@ def _check_names(spec, known):
 
 def _full_precision(logits):
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
+
+
+def weigh_classes(losses, labels, class_num):
+    """Return `losses` with the numbers that their `class_weights: balanced` stand for.
+
+    The weight of class c is n / (class_num * count(c)), n images in all (King and Zeng, "Logistic regression in
+    rare events data", 2001; scikit-learn's "balanced"): the weights of the images average 1.
+
+    Args:
+        losses: of `Loss.Train`.
+        labels: int (n,), of the training images.
+
+    Raises:
+        ConfigError: a class has no image.
+    """
+    if not any(getattr(loss, "class_weights", None) == "balanced" for loss in losses):
+        return losses
+    counts = np.bincount(labels, minlength=class_num)
+    if not counts.all():
+        raise ConfigError(
+            f"Loss.Train: class_weights: balanced: class {int(counts.argmin())} has no training image; lower "
+            f"Arch.class_num, or write {class_num} numbers"
+        )
+    weights = (len(labels) / (class_num * counts)).tolist()
+    return [
+        dataclasses.replace(loss, class_weights=weights)
+        if isinstance(loss, optim.CELoss) and loss.class_weights == "balanced"
+        else loss
+        for loss in losses
+    ]
 
 
 def cross_entropy(logits, labels, epsilon=0.0, reduction="mean", class_weights=None):

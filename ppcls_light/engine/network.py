@@ -1,12 +1,19 @@
-"""The network of a config, with the weights that it starts from or was trained to."""
+"""Network of a config: with the weights that it starts from or was trained to, its operators and its static graph."""
+
+from __future__ import annotations
 
 import os
+
+import paddle
+from paddle import nn
 
 from ..compress import compression_report, prune, quantize
 from ..config.bind import located
 from ..errors import ConfigError, WeightsError
 from ..models import create_model
 from ..models.distillation import DistillationModel
+from ..ops import training as cpu_ops
+from ..ops.build import BuildError
 from ..weights import load_weights, read_weights
 from .checkpoint import strip_suffix
 from .log import LOGGER
@@ -146,3 +153,46 @@ def trained_weights(config):
         "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
         f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"
     )
+
+
+class StaticGraph(nn.Layer):
+    """A network whose forward pass in training runs as a compiled graph, one for each shape of its input.
+
+    `network` keeps its state dict, evaluates, is copied and exported as ever: only this wrapper is compiled.
+
+    Raises:
+        ConfigError: FLAGS_use_mkldnn is on, with which Paddle's compiled backward pass dies of a signal.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        if paddle.get_flags("FLAGS_use_mkldnn")["FLAGS_use_mkldnn"]:
+            raise ConfigError("Global.to_static: Paddle crashes with FLAGS_use_mkldnn; unset that variable")
+        self.network = network
+        self.forward = paddle.jit.to_static(self.forward, full_graph=True)
+
+    def forward(self, images):
+        return self.network(images)
+
+
+def choose_operators(settings, runtime):
+    """Train on the project's operators for CPU when `settings` (schema.GlobalConfig) want it and it is possible.
+
+    Says once in the log what was chosen, and why not if so.
+    """
+    cpu_ops.disable()
+    if runtime.device != "cpu":
+        return
+    if settings.to_static or not settings.cpu_ops:
+        reason = "Global.to_static: true" if settings.to_static else "Global.cpu_ops: false"
+        LOGGER.info("CPU operators: Paddle's (%s)", reason)
+        return
+    try:
+        threads = cpu_ops.enable()
+    except BuildError as problem:
+        LOGGER.warning("CPU operators: Paddle's, which train slower: %s", problem)
+    else:
+        LOGGER.info(
+            "CPU operators: the project's depthwise and pointwise convolution and batch norm; threads: %d",
+            threads,
+        )

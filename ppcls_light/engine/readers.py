@@ -4,12 +4,15 @@ import os
 from typing import NamedTuple, Optional
 
 from ..config.bind import located
-from ..config.reading import CifarConfig
+from ..config.reading import CifarConfig, MultiScaleSamplerConfig
 from ..data import (
     BatchLoader,
+    BatchSampler,
     CifarDataset,
     ClassNames,
     ImageDataset,
+    MultiScaleSampler,
+    SizeSchedule,
     build_batch_transforms,
     build_transforms,
     read_cifar,
@@ -20,7 +23,6 @@ from ..errors import ConfigError, DataError
 from ..predict.accuracy import part
 from .classes import MAP_KEY, in_class_folders, training_names
 from .log import LOGGER
-from .sampling import build_sampler
 
 
 class Reader(NamedTuple):
@@ -215,3 +217,87 @@ def _worker_count(wanted):
         if os.name == "nt"
         else min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     )
+
+
+def build_sampler(config, split, images, transforms, runtime):
+    """Build the sampler of `split` ("Train" or "Eval") of `images` for this process.
+
+    Args:
+        transforms: the `Compose` that will be given the sizes of batches.
+
+    Raises:
+        ConfigError: the settings contradict each other, the transforms or the number of images.
+    """
+    section, path = getattr(config.DataLoader, split).sampler, f"DataLoader.{split}.sampler"
+    with located(config.where(path), path):
+        training = split == "Train"
+        if not training:
+            _check_scores_every_image_once(section)
+        common = {
+            "seed": config.Global.seed,
+            "rank": runtime.rank,
+            "world_size": runtime.world_size,
+            "balance": images.labels if section.balanced else None,
+        }
+        if isinstance(section, MultiScaleSamplerConfig) and section.is_training:
+            _check_takes_size(transforms, "scales", split)
+            if section.seed is not None:
+                common["seed"] = section.seed
+            return MultiScaleSampler(
+                len(images),
+                section.scales,
+                section.first_bs,
+                divided_factor=section.divided_factor,
+                shuffle=section.shuffle,
+                **common,
+            )
+        return BatchSampler(
+            len(images),
+            section.batch_size,
+            shuffle=section.shuffle and getattr(section, "is_training", True),
+            drop_last=getattr(section, "drop_last", False),
+            pad=training,
+            size_schedule=_size_schedule(config, section, transforms, split),
+            **common,
+        )
+
+
+def _check_scores_every_image_once(section):
+    for key in ("drop_last", "balanced"):
+        if getattr(section, key, False):
+            raise ConfigError(f"{key}: an evaluation scores every image; write {key}: false")
+    if isinstance(section, MultiScaleSamplerConfig) and section.is_training:
+        raise ConfigError("MultiScaleSampler is for training; write is_training: false")
+    if getattr(section, "size_schedule", None):
+        raise ConfigError("size_schedule is for training; leave it out")
+
+
+def _check_takes_size(transforms, key, split):
+    ops = f"DataLoader.{split}.dataset.transform_ops"
+    if not transforms.takes_size:
+        raise ConfigError(
+            f"{key} sets the size of each batch, but none of {ops} can cut images to it; use RandCropImage"
+        )
+    for op in reversed(transforms.ops):
+        if getattr(op, "takes_size", False):
+            return
+        if getattr(op, "size", None) is not None:
+            raise ConfigError(
+                f"{key} sets the size of each batch, but {type(op).__name__} in {ops} changes it again; leave it out"
+            )
+
+
+def _size_schedule(config, section, transforms, split):
+    text = getattr(section, "size_schedule", None)
+    if text is None:
+        return None
+    _check_takes_size(transforms, "size_schedule", split)
+    schedule, epochs = SizeSchedule.parse(text), config.Global.epochs
+    if epochs <= schedule.until:
+        LOGGER.warning(
+            "sampler.size_schedule %s: all %d epochs are at %d pixels; move its second number below Global.epochs",
+            text,
+            epochs,
+            schedule.size,
+        )
+    return schedule

@@ -12,10 +12,10 @@ import uuid
 
 import numpy as np
 
-from ..base.files import atomic_path, write_text
+from ..base.files import write_text
 from ..errors import ConfigError
 from .log import LOGGER
-from .visualdl_graph import describe_graph
+from .visualdl_files import describe_graph, drop_records_after
 
 BUCKETS = 64
 
@@ -57,7 +57,7 @@ class VisualDLSink(Sink):
         # VisualDL shows one file a folder, so a resumed run has to go on in the one that is there.
         last = max(_names(self._folder, "vdlrecords."), default=None) if step else None
         if last is not None:
-            _drop_records_after(os.path.join(self._folder, last), step)
+            drop_records_after(os.path.join(self._folder, last), step)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that the file exists
             self._writer = LogWriter(logdir=self._folder, file_name=last or "")
 
@@ -211,25 +211,6 @@ def _sheet(images):
 def _names(folder, prefix):
     names = os.listdir(folder) if os.path.isdir(folder) else []
     return [name for name in names if name.startswith(prefix)]
-
-
-def _drop_records_after(path, step):
-    """Leave the records up to `step` in a VisualDL file, and nothing of one that a crash cut off."""
-    from google.protobuf.message import DecodeError
-    from visualdl.proto import record_pb2
-    from visualdl.reader.record_reader import RecordReader
-    from visualdl.writer.record_writer import RecordWriter
-
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        writer = RecordWriter(file)
-        for data in RecordReader(filepath=path).get_all():
-            record = record_pb2.Record()
-            try:
-                record.ParseFromString(data)
-            except DecodeError:
-                break
-            if all(value.id <= step for value in record.values):
-                writer.write(data)
 
 
 def _run_id(path, step):

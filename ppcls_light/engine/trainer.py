@@ -31,6 +31,7 @@ from ..weights import load_weights, write_weights
 from . import checkpoint
 from .classes import check_classes, described_classes, resumed_names
 from .distributed import (
+    StopSignals,
     average_gradients,
     broadcast_statistics,
     gather,
@@ -43,10 +44,9 @@ from .distributed import (
 from .evaluate import evaluate
 from .global_batch import scaled_learning_rate
 from .log import LOGGER, StepTimer, log_to
-from .losses import build_loss
+from .losses import build_loss, weigh_classes
 from .metrics import FiniteAverages, build_metric, warn_of_trivial
-from .network import build_model, student_weights
-from .operators import choose_operators
+from .network import StaticGraph, build_model, choose_operators, student_weights
 from .output_folder import make_room
 from .position import Position
 from .precision import Precision
@@ -60,9 +60,6 @@ from .resume import (
     resumed_schedule,
     schedule_settings,
 )
-from .sampling import weigh_classes
-from .signals import StopSignals
-from .static_graph import StaticGraph
 
 
 class Trainer:

@@ -4,8 +4,11 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_light.config import load_config
 from ppcls_light.config.optim import CELoss
-from ppcls_light.engine.losses import build_loss
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.losses import build_loss, weigh_classes
+from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
 
 N, K = 6, 5
@@ -111,3 +114,30 @@ def test_class_weights_do_not_depend_on_how_a_batch_is_divided(batch):
     weights = np.asarray(WEIGHTS)[labels]
     total = log_loss(labels, p, sample_weight=weights, normalize=False, labels=range(K))
     assert whole == pytest.approx(total / len(labels), rel=1e-6)
+
+
+def test_balanced_weights_are_scikit_learn_s():
+    compute = pytest.importorskip("sklearn.utils.class_weight").compute_class_weight
+    labels = np.repeat([0, 1, 2, 3], [40, 5, 13, 1])
+    (loss,) = weigh_classes([CELoss(1.0, class_weights="balanced")], labels, 4)
+    np.testing.assert_allclose(loss.class_weights, compute("balanced", classes=np.arange(4), y=labels))
+    assert np.mean(np.asarray(loss.class_weights)[labels]) == pytest.approx(1)
+    given = [CELoss(1.0, class_weights=[1.0, 2.0]), CELoss(2.0)]
+    assert weigh_classes(given, labels, 4) == given
+    with pytest.raises(
+        ConfigError, match=r"class 4 has no training image; lower Arch\.class_num, or write 5 numbers"
+    ):
+        weigh_classes([CELoss(1.0, class_weights="balanced")], labels, 5)
+
+
+def test_the_trainer_weighs_by_the_training_list(config_file):
+    run = Trainer(
+        load_config(config_file, ["Loss.Train=[{CELoss: {weight: 1, class_weights: balanced}}]"]),
+        Runtime("cpu"),
+    )
+    batch = next(run.reader.loader.epoch(0))
+    logits, _, losses = run.train_step(batch)
+    weights = 26 / (3 * np.bincount(np.arange(26) % 3))
+    log_p = logits.numpy() - np.log(np.exp(logits.numpy()).sum(axis=1, keepdims=True))
+    expected = -np.mean(weights[batch.labels] * log_p[np.arange(4), batch.labels])
+    assert float(losses["CELoss"]) == pytest.approx(expected, rel=1e-5)

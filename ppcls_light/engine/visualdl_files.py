@@ -1,16 +1,18 @@
-"""A network's graph as VisualDL draws it.
-
-VisualDL's own `add_graph` reads the program format of Paddle 2. Paddle 3 traces into another one (PIR), which
-is written here as a program of the old format: names, shapes and attributes only, enough to be drawn.
-"""
+"""Files of VisualDL: the graph of a network, and the records of a run that goes on."""
 
 import copy
 
 import paddle
 
+from ..base.files import atomic_path
+
 
 def describe_graph(model, image_shape):
-    """Return VisualDL's description (nodes, variables, edges) of `model` in eval mode on images (C, H, W)."""
+    """Return VisualDL's description (nodes, variables, edges) of `model` in eval mode on images (C, H, W).
+
+    VisualDL's own `add_graph` reads the program format of Paddle 2. Paddle 3 traces into another one (PIR), here
+    written as a program of the old format: names, shapes and attributes only, enough to be drawn.
+    """
     from visualdl.component.graph.graph_component import analyse_model
 
     network = copy.deepcopy(model)
@@ -22,6 +24,25 @@ def describe_graph(model, image_shape):
     if hasattr(program, "desc"):
         return analyse_model(program.desc.serialize_to_string())
     return analyse_model(_old_program(program).SerializeToString())
+
+
+def drop_records_after(path, step):
+    """Leave the records up to `step` in a VisualDL file, and nothing of one that a crash cut off."""
+    from google.protobuf.message import DecodeError
+    from visualdl.proto import record_pb2
+    from visualdl.reader.record_reader import RecordReader
+    from visualdl.writer.record_writer import RecordWriter
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        writer = RecordWriter(file)
+        for data in RecordReader(filepath=path).get_all():
+            record = record_pb2.Record()
+            try:
+                record.ParseFromString(data)
+            except DecodeError:
+                break
+            if all(value.id <= step for value in record.values):
+                writer.write(data)
 
 
 def _old_program(program):
