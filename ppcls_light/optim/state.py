@@ -16,7 +16,7 @@ from paddle.base.layer_helper import LayerHelper
 from paddle.optimizer import Optimizer
 
 from ..errors import WeightsError
-from ..weights.load import compare_keys
+from ..weights.io import compare_keys
 
 
 def optimizer_state(optimizer: Optimizer, model: nn.Layer) -> dict[str, np.ndarray]:

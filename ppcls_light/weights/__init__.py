@@ -1,10 +1,8 @@
 """Weights: read and write them safely, fit them to a network strictly, convert the authors' names."""
 
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
-from .convert import convert_state_dict
-from .convert_file import convert_file
-from .io import read_weights, write_weights
-from .load import KeyReport, load_weights
+from .convert import convert_file, convert_state_dict
+from .io import KeyReport, load_weights, read_weights, write_weights
 
 __all__ = [
     "KeyReport",

@@ -1,17 +1,36 @@
-"""Weights under other projects' names and layouts, renamed to this project's keys.
+"""Checkpoints of other projects, renamed to this project's keys.
 
 A convolution's weight has the same layout on both sides, (out, in / groups, height, width); a linear
 layer's is (out, in) in torch and (in, out) in Paddle. The names stand in the file of each family.
 """
 
+from __future__ import annotations
+
+import os
 import re
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Any, Callable, Mapping, NamedTuple
 
 import numpy as np
 
+from ..base.plain_pickle import PlainArray, reading
 from ..errors import WeightsError
 from ..registry import MODELS
-from .load import KeyReport, compare_keys, key_shapes
+from .io import SUFFIXES, KeyReport, State, compare_keys, key_shapes, read_weights, write_weights
+from .torch_file import TorchTensor, Unknown, load_torch_file, reading_torch
+
+TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+
+# Where training scripts keep the weights in a checkpoint, and their exponential moving average.
+_SECTIONS = ("state_dict", "model", "model_state_dict", "net", "network")
+_EMA_SECTIONS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
+
+# What wrappers put before every key: DataParallel, Lightning modules, torch.compile.
+_PREFIXES = ("module.", "model.", "_orig_mod.")
+
+_TENSORS = (TorchTensor, PlainArray)
+
+# Trained weights are hardly compressible; a few MB that unpack to many GB are an attack on the memory.
+_ALWAYS_UNPACKED, _MOST_PACKED = 1 << 26, 32
 
 
 class WeightNames(NamedTuple):
@@ -34,22 +53,10 @@ PADDLECLAS = WeightNames("PaddleClas'", r"\._mean$", str, is_torch=False)
 AUTHORS = WeightNames("the authors'", "", str)  # where our keys are theirs
 
 
-class Conversion(NamedTuple):
-    """Weights under this project's keys.
-
-    `owner` says whose names they came under, `ignored` which keys have no meaning here.
-    """
-
-    state: Dict[str, np.ndarray]
-    report: KeyReport
-    owner: str
-    ignored: Tuple[str, ...]
-
-
-def renaming(*rules):
+def renaming(*rules: tuple[str, str | Callable[[re.Match], str]]) -> Callable[[str], str]:
     """Return the function that applies (pattern, replacement) `rules` to a key, one after another."""
 
-    def rename(key):
+    def rename(key: str) -> str:
         for pattern, replacement in rules:
             key = re.sub(pattern, replacement, key)
         return key
@@ -60,16 +67,46 @@ def renaming(*rules):
 _OF_BATCH_NORM = renaming((r"\.running_mean$", "._mean"), (r"\.running_var$", "._variance"))
 
 
-def head_options(state, bias):
+def head_options(state: State, bias: str) -> dict[str, object]:
     """Return the constructor's parameters that the classifier's key `bias` shows, by its size or its absence."""
     return {"class_num": len(state[bias])} if bias in state else {"features_only": True}
 
 
-def convert_state_dict(state, arch):
+class ConversionReport(NamedTuple):
+    """Findings of a conversion.
+
+    Attributes:
+        keys: under this project's names.
+        owner: of the names that they had.
+        ignored: keys without meaning here.
+        section: the checkpoint's entry that was converted; "" when the file is a state dict itself.
+        ema: the entry of averaged weights, if there is one.
+    """
+
+    keys: KeyReport
+    owner: str
+    ignored: tuple[str, ...]
+    section: str = ""
+    ema: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.section}: " if self.section else ""
+        lines = [
+            f"{where}{len(self.keys.loaded)} keys mapped from {self.owner} names, "
+            f"{len(self.keys.missing)} missing, {len(self.keys.unexpected)} unexpected"
+        ]
+        if self.ignored:
+            lines.append(f"left out: {len(self.ignored)} num_batches_tracked")
+        if self.ema and self.ema != self.section:
+            lines.append(f"the file has averaged weights too, {self.ema}; add --ema for those")
+        return "\n".join(lines)
+
+
+def convert_state_dict(state: Mapping[str, Any], arch: str) -> State:
     """Return weights of another project under this project's keys, in Paddle's layout and as float32.
 
     Args:
-        state: {key: array} as the authors' network, timm's or PaddleClas' saves it; which is told by the keys.
+        state: {key: array} as the authors' network, timm's or PaddleClas' saves it, told by the keys.
         arch: a name of `list_models`, in any case: `fasternet_t0` to `fasternet_l` (classifier, the
             detection backbone with its per-output norms, or with layer scale), `edgenext_xx_small` to
             `edgenext_base` and their `_bn_hs` forms, `micronet_m0` to `micronet_m3`, `lcnet_baseline`,
@@ -79,11 +116,44 @@ def convert_state_dict(state, arch):
         ConfigError: unknown `arch`.
         WeightsError: a key is left over, missing or of another shape, or an array is not of floats.
     """
-    return convert(state, arch).state
+    return _convert(state, arch)[0]
 
 
-def convert(state, arch, is_ours=False):
-    """Return the `Conversion` of `state`; see `convert_state_dict`.
+def convert_file(
+    source: str | os.PathLike[str], destination: str | os.PathLike[str], arch: str, ema: bool = False
+) -> ConversionReport:
+    """Convert the weights in `source` to those of the network `arch` and write them.
+
+    Args:
+        source: `.pth`, `.pt`, `.pth.tar`, `.ckpt` or `.bin` of torch.save (torch is not needed),
+            `.safetensors`, `.npz`, or PaddleClas' `.pdparams`. A training checkpoint is searched for its
+            weights; the prefixes `module.`, `model.` and `_orig_mod.` are taken off the keys.
+        destination: a `.pdparams` or `.safetensors` file, written atomically, float32. Other weights that are
+            there are set aside, see `files.set_aside`.
+        arch: see `convert_state_dict`.
+        ema: take the exponential moving average of the weights that a training checkpoint holds.
+
+    Raises:
+        ConfigError: unknown `arch`.
+        WeightsError: a file cannot be read or written, holds no weights (or no average), or a key is left
+            over, missing or of another shape. Nothing is written then.
+    """
+    source, destination = os.fspath(source), os.fspath(destination)
+    if not destination.endswith(SUFFIXES):
+        raise WeightsError(
+            f"cannot tell the format of {destination}; end its name in {' or '.join(SUFFIXES)}"
+        )
+    section, average, state = _read(source, ema)
+    try:
+        converted, report = _convert(_without_prefixes(state), arch, is_ours=source.endswith(".pdparams"))
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from None
+    write_weights(destination, converted, keep=True)
+    return report._replace(section=section, ema=average)
+
+
+def _convert(state: Mapping[str, Any], arch: str, is_ours: bool = False) -> tuple[State, ConversionReport]:
+    """See `convert_state_dict`.
 
     `is_ours`: it is PaddleClas' or this project's, which the keys of a network without batch norm leave open.
     """
@@ -91,17 +161,18 @@ def convert(state, arch, is_ours=False):
     forms = (PADDLECLAS,) if is_ours else variant.family.weight_names
     form = next((form for form in forms if any(re.search(form.marker, key) for key in state)), forms[-1])
     ignored = tuple(key for key in state if key.endswith(".num_batches_tracked"))
-    rename = _OF_BATCH_NORM if form.is_torch else str
-    renamed = {}
+    renamed: State = {}
     for key, value in state.items():
         if key in ignored:
             continue
-        new_key, value = rename(form.rename(key)), np.asarray(value)
+        new_key, value = form.rename(key), np.asarray(value)
+        if form.is_torch:
+            new_key, value = _OF_BATCH_NORM(new_key), value.T if value.ndim == 2 else value
         if new_key in renamed:
             raise WeightsError(
                 f"two keys of these weights mean {new_key}, {key} among them; give one network's"
             )
-        renamed[new_key] = value.T if form.is_torch and value.ndim == 2 else value
+        renamed[new_key] = value
     report = compare_keys(renamed, key_shapes(variant(**variant.family.weight_options(renamed))))
     if not report.fits:
         raise WeightsError(
@@ -112,5 +183,92 @@ def convert(state, arch, is_ours=False):
     if not_float:
         raise WeightsError(f"{not_float} is {renamed[not_float].dtype}; give the weights before quantisation")
     # The first copy: a damaged file may claim any shape, and those of the network are checked by now.
-    converted = {key: value.astype(np.float32, order="C", copy=True) for key, value in renamed.items()}
-    return Conversion(converted, report, form.owner, ignored)
+    converted: State = {key: value.astype(np.float32, order="C", copy=True) for key, value in renamed.items()}
+    return converted, ConversionReport(report, form.owner, ignored)
+
+
+def _read(path: str, ema: bool) -> tuple[str, str, Mapping[str, Any]]:
+    """Return (section, section of the averaged weights, {key: array}) of the checkpoint `path`."""
+    if path.endswith(TORCH_SUFFIXES):
+        return _read_torch(path, ema)
+    if ema:
+        raise WeightsError(
+            f"{path} is no training checkpoint, so it holds no averaged weights; leave --ema out"
+        )
+    if path.endswith(".npz"):
+        return "", "", _read_npz(path)
+    if path.endswith(SUFFIXES):
+        return "", "", read_weights(path)
+    known = ", ".join((*TORCH_SUFFIXES, ".npz", *SUFFIXES))
+    raise WeightsError(f"cannot tell the format of {path}; its name should end in one of {known}")
+
+
+def _read_torch(path: str, ema: bool) -> tuple[str, str, State]:
+    content = load_torch_file(path)
+    if not isinstance(content, dict):
+        raise WeightsError(
+            f"{path} holds {_describe(content)}; in torch, save the state_dict() of the module"
+        )
+    section, average = _find(content, _SECTIONS), _find(content, _EMA_SECTIONS)
+    if ema and not average:
+        raise WeightsError(f"{path} holds no averaged weights ({', '.join(_EMA_SECTIONS)}); leave --ema out")
+    if average and not ema and not section:
+        raise WeightsError(f"{path} holds averaged weights only ({average}); add --ema to take them")
+    if ema:
+        section = average
+    state = content[section] if section else content
+    return section, average, _arrays(path, state, section)
+
+
+def _find(content: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """Return the first of `names` under which a checkpoint has tensors, or ""."""
+    for name in names:
+        entry = content.get(name)
+        if isinstance(entry, dict) and any(isinstance(value, _TENSORS) for value in entry.values()):
+            return name
+    return ""
+
+
+def _arrays(path: str, state: Mapping[str, Any], section: str) -> State:
+    arrays: State = {}
+    with reading_torch(path):
+        for key, value in state.items():
+            if not isinstance(key, str) or not isinstance(value, _TENSORS):
+                where = f"{section}: " if section else ""
+                known = ", ".join((*_SECTIONS, *_EMA_SECTIONS))
+                raise WeightsError(
+                    f"{where}{key!r} is {_describe(value)}, not a tensor; "
+                    f"expected a state dict, or a checkpoint that has one as {known}"
+                )
+            arrays[key] = value.numpy()
+    if not arrays:
+        raise WeightsError(f"{path} holds no weights; give the checkpoint of a trained network")
+    return arrays
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, type) and issubclass(value, Unknown):
+        value = value()
+    if isinstance(value, Unknown):
+        return f"a pickled {' '.join(value.origin.split())[:80]}"
+    return f"a {type(value).__name__}"
+
+
+def _read_npz(path: str) -> State:
+    with reading(path, ".npz file"), open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        unpacked, packed = sum(entry.file_size for entry in archive.zip.infolist()), os.path.getsize(path)
+        if unpacked > max(_ALWAYS_UNPACKED, _MOST_PACKED * packed):
+            raise WeightsError(f"its {packed} bytes unpack to {unpacked}, which trained weights never do")
+        return {key: archive[key] for key in archive.files}
+
+
+def _without_prefixes(state: Mapping[str, Any]) -> dict[str, Any]:
+    stripped: dict[str, Any] = {}
+    for key, value in state.items():
+        new_key = key
+        while new_key.startswith(_PREFIXES):
+            new_key = new_key.split(".", 1)[1]
+        if new_key in stripped:
+            raise WeightsError(f"{key} and another key both mean {new_key}; save the network alone")
+        stripped[new_key] = value
+    return stripped

@@ -1,16 +1,28 @@
-"""Weights files: `.pdparams`, which are pickles, and `.safetensors`, read without trusting them and written
-atomically.
+"""Weights: files, read without trusting them and written atomically, and their way into a network.
+
+Files are `.pdparams`, which are pickles, and `.safetensors`. Every key must fit the network, or the message says what
+does not and what to do.
 """
 
+from __future__ import annotations
+
+import logging
 import os
 import time
+from types import ModuleType
+from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
+from paddle import nn
 
 from ..base.files import atomic_path, checksum
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..errors import WeightsError
 from ..registry import nearest
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, np.ndarray]
 
 SUFFIXES = (".pdparams", ".safetensors")
 _RENAMING = 0.2  # s, more than a few renames take
@@ -19,7 +31,7 @@ _RENAMING = 0.2  # s, more than a few renames take
 _NAME_MAP_KEY = "StructuredToParameterName@@"
 
 
-def read_weights(path):
+def read_weights(path: str | os.PathLike[str]) -> State:
     """Return the weights in a `.pdparams` or `.safetensors` file as {key: numpy array}.
 
     `path` may leave the suffix out, as in PaddleClas. bfloat16 comes back as float32.
@@ -36,7 +48,7 @@ def read_weights(path):
     return state
 
 
-def write_weights(path, state, keep=False):
+def write_weights(path: str | os.PathLike[str], state: Mapping[str, Any], keep: bool = False) -> None:
     """Write `state` ({key: array}) to `path` atomically; the suffix (.pdparams, .safetensors) is the format.
 
     Values may be numpy arrays or Paddle tensors. `keep` as in `files.atomic_path`.
@@ -55,7 +67,7 @@ def write_weights(path, state, keep=False):
         raise WeightsError(f"cannot tell the format of {path}; end its name in {' or '.join(SUFFIXES)}")
 
 
-def _find(path):
+def _find(path: str | os.PathLike[str]) -> str:
     """Return the weights file that the user means by `path`, with or without suffix."""
     path = os.fspath(path)
     if "://" in path:
@@ -76,7 +88,7 @@ def _find(path):
     raise WeightsError(f"no weights file {path} (nor with {' or '.join(SUFFIXES)}){hint}")
 
 
-def _check_sum(path):
+def _check_sum(path: str) -> None:
     """Raise WeightsError if the states of a checkpoint beside `path` have another checksum than its own.
 
     While a set is being renamed, both the old states and the new ones are there.
@@ -97,14 +109,14 @@ def _check_sum(path):
     )
 
 
-def _listdir(folder):
+def _listdir(folder: str) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError:
         return []
 
 
-def _read_pdparams(path):
+def _read_pdparams(path: str) -> State:
     content = load_plain_pickle(path)
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dict of weights")
@@ -122,12 +134,12 @@ def _read_pdparams(path):
     return state
 
 
-def widened(array):
+def widened(array: np.ndarray) -> np.ndarray:
     """Return bfloat16, the upper half of a float32, which numpy has as uint16, as float32."""
     return (array.astype(np.uint32) << 16).view(np.float32) if array.dtype == np.uint16 else array
 
 
-def _read_safetensors(path):
+def _read_safetensors(path: str) -> State:
     safetensors = _import_safetensors(path)
     try:
         with open(path, "rb") as file:
@@ -138,16 +150,148 @@ def _read_safetensors(path):
         raise WeightsError(f"{path} is damaged or no safetensors file: {error}; copy it again") from None
 
 
-def _from_safetensors(entry):
+def _from_safetensors(entry: Mapping[str, Any]) -> np.ndarray:
     code = entry["dtype"]
     special = {"BOOL": "?", "BF16": "<u2"}
     dtype = special.get(code) or f"<{code[0].lower()}{int(code[1:]) // 8}"  # F32: <f4
     return widened(np.frombuffer(entry["data"], dtype)).reshape(entry["shape"]).copy()
 
 
-def _import_safetensors(path):
+def _import_safetensors(path: str) -> ModuleType:
     try:
         import safetensors.numpy
     except ImportError:
         raise WeightsError(f"{path} needs the package safetensors: pip install safetensors") from None
     return safetensors
+
+
+class KeyReport(NamedTuple):
+    """Comparison of the keys of some weights with those of a network.
+
+    `mismatched` holds (key, shape in the weights, shape in the network); `replaced` the head's keys that
+    kept the network's own values because `reset_head` was given.
+    """
+
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    mismatched: tuple[tuple[str, tuple, tuple], ...] = ()
+    replaced: tuple[str, ...] = ()
+
+    @property
+    def fits(self) -> bool:
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        shapes = [f"{key} {list(given)} instead of {list(own)}" for key, given, own in self.mismatched]
+        counts = (
+            ("missing", self.missing),
+            ("unexpected", self.unexpected),
+            ("of another shape", shapes),
+        )
+        parts = [f"{len(names)} {what} ({_shorten(names)})" for what, names in counts if names]
+        return f"{len(self.loaded)} keys fit" + "".join(f", {part}" for part in parts)
+
+
+def compare_keys(state: Mapping[str, Any], expected: Mapping[str, tuple]) -> KeyReport:
+    """Return the KeyReport of `state` ({key: array}) against `expected` ({key: shape})."""
+    shapes = {key: tuple(np.shape(value)) for key, value in state.items()}
+    common = [key for key in expected if key in shapes]
+    return KeyReport(
+        loaded=tuple(key for key in common if shapes[key] == expected[key]),
+        missing=tuple(key for key in expected if key not in shapes),
+        unexpected=tuple(key for key in shapes if key not in expected),
+        mismatched=tuple((key, shapes[key], expected[key]) for key in common if shapes[key] != expected[key]),
+    )
+
+
+def key_shapes(model: nn.Layer) -> dict[str, tuple]:
+    """Return {key: shape} of the state dict of `model`."""
+    return {key: tuple(value.shape) for key, value in model.state_dict().items()}
+
+
+def load_weights(
+    model: nn.Layer,
+    path_or_state: str | os.PathLike[str] | Mapping[str, Any],
+    reset_head: bool = False,
+    source: str = "the weights",
+) -> KeyReport:
+    """Copy weights into `model`, all of them, and return the KeyReport.
+
+    A `features_only` network has no use for a classifier's head (its `spare_prefixes`): it is passed over.
+
+    Args:
+        model: a network of `create_model`; its `head_keys` name the classifier's parameters.
+        path_or_state: a weights file (see `read_weights`) or {key: array}. Floats of any width become float32.
+        reset_head: keep the network's own values for the head's keys that the weights lack or have in
+            another shape (another class count). This is logged.
+        source: what to call weights that are given as a state.
+
+    Raises:
+        WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
+            finite. The network is then as it was.
+    """
+    if isinstance(path_or_state, (str, os.PathLike)):
+        source, state = os.fspath(path_or_state), read_weights(path_or_state)
+    else:
+        state = {key: np.asarray(value) for key, value in path_or_state.items()}
+    name = getattr(model, "model_name", type(model).__name__)
+    head_keys = getattr(model, "head_keys", ())
+    state = {
+        key: value for key, value in state.items() if not key.startswith(getattr(model, "spare_prefixes", ()))
+    }
+    report = compare_keys(state, key_shapes(model))
+    if reset_head:
+        report = _without_head(report, head_keys)
+    if not report.fits:
+        raise WeightsError(f"{source} cannot be loaded into {name}: {_explain(report, head_keys)}")
+    own = model.state_dict()
+    wanted = {key: _as_float32(state[key]) for key in report.loaded}
+    endless = [
+        key for key, value in wanted.items() if value.dtype.kind == "f" and not np.isfinite(value).all()
+    ]
+    if endless:
+        raise WeightsError(
+            f"{source}: {len(endless)} of {len(wanted)} weights hold NaN or infinity ({_shorten(endless)}); take "
+            "another checkpoint, from before the training diverged"
+        )
+    missing, unexpected = model.set_state_dict({**wanted, **{key: own[key] for key in report.replaced}})
+    if missing or unexpected:
+        raise RuntimeError(f"Paddle left keys out of {name}: missing {missing}, unexpected {unexpected}")
+    if report.replaced:
+        logger.warning(
+            "%s: kept the new head of %s (%s); %d other keys loaded",
+            source, name, ", ".join(report.replaced), len(report.loaded),
+        )  # fmt: skip
+    return report
+
+
+def _without_head(report: KeyReport, head_keys: Sequence[str]) -> KeyReport:
+    """Move what the head lacks or has in another shape from the report's faults to `replaced`."""
+    faulty = {*report.missing, *(key for key, _, _ in report.mismatched)}
+    return report._replace(
+        missing=tuple(key for key in report.missing if key not in head_keys),
+        mismatched=tuple(entry for entry in report.mismatched if entry[0] not in head_keys),
+        replaced=tuple(key for key in head_keys if key in faulty),
+    )
+
+
+def _explain(report: KeyReport, head_keys: Sequence[str]) -> str:
+    others = _without_head(report, head_keys)
+    if report.mismatched and others.fits:
+        given, own = next((given[-1], own[-1]) for key, given, own in report.mismatched if key in head_keys)
+        return (
+            f"the weights have {given} classes, Arch.class_num is {own}; set Arch.class_num={given}, "
+            "or -o Global.reset_head=true to train a new head"
+        )
+    if any("._fake_quant_" in key for key in report.unexpected):
+        return f"{report}; they are of quantization-aware training, as it was configured: -o Slim.quant.name=pact"
+    return f"{report}; set Arch.name (and its options) to the network these weights were trained with"
+
+
+def _as_float32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _shorten(names: Sequence[str], shown: int = 3) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

@@ -1,22 +1,24 @@
-"""Files that torch.save wrote, of every age, read without torch and without trusting them.
+"""Files that torch.save wrote since torch 0.1.10, read without torch and without trusting them.
 
 All of them hold pickles that refer to storages, flat runs of numbers kept beside them:
 
 - a zip archive (torch 1.6 and later): `data.pkl`, and each storage in `data/KEY`;
-- pickles one after another, then the storages (0.1.10 to 1.5);
-- a tar archive of `storages`, `tensors` and `pickle` (before that).
+- pickles one after another, then the storages (0.1.10 to 1.5).
 
 The layouts are those of torch/serialization.py. Tensors are rebuilt here; anything else that a training
 checkpoint may hold (argparse.Namespace, a whole module, os.system) becomes an `Unknown`, which remembers
 its name and does nothing: no code is imported or called because a file says so.
 """
 
+from __future__ import annotations
+
 import io
+import os
 import pickle
 import struct
-import tarfile
 import zipfile
-from typing import ClassVar
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO, Callable, ClassVar, NoReturn
 
 import numpy as np
 
@@ -44,14 +46,14 @@ _STORAGE_DTYPES = {
 class _Storage:
     """`numel` numbers of `dtype` in the bytes that `read()` returns, read when first asked for."""
 
-    def __init__(self, dtype, numel, read):
+    def __init__(self, dtype: Any, numel: Any, read: Callable[[], Any]) -> None:
         if not isinstance(numel, int) or not isinstance(dtype, np.dtype):
             raise ValueError("a storage without a number of elements or their type")
         self.dtype, self.numel, self._read = dtype, numel, read
-        self._array = None
+        self._array: np.ndarray | None = None
 
     @property
-    def array(self):
+    def array(self) -> np.ndarray:
         if self._array is None:
             data = self._read()
             if len(data) != self.numel * self.dtype.itemsize:
@@ -61,7 +63,7 @@ class _Storage:
             )
         return self._array
 
-    def view(self, offset, numel):
+    def view(self, offset: int, numel: int) -> _Storage:
         if not 0 <= offset <= offset + numel <= self.numel:
             raise ValueError(f"a view {offset}..{offset + numel} of a storage of {self.numel}")
         size = self.dtype.itemsize
@@ -72,13 +74,13 @@ class _Storage:
 class TorchTensor:
     """A tensor in a file: `numpy()` returns a view of its storage, which other tensors may share."""
 
-    def __init__(self, storage, offset, shape, strides, *_):
+    def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object) -> None:
         if not isinstance(storage, _Storage):
             raise pickle.UnpicklingError(f"a tensor of a {type(storage).__name__}")
         self._storage, self._offset = storage, offset
         self._shape, self._strides = tuple(shape), tuple(strides)
 
-    def numpy(self):
+    def numpy(self) -> np.ndarray:
         layout = (self._offset, *self._shape, *self._strides)
         if not all(isinstance(number, int) for number in layout):  # no more of it: nested, it has no end
             raise ValueError("a tensor whose offset, shape and strides are no numbers")
@@ -99,23 +101,23 @@ class Unknown:
 
     origin = "?"
 
-    def __new__(cls, *_, **__):
+    def __new__(cls, *_: object, **__: object) -> Unknown:
         return object.__new__(cls)
 
-    def __init__(self, *_, **__):
+    def __init__(self, *_: object, **__: object) -> None:
         pass
 
-    def _ignore(self, *_):
+    def _ignore(self, *_: object) -> None:
         pass
 
     append = extend = add = __setitem__ = _ignore
 
 
-def _unwrap(data, *_):
+def _unwrap(data: Any, *_: object) -> Any:
     return data
 
 
-_KNOWN = {
+_KNOWN: dict[tuple[str, str], Any] = {
     **PLAIN_GLOBALS,
     ("torch._utils", "_rebuild_tensor"): TorchTensor,
     ("torch._utils", "_rebuild_tensor_v2"): TorchTensor,
@@ -134,32 +136,35 @@ class _TorchUnpickler(PlainUnpickler):
 
     known: ClassVar[dict] = _KNOWN
 
-    def __init__(self, file, persistent_load):
+    def __init__(self, file: BinaryIO, persistent_load: Callable[[Any], Any]) -> None:
         super().__init__(file, encoding="latin1")  # of what Python 2 wrote
-        self.persistent_load = persistent_load
+        self._resolve = persistent_load
 
-    def unknown(self, module, name):
+    def persistent_load(self, reference: Any) -> Any:
+        return self._resolve(reference)
+
+    def unknown(self, module: str, name: str) -> Any:
         return type(name, (Unknown,), {"origin": f"{module}.{name}"})
 
-    def load_other_state(self):
+    def load_other_state(self) -> None:
         """Drop it: no tensor and no state dict needs any."""
         self.stack.pop()
 
 
-def _no_reference(reference):
+def _no_reference(reference: Any) -> NoReturn:
     raise pickle.UnpicklingError(f"a reference to a {type(reference).__name__}")
 
 
-def _unpickle(file, persistent_load=_no_reference):
+def _unpickle(file: BinaryIO, persistent_load: Callable[[Any], Any] = _no_reference) -> Any:
     return _TorchUnpickler(file, persistent_load).load()
 
 
-def reading_torch(path):
-    """Return the context in which what goes wrong in reading the torch file `path` is one line."""
+def reading_torch(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
+    """Return the context in which a failure of reading the torch file `path` is one line."""
     return reading(path, "file of torch.save")
 
 
-def load_torch_file(path):
+def load_torch_file(path: str | os.PathLike[str]) -> Any:
     """Return what the torch file `path` holds: plain data, `TorchTensor`, `PlainArray` and `Unknown`.
 
     A tensor's numbers are read when its `numpy()` is called; do this in `reading_torch(path)` too.
@@ -173,18 +178,20 @@ def load_torch_file(path):
         if data.startswith(b"PK"):
             return _load_zip(data)
         if data[257:262] == b"ustar":
-            return _load_tar(data)
+            raise WeightsError(
+                "a tar archive of torch before 0.1.10; load it in a newer torch and save it there again"
+            )
         return _load_stacked(data)
 
 
-def _load_zip(data):
+def _load_zip(data: bytes) -> Any:
     archive = zipfile.ZipFile(io.BytesIO(data))
     names = set(archive.namelist())
     root = next((name[: -len("data.pkl")] for name in sorted(names) if name.endswith("/data.pkl")), "")
     if f"{root}constants.pkl" in names:
         raise WeightsError("a TorchScript program, not weights; save the state_dict() of its module instead")
 
-    def read(name):
+    def read(name: str) -> bytes:
         entry = archive.getinfo(root + name)
         if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:  # torch never does either
             raise ValueError(f"{name} is compressed or encrypted")
@@ -193,7 +200,7 @@ def _load_zip(data):
     big_endian = f"{root}byteorder" in names and read("byteorder") == b"big"
     storages = {}
 
-    def storage(reference):
+    def storage(reference: Any) -> Any:
         kind, dtype, key, _, numel = reference
         if kind != "storage" or not isinstance(key, str):
             _no_reference(reference)
@@ -204,14 +211,15 @@ def _load_zip(data):
     return _unpickle(io.BytesIO(read("data.pkl")), storage)
 
 
-def _load_stacked(data):
+def _load_stacked(data: bytes) -> Any:
     file = io.BytesIO(data)
     if _unpickle(file) != _MAGIC_NUMBER or _unpickle(file) != _PROTOCOL_VERSION:
         raise ValueError("it does not start as one")
     big_endian = not _unpickle(file)["little_endian"]
-    storages, bytes_of = {}, {}
+    storages: dict[str, _Storage] = {}
+    bytes_of: dict[str, bytes] = {}
 
-    def storage(reference):
+    def storage(reference: Any) -> Any:
         if reference[0] == "module":  # a class with the source of its module
             return reference[1]
         kind, dtype, key, _, numel, view = reference
@@ -227,37 +235,11 @@ def _load_stacked(data):
     return content
 
 
-def _load_tar(data):
-    archive = tarfile.TarFile(fileobj=io.BytesIO(data))
-
-    def member(name):
-        entry = archive.getmember(name)
-        if not entry.isreg() or entry.issparse():
-            raise ValueError(f"{name} is no plain file")
-        return io.BytesIO(archive.extractfile(entry).read())
-
-    objects = {}
-    file = member("storages")
-    for _ in range(_unpickle(file)):
-        key, _, dtype = _unpickle(file)
-        content = _read_storage(file, dtype)
-        objects[key] = _Storage(dtype, len(content) // dtype.itemsize, lambda content=content: content)
-    for key, root, offset, numel in _unpickle(file):
-        objects[key] = objects[root].view(offset, numel)
-    file = member("tensors")
-    for _ in range(_unpickle(file)):
-        key, storage, _ = _unpickle(file)
-        (dimensions,) = struct.unpack("<i4x", file.read(8))
-        *layout, offset = struct.unpack(f"<{2 * dimensions + 1}q", file.read(8 * (2 * dimensions + 1)))
-        objects[key] = TorchTensor(objects[storage], offset, layout[:dimensions], layout[dimensions:])
-    return _unpickle(member("pickle"), lambda key: key[0] if isinstance(key, tuple) else objects[int(key)])
-
-
-def _ordered(dtype, big_endian):
+def _ordered(dtype: np.dtype, big_endian: bool) -> np.dtype:
     return dtype.newbyteorder(">") if big_endian else dtype
 
 
-def _read_storage(file, dtype):
+def _read_storage(file: BinaryIO, dtype: np.dtype) -> bytes:
     """Return the bytes of a storage, which its number of elements precedes."""
     (numel,) = struct.unpack("<q", file.read(8))
     if numel < 0:

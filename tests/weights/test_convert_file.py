@@ -14,7 +14,7 @@ from ppcls_light.models import create_model
 from ppcls_light.weights import convert_file, load_weights, read_weights, write_weights
 
 torch_writer = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("torch_writer.py"))))
-LAYOUTS = [torch_writer.zip_bytes, torch_writer.stacked_bytes, torch_writer.tar_bytes]
+LAYOUTS = [torch_writer.zip_bytes, torch_writer.stacked_bytes]
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The three layouts of torch.save, written by hand, so that tests can write what torch never would.
+"""The two layouts of torch.save, written by hand, so that tests can write what torch never would.
 
 What these functions write of plain tensors, torch 2.13 reads (checked when this was written).
 """
@@ -6,7 +6,6 @@ What these functions write of plain tensors, torch 2.13 reads (checked when this
 import io
 import pickle
 import struct
-import tarfile
 import zipfile
 from collections import OrderedDict
 from typing import NamedTuple
@@ -104,34 +103,3 @@ def stacked_bytes(obj, little_endian=True):
     content = b"".join(map(_dumps, head)) + _dumps(obj, reference)
     content += _dumps([str(key) for key in range(len(storages))])
     return content + b"".join(struct.pack("<q", storage.numel) + storage.data for storage in storages)
-
-
-def tar_bytes(obj, views=()):
-    """Return `obj` as torch before 0.1.10 saves it; `views` are (key, key of the root, offset, numel)."""
-    storages, tensors = [], []
-
-    def reference(obj):
-        if isinstance(obj, Tensor):
-            tensors.append(obj)
-            return str(1000 + len(tensors) - 1)
-        return None
-
-    pickled = _dumps(obj, reference)
-    layouts = _dumps(len(tensors))
-    for key, item in enumerate(tensors, 1000):
-        offset, shape, strides = item.layout
-        storage = int(_key(storages, item.storage))
-        layouts += _dumps((key, storage, Global("torch", "FloatTensor")))
-        layouts += struct.pack(f"<i4x{2 * len(shape) + 1}q", len(shape), *shape, *strides, offset)
-    numbers = _dumps(len(storages))
-    for key, storage in enumerate(storages):
-        numbers += _dumps((key, "cpu", Global("torch", storage.kind)))
-        numbers += struct.pack("<q", storage.numel) + storage.data
-    numbers += _dumps(list(views))
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:", format=tarfile.PAX_FORMAT) as archive:
-        for name, content in (("storages", numbers), ("tensors", layouts), ("pickle", pickled)):
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return file.getvalue()
