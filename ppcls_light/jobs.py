@@ -33,10 +33,9 @@ from .engine.profiler import Profiler, parse_profiler_options
 from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
 from .engine.trainer import Trainer
 from .errors import ConfigError
+from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model
 from .export.operators import compare_ops
-from .export.post_training import export_calibrated
-from .predict.accuracy import MAX_DROP, check_max_drop
 from .report.classes import write_report
 from .weights import dump_plain_pickle, write_weights
 
@@ -119,7 +118,8 @@ def export(
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
     With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
-    `Global.export_precision` int8 nothing is exported that loses more than `max_drop` percentage points of top-1.
+    `Global.export_precision` int8 there are int8 graphs, too, of every engine that loses by it at most `max_drop`
+    percentage points of top-1.
     """
     config = checked(config)
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
@@ -130,26 +130,18 @@ def export(
         raise ConfigError("--max-drop is what int8 may lose; add -o Global.export_precision=int8")
     weights = trained_weights(config)
     check_pixels(config)
-    folder, onnx = config.Global.save_inference_dir, graph_format == "onnx"
-    model = build_model(config, weights)
-    if config.Global.export_precision == "fp32":
-        report = _export(model, config, folder, weights, onnx)
-        if report.precision == "fp32":  # a network after quantization-aware training has no other graph
-            table = compare_ops(model, report.folder, config.Global.image_shape)
-            LOGGER.info(
-                "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
-                "into the convolutions before them:\n%s",
-                table.rstrip(),
-            )
-        return report
-    labelled = labelled_images(config, class_names(config, weights))
-    report, _ = export_calibrated(
-        *_exported(model, config, folder),
-        labelled,
-        check_max_drop(MAX_DROP if max_drop is None else max_drop),
-        onnx=onnx,
-        **_described(config, weights),
-    )
+    model, gate = build_model(config, weights), None
+    if config.Global.export_precision == "int8":
+        images = labelled_images(config, class_names(config, weights))
+        gate = AccuracyGate(images, MAX_DROP if max_drop is None else max_drop)
+    report = _export(model, config, config.Global.save_inference_dir, weights, graph_format == "onnx", gate)
+    if report.precision == "fp32":  # a network after quantization-aware training has no other graph
+        table = compare_ops(model, report.folder, config.Global.image_shape)
+        LOGGER.info(
+            "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
+            "into the convolutions before them:\n%s",
+            table.rstrip(),
+        )
     return report
 
 
@@ -233,24 +225,23 @@ def _start(
 
 
 def _export(
-    model: nn.Layer, config: Config, folder: str, weights: Optional[str] = None, onnx: bool = False
+    model: nn.Layer,
+    config: Config,
+    folder: str,
+    weights: Optional[str] = None,
+    onnx: bool = False,
+    gate: Optional[AccuracyGate] = None,
 ) -> ExportReport:
     return export_model(
-        *_exported(model, config, folder),
+        model,
+        folder,
+        config.Global.image_shape,
+        inference_transforms(config),
+        class_names=class_names(config, weights),
+        model_name=config.Arch.network.name,
+        topk=config.Infer.PostProcess.topk,
         images=sample_images(config),
         onnx=onnx,
+        gate=gate,
         fold_steps=config.Global.fold,
-        **_described(config, weights),
     )
-
-
-def _exported(model: nn.Layer, config: Config, folder: str) -> tuple:
-    return model, folder, config.Global.image_shape, inference_transforms(config)
-
-
-def _described(config: Config, weights: Optional[str]) -> Dict[str, Any]:
-    return {
-        "class_names": class_names(config, weights),
-        "model_name": config.Arch.network.name,
-        "topk": config.Infer.PostProcess.topk,
-    }

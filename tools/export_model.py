@@ -1,7 +1,7 @@
 """Export for Paddle Inference: python tools/export_model.py -c CONFIG -o Global.pretrained_model=FILE
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
-With -o Global.export_precision=int8 quantized after training, if that costs no more than --max-drop.
+With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
 """
 
 import sys
@@ -24,7 +24,7 @@ OPTIONS = [
         {
             "type": float,
             "metavar": "POINTS",
-            "help": "percentage points of top-1 that Global.export_precision=int8 may lose (1.0)",
+            "help": "percentage points of top-1 that bf16 and int8 may lose under Global.export_precision=int8 (1.0)",
         },
     ),
 ]

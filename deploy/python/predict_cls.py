@@ -30,18 +30,8 @@ def parse_args(argv=None):
     parser.add_argument(
         "--precision", metavar="NAME", help="Global.precision: fp32, fp16, bf16, int8 or auto"
     )
-    parser.add_argument(
-        "--labels", metavar="LIST", help="Global.labels: labelled images that int8 and bf16 are compared on"
-    )
-    parser.add_argument(
-        "--image-root", metavar="DIR", help="Global.image_root: folder that the paths in --labels begin at"
-    )
-    parser.add_argument(
-        "--max-drop",
-        type=float,
-        metavar="POINTS",
-        help="Global.max_drop: percentage points of top-1 that int8 and bf16 may lose (1.0)",
-    )
+    for moved in ("--labels", "--image-root", "--max-drop"):  # their keys say where to
+        parser.add_argument(moved, help=argparse.SUPPRESS)
     parser.add_argument(
         "--output", metavar="FILE", help="Global.output: rows.jsonl or rows.csv, a row for each image"
     )

@@ -9,12 +9,15 @@ tools serve the folder, and one section of our own:
       paddle: 3.3.1             # wrote the graph
       format: json              # json or pdmodel
       precision: fp32           # fp32, or int8: a quantized graph
-      weights: 7f39d2...        # SHA-256 of the weights it was made from: equal for a network and its calibrated int8
+      weights: 7f39d2...        # SHA-256 of the weights it was made from
       output: probs             # probs: softmax is in the graph; logits: it is not
       class_num: 4
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
+      precisions:               # top-1 in percent, by engine, of what passed the accuracy gate of the export
+        paddle: {fp32: 98.33, bf16: 98.33, int8: 98.06}  # int8 is in INT8_FILES
+      scored_images: 360        # images that those top-1 are of
       files: {inference.json: 08c1..., ...}  # SHA-256 of the others, so that no network gets another one's weights
       parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
@@ -35,6 +38,13 @@ CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
 GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
 ONNX_FILE = "inference.onnx"
+INT8_STEM = "inference.int8"
+# Files of the int8 graph that an engine runs, the graph first.
+INT8_FILES = {
+    "paddle": (f"{INT8_STEM}.pdmodel", f"{INT8_STEM}.pdiparams"),
+    "onnxruntime": (f"{INT8_STEM}.onnx",),
+    "openvino": (f"{INT8_STEM}.xml", f"{INT8_STEM}.bin"),
+}
 
 
 @dataclass
@@ -46,6 +56,9 @@ class Bundle:
         format: "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here.
         onnx_file: path of inference.onnx, None when there is none.
         precision: "fp32", or "int8": the graph says what is to be computed in int8.
+        precisions: {engine: {precision: top-1 in percent}} of what passed the accuracy gate of the export, {} when
+            there was none.
+        stem: name of the graph's files without suffix.
         transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
         decode: the decoding op, [] for DecodeImage's defaults.
         topk: how many classes a result lists.
@@ -70,18 +83,20 @@ class Bundle:
     image_shape: Optional[List[int]] = None
     model_name: str = ""
     precision: str = "fp32"
+    precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     weights: str = ""
     proved_on: str = ""
     onnx_file: Optional[str] = None
     files: Dict[str, str] = field(default_factory=dict)
+    stem: str = "inference"
 
     @property
     def graph_file(self):
-        return os.path.join(self.folder, GRAPH_FILES.get(self.format, ONNX_FILE))
+        return os.path.join(self.folder, f"{self.stem}.{self.format}")
 
     @property
     def params_file(self):
-        return os.path.join(self.folder, PARAMS_FILE)
+        return os.path.join(self.folder, f"{self.stem}.pdiparams")
 
     def check_files(self, *paths):
         """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
@@ -128,6 +143,8 @@ class _Own:
     named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
+    precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    scored_images: Optional[PositiveInt] = None
     files: Dict[str, str] = field(default_factory=dict)
     parity: Dict[str, Any] = field(default_factory=dict)
 
@@ -190,7 +207,7 @@ def _read_yml(path, bundle):
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
-    bundle.weights, bundle.files = own.weights, own.files
+    bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
     bundle.proved_on = ", ".join(
         str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
     )

@@ -92,8 +92,8 @@ def checksum(bundle):
 OPSET = 17
 
 INT8_TO_ONNX = (
-    "paddle2onnx cannot convert an int8 graph; export the network in fp32 (without Global.export_precision=int8, and "
-    "trained without Slim.quant), from which ONNX Runtime and OpenVINO make int8 graphs of their own"
+    "paddle2onnx cannot convert an int8 graph; train without Slim.quant and export with Global.export_precision=int8, "
+    "which makes an int8 graph for every engine"
 )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
+from ..errors import ConfigError
 from .reading import TransformOps
 from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
@@ -19,9 +20,10 @@ class DeployGlobalConfig:
     batch_size: PositiveInt = 1
     engine: EngineName = "paddle"
     precision: Precision = "fp32"
-    labels: Optional[str] = None  # list of labelled images, for the precisions beside fp32
-    image_root: str = "."  # folder to which its paths are relative
-    max_drop: NonNegativeFloat = 1.0  # percentage points of top-1 that a precision may lose
+    # These three compared precisions here; the export does.
+    labels: Optional[str] = None
+    image_root: str = "."
+    max_drop: NonNegativeFloat = 1.0
     use_gpu: bool = False
     gpu_mem: PositiveInt = 8000  # MiB
     use_tensorrt: bool = False
@@ -34,6 +36,14 @@ class DeployGlobalConfig:
     output: Optional[str] = None  # .jsonl or .csv
     enable_benchmark: bool = False  # print the speed at the end
     enable_profile: bool = False  # print Paddle's operator profile at the end; Paddle also writes profile.log
+
+    def __post_init__(self) -> None:
+        if (self.labels, self.image_root, self.max_drop) != (None, ".", 1.0):
+            raise ConfigError(
+                "labels, image_root and max_drop (--labels, --image-root, --max-drop) have no use here: precisions are "
+                "compared with fp32 at export, tools/export_model.py -o Global.export_precision=int8 --max-drop 0.5; "
+                "leave them out"
+            )
 
 
 @dataclass

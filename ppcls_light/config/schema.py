@@ -37,8 +37,8 @@ class GlobalConfig:
     start_eval_epoch: NonNegativeInt = 0
     image_shape: Tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)
     save_inference_dir: str = "./inference"
-    export_precision: Literal["fp32", "int8"] = "fp32"  # int8: calibrated, of a network trained in float
-    calibration_images: PositiveInt = 256  # for that, at most
+    export_precision: Literal["fp32", "int8"] = "fp32"  # int8: also int8 graphs for every engine
+    calibration_images: PositiveInt = 256  # that calibrate int8, at most
     fold: Optional[List[str]] = None  # steps of the export's folding, see export.fold.steps; null: all
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers

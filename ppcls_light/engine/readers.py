@@ -20,7 +20,7 @@ from ..data import (
     scan_image_folder,
 )
 from ..errors import ConfigError, DataError
-from ..predict.accuracy import part
+from ..export.accuracy import part
 from .classes import MAP_KEY, in_class_folders, training_names
 from .log import LOGGER
 

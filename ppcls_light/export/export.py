@@ -9,8 +9,8 @@ import re
 import shutil
 import tempfile
 import uuid
-from dataclasses import dataclass
-from typing import Optional
+from dataclasses import dataclass, field
+from typing import Dict, Optional
 
 import cv2
 import numpy as np
@@ -18,13 +18,22 @@ import paddle
 
 from .. import __version__
 from ..base.files import checksum, remove_orphans, set_aside, temporary_name
-from ..bundle.folder import CONFIG_FILE, GRAPH_FILES, ONNX_FILE, read_bundle, write_inference_yml
+from ..bundle.folder import (
+    CONFIG_FILE,
+    GRAPH_FILES,
+    INT8_FILES,
+    ONNX_FILE,
+    read_bundle,
+    write_inference_yml,
+)
 from ..bundle.onnx import to_onnx
 from ..compress import is_quantized
 from ..data import as_class_names
 from ..errors import ConfigError, ExportError
+from .accuracy import AccuracyGate
 from .fold.steps import fold
 from .int8 import check_int8, save_int8
+from .precisions import add_precisions
 from .static import STEM, save_static
 from .verify import verify
 
@@ -56,6 +65,7 @@ class ExportReport:
         instruction_set: the highest of that, by oneDNN's name, such as "avx512_core_vnni"; "" where it is not known.
         onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
             Inference, at batch 1 and 8: at most 1e-4; None without an inference.onnx.
+        precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
     """
 
     folder: str
@@ -71,6 +81,7 @@ class ExportReport:
     processor: str
     instruction_set: str
     onnx_max_abs_diff: Optional[float] = None
+    precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
 
     def __str__(self):
         images = "" if self.source == "given" else "generated "
@@ -95,7 +106,7 @@ def export_model(
     topk=5,
     images=None,
     onnx=False,
-    check=None,
+    gate: Optional[AccuracyGate] = None,
     fold_steps=None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
@@ -118,7 +129,7 @@ def export_model(
         topk: how many classes a result lists.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
-        check: called with the staged folder after the comparison; what it raises leaves `folder` as it was.
+        gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes.
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: whether to write inference.onnx beside the Paddle graph, too, and to compare the two.
 
@@ -126,11 +137,12 @@ def export_model(
         ExportReport.
 
     Raises:
-        DeviceError: the network is quantized, and the processor has no int8.
-        ExportError: the names do not fit the classes, or the exported model does not equal `model`.
+        DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
+        ExportError: the names do not fit the classes, the exported model does not equal `model`, or no engine passes
+            `gate` in int8.
     """
-    if is_quantized(model):
-        check_int8(onnx)
+    if is_quantized(model) or gate is not None:
+        check_int8(onnx and is_quantized(model))
     if images is None and is_quantized(model):
         raise ExportError(
             "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
@@ -162,15 +174,20 @@ def export_model(
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
+        if gate is not None:
+            own["precisions"] = add_precisions(model, stage, image_shape, transform_ops, gate)
+            own["scored_images"] = len(gate.images.scored)
         own["files"] = {
             name: checksum(os.path.join(stage, name))
             for name in sorted(os.listdir(stage))
             if name != CONFIG_FILE
         }
         write_inference_yml(stage, transform_ops, topk, names, own)
-        if check is not None:
-            check(stage)
-    report = ExportReport(folder, graph_format, precision, own["class_num"], **own["parity"])
+    report = ExportReport(
+        *(folder, graph_format, precision, own["class_num"]),
+        **own["parity"],
+        precisions=own.get("precisions", {}),
+    )
     found = "agree" if report.precision == "fp32" else "compared"
     logger.info("Exported and original model %s: %s", found, report)
     logger.info(
@@ -240,7 +257,8 @@ def _replace(folder, stage):
     for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
         _put(os.path.join(stage, name), os.path.join(folder, name))
     # every file is of the last export, in whatever format an earlier one was
-    for name in {*GRAPH_FILES.values(), ONNX_FILE} - set(made):
+    int8 = {name for files in INT8_FILES.values() for name in files}
+    for name in {*GRAPH_FILES.values(), ONNX_FILE, *int8} - set(made):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, name))
 

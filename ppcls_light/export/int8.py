@@ -1,4 +1,4 @@
-"""A quantized network, trained as that or calibrated, saved as an int8 graph that Paddle Inference reads.
+"""int8 graphs of a network: Paddle's own, and those that the tools of ONNX Runtime and OpenVINO make.
 
 Paddle 3 writes int8 graphs only as inference.pdmodel and only in a process that was started for its older
 graph format (`FLAGS_enable_pir_api=0`), so this module is also a program:
@@ -6,11 +6,16 @@ graph format (`FLAGS_enable_pir_api=0`), so this module is also a program:
     python -m ppcls_light.export.int8 NETWORK.json WEIGHTS.pdparams FOLDER
 """
 
+import contextlib
+import importlib.util
 import json
+import logging
 import os
+import shutil
 import sys
 import tempfile
 
+import numpy as np
 import paddle
 from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
@@ -18,10 +23,13 @@ from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 from ..base.child import run_module
 from ..base.files import write_text
 from ..base.machine import require
-from ..bundle.onnx import INT8_TO_ONNX
+from ..bundle.folder import INT8_FILES
+from ..bundle.onnx import INT8_TO_ONNX, with_onnx_file
+from ..compress import calibrate
 from ..compress.quantize import QUANTIZED, input_scales, quantize
-from ..errors import ExportError
+from ..errors import DeviceError, ExportError
 from ..models import create_model
+from ..runtime.openvino_library import without_telemetry
 from ..weights import load_weights, read_weights, write_weights
 from .fold.steps import fold
 from .static import STEM, WithSoftmax, image_spec
@@ -41,6 +49,122 @@ def check_int8(onnx=False):
     require("int8", "an int8 export", "export on a processor that has them, or in fp32")
     if onnx:
         raise ExportError(INT8_TO_ONNX)
+
+
+def make_int8(bundle, engine, images, model):
+    """Put an int8 graph for `engine`, quantized after training, into the folder of an fp32 export.
+
+    Activations get one scale a tensor, weights one an output channel. Grouped and depthwise convolutions stay in
+    float, see `compress.calibrate`.
+
+    Args:
+        bundle: the `Bundle` of the export; one engine's graph is made from the network, the others' from its ONNX file.
+        images: list of float32 (C, H, W) to calibrate with.
+        model: the network, trained in float.
+
+    Raises:
+        DeviceError: the processor has no int8, or the tool is not installed. ExportError: the tool fails on this
+            network.
+    """
+    require("int8")
+    with tempfile.TemporaryDirectory() as scratch:
+        if engine == "paddle":
+            batches = (np.stack(images[start : start + 8]) for start in range(0, len(images), 8))
+            save_int8(calibrate(model, batches), scratch, bundle.image_shape)
+            made = [os.path.join(scratch, f"{STEM}.{suffix}") for suffix in ("pdmodel", "pdiparams")]
+        else:
+            made = _quantize_onnx(bundle, engine, images, scratch)
+        for file, name in zip(made, INT8_FILES[engine]):
+            shutil.move(file, os.path.join(bundle.folder, name))
+
+
+def _quantize_onnx(bundle, engine, images, folder):
+    """Return the files, written into `folder`, of the graph that `engine`'s own tool makes."""
+    library, extra, quantize_graph = {
+        "onnxruntime": ("onnx", "onnx", _for_onnxruntime),
+        "openvino": ("nncf", "int8", _for_openvino),
+    }[engine]
+    if importlib.util.find_spec(library) is None:
+        raise DeviceError(
+            f'int8 for {engine} is made by {library}, which is not installed; pip install "ppcls_light[{extra}]"'
+        )
+    onnx_file = with_onnx_file(bundle).onnx_file
+    try:
+        return quantize_graph(onnx_file, folder, [image[None] for image in images])
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
+        raise ExportError(f"{engine} cannot quantize {onnx_file} to int8 ({error})") from error
+
+
+def _for_onnxruntime(onnx_file, folder, images):
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):
+        def __init__(self):
+            self._feeds = ({"x": image} for image in images)
+
+        def get_next(self):
+            return next(self._feeds, None)
+
+    path = os.path.join(folder, "quantized.onnx")
+    with _silent(""):
+        quantize_static(
+            onnx_file,
+            path,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,  # with QInt8 ONNX Runtime has slow kernels on x86
+            weight_type=QuantType.QInt8,
+            # Versions up to 1.20 want the range of every softmax, which stays in float.
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "Softmax"],
+            nodes_to_exclude=_in_float(onnx_file),
+            extra_options={"CalibMovingAverage": True},
+        )
+    return [path]
+
+
+def _in_float(onnx_file):
+    import onnx
+
+    def grouped(node):
+        return node.op_type == "Conv" and any(
+            field.name == "group" and field.i > 1 for field in node.attribute
+        )
+
+    nodes = onnx.load(onnx_file, load_external_data=False).graph.node
+    return [node.name for node in nodes if node.op_type == "Softmax" or grouped(node)]
+
+
+def _for_openvino(onnx_file, folder, images):
+    without_telemetry()
+    import openvino
+
+    with _silent("nncf"):
+        import nncf
+
+        quantized = nncf.quantize(
+            openvino.Core().read_model(onnx_file),
+            nncf.Dataset(images),
+            preset=nncf.QuantizationPreset.MIXED,
+            subset_size=len(images),
+            ignored_scope=nncf.IgnoredScope(types=["GroupConvolution"], validate=False),
+        )
+        path = os.path.join(folder, "quantized.xml")
+        openvino.save_model(quantized, path, compress_to_fp16=False)
+    return [path, os.path.join(folder, "quantized.bin")]
+
+
+@contextlib.contextmanager
+def _silent(name):
+    """Keep the advice and the progress that the tools print off the user's screen."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def save_int8(model, folder, image_shape):

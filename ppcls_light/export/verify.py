@@ -18,7 +18,7 @@ from ..errors import ExportError
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
 TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
 ONNX_TOLERANCE = 1e-4
-ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime"}
+ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
 def verify(folder, model, transform_ops, image_shape, images, precision="fp32", onnx=False):
@@ -143,7 +143,7 @@ def _dygraph_probs(model, transform_ops, image_shape, images):
     return np.stack(rows)
 
 
-def served_probs(folder, images, engine="paddle"):
+def served_probs(folder, images, engine="paddle", precision="fp32"):
     """Return what `python -m ppcls_light.predict` says of `images` (paths), by its names.
 
     Raises:
@@ -159,6 +159,7 @@ def served_probs(folder, images, engine="paddle"):
             listed,
             output,
             engine,
+            precision,
             task=f"{ENGINE_NAMES[engine]} cannot run the exported model",
         )
         with np.load(output) as saved:

@@ -1,4 +1,4 @@
-"""python -m ppcls_light.predict FOLDER IMAGES.txt PROBS.npz ENGINE: class probabilities of every listed image.
+"""Class probabilities of listed images: python -m ppcls_light.predict FOLDER IMAGES.txt PROBS.npz ENGINE PRECISION
 
 IMAGES.txt has one path a line. PROBS.npz gets `probs` (N, class_num), float32, of the images one by one,
 `probs_of_8` (8, class_num) of a batch of 8, the first images over and over, and `onednn`, whether oneDNN was
@@ -10,24 +10,27 @@ import sys
 
 import numpy as np
 
+from ..bundle.folder import read_bundle
 from ..errors import UserError
 from ..runtime.one_operator import available
 from ..runtime.options import EngineOptions
 from .predictor import Predictor
 
 
-def main(folder, list_file, output, engine):
+def main(folder, list_file, output, engine, precision):
     with open(list_file, encoding="utf-8", errors="surrogateescape") as file:
         paths = file.read().splitlines()
-    predictor = Predictor(folder, engine=engine, cpu_ops=False)
+    bundle = read_bundle(folder)
+    bundle.precisions = {engine: {precision: 0.0}}  # the export lists them once they are compared
+    predictor = Predictor(bundle, engine=engine, precision=precision, cpu_ops=False)
     first = np.stack([predictor.preprocess(path) for path in paths[:8]])
     results = {
         "probs": _one_by_one(predictor, paths),
         "probs_of_8": predictor.run(np.resize(first, (8, *first.shape[1:]))),
         "onednn": predictor.engine_options.onednn,
     }
-    if engine == "paddle" and available(predictor.bundle, EngineOptions()):
-        own = Predictor(folder)
+    if (engine, precision) == ("paddle", "fp32") and available(bundle, EngineOptions()):
+        own = Predictor(bundle)
         if own.engine_options.cpu_ops:
             results["operator_probs"] = _one_by_one(own, paths)
     np.savez(output, **results)
@@ -38,7 +41,7 @@ def _one_by_one(predictor, paths):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         sys.exit(__doc__)
     try:
         main(*sys.argv[1:])

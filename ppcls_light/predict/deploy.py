@@ -58,8 +58,6 @@ def predictor_from_config(config):
         cpu_ops=run.cpu_ops,
         engine=run.engine,
         precision=_precision(config),
-        labelled=(run.labels, run.image_root) if run.labels else None,
-        max_drop=run.max_drop,
         use_tensorrt=run.use_tensorrt,
         ir_optim=run.ir_optim,
         profile=run.enable_profile,

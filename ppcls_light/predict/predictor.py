@@ -1,21 +1,21 @@
 """An exported folder as a classifier of image files."""
 
 import contextlib
+import copy
 import functools
 import logging
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from ..base.probabilities import softmax
-from ..bundle.folder import read_bundle, split_decode
+from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
 from ..data import as_class_names
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..runtime.engines import create_engine
 from ..runtime.options import EngineOptions
-from .accuracy import MAX_DROP
 from .items import Items, take
 from .pipeline import read_ahead, shared_out
 from .results import Topk, classify_batch
@@ -30,18 +30,16 @@ class Predictor:
 
     Args:
         folder: holds inference.json or inference.pdmodel, inference.pdiparams and inference.yml; or, for the
-            engines onnxruntime and openvino, inference.onnx and inference.yml, and then needs no Paddle.
+            engines onnxruntime and openvino, inference.onnx and inference.yml, and then needs no Paddle. Or the
+            `Bundle` of such a folder.
         device: "cpu" or "gpu".
         batch_size: images a forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
         topk: in place of the folder's.
         class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
-        labelled: (list file, image root) of labelled images, with which int8 is calibrated and every precision
-            beside fp32 is compared; "auto" among the precisions needs them, and so does the first int8.
-        max_drop: percentage points of top-1 that such a precision may lose.
         engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
-            engine "auto", making a Predictor takes some seconds the first time on a machine, while the engines
-            are measured; engine.json in the folder then remembers the choice.
+            engine or precision "auto", making a Predictor takes some seconds the first time on a machine, while the
+            engines are measured; engine.json in the folder then remembers the choice.
 
     Raises:
         ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
@@ -61,12 +59,11 @@ class Predictor:
         transform_ops=None,
         topk=None,
         class_names=None,
-        labelled=None,
-        max_drop=MAX_DROP,
         **engine_options,
     ):
-        self.bundle = bundle = read_bundle(folder)
+        self.bundle = bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
         self.batch_size = batch_size
+        self._overrides = {"transform_ops": transform_ops, "topk": topk, "class_names": class_names}
         transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
         if transform_ops is None:
             raise ConfigError(
@@ -87,29 +84,16 @@ class Predictor:
         if bundle.class_num is not None:
             self._topk.check_class_num(bundle.class_num)
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
-        if "auto" in (options.engine, options.precision) or labelled is not None:
-            options = self._resolve(options, labelled, max_drop)
-        self._engine = create_engine(self.bundle, options)
+        if "auto" in (options.engine, options.precision):
+            from ..runtime.auto import resolve  # what it imports to measure takes its time
 
-    def _resolve(self, options, labelled, max_drop):
-        image_shape = self.image_shape
-        if labelled is None and options.precision != "auto":
-            from ..runtime.auto import resolve
-
-            options = resolve(self.bundle, options, image_shape)
-        else:
-            from .judge import settle
-
-            self.bundle, options = settle(
-                self.bundle, options, image_shape, self.preprocess, labelled, max_drop
-            )
-        logger.info("running on %s %s", options.engine, options.precision)
-        return options
+            options = resolve(bundle, options, self.image_shape)
+            logger.info("running on %s %s", options.engine, options.precision)
+        self._engine = create_engine(bundle, options)
 
     def clone(self):
         """Return a predictor that runs beside this one; the weights are shared."""
-        twin = object.__new__(Predictor)
-        twin.__dict__.update(self.__dict__)
+        twin = copy.copy(self)
         twin._engine = self._engine.clone()
         return twin
 
@@ -220,14 +204,8 @@ class Predictor:
 
     def remake(self, cpu_threads):
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
-        state = {name: value for name, value in self.__dict__.items() if name != "_engine"}
-        return functools.partial(_made, state, replace(self.engine_options, cpu_threads=cpu_threads))
-
-
-def _made(state, options):
-    predictor = object.__new__(Predictor)
-    predictor.__dict__.update(state, _engine=create_engine(state["bundle"], options))
-    return predictor
+        options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
+        return functools.partial(Predictor, self.bundle, **self._overrides, **options)
 
 
 def _names(items):

@@ -3,17 +3,17 @@
 import logging
 from dataclasses import replace
 
-from ..base.machine import physical_cores
+from ..base.machine import physical_cores, supports
 from ..errors import DeviceError
 from .engine_file import conditions, load_choice, save_choice
 from .engines import ENGINES
-from .precisions import candidates as of_this_machine
+from .int8 import engines_with_int8
 from .race import measure
 
 logger = logging.getLogger(__name__)
 
 
-def resolve(bundle, options, image_shape, accept=None, accept_by=None):
+def resolve(bundle, options, image_shape):
     """Return `options` with a certain engine and precision in the place of "auto".
 
     On a GPU engine "auto" is Paddle, the only engine here that uses one; there is nothing to measure. On the
@@ -25,9 +25,6 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
         bundle: a `Bundle`.
         options: `EngineOptions`.
         image_shape: (C, H, W).
-        accept: function of `EngineOptions`, called for each candidate that is not fp32; returns (why it cannot
-            be chosen or "", a note to keep).
-        accept_by: what `accept` depends on, as a JSON dict.
 
     Raises:
         DeviceError: no engine runs the network as asked, with the reasons; or precision "auto" on a GPU.
@@ -40,28 +37,35 @@ def resolve(bundle, options, image_shape, accept=None, accept_by=None):
         return replace(options, engine="paddle")
     shape = (options.batch_size, *image_shape)
     options = replace(options, cpu_threads=options.cpu_threads or physical_cores())
-    key = conditions(bundle, options, shape, accept_by)
+    key = conditions(bundle, options, shape)
     choice = load_choice(bundle.folder, key)
     if choice is None:
         logger.info(
             "choosing an engine by measurement, some seconds, once for this machine and %s", bundle.folder
         )
         results = measure(bundle, candidates(bundle, options), shape)
-        best = choose(results, accept)
+        best = choose(results)
         if best is None:
             reasons = "; ".join(f"{result.options.title}: {result.left_out}" for result in results)
             raise DeviceError(f"{bundle.folder}: no engine runs this network as asked ({reasons})")
         for result in results:
-            logger.info("%s", result)
+            top1 = bundle.precisions.get(result.options.engine, {}).get(result.options.precision)
+            logger.info("%s%s", result, "" if top1 is None else f"; top-1 {top1:.2f} % at export")
         choice = {name: getattr(best.options, name) for name in ("engine", "onednn", "precision")}
         save_choice(bundle.folder, key, choice, [result.as_dict() for result in results])
     return replace(options, **choice)
 
 
 def candidates(bundle, options):
-    """Return the `EngineOptions` that "auto" in `options` stands for."""
+    """Return the `EngineOptions` that "auto" in `options` stands for.
+
+    Raises:
+        DeviceError: int8 is asked for, and the folder has none.
+    """
     if options.precision == "auto":
         pairs = of_this_machine(bundle)
+    elif options.precision == "int8" and bundle.precision != "int8":
+        pairs = [(engine, "int8") for engine in engines_with_int8(bundle, options.engine)]
     else:
         pairs = [(engine, options.precision) for engine in ENGINES]
     listed = []
@@ -75,14 +79,27 @@ def candidates(bundle, options):
     return listed
 
 
-def choose(results, accept=None):
-    """Return the fastest of the `Result`s that are not left out, None when all are.
+def of_this_machine(bundle):
+    """Return the [(engine, precision)] that the export proved and the processor has, whatever is installed."""
+    if bundle.precision == "int8":
+        return [("paddle", "int8" if supports("int8") else "fp32")]
+    if not bundle.precisions:
+        logger.warning(
+            "%s: only fp32 here; bf16 and int8 are compared with it at export, which also makes int8: "
+            "tools/export_model.py -o Global.export_precision=int8",
+            bundle.folder,
+        )
+    pairs = [
+        (engine, precision)
+        for precision in ("fp32", "bf16", "int8")
+        for engine in ENGINES
+        if precision == "fp32" or (precision in bundle.precisions.get(engine, ()) and supports(precision))
+    ]
+    return [pair for pair in pairs if pair[0] != "paddle" or bundle.format != "onnx"]
 
-    `accept` as in `resolve`; whom it refuses is left out.
-    """
-    for result in results:
-        if accept and not result.left_out and result.options.precision != "fp32":
-            result.left_out, result.note = accept(result.options)
+
+def choose(results):
+    """Return the fastest of the `Result`s that are not left out, None when all are."""
     return min(
         (result for result in results if not result.left_out), key=lambda result: result.best, default=None
     )

@@ -4,7 +4,7 @@
 
 A measurement holds for its conditions only: the processor, its cores and instruction sets, the versions of the
 engines, whether the project's operator for the network is there, the network's checksum, the input's shape with the
-batch, the threads, and what was asked for.
+batch, the threads, what was asked for, and the precisions that the export proved.
 """
 
 import json
@@ -36,12 +36,11 @@ _PACKAGES = {
 _KEPT = 32
 
 
-def conditions(bundle, options, shape, asked=None):
+def conditions(bundle, options, shape):
     """Return what a measurement depends on, as JSON holds it.
 
     Args:
         shape: (N, C, H, W) of the input.
-        asked: whatever else the choice depends on.
     """
     return {
         "processor": processor_name(),
@@ -52,7 +51,8 @@ def conditions(bundle, options, shape, asked=None):
         "network": checksum(bundle),
         "shape": list(shape),
         "threads": options.cpu_threads,
-        "asked": {"engine": options.engine, "precision": options.precision, **(asked or {})},
+        "asked": {"engine": options.engine, "precision": options.precision},
+        "proved": bundle.precisions,
     }
 
 

@@ -11,23 +11,31 @@ Its constructor refuses, by a UserError that names the switch and the fix, what 
 
 import importlib.util
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 from ..errors import DeviceError
+from .int8 import int8_bundle
 
 
 class Kind(NamedTuple):
-    """Where an engine is, the library that it needs, and the extra of this package that installs it."""
+    """An engine.
+
+    Attributes:
+        module, name: of its class.
+        library: that it needs, installed by the extra `extra` of this package.
+        precisions: that it has on a CPU. ONNX Runtime has no bf16 kernels for these processors.
+    """
 
     module: str
     name: str
     library: str
     extra: str
+    precisions: Tuple[str, ...] = ("fp32", "bf16", "int8")
 
 
 ENGINES = {
     "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
-    "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx"),
+    "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx", ("fp32", "int8")),
     "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
 }
 
@@ -36,11 +44,15 @@ def create_engine(bundle, options):
     """Return the engine `options.engine` of a `Bundle`.
 
     Raises:
-        DeviceError: its library is not installed. WeightsError: a file of the folder is not of this export.
+        DeviceError: its library is not installed, or there is no graph for it in this precision. WeightsError: a file
+            of the folder is not of this export.
     """
     kind = ENGINES[options.engine]
-    converted = options.engine != "paddle" and bundle.onnx_file
-    bundle.check_files(*([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file]))
+    if options.precision == "int8" and bundle.precision != "int8":
+        bundle = int8_bundle(bundle, options.engine)
+    else:
+        converted = options.engine != "paddle" and bundle.onnx_file
+        bundle.check_files(*([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file]))
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     try:

@@ -2,7 +2,7 @@
 
 from ..bundle.onnx import with_onnx_file
 from ..errors import DeviceError
-from .precisions import int8_graph
+from .engines import ENGINES
 
 _PADDLE_ONLY = {
     "use_tensorrt": (True, "Global.use_tensorrt=True"),
@@ -11,8 +11,8 @@ _PADDLE_ONLY = {
 }
 
 
-def check_options(options, precisions):
-    """Refuse what an engine beside Paddle cannot do; `precisions` are those that it has.
+def check_options(options):
+    """Refuse what an engine beside Paddle cannot do.
 
     Raises:
         DeviceError: names the switch and the fix.
@@ -27,6 +27,7 @@ def check_options(options, precisions):
                 f"{switch} is a switch of Paddle, not of engine {options.engine}; leave it out, or set "
                 "Global.engine=paddle"
             )
+    precisions = ENGINES[options.engine].precisions
     if options.precision not in precisions:
         raise DeviceError(
             f"engine {options.engine} has no precision {options.precision}, only {' and '.join(precisions)}; "
@@ -35,7 +36,7 @@ def check_options(options, precisions):
 
 
 def graph_file(bundle, options):
-    """Return the ONNX file that `options.engine` runs at `options.precision`.
+    """Return the file of the graph that `options.engine` runs: the bundle's, or its Paddle graph converted to ONNX.
 
     Raises:
         UserError: there is none and it cannot be made; names the fix.
@@ -45,6 +46,4 @@ def graph_file(bundle, options):
             f"{bundle.folder}: this graph is int8 for Paddle, which engine {options.engine} cannot run; set "
             "Global.engine=paddle"
         )
-    if options.precision == "int8":
-        return int8_graph(bundle, options.engine)
     return with_onnx_file(bundle).onnx_file

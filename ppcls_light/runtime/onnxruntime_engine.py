@@ -33,7 +33,7 @@ class OnnxEngine:
     """One session of ONNX Runtime on the CPU. Any thread may `run`, which lets other Python threads work meanwhile."""
 
     def __init__(self, bundle, options):
-        check_options(options, ("fp32", "int8"))
+        check_options(options)
         self.options = options
         self._file = graph_file(bundle, options)
         try:

@@ -51,7 +51,7 @@ class OpenVinoEngine:
     """
 
     def __init__(self, bundle, options):
-        check_options(options, ("fp32", "bf16", "int8"))
+        check_options(options)
         if options.precision == "bf16":
             require("bf16")
         if limit := forbidden():

@@ -210,11 +210,6 @@ class PaddleEngine:
     """
 
     def __init__(self, bundle, options):
-        if options.precision == "int8" and bundle.precision != "int8":
-            from .precisions import int8_bundle
-
-            require("int8")
-            bundle = int8_bundle(bundle)
         check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
         if options.precision == "bf16":
             require("bf16")

@@ -22,6 +22,13 @@ def predict_cls(root, model, images, *flags):
         (["--engine", "tensorflow"], ["Global.engine", "tensorflow", "onnxruntime"]),
         (["--precision", "int4"], ["Global.precision", "int4", "bf16"]),
         (["--engine", "onnxruntime", "--precision", "fp16"], ["onnxruntime"]),
+        (["--precision", "int8"], ["no int8 graph for paddle", "tools/export_model.py"]),
+        (
+            ["--precision", "auto", "--labels", "l.txt"],
+            ["--labels", "tools/export_model.py", "--max-drop 0.5"],
+        ),
+        (["--image-root", "photos"], ["--image-root", "leave them out"]),
+        (["--max-drop", "0.5"], ["--max-drop", "leave them out"]),
     ],
 )
 def test_a_bad_flag_is_one_line(root, model, images, flags, words):

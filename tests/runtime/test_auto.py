@@ -78,28 +78,46 @@ def test_the_near_ones_race_longer(monkeypatch):
         for engine, (pace, _) in paces.items()
     ]
     slow = Result(EngineOptions(onednn=False, cpu_threads=1))
-    quick = Result(EngineOptions(precision="bf16", cpu_threads=1))
+    other = Result(EngineOptions(precision="bf16", cpu_threads=1))
     gone = Result(EngineOptions(cpu_threads=1), left_out="it is not here")
-    race._take_turns([*runners, (slow, Paced(30.0)), (quick, Paced(1.0)), (gone, None)])
+    race._take_turns([*runners, (slow, Paced(30.0)), (other, Paced(12.0)), (gone, None)])
     assert {result.options.engine: len(result.milliseconds) for result, _ in runners} == {
         engine: rounds for engine, (_, rounds) in paces.items()
     }
     assert (len(slow.milliseconds), len(gone.milliseconds)) == (2, 0)
-    assert len(quick.milliseconds) == 12  # of another precision, which may yet be refused
+    assert len(other.milliseconds) == 6
 
 
-def test_a_precision_is_asked_about():
-    plain, bf16 = result(9.0), result(5.0, precision="bf16")
-    int8, asked = result(2.0, precision="int8"), []
+def test_candidates_are_what_the_export_proved_and_the_processor_has(exported, on_processor, caplog):
+    bundle, auto = read_bundle(exported), EngineOptions(engine="auto", precision="auto")
 
-    def accept(options):
-        asked.append(options.precision)
-        return ("loses 3 points" if options.precision == "int8" else ""), "-3" if asked[-1] == "int8" else "0"
+    def pairs(*flags):
+        on_processor(*flags)
+        return [(one.engine, one.precision) for one in candidates(bundle, auto) if one.onednn]
 
-    assert choose([plain, bf16, int8], accept) is bf16
-    assert asked == ["bf16", "int8"]
-    assert (int8.left_out, int8.note, bf16.note) == ("loses 3 points", "-3", "0")
-    assert "left out: loses 3 points; -3" in str(int8)
+    fp32 = [("paddle", "fp32"), ("onnxruntime", "fp32"), ("openvino", "fp32")]
+    assert pairs("avx512_vnni", "avx512_bf16") == fp32
+    (line,) = caplog.messages
+    assert "only fp32 here" in line
+    assert "int8: tools/export_model.py -o Global.export_precision=int8" in line
+    bundle.precisions = {
+        "paddle": {"fp32": 98.0, "bf16": 98.0, "int8": 97.9},
+        "openvino": {"fp32": 98.0, "int8": 97.0},
+        "tensorflow": {"int8": 99.0},
+    }
+    assert pairs("avx512_vnni") == [*fp32, ("paddle", "int8"), ("openvino", "int8")]
+    assert pairs("avx512_bf16") == [*fp32, ("paddle", "bf16")]
+    assert pairs("avx2") == fp32
+    auto = EngineOptions(engine="openvino", precision="auto")
+    assert pairs("avx512_vnni") == [("openvino", "fp32"), ("openvino", "int8")]
+    auto = EngineOptions(engine="auto", precision="int8")
+    assert pairs("avx512_vnni") == [("paddle", "int8"), ("openvino", "int8")]
+    bundle.precision, auto = "int8", EngineOptions(engine="auto", precision="auto")
+    assert pairs("avx512_vnni", "avx512_bf16") == [("paddle", "int8")]
+    assert pairs("avx512_bf16") == [("paddle", "fp32")]  # without oneDNN: see test_quantize.py
+    bundle.precision, bundle.format = "fp32", "onnx"
+    assert {engine for engine, _ in pairs("avx512_vnni", "avx512_bf16")} == {"onnxruntime", "openvino"}
+    assert len(caplog.messages) == 1
 
 
 def test_candidates_are_every_engine_and_onednn_on_and_off(exported):
@@ -151,7 +169,7 @@ def test_what_makes_a_measurement_void(folder, paddle_only):
     versions = {**key["versions"], "paddle": "9.9"}
     assert load_choice(folder, {**key, "versions": versions}) is None
     assert load_choice(folder, conditions(bundle, options, (8, *SHAPE[1:]))) is None
-    assert load_choice(folder, conditions(bundle, options, SHAPE, {"max_drop": 1.0})) is None
+    assert load_choice(folder, {**key, "proved": {"paddle": {"int8": 98.0}}}) is None
     save_static(nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 3)), str(folder), SHAPE[1:])
     assert load_choice(folder, conditions(read_bundle(folder), options, SHAPE)) is None
 

@@ -99,27 +99,26 @@ def bundles(model, shape, scratch, as_trained, precisions):
         write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": list(shape)})
         found[form] = read_bundle(folder)
         if {"int8", "auto"} & set(precisions):
-            calibrate(found[form], shape)
+            found[form].precisions = quantized(found[form], network, shape)
     return found
 
 
-def calibrate(bundle, shape):
-    """Make the int8 graphs of `bundle` that the installed tools can make, from random images."""
+def quantized(bundle, network, shape):
+    """Make the int8 graphs of `bundle` that can be made here, from random images; return its `precisions`, top-1 0."""
     import numpy as np
 
-    from ppcls_light.runtime.int8 import SUFFIXES, in_writable_folder, make
+    from ppcls_light.export.int8 import make_int8
+    from ppcls_light.runtime.engines import ENGINES
 
-    random = np.random.default_rng(0)
-    for engine in SUFFIXES:
+    images = list(np.random.default_rng(0).standard_normal((4, *shape)).astype("float32"))
+    precisions = {engine: dict.fromkeys(kind.precisions, 0.0) for engine, kind in ENGINES.items()}
+    for engine, top1 in precisions.items():
         try:
-            make(
-                in_writable_folder(bundle),
-                engine,
-                [f"image {index}" for index in range(4)],
-                lambda _: random.standard_normal(shape).astype("float32"),
-            )
+            make_int8(bundle, engine, images, network)
         except (DeviceError, ExportError) as problem:
             print(f"no int8 for {engine}: {problem}", file=sys.stderr)
+            del top1["int8"]
+    return precisions
 
 
 def groups(model, arguments, peers, scratch):

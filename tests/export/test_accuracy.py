@@ -4,10 +4,13 @@ import math
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ppcls_light.data import ImageList
-from ppcls_light.errors import ConfigError, DataError
-from ppcls_light.predict.accuracy import Top1Change, check_max_drop, part, top1_change
+from ppcls_light.errors import ConfigError, DataError, ExportError
+from ppcls_light.export import export_model
+from ppcls_light.export.accuracy import AccuracyGate, Labelled, Top1Change, part, top1
+from tests.predict.conftest import OPS, Colours, picture
 
 
 def image_list(count, start=0, root="/photos"):
@@ -24,28 +27,29 @@ def test_the_change_is_counted_in_percentage_points():
     worse[4] = [np.nan, 0.9, 0.1]  # an answer with NaN is no answer, whatever is the largest of the rest
     fp32 = right.copy()
     fp32[0] = [0.0, 1.0, 0.0]
-    change = top1_change(labels, fp32, worse)
+    change = Top1Change(5, top1(labels, fp32), top1(labels, worse))
     assert change == (5, pytest.approx(80.0), pytest.approx(60.0))
     assert change.change == pytest.approx(-20.0)
     assert str(change) == "top-1 60.00 % (-20.00 percentage points; 80.00 % in fp32) on 5 images"
 
 
 @pytest.mark.parametrize(
-    ("fp32", "other", "max_drop", "taken"),
+    ("fp32", "other", "max_drop", "passes"),
     [(99.0, 98.0, 1.0, True), (99.0, 97.9, 1.0, False), (90.0, 95.0, 0.0, True), (50.0, 50.0, 0.0, True)],
 )
-def test_a_drop_is_taken_up_to_the_bound(fp32, other, max_drop, taken):
-    refusal = Top1Change(100, fp32, other).refusal(max_drop)
-    assert (refusal == "") == taken
-    if not taken:
-        assert "1.10 percentage points" in refusal
-        assert "--max-drop" in refusal
+def test_a_drop_passes_up_to_the_bound(fp32, other, max_drop, passes):
+    gate, change = AccuracyGate(part(image_list(40)), max_drop), Top1Change(100, fp32, other)
+    if passes:
+        gate.check(change)
+    else:
+        with pytest.raises(ExportError, match=r"1\.10 percentage points .* \(--max-drop\): top-1 97\.90 %"):
+            gate.check(change)
 
 
 @pytest.mark.parametrize("points", [-0.5, 101, math.nan])
 def test_a_bound_that_bounds_nothing_is_refused(points):
     with pytest.raises(ConfigError, match=r"max-drop.*0 to 100"):
-        check_max_drop(points)
+        AccuracyGate(part(image_list(40)), points)
 
 
 def test_no_image_both_calibrates_and_scores():
@@ -80,3 +84,17 @@ def test_too_few_images_are_refused():
     ):
         part(image_list(31))
     assert len(part(image_list(32)).scored) == 16
+
+
+def test_top1_is_that_of_the_engines_own_answers(tmp_path):
+    """On pictures whose best class is known, with one wrong label of sixteen."""
+    folder, labels, paths = tmp_path / "inference", np.arange(16) % 3, []
+    export_model(Colours(), folder, (3, 32, 32), OPS)
+    for index, channel in enumerate(labels):
+        paths.append(str(tmp_path / f"{index}.png"))
+        Image.fromarray(picture(channel, index)).save(paths[-1])
+    labels[5] = 0
+    gate = AccuracyGate(Labelled([], paths, labels), 1.0)
+    assert gate.compare(folder, "paddle", "fp32") == (16, 93.75, 93.75)
+    with pytest.raises(ExportError, match=r"loses 1\.25 percentage points of top-1, more than the 1 allowed"):
+        gate.compare(folder, "paddle", "fp32", 95.0)

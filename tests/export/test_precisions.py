@@ -1,7 +1,8 @@
-"""int8 by calibration at export: a folder with its change in top-1, or a refusal that leaves what was there."""
+"""int8 made at export for every engine: what passes is in the folder with its top-1, what does not is refused."""
 
 import os
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import paddle
@@ -10,11 +11,13 @@ from paddle import nn
 
 from ppcls_light import Predictor, jobs
 from ppcls_light.bundle import read_bundle
+from ppcls_light.bundle.folder import INT8_STEM
 from ppcls_light.config import load_config
 from ppcls_light.errors import ConfigError, DataError, DeviceError, ExportError
 from ppcls_light.export import export_model
-from ppcls_light.export.post_training import export_calibrated
+from ppcls_light.export.accuracy import AccuracyGate, Labelled
 from ppcls_light.models import create_model
+from ppcls_light.runtime.engines import ENGINES, missing_library
 from ppcls_light.weights import write_weights
 
 INT8 = ["Global.export_precision=int8", "Global.calibration_images=16"]
@@ -56,53 +59,88 @@ def options(network, photos, tmp_path):
     return [
         *INT8,
         f"Global.pretrained_model={tmp_path}/w",
-        f"Global.save_inference_dir={tmp_path}/inference/int8",
+        f"Global.save_inference_dir={tmp_path}/inference",
     ]
+
+
+@pytest.fixture
+def only_paddle(monkeypatch):
+    """Let the libraries of the other engines pass for not installed."""
+    for name in ("onnxruntime", "openvino"):
+        monkeypatch.setitem(sys.modules, ENGINES[name].library, None)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("int8_instructions")
-def test_int8_is_exported_with_its_change_in_top1_or_not_at_all(
-    config_file, options, photos, tmp_path, monkeypatch
-):
-    config = load_config(config_file, options)
-    report = jobs.export(config, max_drop=100)
-    assert (report.precision, report.format) == ("int8", "pdmodel")
-    sizes = [os.path.getsize(tmp_path / "inference" / name / "inference.pdiparams") for name in ("", "int8")]
-    assert sizes[1] < 0.5 * sizes[0]
-    assert read_bundle(tmp_path / "inference").weights == read_bundle(report.folder).weights != ""
-    log = (tmp_path / "output/export.log").read_text()
+def test_each_installed_engine_gets_an_int8_graph_with_its_top1(config_file, options, photos, tmp_path):
+    before = Predictor(tmp_path / "inference").predict(photos / "val/00.png")
+    report = jobs.export(load_config(config_file, options), max_drop=100)
+    bundle = read_bundle(report.folder)
+    assert (report.precision, bundle.precision) == ("fp32", "fp32")
+    assert bundle.precisions == report.precisions
     # The labels are fp32's own answers; 26 training images are in the list too, and 16 of them calibrated.
-    assert "int8, calibrated on 16 other images: top-1 " in log
+    log = (tmp_path / "output/export.log").read_text()
+    names = [line.split()[0] for line in (photos / "val_list.txt").read_text().splitlines()]
+    labels = [int(line.split()[1]) for line in (photos / "val_list.txt").read_text().splitlines()]
+    for engine in ENGINES:
+        if missing_library(engine) or (engine == "openvino" and not find_spec("nncf")):
+            continue
+        top1 = report.precisions[engine]
+        assert top1["fp32"] == 100
+        assert f"{engine} int8: top-1 {top1['int8']:.2f} % (" in log
+        predictor = Predictor(report.folder, engine=engine, precision="int8")
+        assert predictor.engine_options.precision == "int8"
+        rows = predictor.predict([photos / name for name in names])
+        wrong = sum(row["class_ids"][0] != label for row, label in zip(rows, labels))
+        # of the 37 images 21 are scored
+        assert (100 - top1["int8"]) * 21 / 100 <= wrong + 0.01
+        assert (
+            Predictor(report.folder, engine=engine).predict(photos / "val/00.png")[0]["class_ids"][0]
+            == (before[0]["class_ids"][0])
+        )
     assert "100.00 % in fp32) on 21 images" in log
-    # Beside the network in float it is what precision int8 runs.
-    paths = sorted((photos / "val").iterdir())
-    of_folder, by_precision = (
-        [row["scores"][:2] for row in Predictor(*folder, precision=precision).predict(paths)]
-        for folder, precision in (([report.folder], "fp32"), ([tmp_path / "inference"], "int8"))
-    )
-    assert of_folder == by_precision
+    sizes = [
+        os.path.getsize(tmp_path / "inference" / f"{stem}.pdiparams") for stem in ("inference", INT8_STEM)
+    ]
+    assert sizes[1] < 0.5 * sizes[0]
 
-    before = {path.name: path.read_bytes() for path in (tmp_path / "inference/int8").iterdir()}
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("int8_instructions", "only_paddle")
+def test_what_loses_top1_is_refused_and_leaves_the_folder_as_it_was(
+    config_file, options, tmp_path, monkeypatch
+):
+    before = contents(tmp_path / "inference")
     # Scales that are too small leave nothing of the activations.
     calibrate = sys.modules["ppcls_light.compress.calibrate"]
     monkeypatch.setattr(calibrate, "_observer", lambda seen: lambda *_: seen.append(1e-4))
-    with pytest.raises(ExportError, match=r"int8 loses .* \(--max-drop\); nothing was exported"):
-        jobs.export(config, max_drop=0)
-    assert {path.name: path.read_bytes() for path in (tmp_path / "inference/int8").iterdir()} == before
-
-
-def test_a_refusal_comes_before_calibration(on_processor, monkeypatch):
-    on_processor("avx2", "avx512f", "avx512_vnni")
     with pytest.raises(
-        ExportError, match=r"export the network in fp32 \(without Global\.export_precision=int8"
+        ExportError,
+        match=r"no engine passes in int8 \(.*paddle int8: loses .* \(--max-drop\): top-1 .*nothing was exported",
     ):
-        export_calibrated(None, None, None, [], None, onnx=True)
+        jobs.export(load_config(config_file, options), max_drop=0)
+    assert contents(tmp_path / "inference") == before
+    log = (tmp_path / "output/export.log").read_text()
+    assert "left out: engine openvino needs openvino, which is not installed" in log
+    assert "left out: paddle int8: loses" in log
+
+
+def test_a_refusal_comes_before_any_work(on_processor, monkeypatch, tmp_path):
+    gate = AccuracyGate(Labelled([], [], np.zeros(0)))
+    arguments = (nn.Linear(2, 2), tmp_path / "inference", (3, 32, 32), [])
+    on_processor("avx2", "avx512f")
+    with pytest.raises(DeviceError, match=r"an int8 export needs .*AVX512-VNNI.*, or in fp32"):
+        export_model(*arguments, gate=gate)
+    on_processor("avx2", "avx512f", "avx512_vnni")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
     with pytest.raises(
         DeviceError, match="AVX512-VNNI, AVX-VNNI or AMX, which ONEDNN_MAX_CPU_ISA=AVX512_CORE"
     ):
-        export_calibrated(None, None, None, [], None)
+        export_model(*arguments, gate=gate)
 
 
 def test_what_cannot_be_compared_is_refused(config_file, tmp_path):

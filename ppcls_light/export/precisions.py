@@ -1,0 +1,78 @@
+"""Precisions beside fp32 of an export: int8 graphs are made, top-1 is compared, and what loses too much is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+
+from ..base.machine import supports
+from ..bundle.folder import INT8_FILES, read_bundle
+from ..errors import DeviceError, ExportError
+from ..runtime.engines import ENGINES, missing_library
+from .accuracy import AccuracyGate
+from .int8 import make_int8
+from .verify import prepared
+
+logger = logging.getLogger(__name__)
+
+
+def add_precisions(
+    model, folder, image_shape, transform_ops, gate: AccuracyGate
+) -> dict[str, dict[str, float]]:
+    """Add to an fp32 export an int8 graph for each installed engine that keeps its top-1 with it.
+
+    bf16 needs no graph of its own; where the processor has it, it is compared, too.
+
+    Args:
+        model: the network of the export, trained in float.
+        folder: the export; each engine is run on it in a new process.
+        image_shape: (C, H, W).
+        transform_ops: (name, params) pairs.
+
+    Returns:
+        {engine: {precision: top-1 in percent}} of what passed `gate`, and of fp32.
+
+    Raises:
+        ExportError: no engine passes in int8.
+    """
+    images = list(prepared(transform_ops, image_shape, gate.images.calibration))
+    passed: dict[str, dict[str, float]] = {}
+    refused = []
+    for engine, precision in _candidates():
+        fp32 = passed.get(engine, {}).get("fp32")
+        if precision != "fp32" and fp32 is None:
+            continue
+        try:
+            if precision == "int8":
+                make_int8(read_bundle(folder), engine, images, model)
+            change = gate.compare(folder, engine, precision, fp32)
+        except (DeviceError, ExportError) as problem:
+            refused.append(f"{engine} {precision}: {problem}")
+            logger.warning("left out: %s", refused[-1])
+            continue
+        passed.setdefault(engine, {})[precision] = round(change.other, 3)
+        if precision != "fp32":
+            logger.info("%s %s: %s", engine, precision, change)
+    if not any("int8" in top1 for top1 in passed.values()):
+        raise ExportError(
+            f"no engine passes in int8 ({'; '.join(refused)}); nothing was exported. Train for it "
+            "(Slim.quant.name=pact), export in fp32, or allow more"
+        )
+    for engine, files in INT8_FILES.items():
+        if "int8" not in passed.get(engine, {}):
+            for name in files:
+                with contextlib.suppress(FileNotFoundError):
+                    os.remove(os.path.join(folder, name))
+    return passed
+
+
+def _candidates() -> list[tuple[str, str]]:
+    """Return (engine, precision) of the installed engines on this processor, fp32 of each engine first."""
+    pairs = []
+    for engine, kind in ENGINES.items():
+        if missing := missing_library(engine):
+            logger.info("left out: %s", missing)
+        else:
+            pairs += [(engine, one) for one in kind.precisions if one != "bf16" or supports("bf16")]
+    return pairs
