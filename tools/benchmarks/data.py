@@ -1,4 +1,4 @@
-"""How fast training images are read, stage by stage, and which stage holds the others up.
+"""Speed of the reader of training images, stage by stage, and the stage that holds the others up.
 
     python tools/benchmarks/data.py                            # photos made for the purpose
     python tools/benchmarks/data.py PHOTOS                     # a folder of images
@@ -16,14 +16,12 @@ pickled through pipes. All cases take turns, round by round; a row is the median
 and the fastest.
 """
 
-import argparse
 import contextlib
 import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,7 +35,7 @@ from tools.benchmarks import harness
 import numpy as np
 import PIL
 
-from ppcls_light.base.tables import markdown_table, write_csv
+from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
 from ppcls_light.data import (
     BatchLoader,
@@ -64,9 +62,8 @@ COLUMNS = ("stage", "samples/s", "slowest round", "fastest round", "us/sample")
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.tool_parser(__doc__)
+    harness.add_turns(parser, runs=None)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("folder", nargs="?", help="images to read")
     source.add_argument("-c", "--config", metavar="YAML", help="measure the reader of its DataLoader.Train")
@@ -74,9 +71,7 @@ def parse_arguments():
     parser.add_argument("--images", type=harness.positive, default=256, help="how many (default 256)")
     parser.add_argument("--workers", type=harness.positive, default=2, help="beside 0 (default 2)")
     parser.add_argument("--batch-size", type=harness.positive, default=64, help="default 64")
-    parser.add_argument("--rounds", type=harness.positive, default=7, help="turns of each case (default 7)")
     parser.add_argument("--baseline", action="store_true", help="also without what makes the reader fast")
-    parser.add_argument("--csv", metavar="FILE", help="also write the rows there")
     return parser.parse_args()
 
 
@@ -231,10 +226,9 @@ def measure(calls, rounds, samples):
     speeds = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
-            began = time.perf_counter()
-            call()
+            (milliseconds,) = time_calls(call, runs=1)
             if number:
-                speeds[name].append(samples / (time.perf_counter() - began))
+                speeds[name].append(1000 * samples / milliseconds)
     return speeds
 
 
@@ -263,8 +257,8 @@ def ratios(speeds, workers):
 
 
 def row(name, rates):
-    median = statistics.median(rates)
-    return [name, f"{median:.0f}", f"{min(rates):.0f}", f"{max(rates):.0f}", f"{1e6 / median:.0f}"]
+    spread = Spread.of(rates)
+    return [name, *(f"{rate:.0f}" for rate in spread), f"{1e6 / spread.median:.0f}"]
 
 
 def versions():
@@ -283,24 +277,16 @@ def main():
         dataset, ops = dataset_and_ops(arguments, scratch)
         count = min(len(dataset), arguments.images)
         speeds = measure(cases(dataset, ops, count, arguments, ends), arguments.rounds, count)
-    rows = [row(name, rates) for name, rates in speeds.items()]
-    conditions = {
+    settings = {
         "images": count,
         "batch size": arguments.batch_size,
         "rounds": arguments.rounds,
         "environment": versions(),
     }
-    print("\n" + ", ".join(f"{name} {value}" for name, value in conditions.items()) + "\n")
-    print(markdown_table(COLUMNS, rows))
-    print(bottleneck(speeds, arguments.workers))
+    harness.report(arguments, COLUMNS, [row(name, rates) for name, rates in speeds.items()], settings)
+    print(f"\n{bottleneck(speeds, arguments.workers)}")
     if arguments.baseline:
         print(*ratios(speeds, arguments.workers), sep="\n")
-    if arguments.csv:
-        write_csv(
-            arguments.csv,
-            [*COLUMNS, *conditions],
-            [[*cells, *conditions.values()] for cells in rows],
-        )
 
 
 if __name__ == "__main__":

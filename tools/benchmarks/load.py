@@ -2,11 +2,10 @@
 
 It starts the server twice, with batching and with `--max-batch 1`, and sends the same requests to each in turns
 from concurrent clients, each with a connection of its own. Printed are what was lost (it exits with 1 then),
-images a second, the percentiles of the latency, and the ratio of the two servers' best rounds. The clients share
+images per second, the percentiles of the latency, and the ratio of the two servers' best rounds. The clients share
 the machine with the servers, as they do not in production.
 """
 
-import argparse
 import contextlib
 import http.client
 import io
@@ -28,12 +27,15 @@ from ppcls_light import cli
 import numpy as np
 from PIL import Image
 
+from tools.benchmarks import harness
+
 SERVER = Path(__file__).resolve().parents[2] / "deploy/serving/server.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_HEADERS = {"Content-Type": "multipart/form-data; boundary=limit"}
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description="Load test of the server.")
+    parser = harness.tool_parser(__doc__)
     add = parser.add_argument
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--model", help="folder that tools/export_model.py wrote")
@@ -43,7 +45,7 @@ def parse_args():
     add("--remote", action="store_true", help="let --url be another machine; ask its owner first")
     add("--images", type=Path, help="folder of JPEG files to send; default: 16 generated ones of 320 x 240")
     add("--clients", type=int, choices=range(1, 257), metavar="1..256", default=32)
-    add("--requests", type=int, choices=range(1, 100_001), metavar="1..100000", default=480, help="a round")
+    add("--requests", type=int, choices=range(1, 100_001), metavar="1..100000", default=480, help="per round")
     add("--rounds", type=int, choices=range(1, 21), metavar="1..20", default=5)
     add("--seconds", type=float, default=60, help="a round ends after this long, done or not")
     add("--options", default="", help="of both servers, such as '--workers 2 --max-batch 16'")
@@ -116,12 +118,7 @@ def one_round(address, files, clients, requests, seconds):
                     break
                 number = turn % len(files)
                 try:
-                    connection.request(
-                        "POST",
-                        "/predict?topk=5",
-                        bodies[number],
-                        {"Content-Type": "multipart/form-data; boundary=limit"},
-                    )
+                    connection.request("POST", "/predict?topk=5", bodies[number], _HEADERS)
                     response = connection.getresponse()
                     answer = json.loads(response.read())
                     ids = answer["results"][0]["class_ids"] if response.status == 200 else None
@@ -155,44 +152,45 @@ class Tally:
         self.different += sum(ids[0] != expected.setdefault(number, ids[0]) for number, _, ids in done)
 
     def line(self):
-        found = (
-            f"{self.name:10} {len(self.latencies):6} answered, {self.lost} lost, {self.different} different"
-        )
+        counts = f"{len(self.latencies):6} answered, {self.lost} lost, {self.different} different"
         if not self.latencies:
-            return found
+            return f"{self.name:10} {counts}"
         p50, p90, p99 = (f"{1000 * np.percentile(self.latencies, q):.0f}" for q in (50, 90, 99))
         return (
-            f"{found}; images/s best {max(self.rates):.0f}, median {np.median(self.rates):.0f}; "
+            f"{self.name:10} {counts}; images/s best {max(self.rates):.0f}, median {np.median(self.rates):.0f}; "
             f"ms p50 {p50}, p90 {p90}, p99 {p99}"
         )
 
 
+def tested(arguments, stack):
+    """Return the `Tally` of each server; those that are started here end with `stack`."""
+    if arguments.url:
+        host = urllib.parse.urlsplit(arguments.url).hostname
+        if host not in LOOPBACK and not arguments.remote:
+            sys.exit(f"error: {host} is not this machine; add --remote if you may load it")
+        return [Tally("server", arguments.url)]
+    batched = shlex.split(arguments.options)
+    servers = {"batched": batched, "unbatched": [*batched, "--max-batch", "1"]}
+    return [
+        Tally(name, stack.enter_context(running_server(arguments.model, options)))
+        for name, options in servers.items()
+    ]
+
+
 def main():
     arguments = parse_args()
-    files = pictures(arguments.images)
+    files, expected = pictures(arguments.images), {}
     with contextlib.ExitStack() as stack:
-        if arguments.url:
-            host = urllib.parse.urlsplit(arguments.url).hostname
-            if host not in LOOPBACK and not arguments.remote:
-                sys.exit(f"error: {host} is not this machine; add --remote if you may load it")
-            tallies = [Tally("server", arguments.url)]
-        else:
-            batched = shlex.split(arguments.options)
-            alone = [*batched, "--max-batch", "1"]
-            tallies = [
-                Tally(name, stack.enter_context(running_server(arguments.model, options)))
-                for name, options in (("batched", batched), ("unbatched", alone))
-            ]
-        expected = {}
+        tallies = tested(arguments, stack)
         for tally in tallies:  # a round before those that count
             one_round(tally.address, files, arguments.clients, 2 * arguments.clients, arguments.seconds)
         for number in range(arguments.rounds):
             for tally in tallies if number % 2 else tallies[::-1]:
                 tally.round(files, arguments, expected)
-        for tally in tallies:
-            print(tally.line())
-        if len(tallies) == 2 and all(tally.latencies for tally in tallies):
-            print(f"throughput, batched / unbatched: {max(tallies[0].rates) / max(tallies[1].rates):.2f}")
+    for tally in tallies:
+        print(tally.line())
+    if len(tallies) == 2 and all(tally.latencies for tally in tallies):
+        print(f"throughput, batched / unbatched: {max(tallies[0].rates) / max(tallies[1].rates):.2f}")
     if any(tally.lost or tally.different or not tally.latencies for tally in tallies):
         sys.exit(1)
 

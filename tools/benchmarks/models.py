@@ -11,7 +11,7 @@ Of a model, with one batch and one number of threads, everything is run at once:
 turns, round by round, so that other load on the machine meets all of them. Leave the machine alone meanwhile.
 
     median ms      of a batch: the median over the rounds of each round's median
-    p90 ms         what nine runs of ten keep within, over all rounds
+    p90 ms         90th percentile of all runs
     load ms        from a new process, with only Python in it, to the first answer; what "auto" measures is not in it
     peak MiB       the most memory that the process held
     ratio          how many times as fast as the fastest peer: the median over the rounds of (peer's / ours)
@@ -36,10 +36,13 @@ from tools.benchmarks import comparison, harness
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
 PRECISIONS = ("fp32", "bf16", "int8", "auto")
+# Columns of the table that people read: "runs as" has the engine and the precision, "ratios" the peer.
+SHOWN = tuple(column for column in comparison.COLUMNS if column not in ("engine", "precision", "peer"))
 
 
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
+    harness.add_turns(parser)
     parser.add_argument("models", nargs="*", metavar="MODEL", help="registered name or exported folder")
     parser.add_argument("--all", action="store_true", help="all models that have a published top-1")
     parser.add_argument("--engine", nargs="+", choices=ENGINES, default=["paddle"])
@@ -148,13 +151,9 @@ def groups(model, arguments, peers, scratch):
             )
         ]
         for peer, bundle in others.items():
-            entries += comparison.peer_entries(peer, bundle, batch, count)
+            entries += peer.entries(bundle, batch, count)
         print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
         yield shape, entries
-
-
-def cell(value):
-    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 def main():
@@ -185,8 +184,11 @@ def main():
         raise ConfigError("nothing could be run; the reasons are above")
     print(f"\n{', '.join(f'{key} {value}' for key, value in settings.items() if value != '')}\n")
     named = [dict(zip(comparison.COLUMNS, row)) for row in rows]
-    shown = [[cell(row[column]) for column in comparison.SHOWN] for row in named]
-    print(markdown_table(comparison.SHOWN, shown), end="")
+    print(markdown_table(SHOWN, [[_cell(row[column]) for column in SHOWN] for row in named]), end="")
+
+
+def _cell(value):
+    return f"{value:.2f}" if isinstance(value, float) else value
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The operators of FasterNet's comparison in Paddle Inference on CPU, beside the roofline of this machine.
 
-    python tools/benchmarks/ops.py --csv output/ops.csv --plot output/ops.png
+    python tools/benchmarks/ops.py --csv output/ops.csv --plot output/ops
 
-Each operator is measured as a stack of identical layers without bias, norm and activation, at the map sizes
-of the paper (arXiv 2303.03667, table 1), batch 1. Every case runs in a process of its own and the cases take
-turns, round by round; a process takes about 0.2 GB. A row is the median over the rounds of each round's median.
+Each operator is measured as a stack of identical layers without bias, norm and activation, at the map sizes of the
+paper (arXiv 2303.03667, table 1), batch 1. Cases run in processes of their own, of about 0.2 GB, and take turns. A row
+is the median over the rounds of each round's median.
 
     multiply-adds  of the stack. A multiply-add is two operations in GFLOPS, here and for the matrix product;
                    the paper counts it as one.
@@ -20,20 +20,20 @@ The row "none" has no operator: it is what input, pooling, output and Paddle its
 Nothing is subtracted; where it is not small beside a row, --layers 50 makes it so.
 """
 
+import os
 import statistics
 import sys
 import tempfile
 from argparse import ArgumentTypeError
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from ppcls_light.base.files import atomic_path
-from ppcls_light.base.tables import markdown_table
+from ppcls_light.base.figures import check_matplotlib, new_figure, save_figure
 from ppcls_light.base.timing import Spread
-from ppcls_light.errors import UserError
 from tools.benchmarks import harness
 
 # Arguments of `mixing_layer` after the channels, by the names of the paper; 1/4 of PConv's, 16 groups.
@@ -48,7 +48,7 @@ OPERATORS = {
 }
 MAPS = ("96x56x56", "192x28x28", "384x14x14", "768x7x7")
 COLUMNS = (
-    *("operator", "map", "multiply-adds (M)", "traffic (MB)", "operations a byte"),
+    *("operator", "map", "multiply-adds (M)", "traffic (MB)", "operations per byte"),
     *harness.TIMES,
     *("GFLOPS", "roofline GFLOPS", "share of roofline"),
 )
@@ -59,28 +59,29 @@ COPY_BYTES = 1 << 28
 
 
 class Cost(NamedTuple):
-    """What a stack needs for one image: multiply-adds, and bytes by the paper's formula."""
+    """Work of a stack for one image: multiply-adds, and bytes by the paper's formula."""
 
     multiply_adds: int
     traffic: int
 
     @property
     def intensity(self):
-        """Operations a byte; a multiply-add is two."""
+        """Operations per byte; a multiply-add is two."""
         return 2 * self.multiply_adds / self.traffic
 
     def gflops(self, milliseconds):
-        """Thousand million operations a second, when one image takes `milliseconds`."""
+        """Thousand million operations per second, when one image takes `milliseconds`."""
         return 2 * self.multiply_adds / milliseconds / 1e6
 
 
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
+    harness.add_turns(parser)
     parser.add_argument("--operators", nargs="+", choices=OPERATORS, default=list(OPERATORS), metavar="NAME")
     parser.add_argument("--maps", nargs="+", type=map_shape, default=[map_shape(text) for text in MAPS])
-    parser.add_argument("--layers", type=harness.positive, default=10, help="layers a stack (default 10)")
+    parser.add_argument("--layers", type=harness.positive, default=10, help="layers per stack (default 10)")
     parser.add_argument("--threads", type=harness.positive, default=1)
-    parser.add_argument("--plot", metavar="FILE", help="also draw the roofline there (PNG, PDF or SVG)")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the roofline as FILE.png and FILE.svg")
     return parser.parse_args()
 
 
@@ -90,6 +91,28 @@ def map_shape(text):
     if len(parts) != 3:
         raise ArgumentTypeError(f"expected channels, height and width as 96x56x56, got '{text}'")
     return tuple(map(harness.positive, parts))
+
+
+def matrix_product(size, threads):
+    """Return the call of a case: a float32 product (size, size) by numpy's BLAS, of 2 size^3 operations."""
+    if "numpy" in sys.modules:
+        raise RuntimeError("numpy's BLAS reads its thread count when numpy is imported, which has happened")
+    os.environ.update({f"{library}_NUM_THREADS": str(threads) for library in ("OPENBLAS", "MKL", "OMP")})
+    import numpy as np
+
+    left, right = np.random.default_rng(0).standard_normal((2, size, size)).astype("float32")
+    product = np.empty_like(left)
+    return lambda: np.matmul(left, right, out=product)
+
+
+def array_copy(size, threads):
+    """Return the call of a case: copy `size` bytes in `threads` parts at once; each is read once and written once."""
+    import numpy as np
+
+    parts = [(np.ones(size // threads, "uint8"), np.ones(size // threads, "uint8")) for _ in range(threads)]
+    pool = ThreadPoolExecutor(threads)
+    # numpy lets other threads run while it copies
+    return lambda: list(pool.map(lambda part: np.copyto(*part), parts))
 
 
 def build_stack(operator, channels, layers):
@@ -105,15 +128,18 @@ def build_stack(operator, channels, layers):
     return [mixing_layer(dim=channels, **OPERATORS[operator]) for _ in range(layers)]
 
 
-def export(operator, shape, layers, folder):
-    """Save the stack for maps of `shape` (C, H, W) to `folder`, ending in two numbers so that little returns."""
+def engine_case(operator, shape, layers, folder, threads):
+    """Return the case of a stack for maps of `shape` (C, H, W), saved to `folder`; it ends in two numbers."""
     from paddle import nn
 
+    from ppcls_light.bundle import read_bundle
     from ppcls_light.export.static import save_static
+    from ppcls_light.runtime.options import EngineOptions
 
     head = [nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(shape[0], 2)]
     folder.mkdir()
     save_static(nn.Sequential(*build_stack(operator, shape[0], layers), *head), str(folder), shape)
+    return harness.engine_batch, read_bundle(folder), EngineOptions(cpu_threads=threads), (1, *shape)
 
 
 def cost(operator, shape, layers):
@@ -130,34 +156,26 @@ def cost(operator, shape, layers):
 
 
 def roofline(intensity, product, copy):
-    """Return the attainable GFLOPS at `intensity` (operations a byte), given GFLOPS and GB/s."""
+    """Return the attainable GFLOPS at `intensity` (operations per byte), given GFLOPS and GB/s."""
     return min(product, intensity * copy)
 
 
 def table_row(operator, shape, cost, times, product, copy):
     """Return the cells of COLUMNS, as text."""
-    row = [
-        operator,
-        "x".join(map(str, shape)),
-        f"{cost.multiply_adds / 1e6:.2f}",
-        f"{cost.traffic / 1e6:.2f}",
-    ]
-    summary = Spread.of(times)
-    milliseconds = [f"{value:.3f}" for value in summary]
+    numbers = f"{cost.multiply_adds / 1e6:.2f}", f"{cost.traffic / 1e6:.2f}"
+    row, spread = [operator, "x".join(map(str, shape)), *numbers], Spread.of(times)
+    milliseconds = [f"{value:.3f}" for value in spread]
     if not cost.multiply_adds:
         return [*row, "", *milliseconds, "", "", ""]
-    reached, attainable = cost.gflops(summary[0]), roofline(cost.intensity, product, copy)
+    reached, attainable = cost.gflops(spread.median), roofline(cost.intensity, product, copy)
     speeds = [f"{reached:.1f}", f"{attainable:.1f}", f"{reached / attainable:.0%}"]
     return [*row, f"{cost.intensity:.2f}", *milliseconds, *speeds]
 
 
 def draw(path, points, product, copy, title):
-    """Draw the roofline and the `points` {(operator, shape): (operations a byte, GFLOPS)} to `path`."""
-    # Not pyplot, which would choose a window system and keep the figure.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.add_subplot(xlabel="operations a byte", ylabel="GFLOPS", xscale="log", yscale="log")
+    """Draw the roofline and the `points` {(operator, shape): (operations per byte, GFLOPS)} to `path`."""
+    figure = new_figure(9, 6)
+    axes = figure.add_subplot(xlabel="operations per byte", ylabel="GFLOPS", xscale="log", yscale="log")
     edge = product / copy
     intensities = [edge, *(intensity for intensity, _ in points.values())]
     ends = [min(intensities) / 2, edge, max(intensities) * 2]
@@ -173,39 +191,23 @@ def draw(path, points, product, copy, title):
     axes.set_title(title, fontsize=8)
     axes.grid(alpha=0.3)
     axes.legend()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix[1:] or "png", dpi=150)
-
-
-def check_plot(path):
-    """Say before the measurement, not after it, that it could not be drawn."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError('--plot needs matplotlib; pip install "ppcls_light[plot]"') from None
-    known = Figure().canvas.get_supported_filetypes()
-    if Path(path).suffix[1:] not in {"", *known}:
-        raise UserError(f"--plot {path}: matplotlib cannot write this kind of file; use .png, .pdf or .svg")
+    save_figure(figure, path)
 
 
 def main():
     arguments = parse_arguments()
     if arguments.plot:
-        check_plot(arguments.plot)
+        check_matplotlib("--plot")
     threads, layers = arguments.threads, arguments.layers
     stacks = [(operator, shape) for shape in arguments.maps for operator in arguments.operators]
     cases = {
-        "matrix product": harness.Case(harness.matrix_product, (PRODUCT_SIZE, threads)),
-        "copy": harness.Case(harness.array_copy, (COPY_BYTES, threads)),
+        "matrix product": (matrix_product, PRODUCT_SIZE, threads),
+        "copy": (array_copy, COPY_BYTES, threads),
     }
+    exports = {**{stack: (*stack, layers) for stack in stacks}, "engine product": ENGINE_PRODUCT}
     with tempfile.TemporaryDirectory() as scratch:
-        exports = {stack: (*stack, layers) for stack in stacks}
-        exports["engine product"] = ENGINE_PRODUCT
-        for index, (name, (operator, shape, depth)) in enumerate(exports.items()):
-            folder = Path(scratch) / str(index)
-            export(operator, shape, depth, folder)
-            options = {"cpu_threads": threads}
-            cases[name] = harness.Case(harness.inference, (str(folder), (1, *shape), options))
+        for index, (name, stack) in enumerate(exports.items()):
+            cases[name] = engine_case(*stack, Path(scratch, str(index)), threads)
         times = harness.measure(cases, arguments.rounds, arguments.runs)
     product = max(
         2 * PRODUCT_SIZE**3 / min(times["matrix product"]) / 1e6,
@@ -214,21 +216,25 @@ def main():
     copy = 2 * COPY_BYTES / min(times["copy"]) / 1e6
     costs = {stack: cost(*stack, layers) for stack in stacks}
     rows = [table_row(*stack, costs[stack], times[stack], product, copy) for stack in stacks]
-    title = f"{harness.environment()}; {threads} thread{'s' * (threads > 1)}, stacks of {layers} layers"
-    print(f"\n{title}; {arguments.rounds} rounds of {arguments.runs} runs")
-    print(f"matrix product {product:.1f} GFLOPS, copy {copy:.1f} GB/s\n")
-    print(markdown_table(COLUMNS, rows), end="")
-    if arguments.csv:
-        machine = {"matrix product GFLOPS": f"{product:.1f}", "copy GB/s": f"{copy:.1f}"}
-        harness.write_rows(arguments, COLUMNS, rows, layers=layers, threads=threads, **machine)
+    settings = {
+        "layers": layers,
+        "threads": threads,
+        "matrix product GFLOPS": f"{product:.1f}",
+        "copy GB/s": f"{copy:.1f}",
+        **harness.conditions(arguments),
+    }
+    harness.report(arguments, COLUMNS, rows, settings)
     if arguments.plot:
         points = {
             stack: (costs[stack].intensity, costs[stack].gflops(statistics.median(times[stack])))
             for stack in stacks
             if costs[stack].multiply_adds
         }
+        title = f"{settings['environment']}; threads {threads}, stacks of {layers} layers"
         draw(arguments.plot, points, product, copy, title)
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    from tools.benchmarks import ops
+
+    cli.run(ops.main)  # the processes that are timed import its functions by this name

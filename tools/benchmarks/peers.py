@@ -12,7 +12,6 @@ OUT/onnx/NAME.onnx, opset 17, with any number of images; with --onnx the latter 
 were published in Paddle and that timm does not have.
 """
 
-import argparse
 import importlib
 import re
 import subprocess
@@ -33,9 +32,7 @@ _SKIPPED = ("ppcls", "ppcls.utils", "ppcls.arch", "ppcls.arch.backbone")
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.tool_parser(__doc__)
     parser.add_argument("source", choices=("paddleclas", "timm", "authors"))
     parser.add_argument("names", nargs="+", metavar="NAME", help="as in this project: MicroNet_M0")
     parser.add_argument("--repo", metavar="DIR", help="checkout of PaddleClas or of the authors")
@@ -105,9 +102,9 @@ def export_paddleclas(repo, name, size, out, onnx=False):
 def export_torch(python, source, repo, name, size, out):
     """Save the network of timm or of a checkout as `out`/onnx/`name`.onnx; return that path."""
     path = Path(out, "onnx", f"{name}.onnx")
-    script = Path(__file__).with_name("torch_onnx.py")
+    script = Path(__file__).with_name("torch_side.py")
     with atomic_path(path, ExportError) as temporary, tempfile.TemporaryFile("w+") as errors:
-        command = [python, str(script), source, name, str(size), temporary, *([repo] if repo else [])]
+        command = [python, str(script), "onnx", source, name, str(size), temporary, *([repo] if repo else [])]
         try:
             code = subprocess.run(command, stdout=errors, stderr=errors, check=False).returncode
         except OSError as error:
@@ -130,8 +127,8 @@ def main():
                 print(path, flush=True)
         else:
             repo = arguments.repo if arguments.source == "authors" else None
-            torch = arguments.python, arguments.source, repo
-            print(export_torch(*torch, name, size, arguments.out), flush=True)
+            path = export_torch(arguments.python, arguments.source, repo, name, size, arguments.out)
+            print(path, flush=True)
 
 
 if __name__ == "__main__":

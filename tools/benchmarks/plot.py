@@ -6,7 +6,6 @@ Top-1 is what the authors published, not measured here; times are those of the f
 hollow ones the fastest peer of each model.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,7 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.base.figures import check_matplotlib, new_figure, save_figure
 from ppcls_light.errors import DataError
-from tools.benchmarks.comparison import OURS, read_rows
+from tools.benchmarks import harness
+from tools.benchmarks.comparison import OURS
+from tools.benchmarks.table import add_selection, read_rows, threads_text
 
 PANELS = (
     ("latency", "median ms", "ms a batch of {}", min),
@@ -24,13 +25,10 @@ PANELS = (
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.tool_parser(__doc__)
     parser.add_argument("csv", metavar="CSV", nargs="+", help="one or several")
-    parser.add_argument("--engine", default="auto", help="of this project's networks (default auto)")
-    parser.add_argument("--precision", default="fp32", help="of the same (default fp32)")
-    parser.add_argument("--threads", default="1", help="default 1")
+    add_selection(parser)
+    parser.add_argument("--threads", type=harness.positive, default=1, help="default 1")
     parser.add_argument("--out", metavar="FILE", default="speed", help="written as FILE.png and FILE.svg")
     return parser.parse_args()
 
@@ -50,61 +48,53 @@ def points(rows, batch, column):
 
     Args:
         rows: of one engine of ours, one precision and one number of threads, and of their peers.
-        batch: as text.
         column: "median ms" or "images/s".
     """
     from ppcls_light.models import published
 
-    top1 = published()
     rows = [row for row in rows if row["batch"] == batch]
     peers = {
-        (row["model"], f"{row['network']} in {row['engine']}"): float(row[column])
-        for row in rows
-        if not row["peer"]
+        (row["model"], f"{row['network']} in {row['engine']}"): row[column] for row in rows if not row["peer"]
     }
-    found = {}
+    top1, found = published(), {}
     for row in rows:
-        if row["model"] in top1 and row["ours"]:
+        if row["model"] in top1 and row["network"] in OURS:
             name, variant = family(row["model"])
             peer = peers.get((row["model"], row["peer"]))
-            found.setdefault(name, []).append((float(row[column]), top1[row["model"]], variant, peer))
+            found.setdefault(name, []).append((row[column], top1[row["model"]], variant, peer))
     return {name: sorted(listed, key=lambda point: point[1]) for name, listed in found.items()}
 
 
 def chosen(rows, engine, precision, threads):
-    """Return the rows to draw, each with "ours": whether it is of a network of this project.
-
-    Raises DataError, with what there is, when none is.
-    """
+    """Return the rows to draw and those of them that are of this project's networks. Raises DataError without any."""
     from ppcls_light.models import published
 
-    kept = []
-    for row in rows:
-        ours = row["network"] in OURS
-        if row["threads"] == threads and (
-            not ours or (row["engine"], row["precision"]) == (engine, precision)
-        ):
-            kept.append({**row, "ours": ours})
-    if not any(row["ours"] for row in kept):
-        there = sorted({(row["engine"], row["precision"], row["threads"]) for row in rows})
+    kept = [
+        row
+        for row in rows
+        if row["threads"] == threads
+        and (row["network"] not in OURS or (row["engine"], row["precision"]) == (engine, precision))
+    ]
+    ours = [row for row in kept if row["network"] in OURS]
+    if not ours:
+        there = sorted({f"{row['engine']}, {row['precision']}, {row['threads']}" for row in rows})
         raise DataError(
-            f"no row of engine {engine}, precision {precision}, threads {threads}; there are: "
-            f"{'; '.join(', '.join(setting) for setting in there)}"
+            f"no row of engine {engine}, precision {precision}, threads {threads}; there are: {'; '.join(there)}"
         )
-    if not any(row["ours"] and row["model"] in published() for row in kept):
+    if not any(row["model"] in published() for row in ours):
         raise DataError("none of these models has a published top-1 to be drawn at")
-    return kept
+    return kept, ours
 
 
-def draw(rows):
+def draw(rows, ours):
     """Return a matplotlib Figure of the `chosen` rows: latency at the least batch, throughput at the largest."""
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure = new_figure(12, 7)
-    batches = {row["batch"] for row in rows if row["ours"]}
+    batches = {row["batch"] for row in ours}
     for axes, (title, column, label, pick) in zip(figure.subplots(1, 2, sharey=True), PANELS):
-        batch = pick(batches, key=int)
+        batch = pick(batches)
         for index, (name, listed) in enumerate(points(rows, batch, column).items()):
             values, top1, variants, peers = zip(*listed)
             axes.plot(values, top1, "o-", color=f"C{index}", label=name, markersize=6)
@@ -135,20 +125,20 @@ def draw(rows):
     first = figure.axes[0]
     first.set_ylabel("top-1 (%) as the authors published it")
     first.plot([], [], "o-", color="black", label="ppcls_light")
-    if any(row["ours"] and row["peer"] for row in rows):
+    if any(row["peer"] for row in ours):
         first.plot([], [], "o--", color="black", markerfacecolor="white", linewidth=0.8, label="fastest peer")
-    row = next(row for row in rows if row["ours"])
-    threads = f"{row['threads']} thread{'s' * (row['threads'] != '1')}"
-    figure.suptitle(f"{row['machine']}, {threads}, engine {row['engine']}, {row['precision']}", fontsize=10)
+    row = ours[0]
+    settings = threads_text(row["threads"]), f"engine {row['engine']}", row["precision"]
+    figure.suptitle(", ".join([row["machine"], *settings]), fontsize=10)
     figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=7)
     return figure
 
 
 def main():
     arguments = parse_arguments()
-    check_matplotlib("plot_benchmark")
+    check_matplotlib("tools/benchmarks/plot.py")
     rows = chosen(read_rows(arguments.csv), arguments.engine, arguments.precision, arguments.threads)
-    for file in save_figure(draw(rows), arguments.out):
+    for file in save_figure(draw(*rows), arguments.out):
         print(file)
 
 

@@ -8,7 +8,8 @@ fastest of --against: the median over the rounds of the quotient within a round.
 rounds of one cell lay apart. Of several files the last one holds.
 """
 
-import argparse
+import csv
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -18,39 +19,96 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
 from ppcls_light.errors import DataError
-from tools.benchmarks.comparison import OURS, read_ratios, read_rows
+from tools.benchmarks import harness
+from tools.benchmarks.comparison import OURS
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = harness.tool_parser(__doc__)
     parser.add_argument("csv", metavar="CSV", nargs="+")
-    parser.add_argument("--engine", default="auto", help="of this project's networks (default auto)")
-    parser.add_argument("--precision", default="fp32", help="of the same (default fp32)")
+    add_selection(parser)
     parser.add_argument(
         "--against", nargs="+", metavar="PEER", help="as the column 'ratios' names it; default: all"
     )
     return parser.parse_args()
 
 
+def add_selection(parser):
+    parser.add_argument("--engine", default="auto", help="of this project's networks (default auto)")
+    parser.add_argument("--precision", default="fp32", help="of the same (default fp32)")
+
+
+def _number(kind):
+    def parse(text):
+        number = kind(text)
+        if not 0 < number < math.inf:
+            raise ValueError
+        return number
+
+    return parse
+
+
+def _ratios(text):
+    """Return {peer: how many times as fast}."""
+    parts = (one.rsplit(" ", 1) for one in text.split("; ") if one)
+    return {name: _number(float)(value) for name, value in parts}
+
+
+_READERS = {
+    **dict.fromkeys(("model", "network", "engine", "precision", "runs as", "peer", "machine"), str),
+    **dict.fromkeys(("batch", "threads"), _number(int)),
+    **dict.fromkeys(("median ms", "images/s", "fastest round", "slowest round"), _number(float)),
+    "ratios": _ratios,
+}
+
+
+def read_rows(paths):
+    """Return the rows of CSV files of models.py: {column: text, number, or the ratios by peer}. Raises DataError."""
+    rows = [row for path in paths for row in _rows_of(path)]
+    machines = sorted({row["machine"] for row in rows})
+    if len(machines) > 1:
+        raise DataError(
+            f"{', '.join(map(str, paths))}: measured on {' and on '.join(machines)}; give files of one"
+        )
+    return rows
+
+
+def _rows_of(path):
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a CSV file") from None
+    if not rows or not set(rows[0]) >= set(_READERS):
+        raise DataError(f"{path} is no CSV of tools/benchmarks/models.py; make one with its --csv")
+    for number, row in enumerate(rows, 1):
+        for column, read in _READERS.items():
+            try:
+                if row[column] is None:  # the row ends before it
+                    raise ValueError
+                row[column] = read(row[column])
+            except ValueError:
+                raise DataError(
+                    f"{path}: row {number}: '{column}' is {row[column]!r}; make the file anew, or take it out"
+                ) from None
+    return rows
+
+
 def table(rows, engine, precision, against=None):
     """Return the Markdown table, and a line below. Raises DataError when nothing was measured so."""
-    peers = sorted({peer for row in rows for peer in read_ratios(row["ratios"])})
+    peers = sorted({peer for row in rows for peer in row["ratios"]})
     unknown = [peer for peer in against or () if peer not in peers]
     if unknown:
         raise DataError(f"--against: no peer '{unknown[0]}'; there are: {', '.join(peers)}")
     cells, spreads = {}, {}
     for row in rows:
-        ratios = read_ratios(row["ratios"])
-        known = [ratios[peer] for peer in against or ratios if peer in ratios]
+        known = [ratio for peer, ratio in row["ratios"].items() if not against or peer in against]
         if row["network"] in OURS and (row["engine"], row["precision"]) == (engine, precision) and known:
-            setting = int(row["batch"]), int(row["threads"])
+            setting, median = (row["batch"], row["threads"]), row["median ms"]
             chosen = f" {row['runs as'].removeprefix('auto: ').partition(' ')[0]}" if engine == "auto" else ""
-            median = float(row["median ms"])
             milliseconds = f"{median:.0f}" if median >= 100 else f"{median:.3g}"
             cells.setdefault(row["model"], {})[setting] = f"{milliseconds}{chosen}, {min(known):.2f}x"
-            spreads[row["model"], setting] = float(row["slowest round"]) / float(row["fastest round"])
+            spreads[row["model"], setting] = row["slowest round"] / row["fastest round"]
     if not cells:
         there = sorted({f"{row['engine']} {row['precision']}" for row in rows if row["ratios"]})
         raise DataError(
@@ -58,11 +116,15 @@ def table(rows, engine, precision, against=None):
             f"{', '.join(there) or 'none, so give --peer to tools/benchmarks/models.py'}"
         )
     settings = sorted({setting for of in cells.values() for setting in of})
-    columns = [f"batch {batch}, {count} thread{'s' * (count > 1)}" for batch, count in settings]
+    columns = [f"batch {batch}, {threads_text(count)}" for batch, count in settings]
     lines = [[model, *(of.get(setting, "") for setting in settings)] for model, of in cells.items()]
     apart = spreads.values()
     spread = f"{statistics.median(apart):.2f} in the median, {max(apart):.2f} at most"
     return f"{markdown_table(['model', *columns], lines)}\nslowest round / fastest: {spread}\n"
+
+
+def threads_text(count):
+    return f"{count} thread{'s' * (count > 1)}"
 
 
 def main():

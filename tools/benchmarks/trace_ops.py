@@ -2,10 +2,10 @@
 
     python tools/benchmarks/trace_ops.py inference --batch 1 --threads 1 --limit
 
-A row is an operator: calls a run, milliseconds a run on average, and the fastest single call, which other load
+A row is an operator: calls per run, milliseconds per run on average, and the fastest single call, which other load
 on the machine does not reach. Under the table stands what a run would take if every call were its operator's fastest.
-`--limit` adds what a run takes without the profile, and its arithmetic a second (two operations a multiply-add) beside
-that of one large convolution in the same engine: the processor's limit.
+`--limit` adds what a run takes without the profile, and its arithmetic per second (two operations a multiply-add)
+beside that of one large convolution in the same engine: the processor's limit.
 """
 
 import argparse
@@ -31,41 +31,53 @@ _EVENT = re.compile(r"^thread0::(\S+)\s+(\d+)\s+(\S+)\s+(\S+)\s", re.MULTILINE)
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("folder", help="holds inference.json and inference.yml")
+    parser = harness.tool_parser(__doc__)
+    parser.add_argument("folder", type=os.path.abspath, help="holds inference.json and inference.yml")
     parser.add_argument("--batch", type=harness.positive, default=1)
     parser.add_argument("--threads", type=harness.positive, default=1)
     parser.add_argument("--runs", type=harness.positive, default=100)
     parser.add_argument("--no-onednn", action="store_true")
     parser.add_argument("--no-cpu-ops", action="store_true", help="MicroNet on Paddle's own operators")
     parser.add_argument("--limit", action="store_true", help="measure what the processor can do, too")
-    parser.add_argument("--run", action="store_true", help=argparse.SUPPRESS)  # the process that is profiled
+    parser.add_argument("--profiled", metavar="DIR", help=argparse.SUPPRESS)  # the process that is profiled
     return parser.parse_args()
+
+
+def engine_options(arguments, **more):
+    from ppcls_light.runtime.options import EngineOptions
+
+    switches = {"onednn": not arguments.no_onednn, "cpu_ops": not arguments.no_cpu_ops}
+    return EngineOptions(cpu_threads=arguments.threads, batch_size=arguments.batch, **switches, **more)
 
 
 def image_shape(bundle):
     return bundle.image_shape or [3, 224, 224]
 
 
-def switches(arguments):
-    return {"onednn": not arguments.no_onednn, "cpu_ops": not arguments.no_cpu_ops}
-
-
-def run(arguments):
-    import numpy as np
-
+def run_profiled(arguments):
+    """Run the network with Paddle's profile, which Paddle prints when the process ends."""
     from ppcls_light.bundle import read_bundle
-    from ppcls_light.runtime.engines import create_engine
-    from ppcls_light.runtime.options import EngineOptions
 
     bundle = read_bundle(arguments.folder)
-    options = EngineOptions(cpu_threads=arguments.threads, profile=True, **switches(arguments))
-    engine = create_engine(bundle, options)
-    images = np.zeros((arguments.batch, *image_shape(bundle)), "float32")
+    os.chdir(arguments.profiled)  # Paddle leaves a profile.log where it runs
+    options = engine_options(arguments, profile=True)
+    run = harness.engine_batch(bundle, options, (arguments.batch, *image_shape(bundle)))
     for _ in range(arguments.runs):
-        engine.run(images)
+        run()
+
+
+def operators(runs):
+    """Return [(operator, calls per run, ms per run, fastest call in ms)], the slowest operator first."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, *sys.argv, "--profiled", scratch]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    rows = [
+        (name, int(calls) / runs, float(total) / runs, float(least))
+        for name, calls, total, least in _EVENT.findall(done.stdout)
+    ]
+    return sorted((row for row in rows if row[1] >= 1), key=lambda row: -row[2])
 
 
 def limit(arguments):
@@ -84,64 +96,37 @@ def limit(arguments):
             "--limit out"
         )
     network = create_model(bundle.model_name, class_num=bundle.class_num or 1000)
-    shape = image_shape(bundle)
+    shapes = {"the network": image_shape(bundle), "one 1x1 convolution": [CHANNELS, SIDE, SIDE]}
+    multiply_adds = profile(network, shapes["the network"]).multiply_adds, CHANNELS**2 * SIDE**2
     convolution = nn.Sequential(nn.Conv2D(CHANNELS, CHANNELS, 1), nn.AdaptiveAvgPool2D(1), nn.Flatten())
     with tempfile.TemporaryDirectory() as scratch:
-        save_static(convolution, scratch, [CHANNELS, SIDE, SIDE])
-        options = {"cpu_threads": arguments.threads, **switches(arguments)}
+        save_static(convolution, scratch, shapes["one 1x1 convolution"])
         cases = {
-            "the network": (bundle.folder, shape, profile(network, shape).multiply_adds),
-            "one 1x1 convolution": (scratch, [CHANNELS, SIDE, SIDE], CHANNELS**2 * SIDE**2),
+            name: (harness.engine_batch, of, engine_options(arguments), (arguments.batch, *shape))
+            for (name, shape), of in zip(shapes.items(), (bundle, read_bundle(scratch)))
         }
-        medians = harness.measure(
-            {
-                name: harness.Case(harness.inference, (folder, (arguments.batch, *shape), options))
-                for name, (folder, shape, _) in cases.items()
-            },
-            rounds=5,
-            runs=20,
-        )
+        medians = harness.measure(cases, rounds=5, runs=20)
     environment = harness.environment(onednn=not arguments.no_onednn)
     lines = [f"{environment}; batch {arguments.batch}, threads {arguments.threads}"]
-    for name, (_, _, multiply_adds) in cases.items():
-        median = statistics.median(medians[name])
-        gflops = 2 * multiply_adds * arguments.batch / median / 1e6
+    for (name, rounds), count in zip(medians.items(), multiply_adds):
+        median = statistics.median(rounds)
+        gflops = 2 * count * arguments.batch / median / 1e6
         lines.append(f"{name}: {median:.2f} ms, {gflops:.0f} GFLOPS")
     return lines
 
 
 def main():
     arguments = parse_arguments()
-    if arguments.run:
-        return run(arguments)
+    if arguments.profiled:
+        run_profiled(arguments)
+        return
     limits = limit(arguments) if arguments.limit else []
-    command = [sys.executable, str(Path(__file__).resolve()), os.path.abspath(arguments.folder), "--run"]
-    for name in ("batch", "threads", "runs"):
-        command += [f"--{name}", str(getattr(arguments, name))]
-    command += [
-        f"--{name}" for name in ("no-onednn", "no-cpu-ops") if getattr(arguments, name.replace("-", "_"))
-    ]
-    # Paddle prints its profile when the process ends, and leaves a profile.log where it runs
-    with tempfile.TemporaryDirectory() as scratch:
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=scratch)
-    if done.returncode:
-        sys.exit(done.returncode)
-    rows = [
-        (name, int(calls) / arguments.runs, float(total) / arguments.runs, float(least))
-        for name, calls, total, least in _EVENT.findall(done.stdout)
-    ]
-    rows = sorted((row for row in rows if row[1] >= 1), key=lambda row: -row[2])
-    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows), ""))
-    print(
-        markdown_table(
-            ("operator", "calls a run", "ms a run", "fastest call, ms"),
-            [(name, round(calls), f"{total:.3f}", least) for name, calls, total, least in rows],
-        ),
-        end="",
-    )
-    fastest = sum(calls * float(least) for _, calls, _, least in rows[:-1])
+    rows = operators(arguments.runs)
+    cells = [(name, round(calls), f"{total:.3f}", least) for name, calls, total, least in rows]
+    cells.append(("all", round(sum(row[1] for row in rows)), f"{sum(row[2] for row in rows):.3f}", ""))
+    print(markdown_table(("operator", "calls per run", "ms per run", "fastest call, ms"), cells), end="")
+    fastest = sum(calls * least for _, calls, _, least in rows)
     print("", f"{fastest:.2f} ms a run if every call took its operator's fastest", *limits, sep="\n")
-    return None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
-"""Training speed on CPU: samples a second with the project's operators, with Paddle's, and in PyTorch.
+"""Training speed on CPU: samples per second with the project's operators, with Paddle's, and in PyTorch.
 
     python tools/benchmarks/train.py PPLCNet_x1_0 FasterNet_T0 --batch 32 --size 224
 
 A step is forward, cross entropy, backward and a momentum update of the same random batch: the reader is not in it.
-Every case runs in a process of its own and the cases take turns, round by round; what is built or compiled is
-built before. A row is the median over the rounds of each round's median step, and the spread is from the slowest
-to the fastest round.
+Cases run in processes of their own and take turns. A row is the median over the rounds of each round's median step.
 
     Paddle's, as installed  with one thread, which Paddle's import sets: what a PaddleClas training runs on
     Paddle's                with --threads
@@ -23,23 +21,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.machine import physical_cores
-from ppcls_light.base.tables import markdown_table
 from ppcls_light.base.timing import Spread
 from ppcls_light.errors import UserError
 from ppcls_light.ops.build import BuildError, library
 from tools.benchmarks import harness
+from tools.benchmarks.torch_side import timm_name
 
 AS_INSTALLED, PADDLE, OWN, TORCH = "Paddle's, as installed", "Paddle's", "own", "PyTorch"
 COLUMNS = (
     *("model", "batch", "pixels", "operators", "threads"),
     *("samples/s", "slowest round", "fastest round", "times as installed"),
 )
-PEER = Path(__file__).with_name("torch_peer.py")
+PEER = Path(__file__).with_name("torch_side.py")
 
 
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
-    parser.set_defaults(rounds=5, runs=3)
+    harness.add_turns(parser, rounds=5, runs=3)
     parser.add_argument("models", nargs="+", help="registered names")
     parser.add_argument("--batch", type=harness.positive, nargs="+", default=[32])
     parser.add_argument("--size", type=harness.positive, nargs="+", default=[224], help="pixels")
@@ -49,7 +47,7 @@ def parse_arguments():
 
 
 def paddle_step(name, batch, size, threads, own):
-    """A case: one training step of `name`."""
+    """Return the call of a case: one training step of `name`."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     import paddle
 
@@ -76,80 +74,56 @@ def paddle_step(name, batch, size, threads, own):
 
 
 def torch_step(python, name, batch, size, threads):
-    """A case: the same of timm's network `name`, in a process of `python`."""
-    command = [python, str(PEER), name, *map(str, (batch, size, threads))]
+    """Return the call of a case: the same of timm's network, in a process of `python`."""
+    command = [python, str(PEER), "train", name, *map(str, (batch, size, threads))]
     peer = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def answer():
+        if not peer.stdout.readline():
+            raise UserError(f"{python} {PEER.name} {name} ended; it needs torch and timm")
 
     def step():
         peer.stdin.write("\n")
         peer.stdin.flush()
-        return answer()
-
-    def answer():
-        line = peer.stdout.readline()
-        if not line:
-            raise UserError(
-                f"{python} {PEER.name} {name} ended; it needs torch and timm, see its message above"
-            )
-        return line
+        answer()
 
     answer()
     return step
 
 
-def timm_name(name):
-    """Return timm's name of a network of this project, or None."""
-    if name.startswith("PPLCNet_x"):
-        percent = round(100 * float(name[len("PPLCNet_x") :].replace("_", ".")))
-        return f"lcnet_{percent:03d}"
-    return name.lower() if name.startswith(("FasterNet_", "EdgeNeXt_")) else None
-
-
 def cases(arguments):
-    """Return {(model, batch, pixels, operators, threads): Case}."""
+    """Return {(model, batch, pixels, operators, threads): case}."""
     found, threads = {}, arguments.threads
     for shape in itertools.product(arguments.models, arguments.batch, arguments.size):
         for kind, count in ((AS_INSTALLED, 1), (PADDLE, threads), (OWN, threads)):
-            found[(*shape, kind, count)] = harness.Case(paddle_step, (*shape, count, kind == OWN))
-        name, *rest = shape
-        if arguments.torch_python and timm_name(name):
-            found[(*shape, TORCH, threads)] = harness.Case(
-                torch_step, (arguments.torch_python, timm_name(name), *rest, threads)
-            )
+            found[(*shape, kind, count)] = (paddle_step, *shape, count, kind == OWN)
+        if arguments.torch_python and timm_name(shape[0]):
+            found[(*shape, TORCH, threads)] = (torch_step, arguments.torch_python, *shape, threads)
     return found
 
 
 def rows(medians):
-    """Return the table's rows of what `harness.measure` has measured."""
+    """Return the rows of `COLUMNS` of what `harness.measure` has measured."""
     table = []
     for (name, batch, size, kind, threads), times in medians.items():
         median, fastest, slowest = Spread.of(times)
-        installed = Spread.of(medians[name, batch, size, AS_INSTALLED, 1])[0]
+        installed = Spread.of(medians[name, batch, size, AS_INSTALLED, 1]).median
         rates = (f"{1000 * batch / milliseconds:.1f}" for milliseconds in (median, slowest, fastest))
         table.append((name, batch, size, kind, threads, *rates, f"{installed / median:.2f}"))
     return table
 
 
-def build_operators():
-    """Build the library before anything is measured; none is loaded here."""
-    try:
-        library()
-    except BuildError as problem:
-        raise UserError(f"there are no own operators to measure: {problem}") from None
-
-
 def main():
     arguments = parse_arguments()
-    build_operators()
+    try:
+        library()  # built before anything is measured, and not loaded here
+    except BuildError as problem:
+        raise UserError(f"there are no own operators to measure: {problem}") from None
     medians = {}
     for shape, group in itertools.groupby(cases(arguments).items(), lambda item: item[0][:3]):
         print(f"{shape[0]}, batch {shape[1]}, {shape[2]} pixels ...", file=sys.stderr)
         medians.update(harness.measure(dict(group), arguments.rounds, arguments.runs))
-    table = rows(medians)
-    print(f"\n{harness.environment()}; {arguments.rounds} rounds of {arguments.runs} steps\n")
-    print(markdown_table(COLUMNS, table), end="")
-    if arguments.csv:
-        harness.write_rows(arguments, COLUMNS, table)
+    harness.report(arguments, COLUMNS, rows(medians), harness.conditions(arguments))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def test_the_bundle_of_a_peer(tmp_path):
 def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     paddle.seed(0)
     bundle = Peer.parse("paddle.vision:squeezenet1_1").bundle("Net", str(tmp_path), [3, 64, 64])
-    (entry,) = comparison.peer_entries(Peer("squeeze", ""), bundle, batch=2, threads=1)
+    (entry,) = Peer("squeeze", "").entries(bundle, batch=2, threads=1)
     assert (entry.options.engine, entry.peer, entry.options.cpu_threads) == ("paddle", True, 1)
     run = comparison.prepare(entry, [3, 64, 64])
     assert run().shape == (2, 1000)
@@ -141,7 +141,7 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
     opset = onnx.helper.make_opsetid("", 17)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "mean.onnx")
     peer = Peer.parse(f"mean={tmp_path}/mean.onnx")
-    entries = comparison.peer_entries(peer, peer.bundle("Net", None, None), batch=2, threads=2)
+    entries = peer.entries(peer.bundle("Net", None, None), batch=2, threads=2)
     assert [(entry.network, entry.options.engine, entry.any_batch) for entry in entries] == [
         ("mean", "onnxruntime", False),
         ("mean", "openvino", False),
@@ -165,7 +165,7 @@ def test_what_cannot_run_is_left_out_with_its_reason(tmp_path):
     (tmp_path / "inference.json").write_text("{}")
     (tmp_path / "inference.pdiparams").touch()
     peer = Peer.parse(f"broken={tmp_path}/inference.json")
-    entries = comparison.peer_entries(peer, peer.bundle("Net", None, None), batch=1, threads=1)
+    entries = peer.entries(peer.bundle("Net", None, None), batch=1, threads=1)
     refused = {}
     arguments = SimpleNamespace(rounds=1, runs=1, seconds=1)
     assert comparison.compare("Net", entries, [3, 8, 8], arguments, refused) == []

@@ -2,7 +2,6 @@ import argparse
 import csv
 import functools
 import runpy
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ def appending(tmp_path, letter):
     """Return a case that appends `letter` to the file log at each call."""
     script = tmp_path / f"{letter}.py"
     script.write_text(f"open({str(tmp_path / 'log')!r}, 'a').write({letter!r})\n")
-    return harness.Case(functools.partial, (runpy.run_path, str(script)))
+    return functools.partial, runpy.run_path, str(script)
 
 
 def test_cases_take_turns_after_their_warm_up(tmp_path):
@@ -29,24 +28,10 @@ def test_cases_take_turns_after_their_warm_up(tmp_path):
 def test_a_case_that_fails_ends_the_measurement(tmp_path):
     cases = {
         "good": appending(tmp_path, "a"),
-        "bad": harness.Case(functools.partial, (runpy.run_path, "no")),
+        "bad": (functools.partial, runpy.run_path, "no"),
     }
     with pytest.raises(UserError, match="bad: its process ended"):
         harness.measure(cases, rounds=1, runs=1)
-
-
-def test_the_machine_cases_run_with_the_threads_asked_for():
-    cases = {
-        "product": harness.Case(harness.matrix_product, (32, 2)),
-        "copy": harness.Case(harness.array_copy, (1 << 16, 2)),
-    }
-    assert set(harness.measure(cases, rounds=1, runs=1)) == set(cases)
-
-
-def test_the_matrix_product_refuses_a_process_in_which_threads_are_settled():
-    assert "numpy" in sys.modules
-    with pytest.raises(RuntimeError, match="thread count"):
-        harness.matrix_product(32, 1)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
@@ -56,21 +41,27 @@ def test_counts_are_positive(text):
         harness.positive(text)
 
 
-def test_rows_carry_what_they_depend_on(tmp_path):
+def test_rows_carry_what_they_depend_on(tmp_path, capsys):
     path = tmp_path / "rows.csv"
-    arguments = harness.tool_parser("").parse_args(["--rounds", "3", "--csv", str(path)])
-    harness.write_rows(arguments, ("name", "ms"), [("a", 1), ("b", 2)], threads=2)
+    parser = harness.tool_parser("")
+    harness.add_turns(parser)
+    arguments = parser.parse_args(["--rounds", "3", "--csv", str(path)])
+    settings = {"threads": 2, "size": "", **harness.conditions(arguments)}
+    harness.report(arguments, ("name", "ms"), [("a", 1), ("b", 2)], settings)
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    expected = {"threads": "2", "rounds": "3", "runs": "30", "environment": harness.environment()}
+    expected = {"threads": "2", "size": "", "rounds": "3", "runs": "30", "environment": harness.environment()}
     assert rows == [{"name": "a", "ms": "1", **expected}, {"name": "b", "ms": "2", **expected}]
+    _, said, _, header, _, first, _ = capsys.readouterr().out.splitlines()
+    assert said == f"threads 2, rounds 3, runs 30, environment {harness.environment()}"
+    assert (header, first) == ("| name | ms |", "| a | 1 |")
 
 
 def script(tmp_path, name, text):
     """Return a case that runs `text` at each call."""
     path = tmp_path / f"{name}.py"
     path.write_text(text)
-    return harness.Case(functools.partial, (runpy.run_path, str(path)))
+    return functools.partial, runpy.run_path, str(path)
 
 
 def test_what_is_seen_of_a_case(tmp_path):
@@ -102,7 +93,7 @@ def test_a_turn_ends_after_its_seconds_but_not_before_one_call(tmp_path):
 
 def test_cases_that_are_refused_are_left_out(tmp_path):
     cases = {
-        "refused": harness.Case(comparison.Peer.parse, ("x.txt",)),
+        "refused": (comparison.Peer.parse, "x.txt"),
         "good": appending(tmp_path, "a"),
         "later": script(tmp_path, "later", COUNTING.format(path=str(tmp_path / "count"))),
     }

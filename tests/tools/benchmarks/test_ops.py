@@ -5,7 +5,8 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from ppcls_light.errors import UserError
+from tools.benchmarks import harness
+from tools.benchmarks import ops as importable
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +58,18 @@ def test_a_map_is_three_numbers(ops):
             ops["map_shape"](text)
 
 
-def test_a_plot_that_cannot_be_drawn_is_refused_before_the_measurement(ops, monkeypatch):
-    with pytest.raises(UserError, match=r"plot\.txt: .*use \.png"):
-        ops["check_plot"]("plot.txt")
-    ops["check_plot"]("plot.png")
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r'pip install "ppcls_light\[plot\]"'):
-        ops["check_plot"]("plot.png")
+def test_the_machine_cases_run_with_the_threads_asked_for():
+    cases = {
+        "product": (importable.matrix_product, 32, 2),
+        "copy": (importable.array_copy, 1 << 16, 2),
+    }
+    assert set(harness.measure(cases, rounds=1, runs=1)) == set(cases)
+
+
+def test_the_matrix_product_refuses_a_process_in_which_threads_are_settled():
+    assert "numpy" in sys.modules
+    with pytest.raises(RuntimeError, match="thread count"):
+        importable.matrix_product(32, 1)
 
 
 @pytest.mark.slow

@@ -126,8 +126,8 @@ def test_micronet_is_configured_by_the_authors_script(root, tmp_path, monkeypatc
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in ("backbone", "backbone.micronet"):
         monkeypatch.delitem(sys.modules, name, raising=False)
-    torch_onnx = runpy.run_path(str(root / "tools/benchmarks/torch_onnx.py"))
-    cfg = torch_onnx["AUTHORS"]["MicroNet"](str(tmp_path), "MicroNet_M3").cfg
+    torch_side = runpy.run_path(str(root / "tools/benchmarks/torch_side.py"))
+    cfg = torch_side["AUTHORS"]["MicroNet"](str(tmp_path), "MicroNet_M3").cfg
     assert vars(cfg.MODEL.MICRONETS) == {
         "BLOCK": "DYMicroBlock",
         "STEM_GROUPS": (4, 3),
@@ -136,6 +136,6 @@ def test_micronet_is_configured_by_the_authors_script(root, tmp_path, monkeypatc
     }
     assert vars(cfg.MODEL.ACTIVATION) == {"INIT_A": (1.0, 0.5)}
     with pytest.raises(SystemExit, match=r"has no scripts/eval_micronet_m2\.sh; give a checkout of"):
-        torch_onnx["AUTHORS"]["MicroNet"](str(tmp_path), "MicroNet_M2")
+        torch_side["AUTHORS"]["MicroNet"](str(tmp_path), "MicroNet_M2")
     for name in ("backbone", "backbone.micronet"):
         sys.modules.pop(name, None)

@@ -8,6 +8,7 @@ import pytest
 from ppcls_light.errors import DataError
 from ppcls_light.models import published
 from tools.benchmarks import comparison
+from tools.benchmarks.table import read_rows
 
 TOP1 = published()
 COLUMNS = [*comparison.COLUMNS, "machine"]
@@ -58,15 +59,15 @@ def table(tmp_path):
 
 
 def test_points_are_ours_beside_the_fastest_peer_against_the_published_top1(tool, table):
-    rows = tool["chosen"](comparison.read_rows([table]), "auto", "fp32", "1")
-    assert tool["points"](rows, "1", "median ms") == {
+    rows, _ = tool["chosen"](read_rows([table]), "auto", "fp32", 1)
+    assert tool["points"](rows, 1, "median ms") == {
         "PPLCNet": [
             (2.0, TOP1["PPLCNet_x0_5"], "x0.5", None),
             (4.0, TOP1["PPLCNet_x1_0"], "x1.0", 6.0),
         ],
         "EdgeNeXt BN-HS": [(9.0, TOP1["EdgeNeXt_X_Small_BN_HS"], "XS", None)],
     }
-    assert tool["points"](rows, "8", "images/s") == {"PPLCNet": [(500.0, TOP1["PPLCNet_x0_5"], "x0.5", None)]}
+    assert tool["points"](rows, 8, "images/s") == {"PPLCNet": [(500.0, TOP1["PPLCNet_x0_5"], "x0.5", None)]}
 
 
 @pytest.mark.parametrize(
@@ -87,13 +88,13 @@ def test_a_row_with_a_wrong_number_is_named(tool, table, column, text):
     lines = [",".join(COLUMNS), *(",".join(row[name] for name in COLUMNS) for row in rows)]
     table.write_text("\n".join(lines))
     with pytest.raises(DataError, match=f"row 3: '{column}' is '{text}'"):
-        comparison.read_rows([table])
+        read_rows([table])
 
 
 def test_a_row_that_ends_early_is_named(tool, table):
     table.write_text(table.read_text() + "PPLCNet_x1_0,folded\n")
     with pytest.raises(DataError, match=f"row {len(ROWS) + 1}: .* is None"):
-        comparison.read_rows([table])
+        read_rows([table])
 
 
 def test_variants_are_short_and_different(tool):
@@ -104,7 +105,7 @@ def test_variants_are_short_and_different(tool):
 
 def test_the_picture_says_what_is_published_and_what_was_measured(tool, run_tool, table, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="draws")
-    figure = tool["draw"](tool["chosen"](comparison.read_rows([table]), "auto", "fp32", "1"))
+    figure = tool["draw"](*tool["chosen"](read_rows([table]), "auto", "fp32", 1))
     latency, throughput = figure.axes
     assert latency.get_xscale() == throughput.get_xscale() == "log"
     assert latency.get_xlabel() == "ms a batch of 1"
@@ -141,20 +142,20 @@ def test_files_of_another_kind_are_refused(run_tool, tmp_path, capsys, text, mes
 
 def test_an_engine_that_was_not_measured_is_refused_with_those_that_were(tool, table):
     with pytest.raises(DataError, match=r"engine openvino, .* auto, fp32, 1; .* paddle, fp32, 1"):
-        tool["chosen"](comparison.read_rows([table]), "openvino", "fp32", "1")
+        tool["chosen"](read_rows([table]), "openvino", "fp32", 1)
 
 
 def test_models_without_a_published_top1_are_refused(tool):
-    rows = [{key: str(value) for key, value in row.items()} for row in ROWS if row["model"] == "my_export"]
+    rows = [row for row in ROWS if row["model"] == "my_export"]
     with pytest.raises(DataError, match="none of these models has a published top-1"):
-        tool["chosen"](rows, "auto", "fp32", "1")
+        tool["chosen"](rows, "auto", "fp32", 1)
 
 
 def test_files_of_two_machines_are_refused(table, tmp_path):
     other = tmp_path / "other.csv"
     other.write_text(table.read_text().replace("A machine", "Another machine"))
-    assert len(comparison.read_rows([table, table])) == 2 * len(ROWS)
+    assert len(read_rows([table, table])) == 2 * len(ROWS)
     with pytest.raises(
         DataError, match=r"other\.csv: measured on A machine and on Another machine; give files of one"
     ):
-        comparison.read_rows([table, other])
+        read_rows([table, other])

@@ -72,5 +72,5 @@ def test_a_torch_interpreter_without_torch(tool, tmp_path):
     python.chmod(0o755)
     if os.name == "nt":
         pytest.skip("no shell")
-    with pytest.raises(UserError, match=r"lcnet_100 ended; it needs torch and timm"):
-        tool["torch_step"](str(python), "lcnet_100", 2, 32, 1)
+    with pytest.raises(UserError, match=r"PPLCNet_x1_0 ended; it needs torch and timm"):
+        tool["torch_step"](str(python), "PPLCNet_x1_0", 2, 32, 1)

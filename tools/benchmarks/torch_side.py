@@ -1,11 +1,12 @@
-"""The PyTorch side of export_peer.py, run by an interpreter that has torch, timm and onnx: one network to ONNX.
+"""PyTorch's side of peers.py and train.py, run by an interpreter that has torch, timm and onnx.
 
-    python tools/benchmarks/torch_onnx.py timm|authors NAME SIZE FILE [REPO]
+    python tools/benchmarks/torch_side.py onnx timm|authors NAME SIZE FILE [REPO]
+    python tools/benchmarks/torch_side.py train NAME BATCH SIZE THREADS
 
-The file's input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`.
+`onnx` writes a network to FILE: its input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`. `train` prints a
+line when it is ready, then does a training step and prints a line per line that it reads.
 """
 
-import argparse
 import ast
 import re
 import sys
@@ -19,14 +20,17 @@ from ppcls_light.base import missing
 OPSET = 17
 
 
+def timm_name(name):
+    """Return timm's name of a network of this project, None where it has none; it computes what the authors' does."""
+    if name.startswith("PPLCNet_x"):
+        return f"lcnet_{round(100 * float(name[len('PPLCNet_x') :].replace('_', '.'))):03d}"
+    return name.lower() if name.startswith(("FasterNet_", "EdgeNeXt_")) else None
+
+
 def timm_network(name):
-    """Return timm's network of this project's `name`; it computes what the authors' computes."""
     import timm
 
-    family, _, variant = name.partition("_")
-    if family == "PPLCNet":
-        return timm.create_model(f"lcnet_{int(float(variant[1:].replace('_', '.')) * 100):03d}")
-    return timm.create_model(name.lower())
+    return timm.create_model(timm_name(name) or name.lower())
 
 
 def edgenext(repo, name):
@@ -42,9 +46,8 @@ def micronet(repo, name):
     sys.path.insert(0, repo)
     from backbone.micronet import MicroNet
 
-    paths = [
-        Path(repo, folder, f"eval_{name.lower()}.sh") for folder in ("scripts", "script")
-    ]  # first commits: script
+    # The first commits have the script in script/.
+    paths = [Path(repo, folder, f"eval_{name.lower()}.sh") for folder in ("scripts", "script")]
     found = next(filter(Path.is_file, paths), None)
     if found is None:
         sys.exit(f"{repo} has no scripts/{paths[0].name}; give a checkout of liyunsheng13/micronet")
@@ -66,25 +69,14 @@ def literal(text):
 AUTHORS = {"EdgeNeXt": edgenext, "MicroNet": micronet}
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description="One network of PyTorch's to ONNX, for export_peer.py.")
-    parser.add_argument("source", choices=("timm", "authors"))
-    parser.add_argument("name", metavar="NAME")
-    parser.add_argument("size", metavar="SIZE", type=int)
-    parser.add_argument("path", metavar="FILE")
-    parser.add_argument("repo", metavar="REPO", nargs="?")
-    return parser.parse_args()
-
-
-def main(source, name, size, path, repo=None):
+def write_onnx(source, name, size, path, repo=None):
     import torch
 
     torch.manual_seed(0)
     network = timm_network(name) if source == "timm" else AUTHORS[name.partition("_")[0]](repo, name)
-    images = torch.zeros(2, 3, size, size)
     torch.onnx.export(
         network.eval(),
-        (images,),
+        (torch.zeros(2, 3, int(size), int(size)),),
         path,
         opset_version=OPSET,
         input_names=["x"],
@@ -94,8 +86,26 @@ def main(source, name, size, path, repo=None):
     )
 
 
+def train(name, *numbers):
+    import torch
+
+    batch, size, threads = map(int, numbers)
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = timm_network(name).train()
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=3e-5)
+    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
+    print(torch.__version__, flush=True)
+    for _ in sys.stdin:
+        loss = torch.nn.functional.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(loss.item(), flush=True)
+
+
 if __name__ == "__main__":
     try:
-        main(**vars(parse_arguments()))
+        {"onnx": write_onnx, "train": train}[sys.argv[1]](*sys.argv[2:])
     except ModuleNotFoundError as error:
         missing.leave(error)
