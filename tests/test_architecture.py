@@ -155,3 +155,22 @@ def test_importing_the_package_imports_neither_paddle_nor_opencv():
     code = "import sys, ppcls_light, ppcls_light.config; print(sorted({'paddle', 'cv2', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "[]"
+
+
+def test_processes_are_started_in_one_place():
+    """`base.processes` knows what a process of Python needs; `ops.build` runs a compiler."""
+    names = {"Popen", "ProcessPoolExecutor", "get_context"}
+    calls = {*names, "run", "call", "check_call", "check_output", "Process", "Pool"}
+    found = {
+        module
+        for module, tree in GRAPH.parsed.items()
+        if module.startswith("ppcls_light")
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Name) and node.id in names)
+        or (isinstance(node, ast.Attribute) and node.attr in calls and is_library_of_processes(node.value))
+    }
+    assert found == {"ppcls_light.base.processes", "ppcls_light.ops.build"}
+
+
+def is_library_of_processes(node):
+    return isinstance(node, ast.Name) and node.id in ("subprocess", "multiprocessing")

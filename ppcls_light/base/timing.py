@@ -3,31 +3,23 @@
 Other load, throttling and warm-up then meet all cases alike, no case inherits another's threads or caches, and one that
 ends its process ends nothing else. Not `multiprocessing`: that would run a caller's script, which need not be prepared
 for it, once more.
-
-    python -m ppcls_light.base.timing
-
-reads pickles of its parent: (function, arguments) to prepare, then (runs, seconds) per turn; it answers each by one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import pickle
 import statistics
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Callable, List, NamedTuple
 
 from ..errors import UserError
 from . import missing
 from .machine import peak_memory
+from .processes import Caller, Child, ProcessEndedError, last_line
 from .quiet import quiet_paddle
 
 # OpenMP's threads spin for 0.2 s after their last work before they sleep (KMP_BLOCKTIME); until then they would take a
@@ -96,14 +88,7 @@ class TimedProcess:
     ) -> None:
         self._patience = patience
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        root = str(Path(__file__).resolve().parents[2])
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._stderr,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])},
-        )
+        self._process = Child(__name__, stderr=self._stderr)
         self._send((prepare, arguments))
 
     def prepared(self) -> Prepared:
@@ -117,29 +102,21 @@ class TimedProcess:
 
     def close(self) -> None:
         """End the process."""
-        self._process.kill()
-        self._process.communicate()
+        self._process.close()
         self._stderr.close()
 
     def _send(self, message: object) -> None:
         with contextlib.suppress(
-            BrokenPipeError
+            ProcessEndedError
         ):  # then there is no answer, either, and `_receive` tells why
-            pickle.dump(message, self._process.stdin)
-            self._process.stdin.flush()
+            self._process.send(None, pickle.dumps(message))
 
     def _receive(self) -> Any:
-        watch = threading.Timer(self._patience or 0, self._process.kill)
-        if self._patience is not None:
-            watch.start()
         try:
-            answer = pickle.load(self._process.stdout)
-        except (EOFError, pickle.UnpicklingError):
-            self._stderr.seek(0)
-            said = self._stderr.read().decode(errors="replace").strip().splitlines() or ["no message"]
-            raise UserError(f"its process ended ({self._process.wait()}): {said[-1]}") from None
-        finally:
-            watch.cancel()
+            _, (block,) = self._process.receive(self._patience)
+        except ProcessEndedError as end:
+            raise UserError(f"its process ended ({end.code}): {last_line(self._stderr)}") from None
+        answer = pickle.loads(block)
         if isinstance(answer, UserError):
             raise answer
         return answer
@@ -147,16 +124,17 @@ class TimedProcess:
 
 def main() -> None:
     quiet_paddle()
-    # What libraries print goes to stderr: standard output is for the answers.
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+    caller = Caller()
+
+    def receive() -> Any:
+        _, (block,) = caller.receive()
+        return pickle.loads(block)
 
     def answer(message: object) -> None:
-        pickle.dump(message, answers)
-        answers.flush()
+        caller.send(None, pickle.dumps(message))
 
     try:
-        prepare, arguments = pickle.load(sys.stdin.buffer)
+        prepare, arguments = receive()
         began = time.perf_counter()
         call = prepare(*arguments)
         call()
@@ -164,7 +142,7 @@ def main() -> None:
         time_calls(call, _WARM_UP - 1, _WARM_UP_SECONDS)
         answer((load, peak_memory(), getattr(call, "note", None)))
         while True:
-            runs, seconds = pickle.load(sys.stdin.buffer)
+            runs, seconds = receive()
             call()  # wakes threads up and fills the caches, which another case has had meanwhile
             answer((time_calls(call, runs, seconds), peak_memory()))
     except UserError as error:
@@ -174,8 +152,6 @@ def main() -> None:
         if line is None:
             raise
         answer(UserError(line))
-    except EOFError:  # the parent has no more turns
-        return
 
 
 if __name__ == "__main__":

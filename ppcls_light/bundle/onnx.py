@@ -20,8 +20,8 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ..base.child import run_module
 from ..base.files import atomic_path, require_writable
+from ..base.processes import run_module
 from ..errors import ExportError, UserError
 
 logger = logging.getLogger(__name__)

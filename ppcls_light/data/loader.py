@@ -9,17 +9,16 @@ import contextlib
 import functools
 import logging
 import math
-import multiprocessing
 import os
 import queue
 import weakref
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from ..base.signals import follow_parent, interrupts_held
+from ..base.processes import Pool
 from ..errors import DataError
 from . import decode, shared
 
@@ -141,9 +140,7 @@ class BatchLoader:
         try:
             for number, plan in plans:
                 place = self._free_place()
-                with interrupts_held():
-                    future = self._pool.submit(_read_in_worker, number, plan, epoch, place)
-                waiting.append((future, place))
+                waiting.append((self._pool.submit(_read_in_worker, number, plan, epoch, place), place))
                 if len(waiting) == PREFETCH * self.num_workers:
                     yield self._fetch(*waiting.popleft())
             while waiting:
@@ -172,12 +169,7 @@ class BatchLoader:
         self._places = queue.SimpleQueue()
         for place in range(len(self._memories)):
             self._places.put(place)
-        self._pool = ProcessPoolExecutor(
-            self.num_workers,
-            multiprocessing.get_context("spawn"),
-            _start_worker,
-            (self._reader, self._memories),
-        )
+        self._pool = Pool(self.num_workers, _start_worker, self._reader, self._memories)
         # Holds the pool: one that is collected while the process ends races with Python's own clean-up.
         self._shutdown = weakref.finalize(self, self._pool.shutdown, wait=True, cancel_futures=True)
 
@@ -293,7 +285,6 @@ _worker_memories = []
 def _start_worker(reader, memories):
     global _worker_reader, _worker_memories
     _worker_reader, _worker_memories = reader, memories
-    follow_parent()
     if decode.cv2 is not None:
         decode.cv2.setNumThreads(0)
 

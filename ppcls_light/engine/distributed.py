@@ -14,7 +14,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import nn
 
-from ..base import signals
+from ..base import processes
 from ..errors import ConfigError, DeviceError, UserError
 
 _ACCELERATORS = ("gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps")
@@ -178,7 +178,7 @@ def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-class StopSignals(signals.StopSignals):
+class StopSignals(processes.StopSignals):
     """Signals to all processes of a run that end it once the step is finished and saved."""
 
     def reached(self, runtime: Runtime) -> bool:

@@ -20,9 +20,9 @@ import paddle
 from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 
-from ..base.child import run_module
 from ..base.files import write_text
 from ..base.machine import require
+from ..base.processes import run_module
 from ..bundle.folder import INT8_FILES
 from ..bundle.onnx import INT8_TO_ONNX, with_onnx_file
 from ..compress import calibrate

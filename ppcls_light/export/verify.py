@@ -6,8 +6,8 @@ import tempfile
 import numpy as np
 import paddle
 
-from ..base.child import run_module
 from ..base.machine import instruction_set, processor_name
+from ..base.processes import run_module
 from ..bundle.folder import split_decode
 from ..config.bind import located
 from ..data.decode import read_bytes

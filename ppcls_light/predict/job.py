@@ -7,7 +7,7 @@ import time
 from typing import NamedTuple, Optional
 
 from ..base.machine import physical_cores
-from ..base.signals import StopSignals
+from ..base.processes import StopSignals
 from ..data import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .deploy import predictor_from_config

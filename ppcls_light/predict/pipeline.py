@@ -8,13 +8,12 @@ come from as many processes as there are cores, each with one thread and the who
 import collections
 import functools
 import itertools
-import multiprocessing
 import os
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from ..base.machine import physical_cores
-from ..base.signals import follow_parent, interrupts_held
+from ..base.processes import Pool
 from ..data import decode
 from ..errors import DeviceError
 
@@ -78,9 +77,7 @@ class Processes:
         cores = physical_cores()
         threads = max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
         self._number = number
-        self._pool = ProcessPoolExecutor(
-            number, multiprocessing.get_context("spawn"), _start_worker, (predictor.remake(threads),)
-        )
+        self._pool = Pool(number, _start_worker, predictor.remake(threads))
         self._ready = None
 
     def __enter__(self):
@@ -97,7 +94,7 @@ class Processes:
     def ready(self):
         """Whether a process waits for work; the first question starts them."""
         if self._ready is None:
-            self._ready = [self._submit(_predict, []) for _ in range(self._number)].pop()
+            self._ready = [self._pool.submit(_predict, []) for _ in range(self._number)].pop()
         return self._ready.done()
 
     def predict(self, batches):
@@ -111,7 +108,7 @@ class Processes:
         waiting = collections.deque()
         try:
             for batch in batches:
-                waiting.append(self._submit(_predict, batch))
+                waiting.append(self._pool.submit(_predict, batch))
                 if len(waiting) > AHEAD * self._number:
                     yield waiting.popleft().result()
             while waiting:
@@ -121,10 +118,6 @@ class Processes:
                 "a process that classifies images died: out of memory, or the script that was started has no "
                 "`if __name__ == '__main__':`; use fewer workers (0: this process alone)"
             ) from None
-
-    def _submit(self, function, *arguments):
-        with interrupts_held():
-            return self._pool.submit(function, *arguments)
 
 
 def shared_out(predictor, images, workers):
@@ -144,7 +137,6 @@ _make = None
 def _start_worker(make):
     global _make
     _make = make
-    follow_parent()
     if decode.cv2 is not None:
         decode.cv2.setNumThreads(0)
 

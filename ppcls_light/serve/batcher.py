@@ -8,7 +8,8 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from .worker import Worker, WorkerDiedError
+from ..base.processes import ProcessEndedError
+from .worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Batcher:
 
         Raises:
             UserError: the model folder or an option is wrong.
-            WorkerDiedError: the workers cannot be kept running.
+            ProcessEndedError: the workers cannot be kept running.
         """
         # The first one alone: it may measure engines, and write down what the others then read.
         self.loaded = await self._call(self._workers[0].start)
@@ -117,12 +118,12 @@ class Batcher:
                         await self._serve_batch(worker)
                 finally:
                     self._serving -= 1
-            except WorkerDiedError as error:
+            except ProcessEndedError as error:
                 started, failures = False, failures + 1
                 logger.error("a worker died and is started anew: %s", error)
                 self._metrics.restarts.inc()
                 await self._call(worker.stop)
-        raise WorkerDiedError(f"a worker could not be started {failures} times in a row")
+        raise ProcessEndedError(f"a worker could not be started {failures} times in a row")
 
     async def _serve_batch(self, worker):
         loop = asyncio.get_running_loop()
@@ -134,7 +135,7 @@ class Batcher:
             done = await self._call(
                 worker.classify, [item.image for item in batch], max(item.topk for item in batch)
             )
-        except WorkerDiedError:
+        except ProcessEndedError:
             for item in batch:
                 _answer(item, {"error": "the worker of this batch died; send it again", "status": 500}, {})
             raise

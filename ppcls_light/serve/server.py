@@ -13,6 +13,7 @@ import sys
 import typing
 
 from ..base.machine import physical_cores
+from ..base.processes import ProcessEndedError
 from ..errors import ConfigError, DeviceError, UserError
 
 logger = logging.getLogger(__name__)
@@ -117,11 +118,9 @@ class Lifecycle:
             await loop.run_in_executor(None, batcher.close)
 
     async def _run(self, batcher):
-        from .worker import WorkerDiedError
-
         try:
             await batcher.run(self._announce)
-        except (UserError, WorkerDiedError, OSError) as error:
+        except (UserError, ProcessEndedError, OSError) as error:
             self.failure, self.server.should_exit = error, True
 
     def _end(self):

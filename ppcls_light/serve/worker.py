@@ -5,19 +5,17 @@ client waiting, the probes of /health too. An image that crashes a decoder costs
 anew, and not the server. What crosses the pipe is JSON and the bytes of images, nothing that is executed.
 """
 
-import json
 import logging
-import multiprocessing
-import signal
 import threading
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Dict
 
 import numpy as np
 
+from ..base.processes import Caller, Child, ProcessEndedError
 from ..base.quiet import quiet_paddle
 from ..errors import DataError, UserError
 from ..predict import Predictor
@@ -49,16 +47,12 @@ class ModelOptions:
     engine: Dict[str, Any] = field(default_factory=dict)
 
 
-class WorkerDiedError(Exception):
-    """The process has ended or does not answer."""
-
-
 class Worker:
     """The server's end of one worker process. One call at a time, from any thread; each blocks."""
 
     def __init__(self, options):
         self._options = options
-        self._process = self._pipe = None
+        self._process = None
         self._stopped = False
         self._lock = threading.Lock()
 
@@ -70,17 +64,14 @@ class Worker:
 
         Raises:
             UserError: the model folder or an option is wrong.
-            WorkerDiedError: anything else went wrong.
+            ProcessEndedError: anything else went wrong.
         """
-        context = multiprocessing.get_context("spawn")
         with self._lock:
             if self._stopped:
-                raise WorkerDiedError("the server ends")
-            self._pipe, theirs = context.Pipe()
-            self._process = context.Process(target=_run, args=(theirs, self._options), daemon=True)
-            self._process.start()
-        theirs.close()
-        answer = self._receive(None)
+                raise ProcessEndedError("the server ends")
+            self._process = Child(__name__)
+        self._process.send(asdict(self._options))
+        answer, _ = self._process.receive()
         if "error" in answer:
             self.stop()
             raise UserError(answer["error"])
@@ -94,57 +85,34 @@ class Worker:
             topk: classes a row, at most.
 
         Raises:
-            WorkerDiedError: the process is gone; `start` makes a new one.
+            ProcessEndedError: the process is gone; `start` makes a new one.
         """
-        try:
-            self._pipe.send_bytes(json.dumps({"images": len(images), "topk": topk}).encode())
-            for image in images:
-                self._pipe.send_bytes(image)
-        except (OSError, ValueError) as error:
-            raise WorkerDiedError(str(error)) from None
-        return self._receive(STUCK_SECONDS)
-
-    def _receive(self, seconds):
-        try:
-            if not self._pipe.poll(seconds):
-                raise WorkerDiedError(f"no answer within {seconds} s")
-            return json.loads(self._pipe.recv_bytes())
-        except (OSError, EOFError):
-            self._process.join(1)
-            raise WorkerDiedError(f"exit code {self._process.exitcode}") from None
+        self._process.send(topk, *images)
+        answer, _ = self._process.receive(STUCK_SECONDS)
+        return answer
 
     def stop(self, for_good=False):
         """End the process; with `for_good`, `start` makes no other."""
         with self._lock:
             self._stopped = for_good
             if self._process is not None:
-                self._process.kill()
-                self._process.join()
+                self._process.close()
 
 
-def _run(pipe, options):
-    # The server ends its workers, once all that is under way is answered; a terminal or systemd tells all at once.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+def main():
+    caller = Caller()
     quiet_paddle()
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
+    options, _ = caller.receive()
     try:
-        classifier = _Classifier(options)
+        classifier = _Classifier(ModelOptions(**options))
     except UserError as error:
-        _send(pipe, {"error": str(error)})
+        caller.send({"error": str(error)})
         return
-    _send(pipe, classifier.describe())
+    caller.send(classifier.describe())
     while True:
-        try:
-            header = json.loads(pipe.recv_bytes())
-            images = [pipe.recv_bytes() for _ in range(header["images"])]
-        except (EOFError, OSError):
-            return
-        _send(pipe, classifier.classify(images, header["topk"]))
-
-
-def _send(pipe, answer):
-    pipe.send_bytes(json.dumps(answer).encode())
+        topk, images = caller.receive()
+        caller.send(classifier.classify(images, topk))
 
 
 class _Classifier:
@@ -211,3 +179,7 @@ class _Classifier:
             raise ImageRefusedError(
                 500, "this image cannot be prepared; the server's log says more"
             ) from error
+
+
+if __name__ == "__main__":
+    main()

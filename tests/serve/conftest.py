@@ -66,7 +66,7 @@ class Server:
         """Return the ids of its worker processes (Linux)."""
         command = ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(self.process.pid)]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        return [int(line.split()[0]) for line in lines if "multiprocessing.spawn" in line]
+        return [int(line.split()[0]) for line in lines if "ppcls_light.serve.worker" in line]
 
 
 def start(*arguments, script=SCRIPT, path=None, token=None, open_files=None):

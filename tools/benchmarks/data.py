@@ -17,12 +17,10 @@ and the fastest.
 """
 
 import contextlib
-import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +33,7 @@ from tools.benchmarks import harness
 import numpy as np
 import PIL
 
+from ppcls_light.base.processes import Pool
 from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
 from ppcls_light.data import (
@@ -208,8 +207,7 @@ def cases(dataset, ops, count, arguments, ends):
     if arguments.baseline:
         baseline = Baseline(dataset, ops)
         batches = [range(start, min(start + size, count)) for start in range(0, count, size)]
-        context = multiprocessing.get_context("spawn")
-        pool = ends.enter_context(ProcessPoolExecutor(workers, context, start_baseline, (baseline,)))
+        pool = ends.enter_context(Pool(workers, start_baseline, baseline))
         calls["baseline, 0 workers"] = lambda: drain(map(baseline.read, batches))
         calls[f"baseline, {workers} workers"] = lambda: drain(pool.map(read_baseline, batches))
     return calls

@@ -9,20 +9,16 @@ Where the system has no such limits (Windows), the process still keeps a crash t
 
 import atexit
 import contextlib
-import json
 import logging.handlers
 import os
 import queue
 import signal
 import subprocess
-import sys
-import threading
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ...base.signals import interrupts_held
+from ...base.processes import Caller, Child, ProcessEndedError
 from ...errors import DataError, warn_once
 from ..formats import NoFormatError
 from .limits import TooManyPixelsError
@@ -57,18 +53,23 @@ _ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPix
 
 def size_of(data):
     """Return (width, height) of an image file from its bytes. Raises DataError, see `decode.open_image`."""
-    return tuple(_ask("size", data)["size"])
+    return tuple(_ask("size", data)[0]["size"])
 
 
 def decode(data):
     """Return the picture in the bytes of an image file, uint8 RGB (H, W, 3). Raises DataError with the reason."""
-    return _ask("decode", data)["pixels"]
+    answer, (pixels,) = _ask("decode", data)
+    return np.frombuffer(pixels, np.uint8).reshape(answer["shape"]).copy()  # that can be written to
 
 
 def _ask(task, data):
     process = _take()
     try:
-        answer = process.ask(task, data)
+        process.send([task, BUDGET], data)
+        answer, pixels = process.receive()
+    except ProcessEndedError as end:
+        process.close()
+        raise DataError(_reason(end.code)) from None
     except BaseException:  # Ctrl-C, too: half an answer may be on its way
         process.close()
         raise
@@ -77,7 +78,7 @@ def _ask(task, data):
         warn_once(line)
     if "error" in answer:
         raise _ERRORS[answer["kind"]](answer["error"])
-    return answer
+    return answer, pixels
 
 
 def _take():
@@ -87,71 +88,13 @@ def _take():
             if process.runs:
                 return process
             process.close()
-    return _Process()
+    try:
+        return Child(__name__, _ENVIRONMENT, subprocess.DEVNULL)
+    except OSError as error:
+        raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
 
 
-class _Process:
-    """The caller's end of a process; one call at a time."""
-
-    def __init__(self):
-        # The folder that holds the package: a checkout works without being installed, and where the caller stands
-        # there may be modules of others.
-        root = str(Path(__file__).parents[3])
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        try:
-            with interrupts_held():
-                self._process = subprocess.Popen(
-                    [sys.executable, "-m", __name__],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    cwd=root,
-                    env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": path},
-                )
-        except OSError as error:
-            raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
-
-    @property
-    def runs(self):
-        return self._process.poll() is None
-
-    def ask(self, task, data):
-        try:
-            self._process.stdin.write(json.dumps([task, len(data), BUDGET]).encode() + b"\n")
-            self._process.stdin.write(data)
-            self._process.stdin.flush()
-            answer = json.loads(self._process.stdout.readline())
-            if "shape" in answer:
-                answer["pixels"] = self._pixels(answer["shape"])
-        except (OSError, ValueError, EOFError):  # it is gone; no line is no JSON
-            raise DataError(_end(self._process.wait())) from None
-        return answer
-
-    def _pixels(self, shape):
-        pixels = np.empty(shape, np.uint8)
-        rest = memoryview(pixels).cast("B")
-        while rest:
-            read = self._process.stdout.readinto(rest)
-            if not read:
-                raise EOFError
-            rest = rest[read:]
-        return pixels
-
-    def close(self):
-        """End the process."""
-        self._process.kill()
-        self._process.wait()
-        self.forget()
-
-    def forget(self):
-        """Let go of a process that is another one's child."""
-        self._process.returncode = self._process.returncode or 0
-        for pipe in (self._process.stdin, self._process.stdout):
-            with contextlib.suppress(OSError):  # what was not written yet
-                pipe.close()
-
-
-def _end(code):
+def _reason(code):
     if code in [-number for number in _TIME_IS_UP]:
         return "damaged image: to decode it takes more time than a picture of its size"
     return f"damaged image: its decoder crashed (exit code {code})"
@@ -173,41 +116,25 @@ if hasattr(os, "register_at_fork"):
 
 
 def main():
-    """Answer what `_Process.ask` asks on standard input until it ends, which is when the caller does."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # libraries print
-    for name in ("SIGINT", "SIGTERM"):  # they are sent to a whole group; the caller has answers to finish
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    """Answer what `_ask` asks, until the caller ends."""
+    caller = Caller()
     for number in _TIME_IS_UP:
         signal.signal(number, signal.SIG_DFL)
     if _TIME_IS_UP:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIME_IS_UP)
-    tasks = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
     heard = queue.SimpleQueue()
     logger = logging.getLogger("ppcls_light")
     logger.addHandler(logging.handlers.QueueHandler(heard))
     logger.propagate = False
     while True:
-        pixels, task = None, tasks.get()
+        (task, budget), (data,) = caller.receive()
         warn_once.cache_clear()  # the caller says it once
         try:
-            answer, pixels = _answer(*task)
+            answer, pixels = _answer(task, data, Budget(*budget))
         except DataError as error:
-            answer = {"error": str(error), "kind": type(error).__name__}
+            answer, pixels = {"error": str(error), "kind": type(error).__name__}, ()
         warnings = [heard.get().getMessage() for _ in range(heard.qsize())]
-        answers.write(json.dumps({**answer, "warnings": warnings}).encode() + b"\n")
-        if pixels is not None:
-            answers.write(memoryview(pixels).cast("B"))
-        answers.flush()
-
-
-def _listen(tasks):
-    """Take tasks while an image is decoded, too: the end of the caller ends this process at once."""
-    while line := sys.stdin.buffer.readline():
-        task, length, budget = json.loads(line)
-        tasks.put((task, sys.stdin.buffer.read(length), Budget(*budget)))
-    os._exit(0)
+        caller.send({**answer, "warnings": warnings}, *pixels)
 
 
 def _answer(task, data, budget):
@@ -217,10 +144,10 @@ def _answer(task, data, budget):
         with open_image(data) as file:
             size = file.size
         if task == "size":
-            return {"size": size}, None
+            return {"size": size}, ()
         allow(size[0] * size[1])
         pixels = np.ascontiguousarray(decode_here(data))
-        return {"shape": pixels.shape}, pixels
+        return {"shape": pixels.shape}, [pixels]
 
 
 @contextlib.contextmanager

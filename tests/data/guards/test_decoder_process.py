@@ -52,7 +52,7 @@ Image.init()
 
 
 def process_ids():
-    return {process._process.pid for process in decoder_process._idle}
+    return {process.pid for process in decoder_process._idle}
 
 
 @limited
@@ -143,7 +143,7 @@ import sys, time
 from ppcls_light.data.guards import decoder_process
 from ppcls_light.data.decode import decode_image
 decode_image(sys.stdin.buffer.read())
-print(decoder_process._idle[0]._process.pid, flush=True)
+print(decoder_process._idle[0].pid, flush=True)
 time.sleep(60)
 """
     with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=subprocess.PIPE) as caller:

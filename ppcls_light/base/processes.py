@@ -1,0 +1,304 @@
+"""Processes that work for this one, and the signals that end it and them.
+
+`run_module` runs a module of this package once, `Child` keeps one that answers messages, `Pool` shares out calls.
+None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its caller
+answers, or outlives its caller, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import queue
+import runpy
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Callable, Dict
+
+from ..errors import ExportError
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+# In place of the working folder, in which Python looks first and where there may be modules of others, comes the
+# folder of this package: a checkout works without being installed. Python 3.11 has `-P` for the first half.
+_START = (
+    "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "from ppcls_light.base.processes import run_main; run_main()"
+)
+_ROOT = str(Path(__file__).resolve().parents[2])
+_ENDING_SECONDS = 5  # between the last output of a process and its end
+
+
+class StopSignals:
+    """Turns the first SIGINT or SIGTERM into `signal`, so that what is at hand is finished and saved.
+
+    A second SIGINT interrupts at once. A second SIGTERM does not: `paddle.distributed.launch` sends one every
+    0.2 seconds while its processes save.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> StopSignals:
+        self._previous = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOPS:
+                self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; the processes that are started in it inherit that for good.
+
+    Ctrl-C reaches the whole process group. The parent alone answers it, and a child that is still importing
+    must not die of it with a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start(
+    module: str, arguments: Sequence[str], environment: Dict[str, str], **pipes: Any
+) -> subprocess.Popen:
+    with _interrupts_held():
+        return subprocess.Popen(
+            [sys.executable, "-c", _START, _ROOT, module, *arguments],
+            env={**os.environ, **environment},
+            stdin=subprocess.PIPE,  # ends with this process
+            **pipes,
+        )
+
+
+def run_main() -> None:
+    """Run the module that `_start` started this process for."""
+    for number in _STOPS:  # sent to a whole group; the caller has work to finish
+        signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"),), daemon=True).start()
+    runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+
+
+_messages: queue.SimpleQueue = queue.SimpleQueue()
+
+
+def _listen(caller: IO[bytes]) -> None:
+    """Take messages while one is answered, too: the end of the caller ends this process at once."""
+    with contextlib.suppress(EOFError):
+        while True:
+            _messages.put(_read(caller))
+    os._exit(0)
+
+
+def run_module(module: str, *arguments: str, task: str, environment: Dict[str, str] | None = None) -> None:
+    """Run `python -m module arguments...` and wait for it.
+
+    Args:
+        task: completes the message "Paddle Inference cannot run the exported model".
+        environment: variables to set in addition.
+
+    Raises:
+        ExportError: it failed; the message ends with the last line that it wrote to stderr.
+    """
+    with tempfile.TemporaryFile() as stderr:
+        process = _start(module, arguments, environment or {}, stdout=subprocess.DEVNULL, stderr=stderr)
+        try:
+            code = process.wait()
+        finally:
+            process.kill()
+            process.communicate()
+        if code != 0:
+            raise ExportError(f"{task} (exit {code}): {last_line(stderr)}")
+
+
+def last_line(stderr: IO[bytes]) -> str:
+    """Return the last line that a process wrote to the file `stderr`."""
+    stderr.seek(0)
+    return (stderr.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
+
+
+class ProcessEndedError(Exception):
+    """A child has ended, or was ended because it took too long; `code` is its exit code, None without a child."""
+
+    def __init__(self, reason: str, code: int | None = None) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Child:
+    """A module of this package in a process of its own, which answers by `Caller`; one call at a time.
+
+    A message is JSON, which executes nothing, and any number of blocks of bytes after it.
+
+    Args:
+        module: its name.
+        environment: variables to set in addition.
+        stderr: as of `subprocess.Popen`.
+
+    Raises:
+        OSError: no process can be started.
+    """
+
+    def __init__(
+        self, module: str, environment: Dict[str, str] | None = None, stderr: int | IO[bytes] | None = None
+    ) -> None:
+        self._process = _start(module, (), environment or {}, stdout=subprocess.PIPE, stderr=stderr)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+        self.pid = self._process.pid
+
+    @property
+    def runs(self) -> bool:
+        return self._process.poll() is None
+
+    def send(self, message: Any, *blocks: Any) -> None:
+        """Send what `json.dumps` takes, and objects with the buffer interface. Raises ProcessEndedError."""
+        try:
+            _write(self._questions, message, blocks)
+        except (OSError, ValueError):
+            raise self._ended() from None
+
+    def receive(self, seconds: float | None = None) -> tuple[Any, list[bytes]]:
+        """Wait for the answer, `seconds` at most; return it and its blocks. Raises ProcessEndedError."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self._process.kill()
+
+        watch = threading.Timer(seconds or 0, end)
+        if seconds is not None:
+            watch.start()
+        try:
+            return _read(self._answers)
+        except (OSError, ValueError, EOFError):
+            raise self._ended(f"no answer within {seconds:g} s" if late.is_set() else None) from None
+        finally:
+            watch.cancel()
+
+    def _ended(self, reason: str | None = None) -> ProcessEndedError:
+        try:
+            code = self._process.wait(_ENDING_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            code = self._process.wait()
+        return ProcessEndedError(reason or f"exit code {code}", code)
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of a process that is another one's child."""
+        self._process.returncode = self._process.returncode or 0
+        for pipe in (self._questions, self._answers):
+            with contextlib.suppress(OSError):  # what was not written yet
+                pipe.close()
+
+
+class Caller:
+    """The caller of this process, which it made as a `Child`; what libraries print goes to stderr."""
+
+    def __init__(self) -> None:
+        self._answers = os.fdopen(os.dup(1), "wb")
+        os.dup2(2, 1)
+
+    def receive(self) -> tuple[Any, list[bytes]]:
+        """Wait for a message; return it and its blocks."""
+        return _messages.get()
+
+    def send(self, message: Any, *blocks: Any) -> None:
+        """Answer, as `Child.send`."""
+        _write(self._answers, message, blocks)
+
+
+def _write(file: IO[bytes], message: Any, blocks: Sequence[Any]) -> None:
+    views = [memoryview(block).cast("B") for block in blocks]
+    file.write(json.dumps([message, list(map(len, views))]).encode() + b"\n")
+    for view in views:
+        file.write(view)
+    file.flush()
+
+
+def _read(file: IO[bytes]) -> tuple[Any, list[bytes]]:
+    line = file.readline()
+    if not line.endswith(b"\n"):
+        raise EOFError
+    message, sizes = json.loads(line)
+    blocks = [file.read(size) for size in sizes]
+    if list(map(len, blocks)) != sizes:
+        raise EOFError
+    return message, blocks
+
+
+class Pool(ProcessPoolExecutor):
+    """Processes that call functions; each calls `initialize(*arguments)` before the first."""
+
+    def __init__(self, workers: int, initialize: Callable[..., None], *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        super().__init__(workers, context, _begin_worker, (initialize, arguments))
+
+    def submit(self, *call: Any, **named: Any) -> Future:
+        with _interrupts_held(), _safe_path():  # it may start a process
+            return super().submit(*call, **named)
+
+
+_path_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep the working folder out of the path of the Python that `multiprocessing` starts, from 3.11 on.
+
+    The path of this process replaces it there, but not before much of the standard library is imported.
+    """
+    if getattr(sys.flags, "safe_path", True):
+        yield
+        return
+    with _path_lock:
+        os.environ["PYTHONSAFEPATH"] = "1"
+        try:
+            yield
+        finally:
+            del os.environ["PYTHONSAFEPATH"]
+
+
+def _begin_worker(initialize: Callable[..., None], arguments: tuple) -> None:
+    # Where signals cannot be held back (Windows), this is the earliest that a worker can ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ.pop("PYTHONSAFEPATH", None)  # of `_safe_path`, not for what a worker starts
+    initialize(*arguments)
+
+
+def _end_with_parent() -> None:
+    # A killed parent cannot tell its workers to stop: they would wait for work for ever.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
