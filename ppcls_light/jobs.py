@@ -18,6 +18,7 @@ from .base.figures import check_matplotlib
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
 from .config import Config, ConfigLike, checked, dump_config
+from .config.schema import ArchConfig
 from .data import ImageList
 from .engine import distributed as runtimes
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
@@ -127,7 +128,7 @@ def export(
     if not runtime.is_main:
         return None
     if max_drop is not None and config.Global.export_precision != "int8":
-        raise ConfigError("--max-drop is what int8 may lose; add -o Global.export_precision=int8")
+        raise ConfigError("--max-drop limits the loss of int8; add -o Global.export_precision=int8")
     weights = trained_weights(config)
     check_pixels(config)
     model, gate = build_model(config, weights), None
@@ -155,7 +156,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
         ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
     """
     config = checked(config)
-    if config.Arch.teachers:
+    if not isinstance(config.Arch, ArchConfig):
         raise ConfigError(
             "Arch.name: DistillationModel: prune one network: give the config that has it alone"
         )

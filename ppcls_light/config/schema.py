@@ -132,7 +132,7 @@ class DistillationArch:
     pretrained_list: Optional[List[Optional[str]]] = None
     freeze_params_list: Optional[List[bool]] = None
     infer_model_name: str = "Student"
-    class_num: Optional[PositiveInt] = None  # for all; the models' own must agree
+    class_num: PositiveInt = 0  # for all, the student's where it is left out; the models' own must agree
     use_sync_bn: bool = False
     name: Literal["DistillationModel"] = "DistillationModel"
 
@@ -160,7 +160,7 @@ class DistillationArch:
         self._check_frozen()
 
     def _check_class_num(self) -> None:
-        wanted = self.network.class_num if self.class_num is None else self.class_num
+        wanted = self.class_num = self.class_num or self.network.class_num
         wrong = [
             f"-o Arch.models.{index}.{name}.class_num={wanted}"
             for index, (name, arch) in enumerate(self.networks.items())
@@ -168,7 +168,6 @@ class DistillationArch:
         ]
         if wrong:
             raise ConfigError(f"class_num is {wanted}, but not that of every model; use {' '.join(wrong)}")
-        self.class_num = wanted
 
     def _check_frozen(self) -> None:
         if self.infer_model_name in self.frozen:
