@@ -7,7 +7,7 @@ import fnmatch
 import importlib
 import os
 import pkgutil
-from typing import List, Union
+from typing import Dict, List, Union
 
 from paddle import nn
 
@@ -15,6 +15,7 @@ from ..config.bind import bind_plain
 from ..errors import ConfigError, WeightsError
 from ..registry import MODELS
 from ..weights import load_weights
+from .family import Family, Variant
 
 __all__ = ["create_model", "families", "list_models", "published", "variant"]
 
@@ -75,16 +76,17 @@ def list_models(pattern: str = "*") -> List[str]:
     return [name for name in MODELS.names() if fnmatch.fnmatch(name.lower(), pattern.lower())]
 
 
-def variant(name):
+def variant(name: str) -> Variant:
     """Return the `family.Variant` called `name`, in any case."""
     return MODELS.get(name)
 
 
-def families():
+def families() -> List[Family]:
     """Return every `family.Family`, in order of registration."""
     return list(dict.fromkeys(variant(name).family for name in MODELS.names()))
 
 
-def published():
+def published() -> Dict[str, float]:
     """Return {name: top-1 in %} of the networks whose authors published one; see `family.Variant.top1`."""
-    return {name: variant(name).top1 for name in MODELS.names() if variant(name).top1 is not None}
+    found = {name: variant(name).top1 for name in MODELS.names()}
+    return {name: top1 for name, top1 in found.items() if top1 is not None}

@@ -1,12 +1,16 @@
-"""Networks that see the same batches: a student and those it learns from.
+"""Networks on the same batches: a student and those it learns from.
 
 Sources: Hinton et al., arXiv 1503.02531 (teacher and student); Cui et al., arXiv 2103.05959 (SSLD, PaddleClas'
 recipe); Zhang et al., arXiv 1706.00384 (mutual learning: nobody is frozen). The config is PaddleClas'
 `DistillationModel`; state-dict keys are `<name>.<key of that network>`, as there.
 """
 
+from __future__ import annotations
+
+from typing import Collection, Dict, Mapping, Union
+
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 
 
 class DistillationModel(nn.Layer):
@@ -22,7 +26,12 @@ class DistillationModel(nn.Layer):
         infer_model_name: the student.
     """
 
-    def __init__(self, networks, frozen=(), infer_model_name="Student"):
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Layer],
+        frozen: Collection[str] = (),
+        infer_model_name: str = "Student",
+    ) -> None:
         super().__init__()
         self.frozen = frozenset(frozen)
         self.infer_model_name = infer_model_name
@@ -33,12 +42,12 @@ class DistillationModel(nn.Layer):
                 for parameter in network.parameters():
                     parameter.stop_gradient = True
 
-    def train(self):
+    def train(self) -> None:
         super().train()
         for name in self.frozen:
             self._sub_layers[name].eval()
 
-    def forward(self, images):
+    def forward(self, images: Tensor) -> Union[Tensor, Dict[str, Tensor]]:
         if not self.training:
             return self.student(images)
         logits = {}
@@ -51,6 +60,6 @@ class DistillationModel(nn.Layer):
         return logits
 
     @property
-    def student(self):
+    def student(self) -> nn.Layer:
         """The network called `infer_model_name`: the one that is evaluated, exported and kept."""
         return self._sub_layers[self.infer_model_name]

@@ -6,12 +6,14 @@ Hardswish, are one class; sine and cosine of the positional encoding are compute
 once a call; a layer scale of 0 is not offered; `features_only` is new.
 """
 
+from __future__ import annotations
+
 from functools import lru_cache, partial
-from typing import Tuple
+from typing import Any, Dict, List, Sequence, Tuple, Union
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 from paddle.nn.initializer import Constant
 
@@ -19,7 +21,7 @@ from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probabili
 from ..errors import ConfigError
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
 from .family import Family
-from .layers import Conv2D, DropPath, activation, initialise_normal
+from .layers import Conv2D, DropPath, PerStage, activation, initialise_normal
 
 FOURIER_DIM = 32  # features an axis of the positional encoding
 LAYER_NORM_EPSILON = 1e-6
@@ -27,12 +29,12 @@ LAYER_NORM_EPSILON = 1e-6
 CHANNELS_LAST, CHANNELS_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
-def normalisation(dim, bn_hs):
+def normalisation(dim: int, bn_hs: bool) -> nn.Layer:
     """Return batch norm over `dim` channels, or layer norm over a last axis of them."""
     return nn.BatchNorm2D(dim) if bn_hs else nn.LayerNorm(dim, epsilon=LAYER_NORM_EPSILON)
 
 
-def norm_to_last(norm, x):
+def norm_to_last(norm: nn.Layer, x: Tensor) -> Tensor:
     """Apply a `normalisation` over the channels of `x` (N, C, H, W); returns (N, H, W, C)."""
     if isinstance(norm, nn.LayerNorm):
         return norm(x.transpose(CHANNELS_LAST))
@@ -42,13 +44,13 @@ def norm_to_last(norm, x):
 class LayerNorm2D(nn.LayerNorm):
     """Layer norm over the channels of (N, C, H, W), at each position by itself."""
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         # Paddle 2's translation to a static graph does not know a bare super().
         return nn.LayerNorm.forward(self, x.transpose(CHANNELS_LAST)).transpose(CHANNELS_FIRST)
 
 
 @lru_cache(maxsize=64)
-def fourier_features(length):
+def fourier_features(length: int) -> np.ndarray:
     """Return the sine and cosine features of the positions 1 to `length` on one axis, (32, length) float32.
 
     Position p is the angle a = 2 pi p / length, and feature 2 i is sin(a / 10000^(2 i / 32)), feature
@@ -69,11 +71,11 @@ class PositionalEncodingFourier(nn.Layer):
     The features of rows come before those of columns. Paper, section 3.2; XCiT, arXiv 2106.09681.
     """
 
-    def __init__(self, dim):
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.token_projection = nn.Conv2D(2 * FOURIER_DIM, dim, 1)
 
-    def forward(self, height, width):
+    def forward(self, height: int, width: int) -> Tensor:
         # Two small constants in an exported graph, spread over the map there, in place of one large one.
         rows = paddle.to_tensor(fourier_features(height)).reshape([1, FOURIER_DIM, height, 1])
         columns = paddle.to_tensor(fourier_features(width)).reshape([1, FOURIER_DIM, 1, width])
@@ -95,7 +97,7 @@ class CrossCovarianceAttention(nn.Layer):
         ConfigError: `heads` does not divide `dim`.
     """
 
-    def __init__(self, dim, heads):
+    def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         if dim % heads:
             raise ConfigError(
@@ -106,7 +108,7 @@ class CrossCovarianceAttention(nn.Layer):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         qkv = self.qkv(x).reshape([0, 0, 3, self.heads, self.dim // self.heads])
         query, key, value = qkv.transpose([2, 0, 3, 4, 1]).unbind(0)  # each (N, heads, dim / heads, L)
         query, key = F.normalize(query, axis=-1), F.normalize(key, axis=-1)
@@ -114,19 +116,21 @@ class CrossCovarianceAttention(nn.Layer):
         mixed = paddle.matmul(attention, value).transpose([0, 3, 1, 2])
         return self.proj(mixed.reshape([0, 0, self.dim]))
 
-    def own_multiply_adds(self, output_shape):
-        """Return what Q K^T and the product with V cost beside the two linear layers; for `profile`."""
+    def own_multiply_adds(self, output_shape: Sequence[int]) -> int:
+        """Return the multiply-adds of Q K^T and of the product with V; for `profile`."""
         length, dim = output_shape
         return 2 * length * dim * dim // self.heads
 
 
 class Encoder(nn.Layer):
-    """What both encoders end with: norm, inverted bottleneck, layer scale, stochastic depth.
+    """End of both encoders: norm, inverted bottleneck, layer scale, stochastic depth.
 
     The inverted bottleneck is two linear layers on each position, `expan_ratio` times as wide between them.
     """
 
-    def _add_bottleneck(self, dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path):
+    def _add_bottleneck(
+        self, dim: int, bn_hs: bool, expan_ratio: int, layer_scale_init_value: float, drop_path: float
+    ) -> None:
         """Not in the constructor: `fold` wants a convolution defined right before its batch norm."""
         self.norm = normalisation(dim, bn_hs)
         self.pwconv1 = nn.Linear(dim, expan_ratio * dim)
@@ -135,7 +139,7 @@ class Encoder(nn.Layer):
         self.gamma = self.create_parameter([dim], default_initializer=Constant(layer_scale_init_value))
         self.drop_path = DropPath(drop_path)
 
-    def _bottleneck(self, x):
+    def _bottleneck(self, x: Tensor) -> Tensor:
         branch = self.gamma * self.pwconv2(self.act(self.pwconv1(norm_to_last(self.norm, x))))
         return self.drop_path(branch.transpose(CHANNELS_FIRST))
 
@@ -158,8 +162,14 @@ class ConvEncoder(Encoder):
     """
 
     def __init__(
-        self, dim, drop_path=0.0, layer_scale_init_value=1e-6, expan_ratio=4, kernel_size=7, bn_hs=False
-    ):
+        self,
+        dim: int,
+        drop_path: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        expan_ratio: int = 4,
+        kernel_size: int = 7,
+        bn_hs: bool = False,
+    ) -> None:
         super().__init__()
         if kernel_size % 2 == 0:
             raise ConfigError(f"EdgeNeXt cannot use a kernel size of {kernel_size}; use an odd one")
@@ -168,7 +178,7 @@ class ConvEncoder(Encoder):
         )
         self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + self._bottleneck(self.dwconv(x))
 
 
@@ -191,9 +201,17 @@ class SDTAEncoder(Encoder):
     """
 
     def __init__(
-        self, dim, drop_path=0.0, layer_scale_init_value=1e-6, expan_ratio=4, use_pos_emb=True, num_heads=8,
-        *, scales, bn_hs=False,
-    ):  # fmt: skip
+        self,
+        dim: int,
+        drop_path: float = 0.0,
+        layer_scale_init_value: float = 1e-6,
+        expan_ratio: int = 4,
+        use_pos_emb: bool = True,
+        num_heads: int = 8,
+        *,
+        scales: int,
+        bn_hs: bool = False,
+    ) -> None:
         super().__init__()
         width = -(-dim // scales)
         untouched = dim - width * (scales - 1)
@@ -210,17 +228,17 @@ class SDTAEncoder(Encoder):
         self.xca = CrossCovarianceAttention(dim, num_heads)
         self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + self._bottleneck(self._attend(self._split_convolve(x)))
 
-    def _split_convolve(self, x):
+    def _split_convolve(self, x: Tensor) -> Tensor:
         *groups, untouched = paddle.split(x, self.widths, axis=1)
         convolved = [self.convs[0](groups[0])]
         for conv, group in zip(self.convs[1:], groups[1:]):
             convolved.append(conv(convolved[-1] + group))
         return paddle.concat([*convolved, untouched], axis=1)
 
-    def _attend(self, x):
+    def _attend(self, x: Tensor) -> Tensor:
         """Layer norm is for the attention alone; batch norm comes first and its result takes the shortcut."""
         dim, height, width = x.shape[1:]
         if self.bn_hs:
@@ -244,7 +262,7 @@ class EdgeNeXt(nn.Layer):
         class_num: logits.
         depths: blocks of the four stages.
         dims: channels of the four stages.
-        global_block: how many of a stage's last blocks are SDTA encoders; the others are conv encoders.
+        global_block: number of SDTA encoders at the end of each stage; the blocks before are conv encoders.
         kernel_sizes: of the conv encoders of each stage; odd.
         heads: attention heads of the SDTA encoders of each stage; divisors of `dims`.
         d2_scales: groups of channels in the SDTA encoders of each stage.
@@ -265,20 +283,20 @@ class EdgeNeXt(nn.Layer):
     def __init__(
         self,
         class_num: PositiveInt = 1000,
-        depths: Tuple[(PositiveInt,) * 4] = (3, 3, 9, 3),
-        dims: Tuple[(PositiveInt,) * 4] = (48, 96, 160, 304),
-        global_block: Tuple[(NonNegativeInt,) * 4] = (0, 1, 1, 1),
-        kernel_sizes: Tuple[(PositiveInt,) * 4] = (3, 5, 7, 9),
-        heads: Tuple[(PositiveInt,) * 4] = (8, 8, 8, 8),
-        d2_scales: Tuple[(PositiveInt,) * 4] = (2, 2, 3, 4),
-        use_pos_embd_xca: Tuple[(bool,) * 4] = (False, True, False, False),
+        depths: PerStage = (3, 3, 9, 3),
+        dims: PerStage = (48, 96, 160, 304),
+        global_block: Tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt] = (0, 1, 1, 1),
+        kernel_sizes: PerStage = (3, 5, 7, 9),
+        heads: PerStage = (8, 8, 8, 8),
+        d2_scales: PerStage = (2, 2, 3, 4),
+        use_pos_embd_xca: Tuple[bool, bool, bool, bool] = (False, True, False, False),
         expan_ratio: PositiveInt = 4,
         drop_path_rate: Probability = 0.0,
         layer_scale_init_value: PositiveFloat = 1e-6,
         classifier_dropout: Probability = 0.0,
         bn_hs: bool = False,
         features_only: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         self.feature_channels = list(dims)
         self.feature_strides = [4, 8, 16, 32]
@@ -311,27 +329,27 @@ class EdgeNeXt(nn.Layer):
             self.head = nn.Linear(dims[-1], class_num)
         initialise_normal(self)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         features = []
         for downsample, stage in zip(self.downsample_layers, self.stages):
             x = stage(downsample(x))
             features.append(x)
         return features if self.features_only else self._classify(x)
 
-    def _classify(self, x):
+    def _classify(self, x: Tensor) -> Tensor:
         # Batch norm averages its statistics over positions, so it comes before the pooling.
         x = self._pool(self.norm(x)) if self.bn_hs else self.norm(self._pool(x))
         return self.head(self.head_dropout(x))
 
-    def _pool(self, x):
+    def _pool(self, x: Tensor) -> Tensor:
         # Not `mean`: oneDNN's prints a line of its own on stdout in Paddle 3.3.
         return F.adaptive_avg_pool2d(x, 1).flatten(1)
 
 
-def _downsample_layers(dims, bn_hs):
+def _downsample_layers(dims: Sequence[int], bn_hs: bool) -> nn.LayerList:
     """Return the stem, a 4x4 convolution of stride 4 and a norm, and three norms and 2x2 of stride 2."""
 
-    def norm(dim):
+    def norm(dim: int) -> nn.Layer:
         return nn.BatchNorm2D(dim) if bn_hs else LayerNorm2D(dim, epsilon=LAYER_NORM_EPSILON)
 
     bias_attr = False if bn_hs else None
@@ -359,10 +377,10 @@ FAMILY = Family(
 )
 
 # Top-1 at 256 pixels: mmaaz60/EdgeNeXt, README.md; trained on ImageNet-1k alone, without distillation (USI).
-_XX_SMALL = {"depths": (2, 2, 6, 2), "dims": (24, 48, 88, 168), "heads": (4, 4, 4, 4)}
-_X_SMALL = {"depths": (3, 3, 9, 3), "dims": (32, 64, 100, 192), "heads": (4, 4, 4, 4)}
-_SMALL = {"depths": (3, 3, 9, 3), "dims": (48, 96, 160, 304), "drop_path_rate": 0.1}
-_BASE = {"depths": (3, 3, 9, 3), "dims": (80, 160, 288, 584), "drop_path_rate": 0.1}
+_XX_SMALL: Dict[str, Any] = {"depths": (2, 2, 6, 2), "dims": (24, 48, 88, 168), "heads": (4, 4, 4, 4)}
+_X_SMALL: Dict[str, Any] = {"depths": (3, 3, 9, 3), "dims": (32, 64, 100, 192), "heads": (4, 4, 4, 4)}
+_SMALL: Dict[str, Any] = {"depths": (3, 3, 9, 3), "dims": (48, 96, 160, 304), "drop_path_rate": 0.1}
+_BASE: Dict[str, Any] = {"depths": (3, 3, 9, 3), "dims": (80, 160, 288, 584), "drop_path_rate": 0.1}
 FAMILY.add("EdgeNeXt_XX_Small", 71.23, 256, **_XX_SMALL)
 FAMILY.add("EdgeNeXt_X_Small", 74.96, 256, **_X_SMALL)
 FAMILY.add("EdgeNeXt_Small", 79.41, 256, **_SMALL)

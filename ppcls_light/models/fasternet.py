@@ -6,10 +6,12 @@ statistics with Paddle's momentum 0.9 (PaddleClas carried torch's 0.1 over, whic
 times faster than meant), and batch norm is the only normalisation, as in every published variant.
 """
 
-from typing import List, Literal, Optional, Tuple
+from __future__ import annotations
+
+from typing import Any, Iterator, List, Literal, Optional, Sequence, Union
 
 import numpy as np
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
@@ -17,8 +19,9 @@ from ..errors import ConfigError
 from ..ops.training import norm_act
 from ..registry import FOLDS
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
+from ..weights.io import State
 from .family import Family, Group, Pruning, conv_and_norm
-from .layers import Conv2D, DropPath, activation, initialise_normal, mixing_layer
+from .layers import Conv2D, DropPath, PerStage, activation, initialise_normal, mixing_layer
 
 
 class MLPBlock(nn.Layer):
@@ -29,7 +32,15 @@ class MLPBlock(nn.Layer):
     a learned factor for each channel (arXiv 2103.17239) before stochastic depth.
     """
 
-    def __init__(self, dim, hidden, mixing, drop_path, layer_scale_init_value, act_layer):
+    def __init__(
+        self,
+        dim: int,
+        hidden: int,
+        mixing: dict[str, Any],
+        drop_path: float,
+        layer_scale_init_value: float,
+        act_layer: str,
+    ) -> None:
         super().__init__()
         self.spatial_mixing = mixing_layer(dim=dim, **mixing)
         self.mlp = nn.Sequential(
@@ -45,7 +56,7 @@ class MLPBlock(nn.Layer):
             )
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         expand, norm, act, reduce = self.mlp
         branch = reduce(norm_act(norm, act, expand(self.spatial_mixing(x))))
         if self.layer_scale is not None:
@@ -56,7 +67,7 @@ class MLPBlock(nn.Layer):
 class Stage(nn.Layer):
     """An MLPBlock for each of the `hidden` widths and `drop_path` rates; (N, dim, H, W)."""
 
-    def __init__(self, hidden, drop_path, **block_options):
+    def __init__(self, hidden: Sequence[int], drop_path: Sequence[float], **block_options: Any) -> None:
         super().__init__()
         self.blocks = nn.Sequential(
             *[
@@ -65,31 +76,31 @@ class Stage(nn.Layer):
             ]
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x)
 
 
 class PatchEmbed(nn.Layer):
     """(N, 3, H, W) to (N, dim, H / 4, W / 4): 4x4 convolution of stride 4, batch norm."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.proj = nn.Conv2D(3, dim, 4, stride=4, bias_attr=False)
         self.norm = nn.BatchNorm2D(dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.proj(x))
 
 
 class PatchMerging(nn.Layer):
     """(N, dim, H, W) to (N, 2 dim, H / 2, W / 2): 2x2 convolution of stride 2, batch norm."""
 
-    def __init__(self, dim):
+    def __init__(self, dim: int) -> None:
         super().__init__()
         self.reduction = nn.Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
         self.norm = nn.BatchNorm2D(2 * dim)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.reduction(x))
 
 
@@ -130,7 +141,7 @@ class FasterNet(nn.Layer):
         self,
         class_num: PositiveInt = 1000,
         embed_dim: PositiveInt = 96,
-        depths: Tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (1, 2, 8, 2),
+        depths: PerStage = (1, 2, 8, 2),
         mlp_ratio: PositiveFloat = 2.0,
         n_div: PositiveInt = 4,
         feature_dim: PositiveInt = 1280,
@@ -141,7 +152,7 @@ class FasterNet(nn.Layer):
         spatial_mixing: Literal["pconv", "dwconv", "gconv", "conv"] = "pconv",
         features_only: bool = False,
         mlp_widths: Optional[List[PositiveInt]] = None,
-    ):
+    ) -> None:
         super().__init__()
         self.feature_channels = [embed_dim * 2**i for i in range(4)]
         self.feature_strides = [4, 8, 16, 32]
@@ -180,11 +191,11 @@ class FasterNet(nn.Layer):
             )
             self.head = nn.Linear(feature_dim, class_num)
         initialise_normal(self)
-        heads = ("norm0.", "norm2.", "norm4.", "norm6."), ("avgpool_pre_head.", "head.")
-        own, self.spare_prefixes = heads if features_only else (("head.",), ())
+        own = ("norm0.", "norm2.", "norm4.", "norm6.") if features_only else ("head.",)
         self.head_keys = tuple(key for key in self.state_dict() if key.startswith(own))
+        self.spare_prefixes = ("avgpool_pre_head.", "head.") if features_only else ()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         x = self.patch_embed(x)
         features = []
         for i, stage in enumerate(self.stages):
@@ -197,7 +208,7 @@ class FasterNet(nn.Layer):
 
 
 @FOLDS.register("layer_scale")
-def fold_layer_scale(model):
+def fold_layer_scale(model: nn.Layer) -> None:
     """Multiply the factors of each block's branch into the 1x1 convolution that ends it."""
     for block in model.sublayers():
         if isinstance(block, MLPBlock) and block.layer_scale is not None:
@@ -206,12 +217,12 @@ def fold_layer_scale(model):
             block.layer_scale = None
 
 
-def _weight_options(state):
+def _weight_options(state: State) -> dict[str, object]:
     scaled = any(key.endswith(".layer_scale") for key in state)
     return {**head_options(state, "head.bias"), **({"layer_scale_init_value": 1.0} if scaled else {})}
 
 
-def _groups(model):
+def _groups(model: FasterNet) -> Iterator[Group]:
     """Yield the hidden channels of every block, then the head's."""
     for name, _ in model.named_sublayers():
         if name.endswith(".mlp"):
@@ -221,7 +232,7 @@ def _groups(model):
     yield Group(head, {head: 0, "head.weight": 0})
 
 
-def _pruned_options(left):
+def _pruned_options(left: dict[str, int]) -> dict[str, object]:
     *mlp_widths, feature_dim = left.values()
     return {"mlp_widths": mlp_widths, "feature_dim": feature_dim}
 

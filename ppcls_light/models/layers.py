@@ -1,19 +1,24 @@
 """Layers that more than one backbone uses, or that are worth using alone."""
 
+from __future__ import annotations
+
 import math
-from typing import Literal
+from typing import Literal, Tuple
 
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn.initializer import Normal
 
+from ..config.types import PositiveInt
 from ..errors import ConfigError
 from ..ops import training as cpu_ops
+
+PerStage = Tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 _ACTIVATIONS = {"relu": nn.ReLU, "relu6": nn.ReLU6, "hardswish": nn.Hardswish, "gelu": nn.GELU}
 
 
-def activation(name):
+def activation(name: str) -> nn.Layer:
     """Return the activation layer called `name` in any case: relu, relu6, hardswish, gelu (the exact one)."""
     try:
         return _ACTIVATIONS[name.lower()]()
@@ -21,7 +26,7 @@ def activation(name):
         raise ConfigError(f"unknown activation '{name}'; known: {', '.join(_ACTIVATIONS)}") from None
 
 
-def make_divisible(width, divisor=8):
+def make_divisible(width: float, divisor: int = 8) -> int:
     """Round `width` to a multiple of `divisor`, at least `divisor` and never more than 10 % down.
 
     Source: MobileNetV2's reference code (arXiv 1801.04381), used by every scaled network since.
@@ -30,7 +35,7 @@ def make_divisible(width, divisor=8):
     return rounded + divisor if rounded < 0.9 * width else rounded
 
 
-def initialise_normal(model, std=0.02):
+def initialise_normal(model: nn.Layer, std: float = 0.02) -> None:
     """Draw the weights of all convolutions and linear layers of `model` from a normal.
 
     torch's and timm's `trunc_normal_`, which the authors of FasterNet and EdgeNeXt call, cuts at -2 and 2, that is
@@ -48,7 +53,7 @@ class Conv2D(nn.Conv2D):
     These are depthwise convolution and, without bias and at stride 1, pointwise convolution.
     """
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
         if ordinary and cpu_ops.serves(x):
@@ -59,7 +64,7 @@ class Conv2D(nn.Conv2D):
         return nn.Conv2D.forward(self, x)
 
     @property
-    def _pointwise(self):
+    def _pointwise(self) -> bool:
         unit = self._kernel_size == self._stride == [1, 1]
         return unit and self._groups == 1 and self.bias is None
 
@@ -71,18 +76,18 @@ class DropPath(nn.Layer):
     (N, ...). Source: Huang et al., arXiv 1603.09382, in its per-sample form.
     """
 
-    def __init__(self, rate: float = 0.0):
+    def __init__(self, rate: float = 0.0) -> None:
         super().__init__()
         self.rate = rate
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
         mask = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, dtype=x.dtype))
         return x * (mask / keep)
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         return f"rate={self.rate}"
 
 
@@ -98,8 +103,8 @@ class PConv(nn.Layer):
         dim: channels.
         n_div: the convolved share is 1 / n_div.
         kernel_size: odd; stride 1, padded to keep H and W.
-        mode: how the same result is put together: "split_cat" concatenates the two parts, "slicing" writes
-            the convolved part into a copy of the input.
+        mode: form of the same result: "split_cat" concatenates the two parts, "slicing" writes the convolved part
+            into a copy of the input.
 
     Raises:
         ConfigError: no channel is left to convolve, or an unknown mode.
@@ -111,7 +116,7 @@ class PConv(nn.Layer):
         n_div: int = 4,
         kernel_size: int = 3,
         mode: Literal["split_cat", "slicing"] = "split_cat",
-    ):
+    ) -> None:
         super().__init__()
         if not 1 <= n_div <= dim:
             raise ConfigError(f"PConv cannot convolve 1/{n_div} of {dim} channels; use n_div from 1 to {dim}")
@@ -124,7 +129,7 @@ class PConv(nn.Layer):
             self.dim_conv, self.dim_conv, kernel_size, padding=kernel_size // 2, bias_attr=False
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         if self.mode == "slicing":
             out = x.clone()
             out[:, : self.dim_conv] = self.partial_conv3(x[:, : self.dim_conv])
@@ -133,7 +138,9 @@ class PConv(nn.Layer):
         return paddle.concat([self.partial_conv3(convolved), untouched], axis=1)
 
 
-def mixing_layer(kind, dim, n_div=4, pconv_mode="split_cat"):
+def mixing_layer(
+    kind: str, dim: int, n_div: int = 4, pconv_mode: Literal["split_cat", "slicing"] = "split_cat"
+) -> nn.Layer:
     """Return a 3x3 operator of the paper's comparison, (N, dim, H, W) to (N, dim, H, W), without bias.
 
     "pconv" is `PConv(dim, n_div, mode=pconv_mode)`; "dwconv" convolves each channel by itself; "conv" is a
@@ -144,7 +151,7 @@ def mixing_layer(kind, dim, n_div=4, pconv_mode="split_cat"):
     Source: FasterNet, arXiv 2303.03667, table 1.
 
     Raises:
-        ConfigError: an unknown kind, or what PConv refuses.
+        ConfigError: an unknown kind, or see `PConv`.
     """
     if kind == "pconv":
         return PConv(dim, n_div, mode=pconv_mode)

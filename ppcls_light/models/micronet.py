@@ -8,12 +8,14 @@ block and the P of the next. What differs: shuffles that follow one another are 
 stem's max pooling over channel groups, which none of the four variants reaches, is left out.
 """
 
+from __future__ import annotations
+
 from functools import partial, reduce
-from typing import Literal, NamedTuple, Tuple
+from typing import List, Literal, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn.initializer import Normal
 
 from ..config.types import PositiveInt, Probability
@@ -23,6 +25,8 @@ from .layers import Conv2D, make_divisible
 
 ACT_MAX = 2.0  # a coefficient stays within this distance of its initial value
 REDUCTION = 8  # channels over hidden units of a DYShiftMax, times a block's ratio
+
+Init = Sequence[Tuple[float, float]]  # (a_0, a_1) for each k
 
 
 class Block(NamedTuple):
@@ -44,10 +48,10 @@ class Block(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """What tells one variant from another: stem, blocks, and the first (a_0, a_1) of each k in a DYShiftMax."""
+    """Stem and blocks of a variant, and the first (a_0, a_1) of each k in its DYShiftMax."""
 
-    stem: Tuple[int, int]  # channels of the 3x1 convolution, and how many 1x3 outputs each of them has
-    init: Tuple[Tuple[float, float], ...]
+    stem: Tuple[int, int]  # channels of the 3x1 convolution, and 1x3 outputs of each
+    init: Init
     blocks: Tuple[Block, ...]
 
 
@@ -122,14 +126,14 @@ class ChannelShuffle(nn.Layer):
     that is not saved.
     """
 
-    def __init__(self, channels, *groups):
+    def __init__(self, channels: int, *groups: int) -> None:
         super().__init__()
         index = np.arange(channels)
         for count in groups:
             index = index.reshape(count, -1).T.ravel()
         self.register_buffer("index", paddle.to_tensor(index), persistable=False)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return paddle.index_select(x, self.index, axis=1)
 
 
@@ -150,7 +154,13 @@ class DYShiftMax(nn.Layer):
         init: K pairs (a_0, a_1) that the coefficients start from.
     """
 
-    def __init__(self, channels, groups, reduction=REDUCTION, init=((1.0, 0.0), (1.0, 0.0))):
+    def __init__(
+        self,
+        channels: int,
+        groups: int,
+        reduction: int = REDUCTION,
+        init: Init = ((1.0, 0.0), (1.0, 0.0)),
+    ) -> None:
         super().__init__()
         squeezed = make_divisible(channels // reduction, 4)
         self.count = 2 * len(init)
@@ -161,11 +171,11 @@ class DYShiftMax(nn.Layer):
             nn.Hardsigmoid(),
         )
         shift = np.roll(np.arange(channels).reshape(groups, -1), (-1, -1), axis=(0, 1)).ravel()
-        lowest = np.repeat(np.float32(init).ravel() - np.float32(ACT_MAX), channels)
+        lowest: np.ndarray = np.repeat(np.float32(init).ravel() - np.float32(ACT_MAX), channels)
         self.register_buffer("shift", paddle.to_tensor(shift), persistable=False)
         self.register_buffer("lowest", paddle.to_tensor(lowest), persistable=False)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         channels, height, width = x.shape[1:]
         x = x.flatten(2)  # oneDNN takes three times as long to scale the channels of (N, C, H, W)
         # The mean as a product: in float32 the CPU's pooling and its sum over one axis lose a digit.
@@ -185,7 +195,15 @@ class FactorizedConv(nn.Layer):
     and so is the kx1 one when `groups` is `in_channels`.
     """
 
-    def __init__(self, in_channels, mid_channels, out_channels, kernel_size, stride, groups):
+    def __init__(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int,
+        groups: int,
+    ) -> None:
         super().__init__()
         k, padding = kernel_size, kernel_size // 2
         column = {"stride": (stride, 1), "padding": (padding, 0), "groups": groups}
@@ -197,25 +215,25 @@ class FactorizedConv(nn.Layer):
             nn.BatchNorm2D(out_channels),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
 class GroupConv(nn.Layer):
     """1x1 convolution in groups, batch norm: P or Q of a micro-factorized pointwise convolution."""
 
-    def __init__(self, in_channels, out_channels, groups):
+    def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         super().__init__()
         self.conv = nn.Sequential(
             nn.Conv2D(in_channels, out_channels, 1, groups=groups, bias_attr=False),
             nn.BatchNorm2D(out_channels),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
 
 
-def _lite(in_channels, block, init):
+def _lite(in_channels: int, block: Block, init: Init) -> list[nn.Layer]:
     """Return the layers of a lite combination, Micro-Block-A: depthwise and expanding, Phi, Q, Phi."""
     hidden, (_, k, _) = in_channels * block.expansion, block.fusions
     return [
@@ -227,7 +245,7 @@ def _lite(in_channels, block, init):
     ]
 
 
-def _regular(in_channels, block, init):
+def _regular(in_channels: int, block: Block, init: Init) -> list[nn.Layer]:
     """Return the layers of a regular combination, Micro-Block-C: P, Phi, depthwise, Phi, Q, Phi."""
     hidden, (k_expand, k_depthwise, _) = in_channels * block.expansion, block.fusions
     # The first shuffle has transposed the channels: a group's are now `groups` apart.
@@ -244,7 +262,7 @@ def _regular(in_channels, block, init):
     ]
 
 
-def _compress(hidden, block, init):
+def _compress(hidden: int, block: Block, init: Init) -> list[nn.Layer]:
     channels, groups, k = block.out_channels, block.out_groups, block.fusions[2]
     return [
         GroupConv(hidden, channels, groups),
@@ -253,7 +271,7 @@ def _compress(hidden, block, init):
     ]
 
 
-def _expand(in_channels, block, init):
+def _expand(in_channels: int, block: Block, init: Init) -> list[nn.Layer]:
     """Return the layers of the last block, P alone."""
     k, channels = block.fusions[0], block.out_channels
     return [
@@ -268,19 +286,19 @@ _BLOCKS = {"lite": _lite, "regular": _regular, "expand": _expand}
 class MicroBlock(nn.Layer):
     """One `Block`, with a shortcut where input and output have the same shape; (N, C, H, W)."""
 
-    def __init__(self, in_channels, block, init):
+    def __init__(self, in_channels: int, block: Block, init: Init) -> None:
         super().__init__()
         self.layers = nn.Sequential(*_BLOCKS[block.kind](in_channels, block, init))
         self.shortcut = block.stride == 1 and block.out_channels == in_channels
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x) if self.shortcut else self.layers(x)
 
 
 class Stem(nn.Layer):
     """(N, 3, H, W) to (N, channels * multiplier, H / 2, W / 2): 3x1, 1x3, shuffle, ReLU6."""
 
-    def __init__(self, channels, multiplier):
+    def __init__(self, channels: int, multiplier: int) -> None:
         super().__init__()
         width = channels * multiplier
         self.stem = nn.Sequential(
@@ -289,20 +307,20 @@ class Stem(nn.Layer):
             nn.ReLU6(),
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.stem(x)
 
 
 class SwishLinear(nn.Layer):
     """Linear layer, batch norm, Hardswish; (N, in_features) to (N, out_features)."""
 
-    def __init__(self, in_features, out_features):
+    def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__()
         self.linear = nn.Sequential(
             nn.Linear(in_features, out_features), nn.BatchNorm1D(out_features), nn.Hardswish()
         )
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.linear(x)
 
 
@@ -333,7 +351,7 @@ class MicroNet(nn.Layer):
         feature_dim: PositiveInt = 640,
         dropout_rate: Probability = 0.05,
         features_only: bool = False,
-    ):
+    ) -> None:
         super().__init__()
         stem, init, blocks = LAYOUTS[layout]
         width = stem[0] * stem[1]
@@ -357,7 +375,7 @@ class MicroNet(nn.Layer):
         self.head_keys = tuple(key for key in self.state_dict() if key.startswith("classifier.2."))
         self._initialise()
 
-    def _initialise(self):
+    def _initialise(self) -> None:
         for layer in self.sublayers():
             if isinstance(layer, nn.Conv2D):
                 out_channels, _, *kernel = layer.weight.shape
@@ -365,7 +383,7 @@ class MicroNet(nn.Layer):
             elif isinstance(layer, nn.Linear):
                 Normal(std=0.01)(layer.weight)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         features = []
         for i, layer in enumerate(self.features):
             x = layer(x)

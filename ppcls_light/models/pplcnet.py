@@ -9,21 +9,31 @@ bias in the head's convolution and timm's initialisation. What differs: there is
 `features_only` is new.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import replace
-from typing import Literal, Optional, Tuple, Union
+from typing import Iterator, List, Literal, Optional, Tuple, Union
 
-from paddle import ParamAttr, nn
+from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Constant, KaimingNormal, Normal, Uniform
 from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..ops.training import norm_act
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, renaming
+from ..weights.io import State
 from .family import Family, Group, Pruning, conv_and_norm
 from .layers import Conv2D, activation, make_divisible
 
 Stride = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]  # both axes, or (height, width)
+Factors = Tuple[
+    NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat
+]
+Widths = Tuple[
+    PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt,
+    PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt,
+]  # fmt: skip
 
 STEM_WIDTH = 16
 
@@ -44,7 +54,16 @@ WIDTHS = (STEM_WIDTH, *(width for blocks in STAGES.values() for _, width, _ in b
 class ConvBNAct(nn.Layer):
     """Convolution without bias, batch norm (exempt from weight decay), activation; (N, C, H, W)."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, act, stride=1, groups=1, lr_mult=1.0):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        act: str,
+        stride: Stride = 1,
+        groups: int = 1,
+        lr_mult: float = 1.0,
+    ) -> None:
         super().__init__()
         self.conv = Conv2D(
             in_channels,
@@ -63,17 +82,17 @@ class ConvBNAct(nn.Layer):
         )
         self.act = activation(act)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return norm_act(self.bn, self.act, self.conv(x))
 
 
 class SqueezeExcitation(nn.Layer):
     """Channel gates from the global average (arXiv 1709.01507), reduction 4; (N, C, H, W)."""
 
-    def __init__(self, channels, lr_mult=1.0):
+    def __init__(self, channels: int, lr_mult: float = 1.0) -> None:
         super().__init__()
 
-        def pointwise(in_channels, out_channels):
+        def pointwise(in_channels: int, out_channels: int) -> nn.Layer:
             attr = ParamAttr(learning_rate=lr_mult)
             return nn.Conv2D(in_channels, out_channels, 1, weight_attr=attr, bias_attr=attr)
 
@@ -83,14 +102,23 @@ class SqueezeExcitation(nn.Layer):
         self.conv2 = pointwise(channels // 4, channels)
         self.hardsigmoid = nn.Hardsigmoid()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x * self.hardsigmoid(self.conv2(self.relu(self.conv1(self.avg_pool(x)))))
 
 
 class DepthwiseSeparable(nn.Layer):
     """Depthwise ConvBNAct, optional squeeze-and-excitation, pointwise ConvBNAct (paper, figure 2)."""
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride, use_se, act, lr_mult):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: Stride,
+        use_se: bool,
+        act: str,
+        lr_mult: float,
+    ) -> None:
         super().__init__()
         self.dw_conv = ConvBNAct(
             in_channels, in_channels, kernel_size, act, stride, groups=in_channels, lr_mult=lr_mult
@@ -98,14 +126,14 @@ class DepthwiseSeparable(nn.Layer):
         self.se = SqueezeExcitation(in_channels, lr_mult) if use_se else None
         self.pw_conv = ConvBNAct(in_channels, out_channels, 1, act, lr_mult=lr_mult)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.dw_conv(x)
         if self.se is not None:
             x = self.se(x)
         return self.pw_conv(x)
 
 
-def initialise_by_fan_out(model):
+def initialise_by_fan_out(model: nn.Layer) -> None:
     """Draw weights as timm's `efficientnet_init_weights` (and TensorFlow's EfficientNet) do; biases are 0.
 
     A convolution's come from a normal of variance 2 / (outputs of a group x kernel area), a linear layer's
@@ -162,21 +190,19 @@ class PPLCNet(nn.Layer):
         class_num: PositiveInt = 1000,
         dropout_prob: Probability = 0.2,
         class_expand: PositiveInt = 1280,
-        lr_mult_list: Tuple[(NonNegativeFloat,) * 6] = (1.0,) * 6,
-        stride_list: Tuple[(Stride,) * 5] = (2,) * 5,
+        lr_mult_list: Factors = (1.0,) * 6,
+        stride_list: Tuple[Stride, Stride, Stride, Stride, Stride] = (2,) * 5,
         use_last_conv: bool = True,
         act: Literal["hardswish", "relu", "relu6"] = "hardswish",
         dropout_mode: Literal["downscale_in_infer", "upscale_in_train"] = "downscale_in_infer",
         last_conv_bias: bool = False,
         features_only: bool = False,
-        widths: Optional[Tuple[(PositiveInt,) * 14]] = None,
+        widths: Optional[Widths] = None,
         initialisation: Literal["fan_in", "fan_out"] = "fan_in",
-    ):
+    ) -> None:
         super().__init__()
-        strides = [(stride, stride) if isinstance(stride, int) else tuple(stride) for stride in stride_list]
-        if widths is None:
-            widths = [make_divisible(width * scale) for width in WIDTHS]
-        width, *block_widths = widths
+        strides = [(stride, stride) if isinstance(stride, int) else stride for stride in stride_list]
+        width, *block_widths = widths or [make_divisible(width * scale) for width in WIDTHS]
         out_widths = iter(block_widths)
         self.conv1 = ConvBNAct(3, width, 3, act, strides[0], lr_mult=lr_mult_list[0])
         first_strides = [(1, 1), *strides[1:]]
@@ -204,7 +230,16 @@ class PPLCNet(nn.Layer):
         if initialisation == "fan_out":
             initialise_by_fan_out(self)
 
-    def _add_head(self, width, class_num, class_expand, use_last_conv, last_conv_bias, act, dropout):
+    def _add_head(
+        self,
+        width: int,
+        class_num: int,
+        class_expand: int,
+        use_last_conv: bool,
+        last_conv_bias: bool,
+        act: str,
+        dropout: nn.Layer,
+    ) -> None:
         self.avg_pool = nn.AdaptiveAvgPool2D(1)
         self.last_conv = None
         if use_last_conv:
@@ -221,7 +256,7 @@ class PPLCNet(nn.Layer):
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(width, class_num)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         x = self.blocks2(self.conv1(x))
         features = []
         for stage in (self.blocks3, self.blocks4, self.blocks5, self.blocks6):
@@ -229,20 +264,20 @@ class PPLCNet(nn.Layer):
             features.append(x)
         return features if self.features_only else self._classify(x)
 
-    def _classify(self, x):
+    def _classify(self, x: Tensor) -> Tensor:
         x = self.avg_pool(x)
         if self.last_conv is not None:
             x = self.dropout(self.act(self.last_conv(x)))
         return self.fc(self.flatten(x))
 
 
-def _weight_options(state):
+def _weight_options(state: State) -> dict[str, object]:
     if "fc.bias" not in state:
         return {}
     return {"class_num": len(state["fc.bias"]), "use_last_conv": "last_conv.weight" in state}
 
 
-def _groups(model):
+def _groups(model: PPLCNet) -> Iterator[Group]:
     """Yield the channels of the stem and of each block with what reads them in the next block, then the head's."""
     maker = "conv1"
     for stage in STAGES:
@@ -273,7 +308,7 @@ def _groups(model):
     yield Group("last_conv.weight", {"last_conv.weight": 0, **bias, "fc.weight": 0})
 
 
-def _pruned_options(left):
+def _pruned_options(left: dict[str, int]) -> dict[str, object]:
     widths = [width for key, width in left.items() if key.startswith("conv1.") or ".pw_conv." in key]
     head = {"class_expand": left["last_conv.weight"]} if "last_conv.weight" in left else {}
     return {"widths": widths, **head}

@@ -1,6 +1,8 @@
 """Parameters and multiply-adds of a network, layer by layer."""
 
-from typing import List, NamedTuple
+from __future__ import annotations
+
+from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
 import paddle
@@ -20,11 +22,11 @@ class LayerProfile(NamedTuple):
 class ModelProfile(NamedTuple):
     """All layers that have parameters, in the order they ran, and the totals; str() is a table."""
 
-    rows: List[LayerProfile]
+    rows: list[LayerProfile]
     params: int
     multiply_adds: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         table = [("layer", "kind", "output", "params", "multiply-adds")]
         for name, kind, output_shape, params, multiply_adds in (*self.rows, ("total", "", (), *self[1:])):
             shape = "x".join(map(str, output_shape))
@@ -36,21 +38,21 @@ class ModelProfile(NamedTuple):
         )
 
 
-def profile(model, image_shape=None):
-    """Count what one image of `image_shape` (C, H, W) costs in `model`, which is left as it was.
+def profile(model: nn.Layer, image_shape: Sequence[int] | None = None) -> ModelProfile:
+    """Count parameters and multiply-adds of `model`, left as it was, for one image of `image_shape` (C, H, W).
 
-    Multiply-adds are those of convolutions, linear layers and what a layer says by a method
-    `own_multiply_adds(output_shape)` that it spends outside its sublayers, as attention does on products of
-    activations. Batch norm, which fuses into its convolution, other norms, pooling, activations and biases
-    count nothing. Parameters are the learned ones, without batch norm's running statistics, which Paddle
-    lists among the parameters. `image_shape` is that of the model's attribute, else (3, 224, 224).
+    Multiply-adds are those of convolutions, of linear layers and of the method `own_multiply_adds(output_shape)` of a
+    layer that spends some outside its sublayers, as attention does on products of activations. Batch norm, which fuses
+    into its convolution, other norms, pooling, activations and biases count nothing. Parameters are the learned ones,
+    without batch norm's running statistics, which Paddle lists among the parameters. `image_shape` is that of the
+    model's attribute, else (3, 224, 224).
     """
     if image_shape is None:
         image_shape = getattr(model, "image_shape", (3, 224, 224))
     rows = []
 
-    def record(name):
-        def hook(layer, inputs, output):
+    def record(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Layer, inputs: Any, output: Any) -> None:
             params = _count_params(layer, include_sublayers=False)
             if params:
                 shape = tuple(output.shape[1:])
@@ -74,7 +76,7 @@ def profile(model, image_shape=None):
     return ModelProfile(rows, _count_params(model), sum(row.multiply_adds for row in rows))
 
 
-def _count_params(layer, include_sublayers=True):
+def _count_params(layer: nn.Layer, include_sublayers: bool = True) -> int:
     return sum(
         int(np.prod(parameter.shape))
         for name, parameter in layer.named_parameters(include_sublayers=include_sublayers)
@@ -82,8 +84,8 @@ def _count_params(layer, include_sublayers=True):
     )
 
 
-def _multiply_adds(layer, output_shape):
-    """Outputs times the inputs that each of them sums over, or what the layer itself says."""
+def _multiply_adds(layer: nn.Layer, output_shape: Sequence[int]) -> int:
+    """Return the outputs times the inputs that each of them sums over, or the layer's own number."""
     if isinstance(layer, nn.Conv2D):
         return int(np.prod(output_shape)) * int(np.prod(layer.weight.shape[1:]))
     if isinstance(layer, nn.Linear):

@@ -7,6 +7,8 @@ Not by `paddle.utils.cpp_extension.load`: its folder is not made for several pro
 to call the same compiler, and takes all of Paddle to load what is built, which an exported network does without.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import functools
@@ -21,6 +23,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 SOURCES = Path(__file__).parent
 BINDING = "binding.cc"
@@ -42,14 +45,14 @@ class BuildError(Exception):
     """There is no library; the message is the reason, in part of a sentence."""
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return the user's folder of built libraries; $XDG_CACHE_HOME moves it."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "ppcls_light" / "ops"
 
 
 @functools.cache
-def load():
+def load() -> ctypes.CDLL:
     """Return the library, as ctypes has it; its operators are Paddle's from now on, which must be loaded.
 
     Raises:
@@ -67,7 +70,7 @@ def load():
     return loaded
 
 
-def _make_first_predictor(core):
+def _make_first_predictor(core: ModuleType) -> None:
     """Have Paddle's search for operators behind it before there are any.
 
     Paddle makes it at the first predictor of a process and no more. It registers what is registered already once more,
@@ -77,14 +80,14 @@ def _make_first_predictor(core):
         core.create_predictor(core.AnalysisConfig(nothing.name, nothing.name))
 
 
-def library():
+def library() -> Path:
     """Return the path of the library for this source, Paddle, compiler and processor; build it if need be.
 
     Several processes may do this at once: each builds under a name of its own, and renaming decides. A library that
     was cut, changed or put there by another user is built again.
 
     Raises:
-        BuildError: no compiler, or what went wrong and where its output is; or another user's folder.
+        BuildError: no compiler, a failed build, with the place of its output, or another user's folder.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:
@@ -109,7 +112,7 @@ def library():
     return found
 
 
-def _make_private(folder):
+def _make_private(folder: Path) -> None:
     """Make `folder` where nobody else can write, or raise BuildError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = folder.stat()
@@ -119,12 +122,12 @@ def _make_private(folder):
         folder.chmod(stat.S_IMODE(about.st_mode) & ~_OTHERS_WRITE)
 
 
-def _trusted(about):
+def _trusted(about: os.stat_result) -> bool:
     """Return whether a file or folder with this `os.stat_result` is this user's or root's."""
     return not hasattr(os, "geteuid") or about.st_uid in (0, os.geteuid())
 
 
-def _built(folder, key):
+def _built(folder: Path, key: str) -> Path | None:
     """Return the library of `key` that is as it was built, or None; others of its name are removed."""
     found = None
     for path in sorted(folder.glob(f"ops_{key}*.so")):
@@ -138,11 +141,11 @@ def _built(folder, key):
     return found
 
 
-def _checksum(path):
+def _checksum(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()[:32]
 
 
-def _key(compiler):
+def _key(compiler: str) -> str:
     version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE).stdout
     paddle = _paddle()
     parts = [
@@ -159,7 +162,7 @@ def _key(compiler):
     return digest.hexdigest()[:16]
 
 
-def _paddle():
+def _paddle() -> Path:
     """Return the folder of the installed Paddle, which is not imported for that."""
     found = importlib.util.find_spec("paddle")
     if found is None or found.origin is None:
@@ -167,8 +170,8 @@ def _paddle():
     return Path(found.origin).parent
 
 
-def _processor():
-    """Return what decides which instructions `-march=native` may use: a home may be shared by machines."""
+def _processor() -> str:
+    """Return the properties that `-march=native` depends on: a home may be shared by machines."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
@@ -176,7 +179,7 @@ def _processor():
     return "\n".join([platform.machine(), platform.processor(), *found.values()])
 
 
-def _build(compiler, scratch, log):
+def _build(compiler: str, scratch: Path, log: Path) -> Path:
     """Return the path of a library built in the folder `scratch`; `log` gets the output of a failed build."""
     paddle = _paddle()
     include, libs, base = paddle / "include", paddle / "libs", paddle / "base/libpaddle.so"
@@ -213,8 +216,8 @@ def _build(compiler, scratch, log):
     return built
 
 
-def _run(command):
-    """Run `command`; return None, or what it was and said when it failed."""
+def _run(command: list[str]) -> str | None:
+    """Run `command`; return None, or the command and its output when it failed."""
     done = subprocess.run(
         command,
         stdout=subprocess.PIPE,

@@ -1,11 +1,13 @@
-"""A network's plan for the operator `ppcls_micronet` (micronet.cc): what to compute in which order, and with what.
+"""Plan of a network for the operator `ppcls_micronet` (micronet.cc): its steps in order, and their weights.
 
 A plan is int32: the number of steps; for each its kind, how many integers of its own follow, and how many floats it
-takes of the weights; then those integers. The classes below say what they are.
+takes of the weights; then those integers. The classes below describe them.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Tuple
+from typing import Any, Sequence, Tuple
 
 import numpy as np
 
@@ -17,14 +19,16 @@ _MOST_STRIDE = 16
 # Outputs that a linear layer computes at once, kSpan in micronet.cc.
 _SPAN = 64
 
+Encoded = Tuple[Sequence[int], Sequence[np.ndarray]]  # the integers and the floats of a step
+
 
 class PlanError(Exception):
     """Steps that do not fit together, which the operator would read past its memory for."""
 
 
-def _require(condition, what):
+def _require(condition: bool, reason: str) -> None:
     if not condition:
-        raise PlanError(what)
+        raise PlanError(reason)
 
 
 class Step:
@@ -32,11 +36,11 @@ class Step:
 
     kind: int
 
-    def channels(self, count):
+    def channels(self, count: int) -> int:
         """Return the channels that it makes of `count`; raise PlanError where it does not fit them."""
         return count
 
-    def encode(self):
+    def encode(self) -> Encoded:
         """Return its integers, and its floats in a list of arrays."""
         return [], []
 
@@ -59,7 +63,7 @@ class Factorized(Step):
     padding: Tuple[int, int]
     relu6: bool
 
-    def channels(self, count):
+    def channels(self, count: int) -> int:
         """The kernels are odd and keep the size, but for the stride."""
         (middles, inputs, height, one), (outputs, *_, width) = self.column.shape, self.row.shape
         _require(self.row.shape == (outputs, 1, 1, width) and one == 1, "kernels that are not kx1 and 1xk")
@@ -74,12 +78,12 @@ class Factorized(Step):
         _require(shapes == ((middles,), (outputs,)), "a bias of another size")
         return outputs
 
-    def encode(self):
+    def encode(self) -> Encoded:
         """Outputs of `column` that are the same are one middle, which all their `row` convolutions share."""
         middles, inputs = len(self.column), self.column.shape[1]
-        middle = np.arange(len(self.row)) * middles // len(self.row)
+        middle: np.ndarray = np.arange(len(self.row)) * middles // len(self.row)
         first = np.arange(middles) * self.groups // middles * inputs
-        outputs_of = {}
+        outputs_of: dict[Any, list[int]] = {}
         for output, m in enumerate(middle):
             key = (first[m], self.column[m].tobytes(), self.column_bias[m].tobytes())
             outputs_of.setdefault(key, []).append(output)
@@ -106,16 +110,16 @@ class Pointwise(Step):
     bias: np.ndarray
     relu6: bool
 
-    def channels(self, count):
+    def channels(self, count: int) -> int:
         _require(
             self.weight.shape == (len(self.bias), count),
             f"a 1x1 convolution that does not fit {count} channels",
         )
         return len(self.bias)
 
-    def encode(self):
+    def encode(self) -> Encoded:
         """Outputs that read the same inputs are computed together, in tiles."""
-        outputs_of = {}
+        outputs_of: dict[bytes, list[int]] = {}
         for output, row in enumerate(self.weight):
             outputs_of.setdefault(np.flatnonzero(row).tobytes(), []).append(output)
         tiles = [
@@ -123,7 +127,9 @@ class Pointwise(Step):
             for outputs in outputs_of.values()
             for tile in np.array_split(outputs, -(-len(outputs) // _MOST_ROWS))
         ]
-        offsets, tables, floats = [], [], []
+        offsets: list[int] = []
+        tables: list[int] = []
+        floats: list[np.ndarray] = []
         for outputs in tiles:
             inputs = np.flatnonzero(self.weight[outputs[0]])
             offsets += [2 * len(tiles) + len(tables), sum(map(len, floats))]
@@ -148,7 +154,7 @@ class ShiftMax(Step):
     excite_bias: np.ndarray
     centres: Tuple[float, ...]
 
-    def channels(self, count):
+    def channels(self, count: int) -> int:
         hidden, coefficients = len(self.squeeze), len(self.centres) * count
         shapes = [(hidden, count), (hidden,), (coefficients, hidden), (coefficients,)]
         arrays = (self.squeeze, self.squeeze_bias, self.excite, self.excite_bias)
@@ -159,10 +165,10 @@ class ShiftMax(Step):
         _require(self.shift.shape == (count,) and self.shift.max() < count, "a shift of other channels")
         return count
 
-    def encode(self):
+    def encode(self) -> Encoded:
         integers = [len(self.squeeze), len(self.centres) // 2, *self.shift]
         floats = [self.squeeze.T.ravel(), self.squeeze_bias, self.excite.T.ravel(), self.excite_bias]
-        return integers, [*floats, np.float32(self.centres)]
+        return integers, [*floats, np.array(self.centres, "float32")]
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +192,7 @@ class Pool(Step):
     kind = 5
     relu6: bool
 
-    def encode(self):
+    def encode(self) -> Encoded:
         return [int(self.relu6)], []
 
 
@@ -198,12 +204,12 @@ class Linear(Step):
     weight: np.ndarray
     bias: np.ndarray
 
-    def channels(self, count):
+    def channels(self, count: int) -> int:
         fit = self.bias.ndim == 1 and self.weight.shape == (count, len(self.bias))
         _require(fit, f"a linear layer that does not fit {count} channels")
         return len(self.bias)
 
-    def encode(self):
+    def encode(self) -> Encoded:
         inputs, outputs = self.weight.shape
         packed = np.zeros((inputs + 1, -(-outputs // _SPAN) * _SPAN), "float32")
         packed[:-1, :outputs], packed[-1, :outputs] = self.weight, self.bias
@@ -217,14 +223,15 @@ class Softmax(Step):
     kind = 7
 
 
-def encode(steps):
+def encode(steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray, int]:
     """Return (plan, weights, class_num) of a network's steps: int32, float32 and the number of classes.
 
     Raises:
         PlanError: they do not fit an RGB image and each other.
     """
     class_num = _check(steps)
-    plan, weights = [len(steps)], []
+    plan = [len(steps)]
+    weights: list[np.ndarray] = []
     for step in steps:
         integers, floats = step.encode()
         plan += [step.kind, len(integers), sum(map(len, floats)), *integers]
@@ -232,7 +239,7 @@ def encode(steps):
     return np.array(plan, "int32"), np.concatenate(weights).astype("float32"), class_num
 
 
-def _check(steps):
+def _check(steps: Sequence[Step]) -> int:
     """Return the number of classes; raise PlanError where the steps do not fit."""
     kinds = [step.kind for step in steps]
     pool = kinds.index(Pool.kind) if Pool.kind in kinds else 0
@@ -248,7 +255,7 @@ def _check(steps):
         elif isinstance(step, Hold):
             held.append((channels, stride))
         elif isinstance(step, AddHeld):
-            _require(held and held.pop() == (channels, stride), "a shortcut of another size")
+            _require(bool(held) and held.pop() == (channels, stride), "a shortcut of another size")
         _require(len(held) <= 1, "a shortcut within a shortcut")
     _require(channels > 0, "no classes")
     return channels

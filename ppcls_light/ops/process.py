@@ -1,4 +1,6 @@
-"""Settings of the whole process that training on CPU gains by."""
+"""Settings of the whole process for training on CPU."""
+
+from __future__ import annotations
 
 import contextlib
 import ctypes
@@ -7,7 +9,7 @@ from pathlib import Path
 
 from ..base.machine import physical_cores
 
-# How long Intel's OpenMP threads look for more work before they sleep. Its default, 200, takes a core from the
+# Time that Intel's OpenMP threads look for more work before they sleep. Its default, 200, takes a core from the
 # reader's processes; none at all costs more than the wait between two operators.
 _SPIN_MILLISECONDS = 1
 
@@ -15,7 +17,7 @@ _SPIN_MILLISECONDS = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
-def use_threads(library):
+def use_threads(library: ctypes.CDLL) -> int:
     """Let OpenMP, and so the operators and Paddle's BLAS, use the physical cores; return the threads.
 
     Paddle's import sets OMP_NUM_THREADS=1 where it is not set. A number that was set by anybody else stays:
@@ -29,7 +31,7 @@ def use_threads(library):
     return library.omp_get_max_threads()
 
 
-def _started_with(name):
+def _started_with(name: str) -> bool:
     try:
         environment = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
@@ -37,7 +39,7 @@ def _started_with(name):
     return any(entry.startswith(f"{name}=".encode()) for entry in environment)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Have the C library keep what is freed instead of giving it back to the system.
 
     A training step frees and allocates the same large maps again and again; fresh memory comes as zeroed

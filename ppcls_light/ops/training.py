@@ -5,8 +5,12 @@ operators of Paddle. They are off until `enable()`, and then serve what `serves`
 dynamic graph. Everything else, exported files among it, is made of Paddle's own operators.
 """
 
+from __future__ import annotations
+
+from typing import Any, Sequence
+
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.base import core
 
 from . import build
@@ -18,10 +22,10 @@ _ACTIVATIONS = (nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
 _LEAST_POSITIONS = 16
 
 _enabled = False
-_threads_as_found = None
+_threads_as_found: int | None = None
 
 
-def enable():
+def enable() -> int:
     """Use the operators from now on, with all physical cores unless OMP_NUM_THREADS says otherwise.
 
     Builds them on the first call of all; freed memory stays with the process from now on.
@@ -41,7 +45,7 @@ def enable():
     return use_threads(library)
 
 
-def disable():
+def disable() -> None:
     """Use Paddle's own operators, and as many threads as before `enable()`, from now on."""
     global _enabled
     if _enabled:
@@ -49,7 +53,7 @@ def disable():
     _enabled = False
 
 
-def serves(x):
+def serves(x: Tensor) -> bool:
     """Return whether the operators take `x`, a tensor (N, C, H, W)."""
     return (
         _enabled
@@ -60,7 +64,9 @@ def serves(x):
     )
 
 
-def depthwise_conv(x, weight, bias, stride, padding):
+def depthwise_conv(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
+) -> Tensor:
     """Convolve each channel by itself; (N, C, H, W) to (N, M C, H', W').
 
     Args:
@@ -73,13 +79,13 @@ def depthwise_conv(x, weight, bias, stride, padding):
     return _run("ppcls_depthwise_conv", x, weight, bias, list(stride), list(padding))[0]
 
 
-def pointwise_conv(x, weight):
+def pointwise_conv(x: Tensor, weight: Tensor) -> Tensor:
     """Convolve by `weight` (O, C, 1, 1) at stride 1; (N, C, H, W) to (N, O, H, W)."""
     return _run("ppcls_pointwise_conv", x, weight)[0]
 
 
-def norm_act(norm, act, x):
-    """Do what `act(norm(x))` does, in one operator where there is one.
+def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
+    """Return `act(norm(x))`, by one operator if there is one.
 
     Args:
         norm: a layer; the operator is for an nn.BatchNorm2D in training mode.
@@ -106,5 +112,5 @@ def norm_act(norm, act, x):
     return out
 
 
-def _run(name, *arguments):
+def _run(name: str, *arguments: Any) -> list[Tensor]:
     return core.eager._run_custom_op(name, *arguments)
