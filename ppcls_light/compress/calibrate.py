@@ -1,6 +1,9 @@
-"""Post-training quantization: the scales that quantization-aware training learns, read off some images instead."""
+"""Post-training quantization: scales measured on some images instead of learned in training."""
+
+from __future__ import annotations
 
 import copy
+from typing import Callable, Iterable
 
 import numpy as np
 import paddle
@@ -12,7 +15,7 @@ from .quantize import QUANTIZED, quantize
 _SMALLEST_SCALE = 1e-10
 
 
-def calibrate(model, batches):
+def calibrate(model: nn.Layer, batches: Iterable[np.ndarray]) -> nn.Layer:
     """Return a copy of `model` in eval mode with fake-quantizing layers whose scales fit the images; no training.
 
     Depthwise and grouped convolutions stay in float: their channels differ in range by orders of magnitude, so that
@@ -20,13 +23,14 @@ def calibrate(model, batches):
     inputs rounded, PP-LCNet_x0_25_textline_ori fell from 99 % to 53 % on 120 text lines.
 
     The scale of a layer's input is the mean over the images of the largest absolute value in it: less than the
-    largest of all, which one odd image would set. Weights have a scale for each output channel.
+    largest of all, which one outlier would set. Weights have a scale per output channel.
 
     Args:
         model: a network of `create_model` with trained weights; it is not touched.
         batches: iterable of images, float32 (N, C, H, W), prepared as for evaluation.
     """
-    observed, largest, hooks = copy.deepcopy(model), {}, []
+    observed, hooks = copy.deepcopy(model), []
+    largest: dict[str, list[float]] = {}
     observed.eval()
     for name, layer in observed.named_sublayers():
         if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2D) and layer._groups == 1):
@@ -45,8 +49,8 @@ def calibrate(model, batches):
     return observed
 
 
-def _observer(seen):
-    def observe(layer, inputs):
+def _observer(seen: list[float]) -> Callable[[nn.Layer, tuple], None]:
+    def observe(layer: nn.Layer, inputs: tuple) -> None:
         x = inputs[0]
         seen.extend(x.abs().flatten(1).max(axis=1).numpy().tolist())
 

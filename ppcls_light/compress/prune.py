@@ -1,11 +1,16 @@
 """Filter pruning: out of a trained network a smaller dense one, to be fine-tuned.
 
-Convolutions lose the filters that matter least, and whatever reads their channels loses those inputs. How
-many are left depends on the ratio and the widths alone, the same share in every layer, so that a config with
+Convolutions lose the filters that matter least, and the layers that read their channels lose those inputs. The
+number that is left depends on the ratio and the widths alone, the same share in every layer, so that a config with
 a ratio (`Slim.prune`) describes the pruned network without its weights.
 """
 
+from __future__ import annotations
+
+from typing import Sequence
+
 import numpy as np
+from paddle import nn
 
 from ..errors import ConfigError
 from ..models import create_model, families, variant
@@ -15,17 +20,17 @@ from ..weights import load_weights
 from .quantize import is_quantized
 
 
-def l1_norm(filters):
+def l1_norm(filters: np.ndarray) -> np.ndarray:
     """Return the L1 norm of each of the `filters` (N, ...): small ones matter little (arXiv 1608.08710)."""
     return np.abs(filters.reshape(len(filters), -1)).sum(axis=1)
 
 
-def distance_to_others(filters):
+def distance_to_others(filters: np.ndarray) -> np.ndarray:
     """Return the summed Euclidean distance of each of the `filters` (N, ...) to the others.
 
     The nearest to the geometric median can best be replaced by the others (FPGM, arXiv 1811.00250, equation 8).
     """
-    flat = filters.reshape(len(filters), -1).astype("float64")
+    flat = filters.reshape(len(filters), -1).astype(np.float64)
     squares = (flat**2).sum(axis=1)
     return np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0)).sum(axis=1)
 
@@ -33,7 +38,7 @@ def distance_to_others(filters):
 CRITERIA = {"l1_norm": l1_norm, "fpgm": distance_to_others}
 
 
-def prune(model, ratio, criterion="l1_norm"):
+def prune(model: nn.Layer, ratio: float, criterion: str = "l1_norm") -> nn.Layer:
     """Return a new network with about `ratio` of the filters of `model` removed from each prunable layer.
 
     PPLCNet loses channels everywhere, FasterNet inside its blocks (`mlp_widths`) and in its head
@@ -64,7 +69,7 @@ def prune(model, ratio, criterion="l1_norm"):
         raise ConfigError(f"{model.model_name} cannot be pruned; classifiers of {' and '.join(prunable)} can")
     groups = list(pruning.groups(model))
     state = {key: value.numpy() for key, value in model.state_dict().items()}
-    kept = {}
+    kept: dict[str, np.ndarray] = {}
     for group in groups:
         filters = state[group.filters]
         count = len(kept[group.share_of]) // 4 if group.share_of else width_after(len(filters), ratio)
@@ -83,8 +88,8 @@ def prune(model, ratio, criterion="l1_norm"):
     return pruned
 
 
-def compression_report(before, after, image_shape):
-    """Return what one image of `image_shape` (C, H, W) costs two networks, in words."""
+def compression_report(before: nn.Layer, after: nn.Layer, image_shape: Sequence[int]) -> str:
+    """Return the costs of one image of `image_shape` (C, H, W) in two networks, as text."""
     costs = [profile(model, image_shape) for model in (before, after)]
     return ", ".join(
         f"{name} {was:,} -> {now:,} ({now / was - 1:+.1%})"
@@ -95,6 +100,6 @@ def compression_report(before, after, image_shape):
     )
 
 
-def width_after(width, ratio):
-    """Return how many of `width` channels stay: a multiple of 8, or all of fewer than 8."""
+def width_after(width: int, ratio: float) -> int:
+    """Return the number of `width` channels that stay: a multiple of 8, or all of fewer than 8."""
     return min(width, make_divisible(width * (1 - ratio)))
