@@ -1,19 +1,25 @@
 """The names of the classes in the order of their labels: one value, compared wherever two of them meet.
 
-A label is a number, and what it means is a name. The names are read once, from the data (class folders, a label
+A label is a number, and its meaning a name. The names are read once, from the data (class folders, a label
 map, CIFAR's own), go into the checkpoint and from there into the exported folder. Whatever else says names must say
 the same ones in the same order: else a class would silently become another.
 """
 
+from __future__ import annotations
+
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from typing import Tuple
+from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
 from ..base.files import read_utf8
 from ..errors import ConfigError, DataError, listed
+
+if TYPE_CHECKING:
+    from .image_list import ImageList
 
 # A number that stands apart from a name: "0 cat", "0: cat", "0,cat", "0. cat", "0 - cat", "0 -> cat".
 _APART = r"(?:\s*(?:[:;,=|：；，＝｜→]|[-=]>)\s*|[.)]\s+|\s+-\s+|\s+)"
@@ -24,49 +30,41 @@ _ANY = re.compile(r"(?<![^\W_])\d{1,18}(?![^\W_])")
 _BULLET = re.compile(r"[-*•]\s+")
 _MARK = re.compile(r"[-*•]\s|-{3}|//|[#|<>%;]")
 _MOSTLY = 0.7  # of a folder's images
-_FORM = "write one 'id name' a line with the ids 0, 1, 2, ..., or a JSON list of names"
+_FORM = "write one 'id name' per line with the ids 0, 1, 2, ..., or a JSON list of names"
 
 
 @dataclass(frozen=True)
 class ClassNames:
-    """Names in the order of their labels, and where they were read.
+    """Names in the order of their labels, and their source.
 
     An accented letter is one character in a name typed on most systems and two in a folder's name made on macOS; here
     it is always one (Unicode's form NFC).
 
     Attributes:
-        names: one a class; label 0 is the first.
+        names: one per class; label 0 is the first.
         source: file, folder or key, for messages.
     """
 
-    names: Tuple[str, ...]
+    names: tuple[str, ...]
     source: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(_composed, self.names)))
 
-    def __contains__(self, name):
+    def __contains__(self, name: str) -> bool:
         return _composed(name) in self.names
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.names)
 
-    def __getitem__(self, label):
+    def __getitem__(self, label: int) -> str:
         return self.names[label]
 
-    def require_same(self, other, fix):
-        """Refuse names that are not these in this order.
-
-        Args:
-            other: `ClassNames`.
-            fix: end of the message.
-
-        Raises:
-            DataError: names both sources, the first difference and `fix`.
-        """
+    def require_same(self, other: ClassNames, fix: str) -> None:
+        """Raise DataError, with both sources, the first difference and `fix`, for other names or another order."""
         if self.names == other.names:
             return
         if Counter(self.names) == Counter(other.names):
@@ -81,12 +79,8 @@ class ClassNames:
             found = f"name other classes: {has}"
         raise DataError(f"{self.source} and {other.source} {found}; {fix}")
 
-    def labels_of(self, folders, source):
-        """Return {name: label} of class folders, which are some of these classes or all.
-
-        Args:
-            folders: names of the folders.
-            source: where the folders are.
+    def labels_of(self, folders: Iterable[str], source: str) -> dict[str, int]:
+        """Return {name: label} of the class folders in `source`, which are some of these classes or all.
 
         Raises:
             DataError: a folder is no class here, or two classes have its name.
@@ -94,28 +88,22 @@ class ClassNames:
         times = Counter(self.names)
         unknown = [name for name in folders if times[_composed(name)] != 1]
         if unknown:
-            what = (
+            has = (
                 "is the name of two classes" if unknown[0] in self else f"is none of the {len(self)} classes"
             )
             raise DataError(
-                f"{source}: the class folder '{unknown[0]}' {what} that {self.source} names "
-                f"({listed(self.names)}); rename the folder, or move it away; to learn "
-                "a new class, add it at the end of a label map and train again"
+                f"{source}: the class folder '{unknown[0]}' {has} that {self.source} names ({listed(self.names)}); "
+                "rename the folder, or move it away; to learn a new class, add it at the end of a label map and "
+                "train again"
             )
         label_of = {name: label for label, name in enumerate(self.names)}
         return {folder: label_of[_composed(folder)] for folder in folders}
 
-    def check_list(self, images):
-        """Refuse labelled images whose folders have the names of classes, but labels of others.
+    def check_list(self, images: ImageList) -> None:
+        """Raise DataError for labelled images whose folders have the names of classes, but labels of others.
 
         A list has labels and no names. Where it puts all images of a folder "cat" under a label that is "dog" here,
         it was made for another order of the classes.
-
-        Args:
-            images: labelled `ImageList`.
-
-        Raises:
-            DataError: names the list's source and this one.
         """
         times = Counter(self.names)
         for folder, label in folder_labels(images).items():
@@ -127,16 +115,16 @@ class ClassNames:
                 )
 
 
-def as_class_names(names, source):
-    """Return names given in Python as ClassNames: a list, {id: name}, or ClassNames, which keep their own source.
+def as_class_names(names: ClassNames | Sequence[str] | Mapping[int, str], source: str) -> ClassNames:
+    """Return names given in Python as ClassNames; those that are so already keep their own source.
 
     Raises:
         ConfigError: the ids are not 0 to N - 1.
     """
     if isinstance(names, ClassNames):
         return names
-    given = names.values() if isinstance(names, dict) else names
-    if not isinstance(names, (dict, list, tuple)) or not all(isinstance(name, str) for name in given):
+    given = list(names.values()) if isinstance(names, dict) else names
+    if not isinstance(given, (list, tuple)) or not all(isinstance(name, str) for name in given):
         raise ConfigError(
             f"{source}: a list of texts or {{id: text}} names classes, no {type(names).__name__} like this"
         )
@@ -146,37 +134,31 @@ def as_class_names(names, source):
             raise ConfigError(
                 f"{source}: ids must be 0..{len(names) - 1}, each once; {missing[0]} is missing"
             )
-        names = [names[label] for label in range(len(names))]
-    return ClassNames(tuple(names), source)
+        given = [names[label] for label in range(len(names))]
+    return ClassNames(tuple(given), source)
 
 
-def folder_labels(images):
-    """Return {folder: label} of labelled images that stand in one folder a class; {} for others.
+def folder_labels(images: ImageList) -> dict[str, int]:
+    """Return {folder: label} of labelled images that stand in one folder per class; {} for others.
 
     A folder, the last one of an image's path, has the label of most of its images: single ones may be wrong.
-
-    Args:
-        images: labelled `ImageList`.
     """
-    by_folder = {}
+    by_folder: dict[str, Counter[int]] = {}
     for (folder, label), count in images.folder_counts().items():
-        counts = by_folder.setdefault(_composed(folder), Counter())
-        counts[label] += count
-    labels = {}
+        by_folder.setdefault(_composed(folder), Counter())[label] += count
+    labels: dict[str, int] = {}
     for folder, counts in by_folder.items():
-        label = max(counts, key=counts.get)
+        ((label, _),) = counts.most_common(1)
         if counts[label] < _MOSTLY * sum(counts.values()):
             return {}
         labels[folder] = label
     return labels if len(set(labels.values())) == len(labels) else {}
 
 
-def require_same_folders(first, first_source, second, second_source):
-    """Refuse two sets of class folders, {folder: label}, of which most that are in both have another label.
-
-    Raises:
-        DataError: names both sources and a folder.
-    """
+def require_same_folders(
+    first: Mapping[str, int], first_source: str, second: Mapping[str, int], second_source: str
+) -> None:
+    """Raise DataError for class folders, {folder: label}, if most that are in both have another label."""
     both = [name for name in first if name in second]
     wrong = [name for name in both if first[name] != second[name]]
     if 2 * len(wrong) > len(both):
@@ -188,55 +170,56 @@ def require_same_folders(first, first_source, second, second_source):
         )
 
 
-def read_class_names(path, delimiter=None) -> ClassNames:
+def read_class_names(path: str | os.PathLike, delimiter: str | None = None) -> ClassNames:
     """Read a label map.
 
-    It is a JSON list of names, a JSON object {id: name} or {name: id}, or text with one class a line: "id name",
+    It is a JSON list of names, a JSON object {id: name} or {name: id}, or text with one class per line: "id name",
     "name id" (also apart by one of `: , ; = |`), or the name alone, whose id is the line's place from 0. A
     number that contradicts its place, or stands on some lines only, is refused: nothing is guessed.
 
     Args:
-        path: UTF-8 text.
         delimiter: text between id and name; None: any of those above.
 
     Raises:
         DataError: with the line.
     """
     text = read_utf8(path).decode()
+    lines: list[tuple[int, str]] = []
     if text.lstrip()[:1] in ("[", "{"):
-        by_id = _from_json(path, text)
-        numbers = [(label, None) for label in by_id]
+        entries = list(_from_json(path, text).items())
     else:
         lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
         entries = _from_lines(path, lines, delimiter)
-        numbers = [(label, number) for (label, _), (number, _) in zip(entries, lines)]
-        by_id = dict(entries)
-    if not numbers:
-        raise DataError(f"{path}: no class names in this file; {_FORM}")
+    if not entries:
+        raise _wrong(path, "no class names in this file")
     seen = set()
-    for label, number in numbers:
-        where = path if number is None else f"{path}:{number}"
+    for place, (label, _) in enumerate(entries):
+        where = f"{path}:{lines[place][0]}" if lines else path
         if label in seen:
-            raise DataError(f"{where}: class id {label} is given twice; {_FORM}")
-        if not 0 <= label < len(numbers):
-            raise DataError(f"{where}: class id {label} of {len(numbers)} classes; {_FORM}")
+            raise _wrong(where, f"class id {label} is given twice")
+        if not 0 <= label < len(entries):
+            raise _wrong(where, f"class id {label} of {len(entries)} classes")
         seen.add(label)
-    return ClassNames(tuple(by_id[label] for label in range(len(by_id))), str(path))
+    return ClassNames(tuple(name for _, name in sorted(entries)), str(path))
 
 
-def _from_json(path, text):
+def _wrong(where: str | os.PathLike, problem: str) -> DataError:
+    return DataError(f"{where}: {problem}; {_FORM}")
+
+
+def _from_json(path: str | os.PathLike, text: str) -> dict[int, str]:
     """Return {id: name}."""
 
-    def unique(pairs):
-        keys = [key for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            raise DataError(f"{path}: '{Counter(keys).most_common(1)[0][0]}' is given twice; {_FORM}")
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        key, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 0)
+        if times > 1:
+            raise _wrong(path, f"'{key}' is given twice")
         return dict(pairs)
 
     try:
         content = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: this begins like JSON but is none ({error}); {_FORM}") from None
+        raise _wrong(path, f"this begins like JSON but is none ({error})") from None
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         return dict(enumerate(content))
     if isinstance(content, dict):
@@ -246,70 +229,68 @@ def _from_json(path, text):
             return by_key
         if len(by_value) == len(content):
             if len(dict(by_value)) < len(by_value):
-                raise DataError(f"{path}: two names have the same id; {_FORM}")
+                raise _wrong(path, "two names have the same id")
             return dict(by_value)
-    raise DataError(f"{path}: no JSON list of names, {{id: name}} or {{name: id}}; {_FORM}")
+    raise _wrong(path, "no JSON list of names, {id: name} or {name: id}")
 
 
-def _from_lines(path, lines, delimiter):
+def _from_lines(
+    path: str | os.PathLike, lines: list[tuple[int, str]], delimiter: str | None
+) -> list[tuple[int, str]]:
     """Return the (id, name) of each of the `lines`, (number, text)."""
     lines = _without_bullets(path, lines)
     apart = re.escape(delimiter) if delimiter and delimiter.strip() else _APART
     first = [re.fullmatch(rf'"?({_NUMBER})"?{apart}(.*\S)', text) for _, text in lines]
     last = [re.fullmatch(rf'(.*?\S){apart}"?({_NUMBER})"?', text) for _, text in lines]
-    readings = []
-    if all(first):
-        readings.append([(int(match[1]), _unquoted(match[2])) for match in first])
-    if all(last):
-        readings.append([(int(match[2]), _unquoted(match[1])) for match in last])
+    readings = [
+        [(int(match[label]), _unquoted(match[3 - label])) for match in matches if match]
+        for label, matches in ((1, first), (2, last))
+        if all(matches)
+    ]
     right = [
         entries for entries in readings if sorted(label for label, _ in entries) == list(range(len(lines)))
     ]
     if len(right) == 2:
         for (number, text), one, other in zip(lines, *right):
             if one[0] != other[0]:
-                raise DataError(
-                    f"{path}:{number}: '{text}' begins and ends with an id, and they differ; {_FORM}"
-                )
+                raise _wrong(f"{path}:{number}", f"'{text}' begins and ends with an id, and they differ")
     if readings:
         return (right or readings)[0]
     numbered = [bool(a or b) for a, b in zip(first, last)]
     if all(numbered):
         begins = next(line for line, match in zip(lines, first) if match)
         ends = lines[first.index(None)]
-        raise DataError(
-            f"{path}:{ends[0]}: '{ends[1]}' ends with a number, and line {begins[0]} '{begins[1]}' begins with one; "
-            f"{_FORM}"
+        raise _wrong(
+            f"{path}:{ends[0]}",
+            f"'{ends[1]}' ends with a number, and line {begins[0]} '{begins[1]}' begins with one",
         )
     if any(numbered):
         with_number, without = lines[numbered.index(True)], lines[numbered.index(False)]
-        raise DataError(
-            f"{path}:{with_number[0]}: '{with_number[1]}' has a number, and line {without[0]} '{without[1]}' has none "
-            f"(delete a header line); {_FORM}"
+        raise _wrong(
+            f"{path}:{with_number[0]}",
+            f"'{with_number[1]}' has a number, and line {without[0]} '{without[1]}' has none (delete a header line)",
         )
     _require_places(path, lines)
     return [(place, _unquoted(text)) for place, (_, text) in enumerate(lines)]
 
 
-def _without_bullets(path, lines):
+def _without_bullets(path: str | os.PathLike, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Return the lines of a list in YAML or Markdown as names; refuse comments and tables among them."""
     marked = [bool(_MARK.match(text)) for _, text in lines]
     if all(_BULLET.match(text) for _, text in lines):
         return [(number, _BULLET.sub("", text)) for number, text in lines]
     if any(marked) and not (all(marked) and lines[0][1][0] == "#"):
         number, text = lines[marked.index(True)]
-        raise DataError(
-            f"{path}:{number}: '{text}' looks like a comment, a list or a table, not like a name; {_FORM}"
-        )
+        raise _wrong(f"{path}:{number}", f"'{text}' looks like a comment, a list or a table, not like a name")
     return lines
 
 
-def _require_places(path, lines):
+def _require_places(path: str | os.PathLike, lines: list[tuple[int, str]]) -> None:
     """Refuse names alone that are counted in another order than that of their lines, or not from 0."""
     texts, places = [text for _, text in lines], list(range(len(lines)))
     first = [_FIRST.match(text) for text in texts]
     found = [[int(number) for number in _ANY.findall(text)] for text in texts]
-    counts = [[int(match[1]) for match in first]] if all(first) else []
+    counts = [[int(match[1]) for match in first if match]] if all(first) else []
     if all(found):
         counts += [
             numbers
@@ -319,21 +300,21 @@ def _require_places(path, lines):
     for numbers in counts:
         wrong = next((place for place in places if numbers[place] != place), None)
         if wrong is not None and len(places) > 1:
-            raise DataError(
-                f"{path}:{lines[wrong][0]}: '{texts[wrong]}' has the number {numbers[wrong]} in the place of {wrong}; "
-                f"{_FORM}"
+            raise _wrong(
+                f"{path}:{lines[wrong][0]}",
+                f"'{texts[wrong]}' has the number {numbers[wrong]} in the place of {wrong}",
             )
 
 
-def _unquoted(name):
+def _unquoted(name: str) -> str:
     """Return a name without the quotes that a table puts around it."""
     name = name.strip()
     return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
-def _composed(name):
+def _composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _only(names, others):
+def _only(names: Iterable[str], others: Iterable[str]) -> str:
     return listed((Counter(names) - Counter(others)).elements())

@@ -1,14 +1,17 @@
 """Lists of labelled images, and the list files that they are read from.
 
-A list file is UTF-8 text with one `path label` a line. The last run of spaces and tabs separates the two,
+A list file is UTF-8 text with one `path label` per line. The last run of spaces and tabs separates the two,
 so that paths may hold both; CRLF, a byte order mark, blank lines and backslashes in paths are accepted.
 """
+
+from __future__ import annotations
 
 import contextlib
 import io
 import os
 from array import array
 from collections import Counter
+from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -24,67 +27,30 @@ _UNSEEN, _GONE = 0, -1  # stamps of files
 class _Names:
     """Texts as UTF-8 bytes, one after the other in one array: a list of them would take twice the memory."""
 
-    def __init__(self, names=()):
+    def __init__(self, names: Iterable[bytes] = ()) -> None:
         self._packed, self._ends = bytearray(), array("q")
         for name in names:
             self.append(name)
 
-    def append(self, name):
+    def append(self, name: bytes) -> None:
         self._packed += name
         self._ends.append(len(self._packed))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> bytes:
         return bytes(self._packed[self._ends[index - 1] if index else 0 : self._ends[index]])
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[bytes]:
         packed, start = bytes(self._packed), 0
         for end in self._ends:
             yield packed[start:end]
             start = end
 
-    def packed(self):
+    def packed(self) -> tuple[np.ndarray, np.ndarray]:
         """Return uint8 (bytes,), the names, and int64 (N,), where each of them ends."""
         return np.frombuffer(self._packed, np.uint8), np.frombuffer(self._ends, np.int64)
-
-
-class Watch:
-    """Files or folders as they were when this was made."""
-
-    def __init__(self, paths):
-        self._stamps = {path: _stamp(path) for path in paths}
-
-    def changes(self):
-        """Return the paths that changed, or went away, since they were last asked for."""
-        changed = [path for path, stamp in self._stamps.items() if _stamp(path) != stamp]
-        self._stamps.update((path, _stamp(path)) for path in changed)
-        return changed
-
-
-class IndexedWatch:
-    """N files by number; the workers of a loader know of each other's, where `shared.available()`.
-
-    8 bytes a file, which the system gives only once they are used.
-    """
-
-    def __init__(self, count):
-        self._stamps = SharedArray(np.full(count, _UNSEEN, np.int64))
-
-    def changed(self, index, path):
-        """Return whether file `index`, at `path`, is another than at the last call for it; no at the first one."""
-        stamps, stamp = self._stamps.array, _stamp(path)
-        before, stamps[index] = stamps[index], stamp
-        return before not in (_UNSEEN, stamp)
-
-
-def _stamp(path):
-    try:
-        status = os.stat(path)
-    except OSError:
-        return _GONE
-    return hash((status.st_size, status.st_ino, status.st_mtime_ns)) or 1
 
 
 class ImageList:
@@ -92,50 +58,55 @@ class ImageList:
 
     Args:
         root: folder to which the paths are relative.
-        names: iterable of paths relative to `root`, UTF-8 bytes with "/" (absolute ones are kept).
-        labels: sequence of ints as long as `names`; None for a list without labels, whose labels are -1.
+        names: paths relative to `root`, UTF-8 with "/" (absolute ones are kept).
+        labels: as many as `names`; None for a list without labels, whose labels are -1.
         source: file or folder that they were read from, for messages; None: `root`.
-
-    Attributes:
-        root, source: as given.
-        labels: int64 (N,).
     """
 
-    def __init__(self, root, names, labels=None, source=None):
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        names: Iterable[bytes],
+        labels: Sequence[int] | np.ndarray | None = None,
+        source: str | os.PathLike | None = None,
+    ) -> None:
         self.root = os.fspath(root)
         self.source = self.root if source is None else os.fspath(source)
         packed, ends = (names if isinstance(names, _Names) else _Names(names)).packed()
-        labels = np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
-        self._packed, self._ends, self._labels = map(SharedArray, (packed, ends, labels))
-        self._watch = Watch([self.source])
+        self._packed, self._ends = SharedArray(packed), SharedArray(ends)
+        self._labels = SharedArray(
+            np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
+        )
+        self._stamp = _stamp(self.source)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._ends.array)
 
     @property
-    def labels(self):
+    def labels(self) -> np.ndarray:
+        """int64 (N,)."""
         return self._labels.array
 
-    def name(self, index):
-        """Return the path of entry `index` as the list has it."""
+    def name(self, index: int) -> str:
+        """Return the path of an entry as the list has it."""
         ends = self._ends.array
         return self._packed.array[ends[index - 1] if index else 0 : ends[index]].tobytes().decode()
 
-    def path(self, index):
-        """Return the path of entry `index`, joined to `root`."""
+    def path(self, index: int) -> str:
+        """Return the path of an entry, joined to `root`."""
         return os.path.join(self.root, self.name(index))
 
-    def label(self, index):
-        """Return the label of entry `index`."""
+    def label(self, index: int) -> int:
         return int(self.labels[index])
 
-    def changes(self):
+    def changes(self) -> list[str]:
         """Return [`source`] if the list file, or the folder itself, changed since it was last asked, else []."""
-        return self._watch.changes()
+        before, self._stamp = self._stamp, _stamp(self.source)
+        return [] if before == self._stamp else [self.source]
 
-    def folder_counts(self):
+    def folder_counts(self) -> Counter[tuple[str, int]]:
         """Return a Counter of (name of the folder, the last one in a path, and label) over the images."""
-        packed, start, counts = self._packed.array.tobytes(), 0, Counter()
+        packed, start, counts = self._packed.array.tobytes(), 0, Counter[tuple[bytes, int]]()
         for end, label in zip(self._ends.array.tolist(), self.labels.tolist()):
             above = packed.rfind(b"/", start, end)
             if above > start:
@@ -144,15 +115,43 @@ class ImageList:
         return Counter({(folder.decode(), label): count for (folder, label), count in counts.items()})
 
 
+class IndexedWatch:
+    """N files by number; the workers of a loader know of each other's, where `shared.available()`.
+
+    8 bytes per file, which the system gives only once they are used.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._stamps = SharedArray(np.full(count, _UNSEEN, np.int64))
+
+    def changed(self, index: int, path: str) -> bool:
+        """Return whether file `index`, at `path`, is another than at the last call for it; no at the first one."""
+        stamps, stamp = self._stamps.array, _stamp(path)
+        before, stamps[index] = stamps[index], stamp
+        return before not in (_UNSEEN, stamp)
+
+
+def _stamp(path: str) -> int:
+    """Return a number for a file's size, place on the disk and time of the last change; its content is not read."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return _GONE
+    return hash((status.st_size, status.st_ino, status.st_mtime_ns)) or 1
+
+
 def read_image_list(
-    list_file, image_root, class_num=None, delimiter=None, labelled=True, check_files=True
+    list_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    class_num: int | None = None,
+    delimiter: str | None = None,
+    labelled: bool = True,
+    check_files: bool = True,
 ) -> ImageList:
     """Read a list file and check all of it.
 
     Args:
-        list_file: path of the list.
-        image_root: folder to which its paths are relative.
-        class_num: number of classes; labels must lie in 0..class_num - 1. None: only not negative.
+        class_num: labels must lie in 0..class_num - 1. None: only not negative.
         delimiter: text between path and label; None: the last run of spaces and tabs.
         labelled: False for lines that hold a path only; their labels are -1.
         check_files: check that every image is there.
@@ -166,7 +165,8 @@ def read_image_list(
             f"image_root {image_root} is not a folder; it is where the paths of {list_file} begin"
         )
     separator = delimiter.encode() if delimiter and delimiter.strip(" \t") else None
-    names, labels, numbers, problems = _Names(), array("q"), array("q"), []
+    names, labels, numbers = _Names(), array("q"), array("q")
+    problems: list[tuple[int, str]] = []
     # Line by line from the buffer: all of them as objects at once would take twice the size of the file.
     for number, line in enumerate(io.BytesIO(data), 1):
         line = line.strip(b" \t\r\n")
@@ -179,41 +179,48 @@ def read_image_list(
             numbers.append(number)
         else:
             problems.append((number, problem))
-    if check_files:
-        for index in _missing(names, image_root):
-            path = os.path.join(os.fspath(image_root), _short(names[index]))
-            problems.append((numbers[index], f"there is no image {path}"))
+    lines = len(names) + len(problems)
+    for index in _missing(names, image_root) if check_files else ():
+        path = os.path.join(os.fspath(image_root), _short(names[index]))
+        problems.append((numbers[index], f"there is no image {path}"))
     if problems:
-        lines = len(names) + sum(not problem.startswith("there is no image") for _, problem in problems)
         raise DataError(*_report(list_file, image_root, sorted(problems), lines, class_num))
     if not names:
-        raise DataError(f"{list_file}: the list is empty; write one 'path label' a line (tools/make_list.py)")
+        raise DataError(
+            f"{list_file}: the list is empty; write one 'path label' per line (tools/make_list.py)"
+        )
     return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
 
 
-def _parse(line, separator, class_num):
+def _parse(line: bytes, separator: bytes | None, class_num: int | None) -> tuple[bytes, int, str | None]:
     """Return (path, label, problem) of one line; problem is None when the line is right."""
     parts = line.rsplit(separator, 1)
     if len(parts) < 2:
         wanted = f"path{separator.decode() if separator else ' '}label"
         return line, -1, f"'{_short(line)}' has no label; a line is '{wanted}'"
-    name, label = parts[0].strip(b" \t"), parts[1].strip(b" \t")
-    digits = label[1:] if label[:1] == b"-" else label
+    name, text = (part.strip(b" \t") for part in parts)
+    digits = text[1:] if text[:1] == b"-" else text
     if not digits.isdigit() or len(digits) > _MOST_DIGITS:
-        return name, -1, f"label '{_short(label)}' is not a whole number; a line is 'path label'"
-    label = int(label)
+        return name, -1, f"label '{_short(text)}' is not a whole number; a line is 'path label'"
+    label = int(text)
     if label < 0 or (class_num is not None and label >= class_num):
         allowed = "negative" if class_num is None else f"outside 0..{class_num - 1} (class_num {class_num})"
         return name, label, f"label {label} is {allowed}. Labels start at 0."
     return name, label, None
 
 
-def _short(text):
-    text = text.decode()
-    return text if len(text) <= 200 else f"{text[:200]}..."
+def _short(text: bytes) -> str:
+    shown = text.decode()
+    return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
-def _report(list_file, image_root, problems, lines, class_num):
+def _report(
+    list_file: str | os.PathLike,
+    image_root: str | os.PathLike,
+    problems: list[tuple[int, str]],
+    lines: int,
+    class_num: int | None,
+) -> list[str]:
     listed = [f"{list_file}:{number}: {reason}" for number, reason in problems[:_SHOWN]]
     if len(problems) == 1:
         return listed
@@ -226,20 +233,19 @@ def _report(list_file, image_root, problems, lines, class_num):
     return [head, *listed, *more]
 
 
-def _missing(names, root):
+def _missing(names: _Names, root: str | os.PathLike) -> list[int]:
     """Return the indices of the `names` that are no files below `root`.
 
-    One directory listing a folder takes the place of one system call a file, and a hash of 8 bytes that of a path.
+    One directory listing per folder takes the place of one system call per file, and a hash of 8 bytes that of a path.
     """
-    root, listed = os.fsencode(root), array("q")
+    base, listed = os.fsencode(root), array("q", [0])  # so that there is one to compare with
     for folder in {name[: name.rfind(b"/") + 1] for name in names}:
         # A folder that cannot be listed: its files are tried one by one below.
         with contextlib.suppress(OSError):
-            listed.extend(hash(folder + base) for base in os.listdir(os.path.join(root, folder)))
-    listed.append(0)  # so that there is one to compare with
-    listed = np.sort(np.frombuffer(listed, np.int64))
+            listed.extend(hash(folder + name) for name in os.listdir(os.path.join(base, folder)))
+    there = np.sort(np.frombuffer(listed, np.int64))
     wanted = np.fromiter(map(hash, names), np.int64, len(names))
-    nearest = listed[np.minimum(np.searchsorted(listed, wanted), len(listed) - 1)]
+    nearest = there[np.minimum(np.searchsorted(there, wanted), len(there) - 1)]
     unlisted = np.flatnonzero(nearest != wanted)
     # A file system may spell a name in another way (case, Unicode form) and still open it.
-    return [index for index in unlisted if not os.path.isfile(os.path.join(root, names[index]))]
+    return [index for index in unlisted.tolist() if not os.path.isfile(os.path.join(base, names[index]))]

@@ -1,81 +1,90 @@
 """Transforms of a whole training batch that mix images and, in the same proportion, their labels."""
 
-from typing import Annotated, Any, Dict, Literal, Optional, Tuple
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, Tuple
 
 import numpy as np
+from numpy.random import Generator
 
 from ..config.bind import bind_plain
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability, Range
 from ..errors import ConfigError
 from ..registry import BATCH_TRANSFORMS
 
+Mixed = Tuple[np.ndarray, np.ndarray]  # images and labels
 
-def build_batch_transforms(ops, class_num):
-    """Build the batch transforms `ops`, an iterable of (name, parameters); None when there are none.
+
+def build_batch_transforms(
+    ops: Iterable[tuple[str, Mapping[str, Any] | None]] | None, class_num: int
+) -> BatchTransforms | None:
+    """Build the batch transforms `ops`, (name, parameters) each; None when there are none.
 
     Raises:
         ConfigError: an unknown name or parameter, or a value of the wrong type or range.
     """
-    ops = [_build(name, params) for name, params in ops or ()]
-    for op in _with_inner(ops):
+    built = [_build(name, params) for name, params in ops or ()]
+    for op in _with_inner(built):
         if getattr(op, "num_classes", None) not in (None, class_num):
             raise ConfigError(
                 f"num_classes {op.num_classes} is not Arch.class_num {class_num}; leave num_classes out"
             )
-    return BatchTransforms(ops, class_num) if ops else None
+    return BatchTransforms(built, class_num) if built else None
 
 
-def _build(name, params):
+def _build(name: str, params: Mapping[str, Any] | None) -> Any:
     return bind_plain(BATCH_TRANSFORMS.get(name), dict(params or {}), name)
 
 
-def _with_inner(ops):
+def _with_inner(ops: list[Any]) -> list[Any]:
     """Return `ops` and those that an `OpSampler` among them chooses from."""
     return [inner for op in ops for inner in (op, *getattr(op, "ops", ()))]
 
 
+@dataclass
 class BatchTransforms:
     """Apply batch transforms in order to images (N, C, H, W) and int labels (N,); labels become (N, K)."""
 
-    def __init__(self, ops, class_num):
-        self.ops = list(ops)
-        self.class_num = class_num
+    ops: list[Any]
+    class_num: int
 
     @property
-    def label_smoothing(self):
+    def label_smoothing(self) -> float:
         """The most that one of the operations smooths the labels."""
         return max(getattr(op, "label_smoothing", 0.0) for op in _with_inner(self.ops))
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         labels = np.eye(self.class_num, dtype=np.float32)[labels]
         for op in self.ops:
             images, labels = op(images, labels, rng)
         return images, labels
 
 
-def _mix(values, order, share):
-    """Return `share` of `values` (N, ...) and the rest of `values[order]`; `share`: one number or a mask (H, W)."""
+def _mix(values: np.ndarray, others: np.ndarray, share: Any) -> np.ndarray:
+    """Return `share` (a number, one per value, or a mask (H, W)) of `values` and the rest of `others`."""
     share = np.float32(share)
-    return share * values + (1 - share) * values[order]
+    return share * values + (1 - share) * others
 
 
 @BATCH_TRANSFORMS.register()
+@dataclass(eq=False)
 class MixupOperator:
     """mixup (Zhang et al., arXiv 1710.09412, section 2): weighted means of pairs of images and labels.
 
     One weight is drawn from Beta(alpha, alpha) for the whole batch.
     """
 
-    def __init__(self, alpha: PositiveFloat = 1.0):
-        self.alpha = alpha
+    alpha: PositiveFloat = 1.0
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         order = rng.permutation(len(images))
         share = rng.beta(self.alpha, self.alpha)
-        return _mix(images, order, share), _mix(labels, order, share)
+        return _mix(images, images[order], share), _mix(labels, labels[order], share)
 
 
 @BATCH_TRANSFORMS.register()
+@dataclass(eq=False)
 class CutmixOperator:
     """CutMix (Yun et al., arXiv 1905.04899, section 3.1): a box of another image is pasted into each image.
 
@@ -83,36 +92,37 @@ class CutmixOperator:
     centre uniform. The labels are mixed by the area that lies inside the image.
     """
 
-    def __init__(self, alpha: PositiveFloat = 0.2):
-        self.alpha = alpha
+    alpha: PositiveFloat = 0.2
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         order = rng.permutation(len(images))
-        rows, columns = _box(images.shape[2:], rng.beta(self.alpha, self.alpha), rng)
-        mixed = images.copy()
-        mixed[:, :, rows, columns] = images[order, :, rows, columns]
-        return mixed, _mix(labels, order, 1 - _area(rows, columns) / images[0, 0].size)
+        box = _box(images.shape, rng.beta(self.alpha, self.alpha), rng)
+        mixed, share = _paste(images, images[order], box)
+        return mixed, _mix(labels, labels[order], share)
 
 
-def _box(shape, share, rng):
-    """Return the rows and columns, as slices, of a box with 1 - `share` of an image of `shape` (H, W).
+def _box(shape: tuple[int, ...], share: float, rng: Generator) -> list[slice]:
+    """Draw the rows and columns of a box with 1 - `share` of an image of `shape` (..., H, W).
 
     Its centre is uniform; what lies outside of the image is cut off.
     """
-    side = np.sqrt(1 - share)
-    return tuple(_span(length, int(length * side), rng) for length in shape)
+    spans, side = [], np.sqrt(1 - share)
+    for length in shape[-2:]:
+        half, centre = int(length * side) // 2, rng.integers(length)
+        spans.append(slice(max(0, centre - half), min(length, centre + half)))
+    return spans
 
 
-def _span(length, cut, rng):
-    centre = rng.integers(length)
-    return slice(max(0, centre - cut // 2), min(length, centre + cut // 2))
-
-
-def _area(rows, columns):
-    return (rows.stop - rows.start) * (columns.stop - columns.start)
+def _paste(images: np.ndarray, others: np.ndarray, box: list[slice]) -> tuple[np.ndarray, float]:
+    """Return `images` (N, C, H, W) with the `box` of `others`, and the share that they keep."""
+    rows, columns = box
+    mixed = images.copy()
+    mixed[:, :, rows, columns] = others[:, :, rows, columns]
+    return mixed, 1 - (rows.stop - rows.start) * (columns.stop - columns.start) / images[0, 0].size
 
 
 @BATCH_TRANSFORMS.register()
+@dataclass(eq=False)
 class FmixOperator:
     """FMix (Harris et al., arXiv 2002.12047, section 4): two images share the picture along a random contour.
 
@@ -126,23 +136,18 @@ class FmixOperator:
         reformulate: lambda from Beta(alpha + 1, alpha) instead (Huszar's form of mixup).
     """
 
-    def __init__(
-        self,
-        alpha: PositiveFloat = 1.0,
-        decay_power: NonNegativeFloat = 3.0,
-        max_soft: Annotated[float, Range(0, 0.5)] = 0.0,
-        reformulate: bool = False,
-    ):
-        self.alpha, self.decay_power = alpha, decay_power
-        self.max_soft, self.reformulate = max_soft, reformulate
+    alpha: PositiveFloat = 1.0
+    decay_power: NonNegativeFloat = 3.0
+    max_soft: Annotated[float, Range(0, 0.5)] = 0.0
+    reformulate: bool = False
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         order = rng.permutation(len(images))
         share = rng.beta(self.alpha + self.reformulate, self.alpha)
         mask = self.mask(images.shape[2:], share, rng)
-        return _mix(images, order, mask), _mix(labels, order, mask.mean())
+        return _mix(images, images[order], mask), _mix(labels, labels[order], mask.mean())
 
-    def mask(self, shape, share, rng):
+    def mask(self, shape: tuple[int, ...], share: float, rng: Generator) -> np.ndarray:
         """Draw a float32 mask of `shape` (H, W), 0 to 1, whose mean is `share` to the pixel."""
         noise = _low_frequency_noise(shape, self.decay_power, rng)
         place = np.empty(noise.size)  # of each pixel when the highest comes first, in pixels
@@ -153,7 +158,7 @@ class FmixOperator:
         return mask.reshape(shape).astype(np.float32)
 
 
-def _low_frequency_noise(shape, decay_power, rng):
+def _low_frequency_noise(shape: tuple[int, ...], decay_power: float, rng: Generator) -> np.ndarray:
     height, width = shape
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
     amplitude = np.maximum(frequency, 1 / max(shape)) ** -decay_power
@@ -162,6 +167,7 @@ def _low_frequency_noise(shape, decay_power, rng):
 
 
 @BATCH_TRANSFORMS.register()
+@dataclass(eq=False)
 class MixupCutmixHybrid:
     """mixup or CutMix, drawn anew for each batch, pair or image; PaddleClas' and timm's parameters and meaning.
 
@@ -174,73 +180,59 @@ class MixupCutmixHybrid:
             lies inside the image, and cutmix_alpha is not used.
         prob: probability of mixing at all.
         switch_prob: probability of CutMix where both are on.
-        mode: what has a draw of its own: the whole "batch", each "pair" (both get the other's part), or each
-            image ("elem").
+        mode: scope of a draw: the whole "batch", each "pair" (both get the other's part), or each image ("elem").
         correct_lam: mix the labels by the area of the box inside the image; False: by the lambda drawn.
         label_smoothing: of the mixed labels. `CELoss.epsilon` smooths them once more: set one of the two to 0.
         num_classes: accepted from PaddleClas; it can only be Arch.class_num.
     """
 
-    def __init__(
-        self,
-        mixup_alpha: NonNegativeFloat = 1.0,
-        cutmix_alpha: NonNegativeFloat = 0.0,
-        cutmix_minmax: Optional[Tuple[Probability, Probability]] = None,
-        prob: Probability = 1.0,
-        switch_prob: Probability = 0.5,
-        mode: Literal["batch", "pair", "elem"] = "batch",
-        correct_lam: bool = True,
-        label_smoothing: Probability = 0.1,
-        num_classes: Optional[PositiveInt] = None,
-    ):
-        if cutmix_minmax is not None and cutmix_minmax[0] > cutmix_minmax[1]:
-            raise ConfigError(f"cutmix_minmax is a range [low, high]; got {list(cutmix_minmax)}")
-        if not (mixup_alpha or cutmix_alpha or cutmix_minmax):
-            raise ConfigError("mixup_alpha and cutmix_alpha are both 0; leave the op out to mix nothing")
-        self.mixup_alpha, self.cutmix_minmax = mixup_alpha, cutmix_minmax
-        self.cutmix_alpha = cutmix_alpha if cutmix_minmax is None else 1.0
-        self.prob, self.switch_prob, self.mode = prob, switch_prob, mode
-        self.correct_lam, self.label_smoothing, self.num_classes = correct_lam, label_smoothing, num_classes
+    mixup_alpha: NonNegativeFloat = 1.0
+    cutmix_alpha: NonNegativeFloat = 0.0
+    cutmix_minmax: Optional[Tuple[Probability, Probability]] = None
+    prob: Probability = 1.0
+    switch_prob: Probability = 0.5
+    mode: Literal["batch", "pair", "elem"] = "batch"
+    correct_lam: bool = True
+    label_smoothing: Probability = 0.1
+    num_classes: Optional[PositiveInt] = None
 
-    def __call__(self, images, labels, rng):
+    def __post_init__(self) -> None:
+        if self.cutmix_minmax is not None:
+            if self.cutmix_minmax[0] > self.cutmix_minmax[1]:
+                raise ConfigError(f"cutmix_minmax is a range [low, high]; got {list(self.cutmix_minmax)}")
+            self.cutmix_alpha = 1.0
+        if not (self.mixup_alpha or self.cutmix_alpha):
+            raise ConfigError("mixup_alpha and cutmix_alpha are both 0; leave the op out to mix nothing")
+
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         count = len(images)
         mixed, shares = images.copy(), np.ones((count, 1), np.float32)
-        if self.mode == "batch":
-            groups = [slice(None)]
-        elif self.mode == "pair":
+        groups: list[Any] = [slice(None)]
+        if self.mode == "pair":
             groups = [[i, count - 1 - i] for i in range(count // 2)]
-        else:
+        elif self.mode == "elem":
             groups = [[i] for i in range(count)]
         for group in groups:
             mixed[group], shares[group] = self._draw(images[group], images[::-1][group], rng)
-        labels = shares * labels + (1 - shares) * labels[::-1]
+        labels = _mix(labels, labels[::-1], shares)
         return mixed, (1 - self.label_smoothing) * labels + np.float32(self.label_smoothing / labels.shape[1])
 
-    def _draw(self, images, partners, rng):
+    def _draw(self, images: np.ndarray, partners: np.ndarray, rng: Generator) -> tuple[np.ndarray, float]:
         """Return `images` mixed with `partners` and the share that they keep, all by one draw."""
         if rng.random() >= self.prob:
             return images, 1.0
         both = self.mixup_alpha > 0 and self.cutmix_alpha > 0
-        if self.cutmix_alpha > 0 and (not both or rng.random() < self.switch_prob):
-            return self._cutmix(images, partners, rng)
-        share = np.float32(rng.beta(self.mixup_alpha, self.mixup_alpha))
-        return share * images + (1 - share) * partners, share
-
-    def _cutmix(self, images, partners, rng):
-        shape = images.shape[2:]
+        if not self.cutmix_alpha or (both and rng.random() >= self.switch_prob):
+            share = rng.beta(self.mixup_alpha, self.mixup_alpha)
+            return _mix(images, partners, share), share
         share = rng.beta(self.cutmix_alpha, self.cutmix_alpha)
         if self.cutmix_minmax is None:
-            rows, columns = _box(shape, share, rng)
-        else:
-            rows, columns = (self._inner_span(length, rng) for length in shape)
-        mixed = images.copy()
-        mixed[:, :, rows, columns] = partners[:, :, rows, columns]
-        if self.correct_lam or self.cutmix_minmax is not None:
-            share = 1 - _area(rows, columns) / images[0, 0].size
-        return mixed, share
+            mixed, kept = _paste(images, partners, _box(images.shape, share, rng))
+            return mixed, kept if self.correct_lam else share
+        return _paste(images, partners, [self._inner_span(side, rng) for side in images.shape[2:]])
 
-    def _inner_span(self, length, rng):
-        low, high = (int(length * bound) for bound in self.cutmix_minmax)
+    def _inner_span(self, length: int, rng: Generator) -> slice:
+        low, high = (int(length * bound) for bound in self.cutmix_minmax or ())
         cut = rng.integers(low, high, endpoint=True)
         start = rng.integers(length - cut, endpoint=True)
         return slice(start, start + cut)
@@ -255,9 +247,10 @@ class OpSampler:
     """
 
     def __init__(self, **operators: Dict[str, Any]):
-        self.ops, self.probabilities = [], []
-        for name, params in operators.items():
-            params = dict(params or {})
+        self.ops: list[Any] = []
+        self.probabilities: list[float] = []
+        for name, given in operators.items():
+            params = dict(given or {})
             probability = params.pop("prob", None)
             if isinstance(probability, bool) or not isinstance(probability, (int, float)):
                 raise ConfigError(f"{name} needs its prob, a number from 0 to 1; for example prob: 0.5")
@@ -269,6 +262,6 @@ class OpSampler:
                 f"prob of the operators must be from 0 to 1 and add up to at most 1; got {total:g}"
             )
 
-    def __call__(self, images, labels, rng):
+    def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         chosen = np.searchsorted(np.cumsum(self.probabilities), rng.random(), side="right")
         return self.ops[chosen](images, labels, rng) if chosen < len(self.ops) else (images, labels)

@@ -1,12 +1,15 @@
-"""Folders of images, searched by one rule for every tool: what is read is taken, the rest is counted and named.
+"""Folders of images, searched by one rule for every tool: images are taken, the rest is counted and named.
 
-`formats.is_image` says what is read. Files and folders whose names begin with "." and what systems put into
+`formats.is_image` tells images. Files and folders whose names begin with "." and what systems put into
 folders by themselves (Thumbs.db, __MACOSX, @eaDir and the like) are no part of the photos and are not named,
 except for hidden images.
 """
 
+from __future__ import annotations
+
 import os
 from collections import Counter
+from typing import Callable, Iterator
 
 from ..errors import DataError, warn_once
 from . import formats
@@ -14,21 +17,12 @@ from .classes import ClassNames
 from .image_list import ImageList
 from .levels import printable, require_classes
 
-# What tools/make_list.py writes into the folder itself.
+# Files that tools/make_list.py writes into the folder itself.
 LABEL_FILE = "labels.txt"
 CONFIG_FILE = "photos.yaml"
 OWN_FILES = frozenset(("train_list.txt", "val_list.txt", "test_list.txt", LABEL_FILE, CONFIG_FILE))
-_SYSTEM = frozenset(
-    (
-        "thumbs.db",
-        "ehthumbs.db",
-        "desktop.ini",
-        "__macosx",
-        "@eadir",
-        "$recycle.bin",
-        "system volume information",
-    )
-)
+_SYSTEM = frozenset(("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin"))
+_SYSTEM |= {"system volume information"}
 
 # kind: one of it, several of it
 _KINDS = {
@@ -48,17 +42,15 @@ _DETAILS = 4  # of a kind that the line lists
 
 
 class LeftOut:
-    """Tally of what the scan of `root` did not take: counts by kind, and the first path of each.
+    """Tally of what the scan of `root` did not take: counts by kind, and the first path of each."""
 
-    Args:
-        root: the folder, to which the paths in the line are relative.
-    """
-
-    def __init__(self, root):
+    def __init__(self, root: str | os.PathLike) -> None:
         self.root = os.fspath(root)
-        self._counts, self._details, self._first = Counter(), {}, {}
+        self._counts: Counter[str] = Counter()
+        self._details: dict[str, Counter[str]] = {}
+        self._first: dict[str, str] = {}
 
-    def add(self, kind, path, detail=None):
+    def add(self, kind: str, path: str, detail: str | None = None) -> None:
         """Count `path` as `kind`; `detail`, a suffix or the system's reason, is counted within the kind."""
         self._counts[kind] += 1
         self._first.setdefault(kind, path)
@@ -67,30 +59,26 @@ class LeftOut:
             details[detail] += 1
 
     @property
-    def line(self):
-        """The tally as one line of bounded length, "" for nothing."""
+    def line(self) -> str:
+        """The tally as one line of bounded length, "" for nothing; paths are relative to `root`."""
         parts = [self._part(kind) for kind in _KINDS if self._counts[kind]]
         return f"{printable(self.root)}: left out {', '.join(parts)}" if parts else ""
 
-    def _part(self, kind):
+    def _part(self, kind: str) -> str:
         count, details = self._counts[kind], self._details[kind].most_common(_DETAILS)
         first = printable(self._first[kind].removeprefix(os.path.join(self.root, "")))
-        named = [", ".join(f"{text} {times}" if count > 1 else text for text, times in details)] * bool(
-            details
-        )
-        named.append(f"the first: {first}" if count > 1 else first)
-        return f"{count} {_KINDS[kind][count > 1]} ({'; '.join(named)})"
+        named = ", ".join(f"{text} {times}" if count > 1 else text for text, times in details)
+        named = "; ".join(filter(None, (named, f"the first: {first}" if count > 1 else first)))
+        return f"{count} {_KINDS[kind][count > 1]} ({named})"
 
-    def warn(self):
+    def warn(self) -> None:
         """Log the line, if there is one; the same line once in a process."""
         if self.line:
             warn_once(self.line)
 
 
-def find_images(path):
-    """Return [path] for a file, or all images below a folder in the order of their names.
-
-    What is left out of a folder is one warning.
+def find_images(path: str | os.PathLike) -> list[str]:
+    """Return [path] for a file, or all images below a folder in the order of their names; one warning names the rest.
 
     Raises:
         DataError: nothing there, or a folder without images.
@@ -98,13 +86,14 @@ def find_images(path):
     return list(iter_images(path))
 
 
-def iter_images(path, left_out=None, ended=None):
+def iter_images(
+    path: str | os.PathLike, left_out: LeftOut | None = None, ended: Callable[[], bool] | None = None
+) -> Iterator[str]:
     """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths.
 
     Args:
-        path: a file or a folder.
-        left_out: `LeftOut` to count in, without a warning at the end.
-        ended: function that says whether to stop; it is asked for every entry.
+        left_out: tally to count in, without a warning at the end.
+        ended: True from it stops; it is asked for every entry.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
@@ -126,19 +115,16 @@ def iter_images(path, left_out=None, ended=None):
         tally.warn()
 
 
-def scan_image_folder(folder, class_names=None, left_out=None):
+def scan_image_folder(
+    folder: str | os.PathLike, class_names: ClassNames | None = None, left_out: LeftOut | None = None
+) -> tuple[ImageList, ClassNames]:
     """List a folder whose sub-folders are the classes; each is searched recursively.
 
-    Sub-folders without any image are no classes. Classes and images are in the order of their names. What is
-    left out is one warning.
+    Sub-folders without any image are no classes. Classes and images are in the order of their names.
 
     Args:
-        folder: the folder.
-        class_names: ClassNames when they are known already (from the training): folders may be missing then.
-        left_out: `LeftOut` to count in, without a warning.
-
-    Returns:
-        (ImageList, ClassNames).
+        class_names: if they are known already (from the training): folders may be missing then.
+        left_out: tally to count in; None: one warning.
 
     Raises:
         DataError: no class with images, a class that is not in `class_names`, or folders that are no classes but
@@ -146,9 +132,10 @@ def scan_image_folder(folder, class_names=None, left_out=None):
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
+        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder per class")
     tally = LeftOut(folder) if left_out is None else left_out
-    found, start, scan = {}, len(os.path.join(folder, "")), _Scan(folder, tally)
+    found: dict[str, list[str]] = {}
+    start, scan = len(os.path.join(folder, "")), _Scan(folder, tally)
     for path, is_folder in scan.entries(folder):
         if not is_folder:
             tally.add("loose", path)
@@ -167,17 +154,15 @@ def scan_image_folder(folder, class_names=None, left_out=None):
     if class_names is None:
         class_names = ClassNames(tuple(found), f"the class folders of {folder}")
     label_of = class_names.labels_of(found, folder)
-    names, labels = [], []
-    for name, images in found.items():
-        names += [utf8(image.replace(os.sep, "/")) for image in images]
-        labels += [label_of[name]] * len(images)
     if left_out is None:
         tally.warn()
+    names = [utf8(image.replace(os.sep, "/")) for images in found.values() for image in images]
+    labels = [label_of[name] for name, images in found.items() for _ in images]
     return ImageList(folder, names, labels), class_names
 
 
-def entries(folder, left_out):
-    """Yield (path, whether it is a folder) of the folders and images in `folder`, in the order of their names.
+def entries(folder: str, left_out: LeftOut) -> Iterator[tuple[str, bool]]:
+    """Yield (path, True for a folder) of the folders and images in `folder`, in the order of their names.
 
     Everything else is added to `left_out`.
     """
@@ -189,20 +174,15 @@ class _Scan:
 
     Links to folders are followed but for those to a folder that the search comes to by itself, or came to: ten
     folders with ten links each to all of them have ten billion paths.
-
-    Args:
-        root: a folder.
-        left_out: `LeftOut` for what is not taken.
-        ended: function that says whether to stop, or None.
     """
 
-    def __init__(self, root, left_out, ended=None):
+    def __init__(self, root: str, left_out: LeftOut, ended: Callable[[], bool] | None = None) -> None:
         self._left_out, self.ended = left_out, ended or (lambda: False)
         self._root = os.path.realpath(root)
-        self._elsewhere = set()  # folders that links led to
+        self._elsewhere: set[str] = set()  # folders that links led to
 
-    def entries(self, folder):
-        """Yield what is in `folder`, see the function `entries`."""
+    def entries(self, folder: str) -> Iterator[tuple[str, bool]]:
+        """Yield the content of `folder`, see the function `entries`."""
         names, folders, odd = _listed(folder, self._left_out)
         for name in names:
             if self.ended():
@@ -230,7 +210,7 @@ class _Scan:
                 else:
                     self._left_out.add("other", path, suffix if 1 < len(suffix) <= 12 else "no suffix")
 
-    def enters(self, path, above=None):
+    def enters(self, path: str, above: str | None = None) -> str | None:
         """Return the real path of a folder in the real folder `above` (default: root), None for one not to search."""
         above = self._root if above is None else above
         is_link = os.path.islink(path)
@@ -243,21 +223,21 @@ class _Scan:
         self._elsewhere.add(real)
         return real
 
-    def _finds(self, real):
-        """Tell whether the search comes to a real folder without any link."""
+    def _finds(self, real: str) -> bool:
+        """Return whether the search comes to a real folder without any link."""
         below = real[len(self._root) :].split(os.sep)
         return _is_in(real, self._root) and not any(
             name.startswith(".") or name.lower() in _SYSTEM for name in below
         )
 
-    def images(self, folder):
+    def images(self, folder: str) -> Iterator[str]:
         """Yield the images below `folder` in the order of their names; it is root, or a folder in it to search."""
         # A stack of its own: Python's is 1000 calls deep, and a file system has no limit.
         stack = [(self.entries(folder), os.path.realpath(folder))]
         while stack:
             listing, real = stack[-1]
-            path, is_folder = next(listing, (None, None))
-            if path is None:
+            path, is_folder = next(listing, ("", False))
+            if not path:
                 stack.pop()
             elif not is_folder:
                 yield path
@@ -265,16 +245,18 @@ class _Scan:
                 stack.append((self.entries(path), below))
 
 
-def _is_in(path, folder):
+def _is_in(path: str, folder: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
 
 
-def _listed(folder, left_out):
+def _listed(folder: str, left_out: LeftOut) -> tuple[list[str], set[str], dict[str, str]]:
     """Return the names in `folder`, sorted; those of folders; and {name: kind} of what is neither file nor folder.
 
-    A listing says for most what they are; links are followed.
+    A listing tells most of them apart; links are followed.
     """
-    names, folders, odd = [], set(), {}
+    names: list[str] = []
+    folders: set[str] = set()
+    odd: dict[str, str] = {}
     try:
         with os.scandir(folder) as listing:
             for entry in listing:
@@ -292,7 +274,7 @@ def _listed(folder, left_out):
     return sorted(names), folders, odd
 
 
-def utf8(name):
+def utf8(name: str) -> bytes:
     """Return a file name as UTF-8 bytes. Raises DataError for one that is none."""
     try:
         return name.encode()

@@ -1,26 +1,34 @@
-"""List files for a folder of photos: one folder a class -> train, val and test lists and the label map."""
+"""List files for a folder of photos: one folder per class -> train, val and test lists and the label map."""
+
+from __future__ import annotations
 
 import json
 import os
+from typing import Iterable
 
 import numpy as np
 
 from ..base.files import results, write_text
 from ..errors import ConfigError, DataError, listed, warn_once
-from .classes import read_class_names
+from .classes import ClassNames, read_class_names
 from .image_list import ImageList
 from .levels import SPLITS, split_folders
 from .scan import LABEL_FILE, LeftOut, entries, scan_image_folder, utf8
 
 
-def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
-    """Write train_list.txt, val_list.txt, test_list.txt and labels.txt for `folder`.
+def write_image_lists(
+    folder: str | os.PathLike,
+    split: str | None = None,
+    seed: int = 0,
+    out: str | os.PathLike | None = None,
+    label_map: str | os.PathLike | None = None,
+) -> tuple[ClassNames, dict[str, int], str]:
+    """Write train_list.txt, val_list.txt, test_list.txt and labels.txt for `folder`; one warning names the rest.
 
-    The paths in the lists are relative to `folder`, which is the `image_root` of a config. What is left out of the
-    lists is one warning.
+    The paths in the lists are relative to `folder`, which is the `image_root` of a config.
 
     Args:
-        folder: holds one folder a class; or folders named after the parts of a split (train, val, test in any
+        folder: holds one folder per class; or folders named after the parts of a split (train, val, test in any
             case and spelling, see `levels.split_of`) that do.
         split: shares of train, val and test as "0.8/0.1/0.1" (or "0.8/0.2" without a test list); None for
             a folder that is already split.
@@ -30,7 +38,7 @@ def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
             folders in the order of their names.
 
     Returns:
-        (ClassNames, {path of a list file: number of images}, path of the label file).
+        The classes, {path of a list file: number of images}, and the path of the label file.
 
     Raises:
         ConfigError: `split` is malformed, missing, or given for a folder that is already split.
@@ -41,20 +49,20 @@ def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
         raise ConfigError(f"--seed {seed} is below 0; for example --seed 0")
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder a class")
+        raise DataError(f"{folder} is not a folder; expected a folder that holds one folder per class")
     left_out = LeftOut(folder)
-    class_names = None if label_map is None else read_class_names(label_map)
+    given = None if label_map is None else read_class_names(label_map)
     names = {os.path.basename(path) for path, is_folder in entries(folder, LeftOut(folder)) if is_folder}
     # Folders that the map names are classes, whatever they are called.
-    parts = {} if class_names and all(name in class_names for name in names) else split_folders(folder, names)
+    parts = {} if given and all(name in given for name in names) else split_folders(folder, names)
     if parts:
         if split is not None:
             raise ConfigError(
                 f"{folder} is already split into {', '.join(parts.values())}; leave --split out"
             )
-        class_names, lists = _read_split(folder, parts, class_names, left_out)
+        class_names, lists = _read_split(folder, parts, given, left_out)
     else:
-        images, class_names = scan_image_folder(folder, class_names, left_out)
+        images, class_names = scan_image_folder(folder, given, left_out)
         if split is None:
             raise ConfigError(f"{folder} is not split into train and val folders; add --split 0.8/0.1/0.1")
         lists = dict(zip(SPLITS, split_by_class(images, parse_split(split), seed)))
@@ -83,7 +91,7 @@ def write_image_lists(folder, split=None, seed=0, out=None, label_map=None):
     return class_names, counts, label_file
 
 
-def parse_split(text):
+def parse_split(text: str) -> list[float]:
     """Return the shares in "0.8/0.1/0.1" as floats. Raises ConfigError."""
     try:
         shares = [float(share) for share in text.split("/")]
@@ -96,15 +104,12 @@ def parse_split(text):
     return shares
 
 
-def split_by_class(images, shares, seed):
-    """Divide an ImageList at random, each class by the same `shares`.
+def split_by_class(images: ImageList, shares: list[float], seed: int) -> list[ImageList]:
+    """Divide images at random, each class by the same `shares`; each part keeps their order.
 
     Every class keeps at least one image in the first part; the others are rounded to whole images.
-
-    Returns:
-        list of ImageList, one for each of `shares`, in the order of `images`.
     """
-    chosen = [[] for _ in shares]
+    chosen: list[list[np.ndarray]] = [[] for _ in shares]
     bounds = np.cumsum(shares)
     for label in np.unique(images.labels):
         members = np.flatnonzero(images.labels == label)
@@ -115,7 +120,9 @@ def split_by_class(images, shares, seed):
     return [_take(images, np.sort(np.concatenate(part))) for part in chosen]
 
 
-def _read_split(folder, parts, class_names, left_out):
+def _read_split(
+    folder: str, parts: dict[str, str], class_names: ClassNames | None, left_out: LeftOut
+) -> tuple[ClassNames, dict[str, ImageList]]:
     for path, is_folder in entries(folder, left_out):
         if not is_folder:
             left_out.add("loose", path)
@@ -127,16 +134,17 @@ def _read_split(folder, parts, class_names, left_out):
         classes = any(is_folder for _, is_folder in entries(path, LeftOut(path)))
         if (
             not classes and name != "train" and len(parts) > 2
-        ):  # images to be classified, as competitions give them
+        ):  # images to classify, as competitions give them
             left_out.add("unlabelled", path)
             continue
-        images, class_names = scan_image_folder(os.path.join(folder, part), class_names, left_out)
+        images, class_names = scan_image_folder(path, class_names, left_out)
         names = (utf8(f"{part}/{images.name(i)}") for i in range(len(images)))
         lists[name] = ImageList(folder, names, images.labels)
+    assert class_names is not None  # a split has a part "train"
     return class_names, lists
 
 
-def _warn_of_missing(class_names, images, folder):
+def _warn_of_missing(class_names: ClassNames, images: ImageList, folder: str) -> None:
     seen = set(images.labels.tolist())
     missing = [name for label, name in enumerate(class_names) if label not in seen]
     if missing:
@@ -150,7 +158,7 @@ def _warn_of_missing(class_names, images, folder):
         )
 
 
-def _require_kept_labels(path, class_names):
+def _require_kept_labels(path: str, class_names: ClassNames) -> None:
     """Raise DataError if the label file that is there gives a label to another class than `class_names` do."""
     if not os.path.exists(path):
         return
@@ -168,7 +176,7 @@ def _require_kept_labels(path, class_names):
         )
 
 
-def _write_labels(path, class_names):
+def _write_labels(path: str, class_names: ClassNames) -> None:
     """Write a label map, one `label name` a line; as JSON where such lines would be read as other names."""
     _write_lines(path, (f"{label} {name}" for label, name in enumerate(class_names)))
     try:
@@ -179,11 +187,11 @@ def _write_labels(path, class_names):
         write_text(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n", DataError)
 
 
-def _take(images, indices):
+def _take(images: ImageList, indices: np.ndarray) -> ImageList:
     return ImageList(images.root, (images.name(i).encode() for i in indices), images.labels[indices])
 
 
-def _write_lines(path, lines):
+def _write_lines(path: str, lines: Iterable[str]) -> None:
     lines = list(lines)
     broken = next((line for line in lines if "\n" in line or "\r" in line or line != line.lstrip()), None)
     if broken is not None:
