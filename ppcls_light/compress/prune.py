@@ -30,7 +30,7 @@ def distance_to_others(filters: np.ndarray) -> np.ndarray:
 
     The nearest to the geometric median can best be replaced by the others (FPGM, arXiv 1811.00250, equation 8).
     """
-    flat = filters.reshape(len(filters), -1).astype(np.float64)
+    flat: np.ndarray = filters.reshape(len(filters), -1).astype("float64")
     squares = (flat**2).sum(axis=1)
     return np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0)).sum(axis=1)
 
