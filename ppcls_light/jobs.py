@@ -114,13 +114,16 @@ def infer(config: ConfigLike) -> List[Dict[str, Any]]:
 
 
 def export(
-    config: ConfigLike, graph_format: Optional[str] = None, max_drop: Optional[float] = None
+    config: ConfigLike,
+    graph_format: Optional[str] = None,
+    max_drop: Optional[float] = None,
+    operators: bool = False,
 ) -> Optional[ExportReport]:
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
     With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
     `Global.export_precision` int8 there are int8 graphs, too, of every engine that loses by it at most `max_drop`
-    percentage points of top-1.
+    percentage points of top-1. `operators` logs the operators of the graph, as trained and as exported.
     """
     config = checked(config)
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
@@ -129,6 +132,10 @@ def export(
         return None
     if max_drop is not None and config.Global.export_precision != "int8":
         raise ConfigError("--max-drop limits the loss of int8; add -o Global.export_precision=int8")
+    if operators and config.Slim.quant:
+        raise ConfigError(
+            "--operators counts those of an fp32 graph; leave it out for a network of Slim.quant"
+        )
     weights = trained_weights(config)
     check_pixels(config)
     model, gate = build_model(config, weights), None
@@ -136,7 +143,7 @@ def export(
         images = labelled_images(config, class_names(config, weights))
         gate = AccuracyGate(images, MAX_DROP if max_drop is None else max_drop)
     report = _export(model, config, config.Global.save_inference_dir, weights, graph_format == "onnx", gate)
-    if report.precision == "fp32":  # a network after quantization-aware training has no other graph
+    if operators:
         table = compare_ops(model, report.folder, config.Global.image_shape)
         LOGGER.info(
             "Operators of the graph, those whose number changed, and all; engines fuse additions and activations "
@@ -244,5 +251,4 @@ def _export(
         images=sample_images(config),
         onnx=onnx,
         gate=gate,
-        fold_steps=config.Global.fold,
     )

@@ -25,13 +25,14 @@ def trained(config_file):
     return ["Global.checkpoints=auto"]
 
 
-def test_eval_infer_export_and_serving_agree_on_every_image(config_file, tmp_path, photos, trained):
+def test_eval_infer_export_and_serving_agree_on_every_image(config_file, tmp_path, photos, trained, capsys):
     config = load_config(
         config_file, [*trained, f"Infer.save_dir={tmp_path}/rows", "Infer.PostProcess.topk=3"]
     )
     jobs.evaluate(config, predictions=str(tmp_path / "eval.jsonl"))
     inferred = jobs.infer(config)
     report = jobs.export(config)
+    assert "| operator |" not in capsys.readouterr().out
     scored = [json.loads(line) for line in (tmp_path / "eval.jsonl").read_text().splitlines()]
     served = Predictor(report.folder).predict([row["file_name"] for row in scored])
     assert json.loads((tmp_path / "rows.json").read_text()) == inferred
@@ -51,7 +52,7 @@ def test_eval_infer_export_and_serving_agree_on_every_image(config_file, tmp_pat
 
 def test_log_lines_are_paddleclas_lines(config_file, tmp_path, capsys, trained):
     jobs.evaluate(load_config(config_file, trained))
-    jobs.export(load_config(config_file, trained))
+    jobs.export(load_config(config_file, trained), operators=True)
     lines = capsys.readouterr().out.splitlines()
     for pattern in (
         STAMP
@@ -71,6 +72,7 @@ def test_log_lines_are_paddleclas_lines(config_file, tmp_path, capsys, trained):
         + re.escape(
             f'Export succeeded! The inference model exported has been saved in "{tmp_path}/inference/inference".'
         ),
+        re.escape("| operator | as trained | exported |"),
     ):
         assert any(re.fullmatch(pattern, line) for line in lines), pattern
     log = (tmp_path / "output/train.log").read_text().splitlines()

@@ -27,13 +27,17 @@ OPTIONS = [
             "help": "percentage points of top-1 that bf16 and int8 may lose under Global.export_precision=int8 (1.0)",
         },
     ),
+    (
+        ["--operators"],
+        {"action": "store_true", "help": "print how many operators the graph has as trained and as exported"},
+    ),
 ]
 
 
-def export(config, graph_format, max_drop):
+def export(config, graph_format, max_drop, operators):
     from ppcls_light import jobs
 
-    jobs.export(config, graph_format, max_drop)
+    jobs.export(config, graph_format, max_drop, operators)
 
 
 if __name__ == "__main__":

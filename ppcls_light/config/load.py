@@ -7,7 +7,7 @@ import os
 from typing import Any, Iterable, Mapping, Optional, Type, TypeVar, Union
 
 from ..base.files import write_text
-from ..errors import ConfigError
+from ..errors import ConfigError, warn_once
 from . import schema
 from .bind import bind
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
@@ -41,6 +41,7 @@ def load_as(cls: Type[S], source: Union[str, os.PathLike, Plain], overrides: Ite
         apply_override(tree, override)
     if cls is schema.Config:
         _move_class_num(tree)
+        _leave_out_fold(tree)
     config = bind(cls, tree)
     config.tree = tree
     return config
@@ -88,6 +89,14 @@ def _move_class_num(tree: Node) -> None:
             + f"{f' ({new.where})' if new.where else ''}; keep Arch.class_num"
         )
     sections[1]["class_num"] = sections[0].pop("class_num")
+
+
+def _leave_out_fold(tree: Node) -> None:
+    """Leave out `Global.fold`, of earlier versions: the `config.yaml` of every run of theirs has it."""
+    section = tree.value.get("Global", Node(None, "")).value
+    if isinstance(section, dict) and "fold" in section:
+        where = section.pop("fold").where
+        warn_once(message(where, "Global.fold does nothing any more, the export takes all steps; delete it"))
 
 
 # The keys whose texts are paths of a run and of weights.

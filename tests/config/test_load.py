@@ -281,6 +281,16 @@ def test_class_num_may_stand_in_global(write):
     assert "class_num: expected a whole number, got [1]" in fault(write(MINIMAL), "Global.class_num=[1]")
 
 
+@pytest.mark.parametrize("value", ["null", "[batch_norm]", "7"])
+def test_fold_of_earlier_versions_is_one_warning(write, caplog, value):
+    path = write(f"Global: {{epochs: 3,\n  fold: {value}}}\n{MINIMAL}")
+    config = load_config(path)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"{path}:2: Global.fold does nothing any more")
+    assert config.Global.epochs == 3
+    assert "fold" not in dump_config(config)
+
+
 def test_missing_keys_and_sections(write):
     assert "Arch is missing; add it, for example Arch: {name: some_text}" in fault(write("Global: {}"))
     assert "Arch is missing" in fault(write(""))
