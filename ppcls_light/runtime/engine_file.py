@@ -1,4 +1,4 @@
-"""engine.json beside an exported network: which engine was the fastest, and under which conditions.
+"""engine.json beside an exported network: the fastest engine, and the conditions of its measurement.
 
     {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
 
@@ -7,19 +7,25 @@ engines, whether the project's operator for the network is there, the network's 
 batch, the threads, what was asked for, and the precisions that the export proved.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import get_args
+from pathlib import Path
+from typing import Any, Dict, List, get_args
 
 from .. import __version__
 from ..base.files import write_text
 from ..base.machine import physical_cores, processor_name, usable_flags
+from ..bundle.folder import Bundle
 from ..bundle.onnx import checksum
 from ..config.deploy import EngineName, Precision
 from ..errors import UserError
 from . import one_operator
+from .options import EngineOptions
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +42,7 @@ _PACKAGES = {
 _KEPT = 32
 
 
-def conditions(bundle, options, shape):
+def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> Dict[str, Any]:
     """Return what a measurement depends on, as JSON holds it.
 
     Args:
@@ -56,7 +62,7 @@ def conditions(bundle, options, shape):
     }
 
 
-def _version(library):
+def _version(library: str) -> str | None:
     for package in _PACKAGES[library]:
         try:
             return version(package)
@@ -65,7 +71,7 @@ def _version(library):
     return None
 
 
-def load_choice(folder, key):
+def load_choice(folder: str | Path, key: Dict[str, Any]) -> Dict[str, Any] | None:
     """Return the choice that `folder`/engine.json has for the conditions `key`, None when it has none.
 
     A file that cannot be read is one warning, and counts as none.
@@ -80,7 +86,7 @@ def load_choice(folder, key):
     return found[-1]["choice"] if found else None
 
 
-def _read(folder):
+def _read(folder: str | Path) -> List[Dict[str, Any]]:
     with open(os.path.join(folder, FILE), encoding="utf-8") as file:
         content = json.load(file)
     for entry in content["measurements"]:
@@ -88,7 +94,7 @@ def _read(folder):
     return content["measurements"]
 
 
-def _check(engine, onednn, precision):
+def _check(engine: object, onednn: object, precision: object) -> None:
     if (
         engine not in set(get_args(EngineName)) - {"auto"}
         or precision not in set(get_args(Precision)) - {"auto"}
@@ -97,7 +103,9 @@ def _check(engine, onednn, precision):
         raise ValueError(f"there is no engine {engine} with oneDNN {onednn} and precision {precision}")
 
 
-def save_choice(folder, key, choice, results):
+def save_choice(
+    folder: str | Path, key: Dict[str, Any], choice: Dict[str, Any], results: List[Dict[str, Any]]
+) -> None:
     """Write a measurement into `folder`/engine.json; a folder that cannot be written is one warning.
 
     Those of other networks go: the folder has been exported anew since.

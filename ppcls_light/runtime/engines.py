@@ -1,24 +1,40 @@
-"""The engines that run an exported folder, by name; each is imported when it is used.
+"""The engines that run an exported folder, by name; each is imported when it is used."""
 
-An engine is a class of `Engine(bundle, options)` with
-
-    options: the `EngineOptions` in force,
-    run(images): float32 (N, C, H, W) -> the graph's output (N, class_num), float32; from any thread,
-    clone(): an engine for another thread that shares the weights.
-
-Its constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.
-"""
+from __future__ import annotations
 
 import importlib.util
 from importlib import import_module
-from typing import NamedTuple, Tuple
+from typing import Dict, NamedTuple, Protocol, Tuple
 
+import numpy as np
+
+from ..bundle.folder import Bundle
+from ..config.deploy import EngineName, Precision
 from ..errors import DeviceError
 from .int8 import int8_bundle
+from .options import EngineOptions
+
+
+class Engine(Protocol):
+    """A network in a library, from `Engine(bundle, options)`.
+
+    The constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.
+
+    Attributes:
+        options: those in force.
+    """
+
+    options: EngineOptions
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Return the graph's output (N, class_num) for images (N, C, H, W), float32; from any thread."""
+
+    def clone(self) -> Engine:
+        """Return an engine for another thread that shares the weights."""
 
 
 class Kind(NamedTuple):
-    """An engine.
+    """An engine by name.
 
     Attributes:
         module, name: of its class.
@@ -30,17 +46,17 @@ class Kind(NamedTuple):
     name: str
     library: str
     extra: str
-    precisions: Tuple[str, ...] = ("fp32", "bf16", "int8")
+    precisions: Tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 
-ENGINES = {
+ENGINES: Dict[EngineName, Kind] = {
     "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
     "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx", ("fp32", "int8")),
     "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
 }
 
 
-def create_engine(bundle, options):
+def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     """Return the engine `options.engine` of a `Bundle`.
 
     Raises:
@@ -65,8 +81,8 @@ def create_engine(bundle, options):
     return getattr(module, kind.name)(bundle, options)
 
 
-def missing_library(engine):
-    """Return what to tell a person who lacks the library of `engine`, "" when it is there; imports nothing."""
+def missing_library(engine: EngineName) -> str:
+    """Return the message for a person who lacks the library of `engine`, "" when it is there; imports nothing."""
     kind = ENGINES[engine]
     if importlib.util.find_spec(kind.library) is not None:
         return ""

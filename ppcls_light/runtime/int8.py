@@ -2,21 +2,22 @@
 
 import os
 from dataclasses import replace
-from typing import List
+from typing import List, get_args
 
 from ..base.machine import require
 from ..bundle.folder import INT8_FILES, INT8_STEM, Bundle
+from ..config.deploy import EngineName
 from ..errors import DeviceError
 
 
-def engines_with_int8(bundle: Bundle, engine: str = "auto") -> List[str]:
+def engines_with_int8(bundle: Bundle, engine: EngineName = "auto") -> List[EngineName]:
     """Return the engines that the export kept an int8 graph for; `engine` is one of them, or "auto".
 
     Raises:
         DeviceError: the processor has no int8, or there is no such graph.
     """
     require("int8")
-    kept = [name for name in INT8_FILES if "int8" in bundle.precisions.get(name, {})]
+    kept = [name for name in get_args(EngineName) if "int8" in bundle.precisions.get(name, {})]
     if not kept or engine not in ("auto", *kept):
         wanted = "" if engine == "auto" else f" for {engine}"
         others = f" (only for {', '.join(kept)})" if kept else ""
@@ -27,7 +28,7 @@ def engines_with_int8(bundle: Bundle, engine: str = "auto") -> List[str]:
     return kept
 
 
-def int8_bundle(bundle: Bundle, engine: str) -> Bundle:
+def int8_bundle(bundle: Bundle, engine: EngineName) -> Bundle:
     """Return the `Bundle` of the int8 graph of `bundle` for `engine`.
 
     Raises:

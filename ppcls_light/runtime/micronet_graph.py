@@ -1,18 +1,24 @@
-"""An exported MicroNet as one operator (`ops/micronet.cc`): its graph read back into the steps of a plan."""
+"""An exported MicroNet as one operator (`ops/kernels/micronet.cc`): its graph read back into the steps of a plan."""
 
-from typing import NamedTuple, Tuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Dict, List, NamedTuple, Tuple, Union
 
 import numpy as np
 
-from ..ops.plan import AddHeld, Factorized, Hold, Linear, Pointwise, Pool, ShiftMax, Softmax
-from .paddle_graph import GraphError
+from ..ops.plan import AddHeld, Factorized, Hold, Linear, Pointwise, Pool, ShiftMax, Softmax, Step
+from .paddle_graph import GraphError, PaddleGraph
+
+# (operator, patterns of its first inputs), or a name.
+_Pattern = Union[str, Tuple[Any, ...]]
 
 _CONVOLUTIONS = ("conv2d", "depthwise_conv2d")
 _FUSION = ("add", ("multiply", "a", "x"), ("multiply", "b", "shifted"))
 _SECOND_FUSION = ("add", ("multiply", "d", "x"), ("multiply", "e", "shifted"))
 
 
-def micronet_steps(graph):
+def micronet_steps(graph: PaddleGraph) -> List[Step]:
     """Return the steps (`ops.plan`) of a `PaddleGraph` that is a folded MicroNet, with or without a softmax.
 
     Raises:
@@ -38,10 +44,10 @@ class _Convolution(NamedTuple):
 class _Reader:
     """`head` and `maps` return the steps from the graph's input to a value; the others read parts of them."""
 
-    def __init__(self, graph):
+    def __init__(self, graph: PaddleGraph) -> None:
         self._graph = graph
 
-    def head(self, value):
+    def head(self, value: int) -> List[Step]:
         found = self.matches(value, ("hardswish", ("add", "product", "bias")))
         if found:
             self.require(found["product"], transpose_x=False, transpose_y=False)
@@ -53,7 +59,7 @@ class _Reader:
         clipped = self.matches(pooled, ("relu6", "x"))
         return [*self.maps(clipped["x"] if clipped else pooled), Pool(bool(clipped))]
 
-    def maps(self, value, start=None):
+    def maps(self, value: int, start: int | None = None) -> List[Step]:
         """`start`: a value to begin at in place of the input."""
         if value == start or (start is None and self._graph.maker(value).name == "data"):
             return []
@@ -74,7 +80,7 @@ class _Reader:
             AddHeld(),
         ]
 
-    def _convolution(self, conv, relu6, start):
+    def _convolution(self, conv: _Convolution, relu6: bool, start: int | None) -> List[Step]:
         height, width = conv.weight.shape[2:]
         if (height, width) == (1, 1):
             return [*self.maps(conv.x, start), Pointwise(_pointwise(conv), conv.bias, relu6)]
@@ -89,7 +95,7 @@ class _Reader:
         )
         return [*self.maps(column.x, start), step]
 
-    def matched_convolution(self, value):
+    def matched_convolution(self, value: int) -> _Convolution | None:
         """Return the convolution with bias that makes the value, or None."""
         found = self.matches(value, ("add", "conv", ("reshape", "bias")))
         if not found:
@@ -109,7 +115,7 @@ class _Reader:
             told["groups"],
         )
 
-    def _shift_max(self, found):
+    def _shift_max(self, found: Dict[str, int]) -> ShiftMax:
         parts, centres = map(list, zip(*(self._centred(found[name]) for name in "ab")))
         for name, first, centre in zip("de" if "d" in found else "", parts[:2], centres[:2]):
             change, more = self._centred(found[name])
@@ -125,7 +131,7 @@ class _Reader:
             raise GraphError("coefficients in another range or of another axis")
         excite = self.matched_convolution(clip["excited"])
         squeeze = excite and self.matched_convolution(self.match(excite.x, ("relu", "x"))["x"])
-        if not squeeze or self._pooled(squeeze.x) != found["x"]:
+        if not excite or not squeeze or self._pooled(squeeze.x) != found["x"]:
             raise GraphError("coefficients of another value")
         return ShiftMax(
             shift=self._shift(found["x"], found["shifted"]),
@@ -136,7 +142,7 @@ class _Reader:
             centres=tuple(centres),
         )
 
-    def _split(self, parts, order=None):
+    def _split(self, parts: Sequence[int], order: List[int] | None = None) -> int:
         """Return the list of tensors that the values `parts` are all of, in the `order` if there is one."""
         makers = [self._graph.maker(part) for part in parts]
         if any(maker.name != "split" or maker.inputs != makers[0].inputs for maker in makers):
@@ -145,14 +151,14 @@ class _Reader:
             raise GraphError("parts in another order")
         return makers[0].inputs[0]
 
-    def _pooled(self, value):
+    def _pooled(self, value: int) -> int:
         """Return the maps whose mean over positions the value is."""
         found = self.match(value, ("pool2d", "x", "size"))
         self.require(value, pooling_type="avg", adaptive=True)
         self.require(found["size"], value=[1, 1])
         return found["x"]
 
-    def _centred(self, value):
+    def _centred(self, value: int) -> Tuple[int, float]:
         """Return what a number was added to, and the number."""
         maker = self._graph.maker(value)
         if maker.name != "scale":
@@ -161,7 +167,7 @@ class _Reader:
             raise GraphError("a factor in place of a centre")
         return maker.inputs[0], maker.attributes["bias"]
 
-    def _shift(self, x, shifted):
+    def _shift(self, x: int, shifted: int) -> np.ndarray:
         """Return the channel of x that each channel of the shifted operand is."""
         conv = self.matched_convolution(x)
         other = self.matched_convolution(shifted)
@@ -181,23 +187,21 @@ class _Reader:
         numbers = self._graph.maker(parts[0]).outputs
         return np.concatenate([pieces[numbers.index(part)] for part in parts])
 
-    def require(self, value, /, **attributes):
+    def require(self, value: int, /, **attributes: Any) -> None:
         """Raise GraphError where the operator that makes the value has other attributes."""
         operator = self._graph.maker(value)
         for name, expected in attributes.items():
             if operator.attributes.get(name) != expected:
                 raise GraphError(f"{operator.name} with {name} {operator.attributes.get(name)}")
 
-    def _constant(self, value):
+    def _constant(self, value: int) -> Any:
         maker = self._graph.maker(value)
         if maker.name != "full":
             raise GraphError(f"a constant is expected in place of {maker.name}")
         return maker.attributes["value"]
 
-    def match(self, value, pattern):
+    def match(self, value: int, pattern: Tuple[Any, ...]) -> Dict[str, int]:
         """Return the values that the pattern's names stand for.
-
-        A pattern is (operator, patterns of its first inputs) or a name.
 
         Raises:
             GraphError: the value is made otherwise.
@@ -207,12 +211,12 @@ class _Reader:
             raise GraphError(f"{self._graph.maker(value).name} where {pattern[0]} is expected")
         return found
 
-    def matches(self, value, pattern):
-        """Like `match`, but return None where the value is made otherwise."""
-        found = {}
+    def matches(self, value: int, pattern: _Pattern) -> Dict[str, int] | None:
+        """Return as `match`, but None where the value is made otherwise."""
+        found: Dict[str, int] = {}
         return found if self._bind(value, pattern, found) else None
 
-    def _bind(self, value, pattern, found):
+    def _bind(self, value: int, pattern: _Pattern, found: Dict[str, int]) -> bool:
         if isinstance(pattern, str):
             return found.setdefault(pattern, value) == value
         name, *parts = pattern
@@ -222,12 +226,12 @@ class _Reader:
         )
 
 
-def _rows(conv):
-    """Return what makes each output of a 1x1 convolution, as bytes."""
+def _rows(conv: _Convolution) -> List[bytes]:
+    """Return weights and bias of each output of a 1x1 convolution."""
     return [row.tobytes() + bias.tobytes() for row, bias in zip(_pointwise(conv), conv.bias)]
 
 
-def _pointwise(conv):
+def _pointwise(conv: _Convolution) -> np.ndarray:
     """Return a 1x1 convolution's weight as (out, in), with zeros outside the groups."""
     outputs, inputs, *size = conv.weight.shape
     if (size, conv.stride, conv.padding, outputs % conv.groups) != ([1, 1], (1, 1), (0, 0), 0):

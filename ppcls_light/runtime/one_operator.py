@@ -1,17 +1,22 @@
 """An exported MicroNet run as one operator of Paddle's, `ops/kernels/micronet.cc`, which is built on this machine."""
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import logging
 import os
 import shutil
 from pathlib import Path
+from typing import List, Tuple
 
 from ..base.files import atomic_path
+from ..bundle.folder import Bundle
 from ..errors import UserError
 from ..ops.build import BuildError, cache_folder, library, load
 from ..ops.plan import PlanError, encode
 from .micronet_graph import micronet_steps
+from .options import EngineOptions
 from .paddle_graph import DAMAGE, GraphError, PaddleGraph
 
 logger = logging.getLogger(__name__)
@@ -21,8 +26,8 @@ _FILES = ("inference.json", "inference.pdiparams")
 _KEPT = 16  # networks in the cache, of a few MB each; the oldest go
 
 
-def serves(bundle, options):
-    """Return whether `options` (`EngineOptions`) of engine Paddle ask for the operator for the network of `bundle`."""
+def serves(bundle: Bundle, options: EngineOptions) -> bool:
+    """Return whether `options` of engine Paddle ask for the operator for the network of `bundle`."""
     return (
         _is_made_for(bundle, options)
         and options.precision == "fp32"
@@ -32,7 +37,7 @@ def serves(bundle, options):
     )
 
 
-def available(bundle, options):
+def available(bundle: Bundle, options: EngineOptions) -> bool:
     """Return whether some engine that `options` may come to could run `bundle` so; builds the operator if need be."""
     if not _is_made_for(bundle, options):
         return False
@@ -43,12 +48,12 @@ def available(bundle, options):
     return True
 
 
-def _is_made_for(bundle, options):
+def _is_made_for(bundle: Bundle, options: EngineOptions) -> bool:
     mine = (bundle.model_name or "").startswith("MicroNet") and bundle.format == "json"
     return mine and options.cpu_ops and options.device == "cpu"
 
 
-def write(bundle):
+def write(bundle: Bundle) -> List[str] | None:
     """Return the paths (graph, parameters) of the network of `bundle` as one operator; Paddle must be loaded.
 
     They are in the cache, under their checksum, since clones of a predictor read them again. None, with the reason in
@@ -73,7 +78,7 @@ def write(bundle):
         return None
 
 
-def _keep(contents):
+def _keep(contents: Tuple[bytes, bytes]) -> List[str]:
     """Write the contents of `_FILES` into a folder of the cache, unless it has them; return the paths."""
     networks = cache_folder().parent / "networks"
     folder = networks / hashlib.sha256(b"".join(contents)).hexdigest()[:16]
@@ -89,8 +94,8 @@ def _keep(contents):
     return [str(path) for path in paths]
 
 
-def warn(bundle, reason):
-    """Say why the network runs on Paddle's operators."""
+def warn(bundle: Bundle, reason: object) -> None:
+    """Warn that the network runs on Paddle's operators, with the reason."""
     logger.warning(
         "%s: Paddle runs this MicroNet on its own operators, which takes several times as long: %s (set "
         "Global.cpu_ops=False to have it so without this warning)",

@@ -1,24 +1,27 @@
 """The graph in inference.json and inference.pdiparams, Paddle's format since 3.0, read and written without Paddle."""
 
+from __future__ import annotations
+
 import json
 import math
 import struct
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 import numpy as np
 
 _CUSTOM = 3  # the number of the dialect of custom operators
 
 # Numbers of `VarType` in Paddle's framework.proto, and the names of types in the graph.
-_TYPES = {
+_TYPES: Dict[np.dtype, Tuple[int, str]] = {
     np.dtype("int32"): (2, "0.t_i32"),
     np.dtype("int64"): (3, "0.t_i64"),
     np.dtype("float32"): (5, "0.t_f32"),
 }
 
 
-# What reading a damaged graph may end in.
+# Errors that reading a damaged graph may end in.
 DAMAGE = (
     TypeError,
     ValueError,
@@ -52,11 +55,12 @@ class PaddleGraph:
         OSError: they cannot be read.
     """
 
-    def __init__(self, graph_file, params_file):
+    def __init__(self, graph_file: str | Path, params_file: str | Path) -> None:
         text, parameters = (Path(path).read_bytes() for path in (graph_file, params_file))
         try:
             self._document = json.loads(text)
-            self._makers, names = {}, []
+            self._makers: Dict[int, Operator] = {}
+            names = []
             for entry in self._entries():
                 operator = _operator(entry)
                 self._makers.update(dict.fromkeys(operator.outputs, operator))
@@ -66,12 +70,12 @@ class PaddleGraph:
         except DAMAGE as problem:
             raise GraphError(f"{graph_file} is not understood ({problem!r})") from None
 
-    def _entries(self):
+    def _entries(self) -> List[Dict[str, Any]]:
         (region,) = self._document["program"]["regions"]
         (block,) = region["blocks"]
         return block["ops"]
 
-    def maker(self, value):
+    def maker(self, value: int) -> Operator:
         """Return the `Operator` that makes a value.
 
         Raises:
@@ -81,7 +85,7 @@ class PaddleGraph:
             raise GraphError(f"nothing makes value {value}")
         return self._makers[value]
 
-    def parameter(self, value):
+    def parameter(self, value: int) -> np.ndarray:
         """Return the parameter that a value is, an array.
 
         Raises:
@@ -93,7 +97,7 @@ class PaddleGraph:
             raise GraphError(f"a parameter is expected in place of {operator.name}")
         return self._parameters[name]
 
-    def output(self):
+    def output(self) -> int:
         """Return the value that the graph returns.
 
         Raises:
@@ -101,20 +105,21 @@ class PaddleGraph:
         """
         return self._only("fetch")["I"][0]["%"]
 
-    def _only(self, name):
+    def _only(self, name: str) -> Dict[str, Any]:
         found = [entry for entry in self._entries() if entry["#"].endswith(f".{name}")]
         if len(found) != 1:
             raise GraphError(f"one {name} is expected and there are {len(found)}")
         return found[0]
 
-    def as_one_operator(self, name, parameters, attributes):
+    def as_one_operator(
+        self, name: str, parameters: Mapping[str, np.ndarray], attributes: Mapping[str, int]
+    ) -> Tuple[bytes, bytes]:
         """Return the files of a graph with this one's input and output and one custom operator, as bytes.
 
         The operator's inputs are (x, *parameters).
 
         Args:
-            parameters: {name: array}, in the operator's order and that of the alphabet.
-            attributes: {name: int}.
+            parameters: in the operator's order and that of the alphabet.
         """
         data, fetch = map(self._only, ("data", "fetch"))
         places = range(len(parameters))
@@ -139,7 +144,7 @@ class PaddleGraph:
         return json.dumps(document).encode(), content
 
 
-def _operator(entry):
+def _operator(entry: Mapping[str, Any]) -> Operator:
     if entry["#"] == "p":
         return Operator("parameter", (), (entry["O"]["%"],), {"name": entry["A"][3]})
     return Operator(
@@ -150,12 +155,13 @@ def _operator(entry):
     )
 
 
-def _plain(attribute):
-    content = attribute.get("D")
-    return [_plain(one) for one in content] if attribute["#"] == "0.a_array" else content
+def _plain(attribute: Mapping[str, Any]) -> Any:
+    if attribute["#"] == "0.a_array":
+        return [_plain(one) for one in attribute["D"]]
+    return attribute.get("D")
 
 
-def _parameter_entry(value, name, array):
+def _parameter_entry(value: int, name: str, array: np.ndarray) -> Dict[str, Any]:
     kind = {"#": "0.t_dtensor", "D": [{"#": _TYPES[array.dtype][1]}, list(array.shape), "NCHW", [], 0]}
     return {
         "#": "p",
@@ -167,7 +173,7 @@ def _parameter_entry(value, name, array):
     }
 
 
-def _parameters(content):
+def _parameters(content: bytes) -> Iterator[np.ndarray]:
     """Yield the arrays of inference.pdiparams, which has them in the order of their names.
 
     Each is: version (uint32), levels of sequences (uint64, here 0), version (uint32), size of a description (int32),
@@ -187,12 +193,12 @@ def _parameters(content):
         place += array.nbytes
 
 
-def _description(content):
+def _description(content: bytes) -> Tuple[int, List[int]]:
     _, kind, *dimensions = _varints(content)
     return kind, dimensions[1::2]
 
 
-def _varints(content):
+def _varints(content: bytes) -> Iterator[int]:
     number = shift = 0
     for byte in content:
         number |= (byte & 127) << shift
@@ -202,14 +208,14 @@ def _varints(content):
             number = shift = 0
 
 
-def _tensor_header(array):
+def _tensor_header(array: np.ndarray) -> bytes:
     description = bytes([1 << 3, _TYPES[array.dtype][0]])
     for count in array.shape:
         description += bytes([2 << 3]) + _varint(count)
     return struct.pack("<IQIi", 0, 0, 0, len(description)) + description
 
 
-def _varint(number):
+def _varint(number: int) -> bytes:
     content = bytearray()
     while number > 127:
         content.append(number & 127 | 128)

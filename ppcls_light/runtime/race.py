@@ -1,18 +1,22 @@
 """Race of the engines for a network: each runs random images in a process of its own, and they take turns."""
 
+from __future__ import annotations
+
 import contextlib
 import math
 import statistics
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import List, Optional
+from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
 from ..base.probabilities import softmax
 from ..base.timing import SETTLE_SECONDS, TimedProcess
+from ..bundle.folder import Bundle
 from ..bundle.onnx import with_onnx_file
-from ..errors import UserError
+from ..errors import DeviceError, UserError
 from .engines import ENGINES, create_engine, missing_library
 from .options import EngineOptions
 
@@ -29,31 +33,30 @@ _TOLERANCES = {"fp32": 1e-4, "bf16": 0.5, "int8": 1.0}
 
 @dataclass(eq=False)
 class Result:
-    """What is known of a candidate.
+    """A candidate and what is known of it.
 
     Attributes:
-        options: the candidate.
         milliseconds: of each round's median batch; the least of them counts, since other load only adds.
-        answers: (N, class_num).
+        answers: (N, class_num), probabilities.
         difference: the largest one of a probability from fp32's.
         left_out: why it cannot be chosen, "" when it can.
     """
 
     options: EngineOptions
     milliseconds: List[float] = field(default_factory=list)
-    answers: Optional[np.ndarray] = None
-    difference: Optional[float] = None
+    answers: np.ndarray | None = None
+    difference: float | None = None
     left_out: str = ""
 
     @property
-    def best(self):
+    def best(self) -> float:
         return min(self.milliseconds)
 
-    def __str__(self):
+    def __str__(self) -> str:
         what = f"left out: {self.left_out}" if self.left_out else f"{self.best:.2f} ms a batch"
         return f"{self.options.title}: {what}"
 
-    def as_dict(self):
+    def as_dict(self) -> Dict[str, Any]:
         """Return what engine.json keeps."""
         names = ("engine", "onednn", "precision")
         return {
@@ -63,9 +66,36 @@ class Result:
             "left_out": self.left_out,
         }
 
+    @contextlib.contextmanager
+    def refusals(self) -> Iterator[None]:
+        """Leave the candidate out when there is a UserError."""
+        try:
+            yield
+        except UserError as problem:
+            self.left_out = str(problem)
 
-def measure(bundle, listed, shape):
-    """Run random images of `shape` (N, C, H, W) on each of the `EngineOptions` in `listed`.
+
+class EngineCall:
+    """A batch of images through an engine, to be timed.
+
+    Attributes:
+        note: what it answers (N, class_num), and its options in force, which may differ from those asked for.
+    """
+
+    def __init__(self, bundle: Bundle, options: EngineOptions, images: np.ndarray) -> None:
+        self._engine, self._images = create_engine(bundle, options), images
+
+    def __call__(self) -> np.ndarray:
+        self._answers = self._engine.run(self._images)
+        return self._answers
+
+    @property
+    def note(self) -> Tuple[np.ndarray, EngineOptions]:
+        return self._answers, self._engine.options
+
+
+def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int]) -> List[Result]:
+    """Run random images of `shape` (N, C, H, W) on each of `listed`.
 
     Returns:
         A `Result` each, in the same order; one that fails or answers otherwise than Paddle in fp32 is left out.
@@ -78,97 +108,63 @@ def measure(bundle, listed, shape):
         references = [Result(replace(listed[0], engine=engine, precision="fp32")) for engine in ENGINES]
     images = np.random.default_rng(0).standard_normal(shape).astype("float32")
     with contextlib.ExitStack() as stack:
-        processes = {
-            result: _start(stack, bundle, result, images) for result in dict.fromkeys([*references, *results])
-        }
+        processes = {}
+        for result in dict.fromkeys([*references, *results]):
+            with result.refusals():
+                processes[result] = _start(bundle, result.options, images)
+                stack.callback(processes[result].close)
         for result, process in processes.items():
-            _answer(result, process)
-            if result.answers is not None and bundle.output == "logits":
-                result.answers = softmax(result.answers)
+            with result.refusals():
+                answers, in_force = process.prepared().note
+                result.answers = softmax(answers) if bundle.output == "logits" else answers
+                if in_force.onednn != result.options.onednn:
+                    raise DeviceError("Paddle cannot run this network with oneDNN")
         right = next((result.answers for result in references if not result.left_out), None)
         if right is not None:
             for result in results:
                 _compare(result, right)
-        _take_turns([(result, processes[result]) for result in results])
+        _take_turns({result: processes[result] for result in results if result in processes})
     return results
 
 
-class EngineCall:
-    """A batch of images through an engine, to be timed.
-
-    Attributes:
-        note: what it answers (N, class_num), and its options in force, which may differ from those asked for.
-    """
-
-    def __init__(self, bundle, options, images):
-        self._engine, self._images = create_engine(bundle, options), images
-
-    def __call__(self):
-        self._answers = self._engine.run(self._images)
-        return self._answers
-
-    @property
-    def note(self):
-        return self._answers, self._engine.options
+def _start(bundle: Bundle, options: EngineOptions, images: np.ndarray) -> TimedProcess:
+    if missing := missing_library(options.engine):
+        raise DeviceError(missing)
+    if options.engine != "paddle" and options.precision != "int8":
+        bundle = with_onnx_file(bundle)
+    return TimedProcess(EngineCall, bundle, options, images, patience=_PATIENCE_SECONDS)
 
 
-def _start(stack, bundle, result, images):
-    """Start a process that `stack` ends; None, and `left_out` set, when there is nothing to start."""
-    engine = result.options.engine
-    result.left_out = missing_library(engine)
-    try:
-        if engine != "paddle" and result.options.precision != "int8" and not result.left_out:
-            bundle = with_onnx_file(bundle)
-    except UserError as problem:
-        result.left_out = str(problem)
-    if result.left_out:
-        return None
-    process = TimedProcess(EngineCall, bundle, result.options, images, patience=_PATIENCE_SECONDS)
-    stack.callback(process.close)
-    return process
-
-
-def _answer(result, process):
-    if result.left_out:
+def _compare(result: Result, right: np.ndarray) -> None:
+    """Leave a result out whose answers are not the `right` ones."""
+    answers = result.answers
+    if result.left_out or answers is None:
         return
-    try:
-        result.answers, in_force = process.prepared().note
-    except UserError as problem:
-        result.left_out = str(problem)
+    if answers.shape != right.shape:
+        result.left_out = f"it answers {list(answers.shape)}, Paddle {list(right.shape)}"
         return
-    if in_force.onednn != result.options.onednn:
-        result.left_out = "Paddle cannot run this network with oneDNN"
-
-
-def _compare(result, right):
-    if result.left_out:
-        return
-    if result.answers.shape != right.shape:
-        result.left_out = f"it answers {list(result.answers.shape)}, Paddle {list(right.shape)}"
-        return
-    result.difference = float(np.abs(result.answers - right).max())
+    result.difference = float(np.abs(answers - right).max())
     allowed = _TOLERANCES[result.options.precision]
     if not result.difference <= allowed:  # true for NaN, too
         result.left_out = f"its answers differ by {result.difference:.1e} (allowed {allowed:.0e})"
 
 
-def _take_turns(runners):
+def _take_turns(processes: Mapping[Result, TimedProcess]) -> None:
     for number in range(_RACE[-1][0]):
-        racing = [(result, process) for result, process in runners if _races(result, runners, number)]
+        racing = [result for result in processes if _races(result, processes, number)]
         if number and len(racing) < 2:
             break
-        for result, process in racing:
-            if result.options.cpu_threads > 1:
+        for result in racing:
+            if result.options.cpu_threads != 1:
                 time.sleep(SETTLE_SECONDS)
-            try:
-                result.milliseconds.append(statistics.median(process.turn(seconds=_ROUND_SECONDS).times))
-            except UserError as problem:
-                result.left_out = str(problem)
+            with result.refusals():
+                turn = processes[result].turn(seconds=_ROUND_SECONDS)
+                result.milliseconds.append(statistics.median(turn.times))
 
 
-def _races(result, runners, number):
+def _races(result: Result, rivals: Iterable[Result], number: int) -> bool:
     """Return whether `result` is measured in round `number`."""
     if result.left_out or number == 0:
         return not result.left_out
-    least = min(other.best for other, _ in runners if not other.left_out)
+    least = min(other.best for other in rivals if not other.left_out)
     return result.best <= least * next(limit for end, limit in _RACE if number < end)

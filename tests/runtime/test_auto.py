@@ -73,15 +73,15 @@ class Paced:
 def test_the_near_ones_race_longer(monkeypatch):
     monkeypatch.setattr(race, "_RACE", RACE)
     paces = {"openvino": (10.0, 12), "onnxruntime": (11.0, 12), "paddle": (14.0, 6)}
-    runners = [
-        (Result(EngineOptions(engine=engine, cpu_threads=1)), Paced(pace))
+    racing = {
+        Result(EngineOptions(engine=engine, cpu_threads=1)): Paced(pace)
         for engine, (pace, _) in paces.items()
-    ]
+    }
     slow = Result(EngineOptions(onednn=False, cpu_threads=1))
     other = Result(EngineOptions(precision="bf16", cpu_threads=1))
     gone = Result(EngineOptions(cpu_threads=1), left_out="it is not here")
-    race._take_turns([*runners, (slow, Paced(30.0)), (other, Paced(12.0)), (gone, None)])
-    assert {result.options.engine: len(result.milliseconds) for result, _ in runners} == {
+    race._take_turns({**racing, slow: Paced(30.0), other: Paced(12.0), gone: None})
+    assert {result.options.engine: len(result.milliseconds) for result in racing} == {
         engine: rounds for engine, (_, rounds) in paces.items()
     }
     assert (len(slow.milliseconds), len(gone.milliseconds)) == (2, 0)
