@@ -1,8 +1,10 @@
 """EdgeNeXt's blocks rewritten for inference: fewer operators, and no way back from channels last."""
 
+from __future__ import annotations
+
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
 from ...models.edgenext import (
@@ -10,11 +12,13 @@ from ...models.edgenext import (
     FOURIER_DIM,
     ConvEncoder,
     EdgeNeXt,
+    Encoder,
+    PositionalEncodingFourier,
     SDTAEncoder,
     fourier_features,
 )
 from ...registry import FOLDS
-from .norms import affine, array, set_weights
+from .norms import affine, array, convolution, set_weights
 
 # Up to this width a convolution that reads channels last is cheaper than a transpose before a plain one
 # (measured in Paddle Inference; in ONNX Runtime the two cost the same).
@@ -24,11 +28,11 @@ _SHORTEST = 1e-12  # of a query or key, as in `paddle.nn.functional.normalize`
 
 
 @FOLDS.register("edgenext")
-def fold_edgenext(model):
+def fold_edgenext(model: nn.Layer) -> None:
     """Rewrite the encoders, the stem, the downsampling and the head of an `EdgeNeXt`; other networks stay.
 
-    What a layer norm does beyond subtracting the mean and dividing by the deviation, a batch norm and a layer
-    scale are affine for each channel, and go into the weights beside them. Position by position linear
+    Weight and bias of a layer norm, a batch norm and a layer scale are affine for each channel, and go into the
+    weights beside them. Position by position linear
     layers become convolutions, which engines join with the activation before them and the shortcut after
     them. The positional encoding becomes a constant.
     """
@@ -64,15 +68,15 @@ class FromChannelsLast(nn.Layer):
         bias: array (out,).
     """
 
-    def __init__(self, weight, bias):
+    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
         super().__init__()
         out, dim, size, _ = weight.shape
         self._patch = dim <= _WIDEST_PATCH
         if self._patch:
             weight = weight.transpose(0, 2, 3, 1).reshape(out, 1, size, size * dim)
-        self.conv = _conv(weight, bias, stride=list(weight.shape[2:]))
+        self.conv = convolution(weight, bias, stride=list(weight.shape[2:]))
 
-    def forward(self, x, height, width):
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         dim = x.shape[-1]
         if self._patch:
             return self.conv(x.reshape([0, 1, height, width * dim]))
@@ -84,11 +88,11 @@ class FromChannelsLast(nn.Layer):
 class StandardisedConv(nn.Layer):
     """A layer norm without weight and bias over channels, and a `FromChannelsLast`; (N, C, H, W) twice."""
 
-    def __init__(self, standardise, conv):
+    def __init__(self, standardise: nn.LayerNorm, conv: FromChannelsLast) -> None:
         super().__init__()
         self.standardise, self.conv = standardise, conv
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         return self.conv(self.standardise(x.transpose(CHANNELS_LAST)), height, width)
 
@@ -96,13 +100,13 @@ class StandardisedConv(nn.Layer):
 class FoldedConvEncoder(nn.Layer):
     """A `ConvEncoder` with its norm and its layer scale in the weights; (N, dim, H, W)."""
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: ConvEncoder) -> None:
         super().__init__()
         self.dwconv = encoder.dwconv
         self.standardise = _standardise(encoder.norm)
         self.expand, self.act, self.project = _bottleneck(encoder, channels_last=self.standardise is not None)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
         branch = self.dwconv(x)
         if self.standardise is None:
@@ -118,7 +122,7 @@ class FoldedSDTAEncoder(nn.Layer):
     Positions stay in the last axis but one from the attention to the inverted bottleneck.
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: SDTAEncoder) -> None:
         super().__init__()
         self.split_convolve = nn.Sequential(*_whole_convolutions(encoder))
         self.positions = None if encoder.pos_embd is None else Positions(encoder.pos_embd)
@@ -128,7 +132,7 @@ class FoldedSDTAEncoder(nn.Layer):
         self.standardise = _standardise(encoder.norm)
         self.expand, self.act, self.project = _bottleneck(encoder, channels_last=True)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         dim, height, width = x.shape[1:]
         tokens = self.split_convolve(x).transpose(CHANNELS_LAST).reshape([0, height * width, dim])
         if self.positions is not None:
@@ -148,7 +152,7 @@ class FoldedAttention(nn.Layer):
     in place of one and a split let engines read each transposed within the product. (N, L, dim) to the same.
     """
 
-    def __init__(self, encoder):
+    def __init__(self, encoder: SDTAEncoder) -> None:
         super().__init__()
         attention = encoder.xca
         self.dim, self.heads = attention.dim, attention.heads
@@ -162,7 +166,7 @@ class FoldedAttention(nn.Layer):
         gamma = array(encoder.gamma_xca)
         self.proj = _linear(array(attention.proj.weight) * gamma, array(attention.proj.bias) * gamma)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         heads, width = self.heads, self.dim // self.heads
         query, key, value = self.query(x), self.key(x), self.value(x)
         query_length = self._length(query).reshape([0, heads, width, 1])
@@ -173,10 +177,10 @@ class FoldedAttention(nn.Layer):
         mixed = paddle.matmul(self._by_head(value), attention, transpose_y=True)
         return self.proj(mixed.transpose([0, 2, 1, 3]).reshape([0, 0, self.dim]))
 
-    def _by_head(self, x):
+    def _by_head(self, x: Tensor) -> Tensor:
         return x.reshape([0, 0, self.heads, self.dim // self.heads]).transpose([0, 2, 1, 3])
 
-    def _length(self, x):
+    def _length(self, x: Tensor) -> Tensor:
         return paddle.maximum((x * x).sum(axis=1).sqrt(), paddle.full([1], _SHORTEST))
 
 
@@ -187,12 +191,12 @@ class Positions(nn.Layer):
     vectors, which engines add up when they load it.
     """
 
-    def __init__(self, encoding):
+    def __init__(self, encoding: PositionalEncodingFourier) -> None:
         super().__init__()
         self._weight = array(encoding.token_projection.weight)[:, :, 0, 0]
         self._bias = array(encoding.token_projection.bias)
 
-    def forward(self, height, width):
+    def forward(self, height: int, width: int) -> Tensor:
         rows = self._weight[:, :FOURIER_DIM] @ fourier_features(height) + self._bias[:, None]
         columns = self._weight[:, FOURIER_DIM:] @ fourier_features(width)
         rows = paddle.to_tensor(rows.T[None, :, None].astype("float32"))
@@ -203,60 +207,59 @@ class Positions(nn.Layer):
 _FOLDED = {ConvEncoder: FoldedConvEncoder, SDTAEncoder: FoldedSDTAEncoder}
 
 
-def _whole_convolutions(encoder):
-    """Return convolutions of all channels that do what `encoder` does by splitting and concatenating.
+def _whole_convolutions(encoder: SDTAEncoder) -> list[nn.Conv2D]:
+    """Return convolutions of all channels in place of the split and concatenation of `encoder`.
 
     A depthwise convolution leaves the other groups alone by a kernel of a lone 1; between two of them a 1x1
     convolution adds a group's result to the next group.
     """
-    dim = sum(encoder.widths)
-    ends = np.cumsum(encoder.widths)
-    layers = []
-    for conv, width, end in zip(encoder.convs, encoder.widths, ends):
+    dim, end = sum(encoder.widths), 0
+    layers: list[nn.Conv2D] = []
+    for conv, width in zip(encoder.convs, encoder.widths):
+        end += width
         group = slice(end - width, end)
         if layers:
             mix = np.eye(dim)
             mix[group, end - 2 * width : end - width] = np.eye(width)
-            layers.append(_conv(mix[:, :, None, None], np.zeros(dim)))
+            layers.append(convolution(mix[:, :, None, None], np.zeros(dim)))
         weight, bias = np.zeros((dim, 1, 3, 3)), np.zeros(dim)
         weight[:, 0, 1, 1] = 1
         weight[group], bias[group] = array(conv.weight), array(conv.bias)
-        layers.append((weight, bias))
-    if encoder.bn_hs and isinstance(encoder.norm_xca, nn.BatchNorm2D):
-        scale, shift = _affine(encoder.norm_xca)
-        weight, bias = layers[-1]
-        layers[-1] = weight * scale[:, None, None, None], bias * scale + shift
-    return [_conv(*layer, padding=1, groups=dim) if isinstance(layer, tuple) else layer for layer in layers]
+        norm = encoder.norm_xca if encoder.bn_hs and conv is encoder.convs[-1] else nn.Identity()
+        scale, shift = _affine(norm)
+        weight, bias = weight * scale[:, None, None, None], bias * scale + shift
+        layers.append(convolution(weight, bias, padding=1, groups=dim))
+    return layers
 
 
-def _normed_conv(norm, weight, bias=None):
+def _normed_conv(norm: nn.Layer, weight: np.ndarray, bias: Tensor | None = None) -> nn.Layer:
     """Return the convolution after a norm, of the same stride and kernel size, with the norm in its weights."""
     scale, shift = (values[None, :, None, None] for values in _affine(norm))
     bias = (weight * shift).sum((1, 2, 3)) + (0 if bias is None else array(bias))
     standardise = _standardise(norm)
     if standardise is None:
-        return _conv(weight * scale, bias, stride=list(weight.shape[2:]))
+        return convolution(weight * scale, bias, stride=list(weight.shape[2:]))
     return StandardisedConv(standardise, FromChannelsLast(weight * scale, bias))
 
 
-def _bottleneck(encoder, channels_last):
+def _bottleneck(encoder: Encoder, channels_last: bool) -> tuple[nn.Layer, nn.Layer, nn.Layer]:
     """Return an `Encoder`'s two linear layers as convolutions, norm and layer scale in them, and its activation."""
     weight, bias = array(encoder.pwconv1.weight).T, array(encoder.pwconv1.bias)
     scale, shift = _affine(encoder.norm)
-    expand = (FromChannelsLast if channels_last else _conv)(
+    expand = (FromChannelsLast if channels_last else convolution)(
         (weight * scale)[:, :, None, None], bias + (weight * shift).sum(1)
     )
     gamma = array(encoder.gamma)
-    project = _conv(
+    project = convolution(
         (array(encoder.pwconv2.weight) * gamma).T[:, :, None, None], array(encoder.pwconv2.bias) * gamma
     )
     return expand, encoder.act, project
 
 
-def _affine(norm):
-    """Return the factor and the summand of each channel that a norm in eval mode comes down to.
+def _affine(norm: nn.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Return the factor and the summand of each channel of a norm in eval mode.
 
-    For a layer norm, those after its standardisation; for what a batch norm has been folded into, 1 and 0.
+    For a layer norm, those after its standardisation; for the place of a folded batch norm, 1 and 0.
     """
     if isinstance(norm, nn.Identity):
         return np.ones(1), np.zeros(1)
@@ -265,18 +268,12 @@ def _affine(norm):
     return affine(norm)
 
 
-def _standardise(norm):
+def _standardise(norm: nn.Layer) -> nn.LayerNorm | None:
     """Return a layer norm without weight and bias for a layer norm, None for another norm."""
     if not isinstance(norm, nn.LayerNorm):
         return None
     return nn.LayerNorm(norm._normalized_shape, epsilon=norm._epsilon, weight_attr=False, bias_attr=False)
 
 
-def _conv(weight, bias, stride=1, padding=0, groups=1):
-    out, inner, *size = weight.shape
-    conv = nn.Conv2D(inner * groups, out, size, stride=stride, padding=padding, groups=groups)
-    return set_weights(conv, weight, bias)
-
-
-def _linear(weight, bias):
+def _linear(weight: np.ndarray, bias: np.ndarray) -> nn.Linear:
     return set_weights(nn.Linear(*weight.shape), weight, bias)

@@ -1,17 +1,30 @@
 """MicroNet with no channel shuffle and fewer operators, each of which engines run fast."""
 
+from __future__ import annotations
+
+from typing import Iterator
+
 import numpy as np
 import paddle
-from paddle import nn
+from paddle import Tensor, nn
 from paddle.nn import functional as F
 
-from ...models.micronet import ACT_MAX, ChannelShuffle, DYShiftMax, GroupConv, MicroBlock, MicroNet
+from ...models.micronet import (
+    ACT_MAX,
+    ChannelShuffle,
+    DYShiftMax,
+    FactorizedConv,
+    GroupConv,
+    MicroBlock,
+    MicroNet,
+    Stem,
+)
 from ...registry import FOLDS
-from .norms import fold_batch_norms, set_weights
+from .norms import convolution, fold_batch_norms
 
 
 @FOLDS.register("micronet")
-def fold_micronet(model):
+def fold_micronet(model: nn.Layer) -> None:
     """Rewrite every MicroNet in `model`; its batch norms are folded first.
 
     A 1x1 convolution in groups becomes a dense one, which takes its input and gives its output in any order
@@ -34,23 +47,24 @@ def fold_micronet(model):
 class FoldedBlock(nn.Layer):
     """A `MicroBlock` without shuffles; (N, C, H, W), channels in the published order at both ends."""
 
-    def __init__(self, block):
+    def __init__(self, block: MicroBlock) -> None:
         super().__init__()
         self.shortcut = block.shortcut
         self.layers = nn.Sequential(*_fold_layers(list(block.layers)))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x) if self.shortcut else self.layers(x)
 
 
-def _fold_layers(layers):
+def _fold_layers(layers: list[nn.Layer]) -> Iterator[nn.Layer]:
     """Yield the layers that replace a block's: convolution, activation and shuffle are one stage of it."""
     stages = _stages(layers)
-    order = None  # order[i] is the channel of the published network that channel i is here; None: i itself
+    # order[i] is the channel of the published network that channel i is here; None: i itself
+    order: np.ndarray | None = None
     for i, (conv, act, shuffle) in enumerate(stages):
         if isinstance(conv, GroupConv) and i == 0 and isinstance(act, nn.ReLU6):
             rows = group_order(conv.conv[0])
-            yield _with_outputs(conv.conv[0], rows)
+            yield _with_outputs(conv.conv[0], rows, conv.conv[0]._groups)
             order = np.argsort(shuffle)[rows]
         elif isinstance(conv, GroupConv):
             weight, bias = _dense(conv.conv[0])
@@ -61,17 +75,17 @@ def _fold_layers(layers):
                 order = rotation_order(stages[i + 1][1].shift.numpy())
                 rows = shuffle[order]
             if isinstance(act, DYShiftMax):
-                shifted = act.shift.numpy()[rows]
-                pair = [_pointwise(weight[picked], bias[picked]) for picked in (rows, shifted)]
-                yield ConvShiftMax(*pair, ShiftMax(act, rows))
+                plain, shifted = (
+                    _pointwise(weight[picked], bias[picked]) for picked in (rows, act.shift.numpy()[rows])
+                )
+                yield ConvShiftMax(plain, shifted, ShiftMax(act, rows))
                 continue
             yield _pointwise(weight[rows], bias[rows])
         else:
+            if order is None:
+                shifted = isinstance(act, DYShiftMax)
+                order = rotation_order(act.shift.numpy()) if shifted else np.arange(len(shuffle))
             rows = order
-            if rows is None and isinstance(act, DYShiftMax):
-                rows = rotation_order(act.shift.numpy())
-            elif rows is None:
-                rows = np.arange(len(shuffle))
             yield from _fold_factorized(conv, rows)
             # The next convolution's input j is the published output shuffle[j], which is here where rows has it.
             order = np.argsort(np.argsort(rows)[shuffle])
@@ -82,9 +96,9 @@ def _fold_layers(layers):
             yield act
 
 
-def _stages(layers):
+def _stages(layers: list[nn.Layer]) -> list[list]:
     """Return a block's layers as (convolution, DYShiftMax or ReLU6 or None, permutation of its output)."""
-    stages = []
+    stages: list[list] = []
     for layer in layers:
         if isinstance(layer, ChannelShuffle):
             stages[-1][2] = layer.index.numpy()
@@ -96,7 +110,7 @@ def _stages(layers):
     return stages
 
 
-def rotation_order(shift):
+def rotation_order(shift: np.ndarray) -> np.ndarray:
     """Return the channels in an order in which `shift` moves all of them by the same number of places.
 
     `shift[c]` is the channel that c is fused with. A DYShiftMax's shift goes one group and one place on, so it
@@ -113,7 +127,7 @@ def rotation_order(shift):
     return np.array(cycles).T.ravel()
 
 
-def group_order(conv):
+def group_order(conv: nn.Conv2D) -> np.ndarray:
     """Return the outputs of a 1x1 convolution in groups, group by group, each turned one place more than the last.
 
     The shift of the Dynamic Shift-Max behind the shuffle is here one group and one place on. In this order it keeps
@@ -132,7 +146,7 @@ class ShiftMax(nn.Layer):
     larger of two fusions p and q is p + relu(q - p): a maximum would leave oneDNN and its layout.
     """
 
-    def __init__(self, dy, rows):
+    def __init__(self, dy: DYShiftMax, rows: np.ndarray) -> None:
         super().__init__()
         first, _, second, _ = dy.fc
         picked = np.concatenate([k * len(rows) + rows for k in range(dy.count)])
@@ -141,7 +155,7 @@ class ShiftMax(nn.Layer):
         self.excite = _pointwise(second.weight.numpy().T[picked] * slope, second.bias.numpy()[picked] * slope)
         self.centres = (dy.lowest.numpy().reshape(dy.count, -1)[:, 0] + ACT_MAX).tolist()
 
-    def forward(self, x, shifted):
+    def forward(self, x: Tensor, shifted: Tensor) -> Tensor:
         pooled = F.adaptive_avg_pool2d(x, 1)
         ranged = paddle.clip(self.excite(F.relu(self.squeeze(pooled))), -ACT_MAX, ACT_MAX)
         ranged, centres = paddle.split(ranged, len(self.centres), axis=1), self.centres
@@ -153,18 +167,18 @@ class ShiftMax(nn.Layer):
         return fusion + F.relu(d_0 * x + d_1 * shifted)
 
 
-def _plus(x, number):
+def _plus(x: Tensor, number: float) -> Tensor:
     return x + number if number else x
 
 
 class ConvShiftMax(nn.Layer):
     """A 1x1 convolution and its ShiftMax; the shifted operand is the convolution with its rows permuted."""
 
-    def __init__(self, conv, shifted_conv, act):
+    def __init__(self, conv: nn.Conv2D, shifted_conv: nn.Conv2D, act: ShiftMax) -> None:
         super().__init__()
         self.conv, self.shifted_conv, self.act = conv, shifted_conv, act
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x), self.shifted_conv(x))
 
 
@@ -174,24 +188,24 @@ class RotatedShiftMax(nn.Layer):
     Two in `rotation_order`; in `group_order` the first group may be cut in two.
     """
 
-    def __init__(self, dy, rows):
+    def __init__(self, dy: DYShiftMax, rows: np.ndarray) -> None:
         super().__init__()
         shifted = np.argsort(rows)[dy.shift.numpy()[rows]]  # shifted[i] is the place of what i is fused with
         ends = np.flatnonzero(np.diff(shifted) != 1) + 1
         self.parts = [len(part) for part in np.split(shifted, ends)][::-1]
         self.act = ShiftMax(dy, rows)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         parts = paddle.split(x, self.parts, axis=1)
         return self.act(x, paddle.concat(parts[::-1], axis=1))
 
 
-def _fold_stem(stem):
+def _fold_stem(stem: Stem) -> nn.Layer:
     factorized, shuffle, act = stem.stem
     return nn.Sequential(*_fold_factorized(factorized, shuffle.index.numpy()), act)
 
 
-def _fold_factorized(factorized, rows):
+def _fold_factorized(factorized: FactorizedConv, rows: np.ndarray) -> list[nn.Conv2D]:
     """Return the kx1 and the 1xk convolution with the outputs `rows`.
 
     Each output gets a kx1 output of its own, so that the 1xk convolution is depthwise in any order. A grouped
@@ -199,20 +213,16 @@ def _fold_factorized(factorized, rows):
     """
     column, _, row, _ = factorized.conv
     middle = rows // (row._out_channels // row._in_channels)
-    options = {"stride": row._stride, "padding": row._padding, "groups": len(rows)}
-    folded_row = nn.Conv2D(len(rows), len(rows), row._kernel_size, **options)
-    set_weights(folded_row, row.weight.numpy()[rows], row.bias.numpy()[rows])
-    return [_with_outputs(column, middle), folded_row]
+    return [_with_outputs(column, middle, column._groups), _with_outputs(row, rows, len(rows))]
 
 
-def _with_outputs(conv, rows):
-    """Return a convolution like `conv` with the outputs `rows` of it, each group's beside each other."""
-    options = {"stride": conv._stride, "padding": conv._padding, "groups": conv._groups}
-    picked = nn.Conv2D(conv._in_channels, len(rows), conv._kernel_size, **options)
-    return set_weights(picked, conv.weight.numpy()[rows], conv.bias.numpy()[rows])
+def _with_outputs(conv: nn.Conv2D, rows: np.ndarray, groups: int) -> nn.Conv2D:
+    """Return a convolution with the outputs `rows` of `conv`, of which each group's are beside each other."""
+    weight, bias = conv.weight.numpy()[rows], conv.bias.numpy()[rows]
+    return convolution(weight, bias, conv._stride, conv._padding, groups)
 
 
-def _dense(conv):
+def _dense(conv: nn.Conv2D) -> tuple[np.ndarray, np.ndarray]:
     """Return weight (out, in) and bias (out) of a 1x1 convolution in groups as those of one without."""
     weight = conv.weight.numpy()[:, :, 0, 0]
     blocks = np.kron(
@@ -221,5 +231,5 @@ def _dense(conv):
     return np.einsum("og,oi->ogi", blocks, weight).reshape(len(weight), -1), conv.bias.numpy()
 
 
-def _pointwise(weight, bias):
-    return set_weights(nn.Conv2D(weight.shape[1], weight.shape[0], 1), weight[:, :, None, None], bias)
+def _pointwise(weight: np.ndarray, bias: np.ndarray) -> nn.Conv2D:
+    return convolution(weight[:, :, None, None], bias)

@@ -1,12 +1,16 @@
 """Batch norms folded into the convolution or linear layer before them, or into the convolution after them."""
 
+from __future__ import annotations
+
+from typing import Iterator, Sequence
+
 import numpy as np
-from paddle import nn
+from paddle import Tensor, nn
 
 _NORMS = (nn.BatchNorm2D, nn.SyncBatchNorm)
 
 
-def fold_batch_norms(model):
+def fold_batch_norms(model: nn.Layer) -> None:
     """Make every conv + batch norm and every linear + batch norm pair of `model` one layer.
 
     A pair is a Conv2D (of any groups and kernel) or a Linear directly followed, in the order in which their
@@ -27,7 +31,7 @@ def fold_batch_norms(model):
             parent.add_sublayer(name, nn.Identity())
 
 
-def fold_batch_norms_before(model):
+def fold_batch_norms_before(model: nn.Layer) -> None:
     """Make every batch norm + conv pair in an nn.Sequential of `model`, whose order is that of execution, one layer.
 
     BN(x) = s x + t goes into the weights of each input channel and the bias: W * (s x + t) = (W s) * x + sum(W t).
@@ -48,7 +52,7 @@ def fold_batch_norms_before(model):
             parent.add_sublayer(before, nn.Identity())
 
 
-def _neighbours(model):
+def _neighbours(model: nn.Layer) -> Iterator[tuple[nn.Layer, nn.Layer, str, nn.Layer]]:
     """Yield (parent, child, name of the next child, next child)."""
     for parent in model.sublayers(include_self=True):
         children = list(parent.named_children())
@@ -56,7 +60,7 @@ def _neighbours(model):
             yield parent, child, name, following
 
 
-def _is_pair(layer, norm):
+def _is_pair(layer: nn.Layer, norm: nn.Layer) -> bool:
     if isinstance(layer, nn.Conv2D):
         return isinstance(norm, _NORMS) and layer.weight.shape[0] == norm._mean.shape[0]
     return (
@@ -66,15 +70,15 @@ def _is_pair(layer, norm):
     )
 
 
-def _is_pair_before(norm, conv):
+def _is_pair_before(norm: nn.Layer, conv: nn.Layer) -> bool:
     if not (isinstance(norm, _NORMS) and isinstance(conv, nn.Conv2D)):
         return False
     zeros = conv._padding_mode == "zeros" and (isinstance(conv._padding, str) or np.any(conv._padding))
     return not zeros and conv._in_channels == norm._mean.shape[0]
 
 
-def affine(norm):
-    """Return scale and offset, float64 (C,), that the batch norm is in eval mode."""
+def affine(norm: nn.Layer) -> tuple[np.ndarray, np.ndarray]:
+    """Return scale and offset, float64 (C,), of a batch norm in eval mode."""
     scale = 1 / np.sqrt(array(norm._variance) + norm._epsilon)
     if norm.weight is not None:
         scale = scale * array(norm.weight)
@@ -82,11 +86,11 @@ def affine(norm):
     return scale, offset if norm.bias is None else offset + array(norm.bias)
 
 
-def _along(values, axis, dimensions):
+def _along(values: np.ndarray, axis: int, dimensions: int) -> np.ndarray:
     return values.reshape([-1 if i == axis else 1 for i in range(dimensions)])
 
 
-def set_weights(layer, weight, bias):
+def set_weights(layer: nn.Layer, weight: np.ndarray, bias: np.ndarray) -> nn.Layer:
     """Return `layer` with the arrays `weight` and `bias`; a bias is made if it had none."""
     if layer.bias is None:
         layer.bias = layer.create_parameter(list(bias.shape), is_bias=True)
@@ -95,6 +99,19 @@ def set_weights(layer, weight, bias):
     return layer
 
 
-def array(tensor):
-    """Return a tensor as float64: folding must not cost accuracy, also where a variance is tiny."""
+def convolution(
+    weight: np.ndarray,
+    bias: np.ndarray,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    groups: int = 1,
+) -> nn.Conv2D:
+    """Return the convolution with the arrays `weight` (out, in / groups, height, width) and `bias` (out,)."""
+    out, inner, *size = weight.shape
+    layer = nn.Conv2D(inner * groups, out, size, stride=stride, padding=padding, groups=groups)
+    return set_weights(layer, weight, bias)
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """Return a tensor as float64: folding must not cost accuracy, even of a tiny variance."""
     return tensor.numpy().astype("float64")

@@ -1,6 +1,9 @@
 """Computation that is the same for every image, done once at export, on a copy of the network."""
 
+from __future__ import annotations
+
 import copy
+from typing import Collection, Iterable
 
 from paddle import nn
 
@@ -12,7 +15,7 @@ from . import edgenext, micronet  # noqa: F401 - importing them registers their 
 from .norms import fold_batch_norms, fold_batch_norms_before
 
 
-def fold(model, steps=None):
+def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
     """Return a deep copy of `model` in eval mode that computes the same with less work.
 
     Args:
@@ -43,8 +46,8 @@ def fold(model, steps=None):
     return folded
 
 
-def fold_dropouts(model):
-    """Replace every Dropout of `model` that this is possible for by an Identity.
+def fold_dropouts(model: nn.Layer) -> None:
+    """Replace every Dropout of `model` by an Identity, if that is possible.
 
     In the mode `upscale_in_train` it does nothing in eval mode. In PP-LCNet's `downscale_in_infer` it then
     multiplies by 1 - p, which goes into the weights of the Linear that follows it, directly or after a
@@ -63,15 +66,15 @@ def fold_dropouts(model):
             parent.add_sublayer(name, nn.Identity())
 
 
-def _following_linear(layers):
+def _following_linear(layers: Iterable[nn.Layer]) -> nn.Linear | None:
     for layer in layers:
         if not isinstance(layer, (nn.Flatten, nn.Identity)):
             return layer if isinstance(layer, nn.Linear) else None
     return None
 
 
-def fold_pconv(model):
-    """Put the two parts of every partial convolution together by `split_cat`, whatever the training used.
+def fold_pconv(model: nn.Layer) -> None:
+    """Put the two parts of every partial convolution together by `split_cat`.
 
     It is the fastest of the exact forms in Paddle Inference with oneDNN: writing into a copy (`slicing`), a
     slice with zero-padded weights in the 1x1 convolution after it, and a group convolution with identities
@@ -82,8 +85,8 @@ def fold_pconv(model):
             layer.mode = "split_cat"
 
 
-# For networks of every family, before what the families add. Each takes the copy and changes it so that what it
-# computes in eval mode stays the same.
+# For networks of every family, before the steps of the families. Each changes the copy so that its outputs in eval
+# mode stay the same.
 GENERAL = {
     "batch_norm": fold_batch_norms,
     "batch_norm_before": fold_batch_norms_before,
