@@ -6,7 +6,10 @@
 The same command again makes the parts that are missing. On a cluster the three paths are the same on every node.
 """
 
+from __future__ import annotations
+
 import argparse
+import itertools
 import logging
 import os
 import socket
@@ -14,11 +17,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ..errors import ConfigError, DataError, DeviceError
 from . import Predictor
-from .parts import Parts
 from .progress import speed
+from .rows import Parts, Row
 from .sources import fetch, is_url, read_names
 
 THREADS = 16  # an actor's, to fetch with: they wait more than they work
@@ -35,28 +39,27 @@ class Classifier:
         limits: (seconds, bytes) for one URL.
     """
 
-    def __init__(self, settings, parts, root, limits):
+    def __init__(self, settings: Dict[str, Any], parts: Parts, root: str, limits: Tuple[int, int]) -> None:
         self._predictor = Predictor(**settings)
         self._parts, self._root, self._limits = parts, root, limits
         self._threads = ThreadPoolExecutor(THREADS)
 
-    def __call__(self, row):
-        """Classify and write the images of one part; return how many there were and how many failed."""
-        part, names = row["part"], [os.fsdecode(name) for name in row["names"]]
-        first, rows = self._parts.first(part), []
-        for start in range(0, len(names), CHUNK):
-            for name, result in self._classified(names[start : start + CHUNK]):
-                rows.append({"id": first + len(rows), **result, "file_name": name})
-        self._parts.write(part, rows)
+    def __call__(self, row: Dict[str, Any]) -> Dict[str, int]:
+        """Classify and write the images of one part; return their number, and that of the failed ones."""
+        names = [os.fsdecode(name) for name in row["names"]]
+        chunks = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+        rows = list(itertools.chain.from_iterable(map(self._classified, chunks)))
+        self._parts.write(row["part"], rows)
         return {"images": len(rows), "failed": sum("error" in row for row in rows)}
 
-    def _classified(self, names):
+    def _classified(self, names: List[str]) -> Iterator[Row]:
         images = list(self._threads.map(self._image, names))
         results = iter(self._predictor.predict([one for one in images if not isinstance(one, DataError)]))
         for name, image in zip(names, images):
-            yield name, {"error": str(image)} if isinstance(image, DataError) else next(results)
+            result = {"error": str(image)} if isinstance(image, DataError) else next(results)
+            yield {**result, "file_name": name}
 
-    def _image(self, name):
+    def _image(self, name: str) -> Union[str, bytes, DataError]:
         if not is_url(name):
             return os.path.join(self._root, name)
         try:
@@ -65,8 +68,8 @@ class Classifier:
             return error
 
 
-def parse_args(argv=None):
-    def positive(text):
+def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
+    def positive(text: str) -> int:
         value = int(text)
         if value < 1:
             raise ValueError
@@ -91,7 +94,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: Optional[Sequence[str]] = None) -> None:
     """Exit with 0 if all images were classified, 1 if some failed, 2 if all did or a setting is wrong."""
     args = parse_args(argv)
     root, names = read_names(args.input, args.column)
@@ -109,20 +112,18 @@ def main(argv=None):
     missing = parts.missing()
     images = failed = 0
     if missing:
-        tasks = [{"part": part, "names": _names_of(part, parts, names)} for part in missing]
+        tasks = [
+            {"part": part, "names": [os.fsencode(names[index]) for index in parts.images(part)]}
+            for part in missing
+        ]
         images, failed = _run(tasks, args, (settings, parts, root, (args.timeout, args.max_bytes)))
     print(f"{images - failed} of {len(names)} images classified now, {failed} failed; rows in {args.output}")
     if failed:
         sys.exit(2 if failed == images else 1)
 
 
-def _names_of(part, parts, names):
-    first = parts.first(part)
-    return [os.fsencode(name) for name in names[first : first + parts.size]]
-
-
-def _run(tasks, args, settings):
-    """Make all parts in actors; return how many images there were and how many failed."""
+def _run(tasks: List[Dict[str, Any]], args: argparse.Namespace, settings: tuple) -> Tuple[int, int]:
+    """Make all parts in actors; return the number of images, and of the failed ones."""
     # Ray Data's own actors make Ray's C++ side print an error that is none
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
@@ -160,7 +161,7 @@ def _run(tasks, args, settings):
     return images, failed
 
 
-def _start(ray, args):
+def _start(ray: Any, args: argparse.Namespace) -> None:
     search_path = str(Path(__file__).resolve().parents[2])  # a checkout works without being installed
     local = {} if args.address else {"num_cpus": args.workers, "include_dashboard": False}
     try:

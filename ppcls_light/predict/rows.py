@@ -1,12 +1,15 @@
-"""A file with a row for each image, which a run that was ended can go on from.
+"""Rows of images on the disk, which a run that was ended can go on from.
 
-Rows are appended to FILE.partial, and each is in the system's hands as soon as it was written: a process that is
-killed loses none. FILE.partial is renamed to FILE when every image has its row.
+A `RowFile` is written by one process, row by row, and loses none of them. `Parts` are written by many, which may
+be lost at any time and make a row twice: each file of theirs appears whole, and whoever makes it again replaces it.
 """
+
+from __future__ import annotations
 
 import contextlib
 import csv
 import filecmp
+import hashlib
 import io
 import itertools
 import json
@@ -14,11 +17,19 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
 
-from ..base.files import atomic_path, hold, require_writable, set_aside
-from ..errors import ConfigError, DataError, UserError
+from ..base.files import atomic_path, hold, require_writable, set_aside, write_text
+from ..errors import ConfigError, DataError, ExportError, UserError
 
 logger = logging.getLogger(__name__)
+
+Row = Dict[str, Any]  # file_name, and class_ids, scores, label_names, or error
+# Of a row that was read: file_name, {class id: score} or None if it failed, {class id: name}.
+ReadRow = Tuple[str, Optional[Dict[int, float]], Dict[int, str]]
 
 FORMATS = (".jsonl", ".csv")
 SYNC_SECONDS = 5  # at most that much work is lost when the machine itself dies
@@ -29,11 +40,10 @@ class Jsonl:
 
     header = b""
 
-    def encode(self, row):
+    def encode(self, row: Row) -> bytes:
         return _utf8(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def decode(self, lines):
-        """Yield (file_name, {class id: score}, or None if it failed, {class id: name}) of each row."""
+    def decode(self, lines: Iterable[bytes]) -> Iterator[ReadRow]:
         for line in lines:
             row = json.loads(line)
             if not isinstance(row["file_name"], str):
@@ -49,21 +59,20 @@ class Jsonl:
 class Csv:
     """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on to `topk`."""
 
-    def __init__(self, topk):
+    def __init__(self, topk: int) -> None:
         self._columns = ["file_name", "error"]
         for place in range(1, topk + 1):
             self._columns += [f"class_id_{place}", f"score_{place}", f"label_name_{place}"]
         self.header = self._line(self._columns)
 
-    def encode(self, row):
+    def encode(self, row: Row) -> bytes:
         cells = [row["file_name"], row.get("error", "")]
         names = row.get("label_names") or itertools.repeat("")
         for values in zip(row.get("class_ids", ()), row.get("scores", ()), names):
             cells += values
         return self._line(cells + [""] * (len(self._columns) - len(cells)))
 
-    def decode(self, lines):
-        """Yield (file_name, {class id: score}, or None if it failed, {class id: name}) of each row."""
+    def decode(self, lines: Iterable[bytes]) -> Iterator[ReadRow]:
         rows = csv.reader((line.decode() for line in lines), strict=True)
         if next(rows, self._columns) != self._columns:
             raise ValueError("other columns")
@@ -75,13 +84,13 @@ class Csv:
                 names = {class_id: name for class_id, name in zip(ids, row[4::3]) if name}
                 yield row[0], dict(zip(ids, map(float, filter(None, row[3::3])))), names
 
-    def _line(self, cells):
+    def _line(self, cells: Sequence[object]) -> bytes:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerow(cells)
         return _utf8(text.getvalue())
 
 
-def check_output(path):
+def check_output(path: str) -> None:
     """Raise ConfigError if `path` is no name for a file of rows, or cannot be written."""
     if os.path.splitext(path)[1].lower() not in FORMATS:
         raise ConfigError(
@@ -91,7 +100,7 @@ def check_output(path):
         require_writable(written, ConfigError)
 
 
-def _partial(path):
+def _partial(path: str) -> str:
     return f"{path}.partial"
 
 
@@ -105,18 +114,20 @@ class RowFile:
 
     Attributes:
         done, failed: rows in the file, and those of them with an error.
-        last: (file name, {class id: score}) of the last row that `skip_done` found without one, or None.
+        last: (file name, {class id: score}) of the last row that `skip_done` found without an error, or None.
         names: {class id: name} of all rows that `skip_done` found.
 
     Raises:
         ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
     """
 
-    def __init__(self, path, topk, resume=False):
+    def __init__(self, path: str, topk: int, resume: bool = False) -> None:
         check_output(path)
         self.path, self.partial = path, _partial(path)
-        self.done, self.failed, self.last, self.names = 0, 0, None, {}
-        self._rows = Csv(topk) if path.lower().endswith(".csv") else Jsonl()
+        self.done = self.failed = 0
+        self.last: Optional[Tuple[str, Dict[int, float]]] = None
+        self.names: Dict[int, str] = {}
+        self._rows: Union[Csv, Jsonl] = Csv(topk) if path.lower().endswith(".csv") else Jsonl()
         if not resume and os.path.exists(self.partial):
             raise ConfigError(
                 f"{self.partial}: rows of a run that was ended are there; add --resume to go on from them, or delete "
@@ -140,24 +151,24 @@ class RowFile:
             )
         self._synced = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> RowFile:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         if self._unchanged:  # the next run need not be told of it
             with contextlib.suppress(OSError):
                 os.unlink(self.partial)
         self._file.close()
 
-    def skip_done(self, names):
-        """Take from the iterator `names` those that have a row already, and drop a last row that is cut short.
+    def skip_done(self, names: Iterator[str]) -> None:
+        """Take from `names` those that have a row already, and drop a last row that is cut short.
 
         Raises:
             DataError: the rows in the file are not those of the first `names`.
         """
-        end, lines = 0, 0
+        whole = end = lines = 0
 
-        def complete_lines(file):
+        def complete_lines() -> Iterator[bytes]:
             nonlocal end, lines
             for line in file:
                 if not line.endswith(b"\n"):
@@ -165,38 +176,32 @@ class RowFile:
                 end, lines = end + len(line), lines + 1
                 yield line
 
-        whole = 0
         with open(self.partial, "rb") as file:
-            rows = self._rows.decode(complete_lines(file))
-            while True:
-                try:
-                    name, scores, names_in_row = next(rows)
-                except StopIteration:
-                    whole = end
-                    break
-                except (ValueError, LookupError, TypeError, OverflowError, RecursionError, csv.Error):
-                    if file.read(1):
+            try:
+                for name, scores, names_in_row in self._rows.decode(complete_lines()):
+                    expected = next(names, None)
+                    if expected is None or _utf8(expected) != _utf8(name):
+                        found = "there is no such image" if expected is None else f"that image is {expected}"
                         raise DataError(
-                            f"{self.partial}:{lines}: no row that this command wrote with these settings; delete "
-                            "the file to begin again"
-                        ) from None
-                    break  # the last line: the machine died as it was written
-                expected = next(names, None)
-                if expected is None or _utf8(expected) != _utf8(name):
-                    found = "there is no such image" if expected is None else f"that image is {expected}"
+                            f"{self.partial}:{lines}: row {self.done + 1} is of {name}, but now {found}: the images "
+                            "are not the same, or were named from another folder; delete the file to begin again"
+                        )
+                    whole, self.done, self.failed = end, self.done + 1, self.failed + (scores is None)
+                    self.last = self.last if scores is None else (expected, scores)
+                    self.names.update(names_in_row)
+                whole = end
+            except (ValueError, LookupError, TypeError, OverflowError, RecursionError, csv.Error):
+                if file.read(1):  # else it is the last line: the machine died as it was written
                     raise DataError(
-                        f"{self.partial}:{lines}: row {self.done + 1} is of {name}, but now {found}: the images are "
-                        "not the same, or were named from another folder; delete the file to begin again"
-                    )
-                whole, self.done, self.failed = end, self.done + 1, self.failed + (scores is None)
-                self.last = self.last if scores is None else (expected, scores)
-                self.names.update(names_in_row)
+                        f"{self.partial}:{lines}: no row that this command wrote with these settings; delete the "
+                        "file to begin again"
+                    ) from None
         with self._disk():
             os.truncate(self.partial, whole)
         if whole == 0:
             self._append(self._rows.header)
 
-    def write(self, row):
+    def write(self, row: Row) -> None:
         """Append one row. Raises UserError when the disk is full."""
         self._unchanged = False
         self._append(self._rows.encode(row))
@@ -205,7 +210,7 @@ class RowFile:
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self._sync()
 
-    def finish(self):
+    def finish(self) -> None:
         """Give the file its name: every image has a row. One of other rows is set aside, see `files.set_aside`."""
         self._sync()
         folder, name = os.path.split(os.path.abspath(self.path))
@@ -219,19 +224,19 @@ class RowFile:
             os.replace(self.partial, self.path)
         self._unchanged = False
 
-    def _append(self, data):
-        data = memoryview(data)
+    def _append(self, data: bytes) -> None:
+        left = memoryview(data)
         with self._disk():
-            while data:
-                data = data[self._file.write(data) :]
+            while left:
+                left = left[self._file.write(left) :]
 
-    def _sync(self):
+    def _sync(self) -> None:
         with self._disk():
             os.fsync(self._file.fileno())
         self._synced = time.monotonic()
 
     @contextlib.contextmanager
-    def _disk(self):
+    def _disk(self) -> Iterator[None]:
         try:
             yield
         except OSError as problem:
@@ -240,6 +245,105 @@ class RowFile:
             ) from None
 
 
-def _utf8(text):
+def _utf8(text: str) -> bytes:
     # A file name of broken bytes becomes its escape, which JSON reads back.
     return text.encode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Folder of part-00000.jsonl or .parquet and so on, each with the rows of so many images in their order.
+
+    A part appears whole or not at all, and its images do not depend on who makes it or how often. So a part that is
+    lost with its worker, or with the whole job, is made again, and every row comes out once. _job.json says of which
+    job they are; tools that read a whole folder leave names with _ out.
+
+    Attributes:
+        folder: absolute path.
+        format: "jsonl" or "parquet".
+        size: images per part.
+        count: images in all.
+    """
+
+    folder: str
+    format: str
+    size: int
+    count: int
+
+    def images(self, part: int) -> range:
+        """Return the ids of the images of a part; ids are places in the list of images, from 0."""
+        return range(part * self.size, min((part + 1) * self.size, self.count))
+
+    def missing(self) -> List[int]:
+        """Return the numbers of the parts that are not there yet."""
+        return [part for part in range(-(-self.count // self.size)) if not os.path.exists(self._path(part))]
+
+    def _path(self, part: int) -> str:
+        return os.path.join(self.folder, f"part-{part:05}.{self.format}")
+
+    def claim(self, names: Iterable[str], model_files: Iterable[str]) -> None:
+        """Write _job.json, or raise ConfigError when the folder belongs to another job already."""
+        job = {
+            "images": self.count,
+            "part_size": self.size,
+            "format": self.format,
+            "list": _checksum(os.fsencode(name) + b"\n" for name in names),
+            "model": _checksum(Path(path).read_bytes() for path in model_files),
+        }
+        path = os.path.join(self.folder, "_job.json")
+        if os.path.exists(path):
+            found = _read_job(path)
+            different = [key for key, value in job.items() if found.get(key) != value]
+            if different:
+                raise ConfigError(
+                    f"{path}: this folder has rows of another job ({', '.join(different)} differs); "
+                    "give another --output, or remove the folder"
+                )
+        write_text(path, json.dumps(job, indent=1) + "\n", ConfigError)
+
+    def write(self, part: int, rows: Iterable[Row]) -> None:
+        """Write the rows of one part, each with its id."""
+        rows = [{"id": index, **row} for index, row in zip(self.images(part), rows)]
+        with atomic_path(self._path(part), ExportError) as temporary:
+            if self.format == "jsonl":
+                Path(temporary).write_bytes(b"".join(map(Jsonl().encode, rows)))
+            else:
+                _write_parquet(rows, temporary)
+
+
+def _read_job(path: str) -> Dict[str, object]:
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: damaged, so nobody knows whose rows are here; give another --output")
+    return found
+
+
+def _checksum(pieces: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _write_parquet(rows: Iterable[Row], path: str) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    schema = pyarrow.schema(
+        [
+            ("id", pyarrow.int64()),
+            ("file_name", pyarrow.string()),
+            ("class_ids", pyarrow.list_(pyarrow.int32())),
+            ("scores", pyarrow.list_(pyarrow.float32())),
+            ("label_names", pyarrow.list_(pyarrow.string())),
+            ("error", pyarrow.string()),
+        ]
+    )
+    texts = [
+        {key: _utf8(value).decode() if isinstance(value, str) else value for key, value in row.items()}
+        for row in rows
+    ]
+    parquet.write_table(pyarrow.Table.from_pylist(texts, schema), path)

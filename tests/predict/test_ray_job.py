@@ -184,7 +184,7 @@ def test_a_url_gives_bytes_or_the_reason(module):
 
 
 def test_a_folder_of_another_job_is_refused(module, tmp_path):
-    parts = module("parts").Parts(str(tmp_path), "jsonl", 2, 3)
+    parts = module("rows").Parts(str(tmp_path), "jsonl", 2, 3)
     parts.claim(["a", "b", "c"], [])
     parts.claim(["a", "b", "c"], [])
     assert parts.missing() == [0, 1]
@@ -200,7 +200,7 @@ def test_a_folder_of_another_job_is_refused(module, tmp_path):
 def test_a_damaged_job_file_is_one_line_and_stays(module, tmp_path, content):
     (tmp_path / "_job.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"_job\.json: damaged.*another --output"):
-        module("parts").Parts(str(tmp_path), "jsonl", 2, 3).claim(["a", "b", "c"], [])
+        module("rows").Parts(str(tmp_path), "jsonl", 2, 3).claim(["a", "b", "c"], [])
     assert (tmp_path / "_job.json").read_bytes() == content
 
 
@@ -241,7 +241,7 @@ def test_a_second_run_makes_what_is_missing(module, root, inference, tmp_path):
         (tmp_path / "photos" / f"{index}.png").write_bytes(picture(index))
     (tmp_path / "photos/3.png").write_text("no picture")
     rows = tmp_path / "rows"
-    kept = module("parts").Parts(str(rows), "parquet", 2, 5)
+    kept = module("rows").Parts(str(rows), "parquet", 2, 5)
     rows.mkdir()
     kept.write(0, [{"id": index, "file_name": "made before"} for index in (0, 1)])
     options = ["--format", "parquet", "--part-size", 2, "--workers", 1]
