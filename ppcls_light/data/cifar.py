@@ -4,10 +4,12 @@ The python version is a tarball of pickles. It is read where it lies: nothing is
 nothing but numbers, texts and arrays is built (see `plain_pickle`).
 """
 
+from __future__ import annotations
+
 import os
 import re
 import tarfile
-from typing import NamedTuple, Tuple
+from typing import Any, Iterable, NamedTuple, Sequence
 
 import numpy as np
 
@@ -16,98 +18,80 @@ from ..base.plain_pickle import read_plain_pickle, reading
 from ..errors import DataError, UserError
 from .classes import ClassNames
 from .dataset import ImageDataset
+from .image_list import ImageList
 
 SIDE = 32  # pixels
 _LARGEST_FILE = 1 << 28  # bytes; CIFAR-100's train has 155 million
 
 
 class _Layout(NamedTuple):
-    """How a dataset is stored: the batches of each split, and the keys of labels and of their names."""
+    """Files of a dataset: the batches of each split, and the keys of labels and of their names."""
 
-    train: Tuple[str, ...]
-    test: Tuple[str, ...]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
     labels: str
     meta: str
     names: str
 
 
+_TRAIN_10 = tuple(f"data_batch_{number}" for number in range(1, 6))
 LAYOUTS = {
-    10: _Layout(
-        tuple(f"data_batch_{number}" for number in range(1, 6)),
-        ("test_batch",),
-        "labels",
-        "batches.meta",
-        "label_names",
-    ),
+    10: _Layout(_TRAIN_10, ("test_batch",), "labels", "batches.meta", "label_names"),
     100: _Layout(("train",), ("test",), "fine_labels", "meta", "fine_label_names"),
 }
 
 
-class CifarImages:
-    """Images in an array, with names and labels as an `ImageList` has them.
+class CifarImages(ImageList):
+    """Images in an array, with the names of the authors' image files.
 
     Args:
-        source: the file or folder that they come from, for messages.
+        source: the file or folder that they come from.
         pixels: uint8 (N, 3072): red, green and blue planes of 32 x 32.
-        labels: sequence of N ints.
-        names: sequence of N texts, the images' file names.
-
-    Attributes:
-        labels: int64 (N,).
     """
 
-    def __init__(self, source, pixels, labels, names):
-        self.source = os.fspath(source)
-        self.pixels, self.labels, self._names = pixels, np.asarray(labels, np.int64), names
+    def __init__(
+        self, source: str | os.PathLike, pixels: np.ndarray, labels: Sequence[int], names: Iterable[str]
+    ) -> None:
+        super().__init__(source, (name.encode(errors="replace") for name in names), labels)
+        self.pixels = pixels
 
-    def __len__(self):
-        return len(self.labels)
-
-    def changes(self):
+    def changes(self) -> list[str]:
         """Return the files that changed since they were read: none is read again."""
         return []
 
-    def name(self, index):
-        """Return the file name that entry `index` had among the authors' images."""
-        return str(self._names[index])
-
-    def path(self, index):
-        """Return where entry `index` is, for people."""
+    def path(self, index: int) -> str:
+        """Return the place of an entry, for people."""
         return f"{self.source}: {self.name(index)}"
-
-    def label(self, index):
-        """Return the label of entry `index`."""
-        return int(self.labels[index])
 
 
 class CifarDataset(ImageDataset):
     """Samples of `CifarImages`, through the same transforms as photos: each is handed on as a PPM file."""
 
-    def read(self, index):
-        """Return the bytes of an image file with the pixels of entry `index`."""
+    image_list: CifarImages
+
+    def read(self, index: int) -> bytes:
+        """Return the bytes of an image file with the pixels of an entry."""
         image = self.image_list.pixels[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)
         return b"P6 %d %d 255\n" % (SIDE, SIDE) + image.tobytes()
 
-    def changed(self, index):
+    def changed(self, index: int) -> bool:
         """Return False: the images are in memory."""
         return False
 
 
-def read_cifar(data_file, split, class_num):
+def read_cifar(data_file: str | os.PathLike, split: str, class_num: int) -> tuple[CifarImages, ClassNames]:
     """Read one split of CIFAR-10 (`class_num` 10) or CIFAR-100 (100).
 
     Args:
         data_file: cifar-10-python.tar.gz or cifar-100-python.tar.gz, or the folder that it unpacks to.
         split: "train" or "test".
 
-    Returns:
-        (CifarImages, ClassNames).
-
     Raises:
         DataError: the file is missing, damaged, of another dataset, or asks to load code.
     """
     layout = LAYOUTS[class_num]
-    wanted = [*getattr(layout, split), layout.meta]
+    batches = layout.train if split == "train" else layout.test
+    wanted = (*batches, layout.meta)
     if not os.path.exists(data_file):
         raise DataError(
             f"{data_file}: there is no such file; get cifar-{class_num}-python.tar.gz from "
@@ -120,25 +104,23 @@ def read_cifar(data_file, split, class_num):
             f"{data_file}: {missing[0]} of CIFAR-{class_num}'s python version is not in it; give "
             f"cifar-{class_num}-python.tar.gz, or the folder with data_batch_1 or train"
         )
-    class_names = found.pop(layout.meta).get(layout.names)
-    if isinstance(class_names, list):
-        class_names = [_text(name) for name in class_names]
-    if not _are_names(class_names, class_num):
+    names = found[layout.meta].get(layout.names)
+    names = [_text(name) for name in names] if isinstance(names, list) else []
+    if len(names) != class_num or not all(isinstance(name, str) for name in names):
         raise DataError(
             f"{data_file}: {layout.meta}: {layout.names} are no {class_num} texts; download it again"
         )
-    parts = [_part(data_file, name, found[name], layout.labels, class_num) for name in wanted[:-1]]
-    pixels, labels, names = map(np.concatenate, zip(*parts))
+    parts = [_part(data_file, name, found[name], layout.labels, class_num) for name in batches]
+    pixels, labels, file_names = map(np.concatenate, zip(*parts))
     if not len(labels):
-        raise DataError(f"{data_file}: {', '.join(wanted[:-1])}: no images; download it again")
-    return CifarImages(data_file, pixels, labels, names), ClassNames(tuple(class_names), os.fspath(data_file))
+        raise DataError(f"{data_file}: {', '.join(batches)}: no images; download it again")
+    return (
+        CifarImages(data_file, pixels, labels, map(str, file_names)),
+        ClassNames(tuple(names), os.fspath(data_file)),
+    )
 
 
-def _are_names(values, count):
-    return isinstance(values, list) and len(values) == count and all(isinstance(v, str) for v in values)
-
-
-def _from_folder(folder, wanted):
+def _from_folder(folder: str | os.PathLike, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return {file name: its dict} of those of `wanted` that are in `folder`."""
     found = {}
     for name in wanted:
@@ -149,7 +131,7 @@ def _from_folder(folder, wanted):
     return found
 
 
-def _from_tarball(path, wanted):
+def _from_tarball(path: str | os.PathLike, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return {file name: its dict} of those of `wanted` that are in the tarball `path`, in whatever folder."""
     found = {}
     with (
@@ -166,21 +148,24 @@ def _from_tarball(path, wanted):
     return found
 
 
-def _load(file):
+def _load(file: Any) -> dict[str, Any]:
     content = read_plain_pickle(file, encoding="latin1")
     if not isinstance(content, dict):
         raise UserError("it holds no dict as CIFAR's files do")
     return {_text(key): value for key, value in content.items()}
 
 
-def _text(value):
+def _text(value: Any) -> Any:
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
-def _part(source, name, content, label_key, class_num):
+def _part(
+    source: str | os.PathLike, name: str, content: dict[str, Any], label_key: str, class_num: int
+) -> tuple[np.ndarray, list[int], list[str]]:
     """Return (pixels, labels, file names) of one batch, checked."""
     pixels, labels = content.get("data"), content.get(label_key)
-    count = len(labels) if isinstance(labels, list) else 0
+    labels = labels if isinstance(labels, list) else []
+    count = len(labels)
     if not (isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8):
         problem = "data is no array of bytes"
     elif pixels.shape != (count, 3 * SIDE * SIDE):

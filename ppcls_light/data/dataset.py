@@ -1,41 +1,43 @@
 """Labelled images as arrays, one at a time."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from ..errors import DataError
 from .decode import read_bytes
-from .image_list import IndexedWatch
+from .image_list import ImageList, IndexedWatch
+from .transforms.compose import Compose
 
 
 class ImageDataset:
     """Samples of an `ImageList`.
 
     Args:
-        image_list: the images.
-        transforms: a `Compose` that takes the bytes of an image file.
+        transforms: they take the bytes of an image file.
         seed: with the epoch and the index it seeds a sample's random ops, so that a sample does not depend
-            on workers, ranks or what was read before it.
+            on workers, ranks or the samples read before it.
     """
 
-    def __init__(self, image_list, transforms, seed=0):
-        self.image_list = image_list
-        self.transforms = transforms
-        self.seed = seed
+    def __init__(self, image_list: ImageList, transforms: Compose, seed: int = 0) -> None:
+        self.image_list, self.transforms, self.seed = image_list, transforms, seed
         self._watch = IndexedWatch(len(image_list))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.image_list)
 
-    def read(self, index):
-        """Return the bytes of the image file of entry `index`. Raises DataError naming the file."""
+    def read(self, index: int) -> bytes:
+        """Return the bytes of the image file of an entry. Raises DataError naming the file."""
         return read_bytes(self.image_list.path(index))
 
-    def changed(self, index):
-        """Return whether the file of entry `index` is another than when this was last asked, in any process."""
+    def changed(self, index: int) -> bool:
+        """Return whether the file of an entry is another than when this was last asked, in any process."""
         return self._watch.changed(index, self.image_list.path(index))
 
-    def sample(self, index, epoch=0, size=None):
-        """Return (image float32 (C, H, W), label int) of entry `index` in `epoch`; `size` as in `sampler.Plan`.
+    def sample(
+        self, index: int, epoch: int = 0, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Return (image float32 (C, H, W), label) of an entry in `epoch`; `size` as in `sampler.Plan`.
 
         Raises:
             DataError: the file cannot be read, decoded or transformed; it is named with the reason.
@@ -43,7 +45,9 @@ class ImageDataset:
         image, label = self.prepare(index, epoch, size)
         return self.transforms.finish(image[None])[0], label
 
-    def prepare(self, index, epoch=0, size=None):
+    def prepare(
+        self, index: int, epoch: int = 0, size: tuple[int, int] | None = None
+    ) -> tuple[np.ndarray, int]:
         """Like `sample`, but with the image as `Compose.prepare` returns it."""
         data = self.read(index)
         try:

@@ -1,8 +1,10 @@
 """Batches in a reproducible order, read by the calling process or by workers.
 
-What an epoch yields depends on the seed, the epoch and the rank only: any number of workers gives the same
+The batches of an epoch depend on the seed, the epoch and the rank only: any number of workers gives the same
 bits.
 """
+
+from __future__ import annotations
 
 import collections
 import contextlib
@@ -12,15 +14,18 @@ import math
 import os
 import queue
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, Tuple
+from typing import Any, Callable, Generator, Iterator, NamedTuple
 
 import numpy as np
 
 from ..base.processes import Pool
 from ..errors import DataError
 from . import decode, shared
+from .dataset import ImageDataset
+from .mix import BatchTransforms
+from .sampler import BatchSampler, MultiScaleSampler, Plan
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,7 @@ MAX_BAD = 0.001
 MAX_BAD_IN_A_ROW = 20
 MAX_NAMED = 20  # images of an epoch that changed since the last one; the rest is counted
 MAX_THREADS = 4  # that read in the caller's process
-PREFETCH = 2  # batches a worker: one in the making, one ready
+PREFETCH = 2  # batches per worker: one in the making, one ready
 
 
 class Batch(NamedTuple):
@@ -47,8 +52,8 @@ class Batch(NamedTuple):
     labels: np.ndarray
     indices: np.ndarray
     number: int = 0
-    failed: Tuple[Tuple[int, str], ...] = ()
-    changed: Tuple[int, ...] = ()
+    failed: tuple[tuple[int, str], ...] = ()
+    changed: tuple[int, ...] = ()
 
 
 class BatchLoader:
@@ -58,13 +63,9 @@ class BatchLoader:
     block, or dropping the loader) ends them.
 
     Args:
-        dataset: an `ImageDataset`.
-        sampler: a `BatchSampler`.
         num_workers: processes that read; 0 reads in the caller's process, with up to 4 threads.
-        batch_transforms: a `BatchTransforms`, or None.
-        on_bad: what becomes of an image that cannot be read. "skip" (training): it is named in the log and
-            left out, its batch is smaller. "raise" (evaluation): DataError. No other image ever takes its
-            place.
+        on_bad: fate of an image that cannot be read. "skip" (training): it is named in the log and left out, its
+            batch is smaller. "raise" (evaluation): DataError. No other image ever takes its place.
         max_bad: "skip" stops with a DataError beyond this share of the dataset in one epoch on one rank
             (rounded up to whole images), and at 20 bad images in a row.
 
@@ -73,33 +74,38 @@ class BatchLoader:
     """
 
     def __init__(
-        self, dataset, sampler, num_workers=0, batch_transforms=None, on_bad="skip", max_bad=MAX_BAD
-    ):
+        self,
+        dataset: ImageDataset,
+        sampler: BatchSampler | MultiScaleSampler,
+        num_workers: int = 0,
+        batch_transforms: BatchTransforms | None = None,
+        on_bad: str = "skip",
+        max_bad: float = MAX_BAD,
+    ) -> None:
         if on_bad not in ("skip", "raise"):
             raise ValueError(f"on_bad is skip or raise, not {on_bad!r}")
         self.dataset, self.sampler, self.num_workers = dataset, sampler, num_workers
         self.on_bad, self.max_bad = on_bad, max_bad
-        self.bad_count = 0
-        self._bad_in_a_row = 0
+        self.bad_count = self._bad_in_a_row = 0
         self._reader = _Reader(dataset, batch_transforms)
-        self._pool = None
+        self._workers: _Workers | None = None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.sampler)
 
-    def __enter__(self):
+    def __enter__(self) -> BatchLoader:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """End the workers; the next epoch starts new ones."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            self._shutdown()
+        workers, self._workers = self._workers, None
+        if workers is not None:
+            workers.close()
 
-    def epoch(self, epoch, start=0):
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of `epoch` in order, beginning with batch number `start`.
 
         A list, or an image, that is another than in an earlier epoch is named in the log: results stand for what was
@@ -125,68 +131,27 @@ class BatchLoader:
         if changed > MAX_NAMED:
             logger.warning("... and %d more images changed since an earlier epoch", changed - MAX_NAMED)
 
-    def _read(self, plans, epoch):
+    def _read(self, plans: list[tuple[int, Plan]], epoch: int) -> Generator[Batch, None, None]:
         """Yield a Batch for each (number, Plan) of `plans`, whatever became of its images."""
         if self.num_workers == 0:
-            # What decodes, resizes and looks up holds no lock of Python's, so threads share it well.
+            # Decoding, resizing and look-ups hold no lock of Python's, so threads share them well.
             with ThreadPoolExecutor(min(MAX_THREADS, os.cpu_count() or 1)) as threads:
                 for number, plan in plans:
                     batch = self._reader.read(number, plan, epoch, threads.map)
                     yield batch._replace(images=self._reader.finish(batch.images))
             return
-        if self._pool is None:
-            self._start()
-        waiting = collections.deque()
+        if self._workers is None:
+            self._workers = _Workers(self.num_workers, self._reader)
         try:
-            for number, plan in plans:
-                place = self._free_place()
-                waiting.append((self._pool.submit(_read_in_worker, number, plan, epoch, place), place))
-                if len(waiting) == PREFETCH * self.num_workers:
-                    yield self._fetch(*waiting.popleft())
-            while waiting:
-                yield self._fetch(*waiting.popleft())
+            yield from self._workers.read(plans, epoch)
         except BrokenProcessPool:
             self.close()
             raise DataError(
                 "a data loading worker died: out of memory, or the script that was started has no "
                 "`if __name__ == '__main__':`; lower num_workers (0 reads in the main process)"
             ) from None
-        finally:
-            # An epoch that is left early: what a worker is already at goes to its place all the same.
-            for future, place in waiting:
-                future.cancel()
-                future.add_done_callback(functools.partial(_give_back, self._places, place))
 
-    def _free_place(self):
-        try:
-            return self._places.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _start(self):
-        count = PREFETCH * self.num_workers
-        self._memories = [shared.SharedMemory() for _ in range(count)] if shared.available() else []
-        self._places = queue.SimpleQueue()
-        for place in range(len(self._memories)):
-            self._places.put(place)
-        self._pool = Pool(self.num_workers, _start_worker, self._reader, self._memories)
-        # Holds the pool: one that is collected while the process ends races with Python's own clean-up.
-        self._shutdown = weakref.finalize(self, self._pool.shutdown, wait=True, cancel_futures=True)
-
-    def _fetch(self, future, place):
-        """Return the finished Batch of `future`, whose images a worker put in `place`, if it was given one."""
-        try:
-            batch = future.result()
-            images = batch.images
-            if place is not None:
-                images = self._memories[place].array(*images)
-                if images.dtype != np.uint8:
-                    images = images.copy()
-            return batch._replace(images=self._reader.finish(images))
-        finally:
-            _give_back(self._places, place)
-
-    def _judge(self, batch, wanted):
+    def _judge(self, batch: Batch, wanted: np.ndarray) -> None:
         """Apply `on_bad` to a batch made from the indices `wanted`."""
         if self.on_bad == "raise" and batch.failed:
             raise DataError(batch.failed[0][1])
@@ -213,60 +178,96 @@ class BatchLoader:
             )
 
 
-def _give_back(places, place, _=None):
-    if place is not None:
-        places.put(place)
+class _Workers:
+    """Processes that read batches ahead, and pieces of memory for their images, where the system has such.
+
+    It is closed, too, when it is collected.
+    """
+
+    def __init__(self, count: int, reader: _Reader) -> None:
+        self._reader, self._ahead = reader, PREFETCH * count
+        self._memories = [shared.SharedMemory() for _ in range(self._ahead)] if shared.available() else []
+        self._free: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for place in range(len(self._memories)):
+            self._free.put(place)
+        pool = self._pool = Pool(count, _start_worker, reader, self._memories)
+        # Holds the pool: one that is collected while the process ends races with Python's own clean-up.
+        self.close = weakref.finalize(self, pool.shutdown, wait=True, cancel_futures=True)
+
+    def read(self, plans: list[tuple[int, Plan]], epoch: int) -> Iterator[Batch]:
+        waiting: collections.deque[tuple[Future, int | None]] = collections.deque()
+        try:
+            for number, plan in plans:
+                place = None if self._free.empty() else self._free.get()
+                waiting.append((self._pool.submit(_read_in_worker, number, plan, epoch, place), place))
+                if len(waiting) == self._ahead:
+                    yield self._fetch(*waiting.popleft())
+            while waiting:
+                yield self._fetch(*waiting.popleft())
+        finally:
+            # An epoch that is left early: a batch that a worker is already at goes to its place all the same.
+            for future, place in waiting:
+                future.cancel()
+                future.add_done_callback(functools.partial(self._give_back, place))
+
+    def _fetch(self, future: Future, place: int | None) -> Batch:
+        """Return the finished Batch of `future`, whose images a worker put in `place`, if it was given one."""
+        try:
+            batch, kind = future.result()
+            images = batch.images
+            if place is not None:
+                images = self._memories[place].array(*kind)
+                if images.dtype != np.uint8:
+                    images = images.copy()
+            return batch._replace(images=self._reader.finish(images))
+        finally:
+            self._give_back(place)
+
+    def _give_back(self, place: int | None, _: Future | None = None) -> None:
+        if place is not None:
+            self._free.put(place)
 
 
 class _Reader:
-    """Reads one batch; the part of a loader that travels to its workers.
+    """Reader of one batch; the part of a loader that travels to its workers.
 
     `read` does all of the work but the normalisation where that comes last: `finish` does it in the process
     of the caller, in little more time than a copy takes, and a quarter of the bytes have to get there.
     """
 
-    def __init__(self, dataset, batch_transforms):
-        self.dataset = dataset
-        self.batch_transforms = batch_transforms
+    def __init__(self, dataset: ImageDataset, batch_transforms: BatchTransforms | None) -> None:
+        self.dataset, self.batch_transforms = dataset, batch_transforms
 
-    def read(self, number, plan, epoch, each=map):
+    def read(self, number: int, plan: Plan, epoch: int, each: Callable[..., Iterator[Any]] = map) -> Batch:
         """Return batch `number` of `epoch`, made of the readable images of `plan`; `finish` completes its images.
 
         `each` calls a function for each of a list, in any order, and returns the results in the order of the list.
         """
-        images, labels, kept, failed = [], [], [], []
+
+        def sample(index: int) -> tuple[np.ndarray, int] | str:
+            try:
+                return self.dataset.prepare(index, epoch, plan.size)
+            except DataError as error:
+                return str(error)
+
         indices = plan.indices.tolist()
-        samples = each(functools.partial(self._sample, epoch, plan.size), indices)
-        for index, (image, label, reason) in zip(indices, samples):
-            if reason is not None:
-                failed.append((index, reason))
-            else:
-                images.append(image)
-                labels.append(label)
-                kept.append(index)
-        labels, kept = np.array(labels, np.int64), np.array(kept, np.int64)
-        notes = {"failed": tuple(failed), "changed": tuple(filter(self.dataset.changed, indices))}
-        if not images:
-            return Batch(np.zeros((0, 0, 0, 0), np.float32), labels, kept, number, **notes)
-        images = self._stack(images, kept)
-        if self.batch_transforms is not None:
+        samples = list(zip(indices, each(sample, indices)))
+        failed = tuple((index, reason) for index, reason in samples if isinstance(reason, str))
+        read = [(index, *found) for index, found in samples if not isinstance(found, str)]
+        kept, labels = (np.array([one[i] for one in read], np.int64) for i in (0, 2))
+        changed = tuple(filter(self.dataset.changed, indices))
+        images = self._stack([image for _, image, _ in read], kept.tolist())
+        if self.batch_transforms is not None and read:
             # The trailing 1 tells this stream from the one of its first sample.
             rng = np.random.default_rng([self.dataset.seed, epoch, int(plan.indices[0]), 1])
             images, labels = self.batch_transforms(self.finish(images), labels, rng)
-        return Batch(images, labels, kept, number, **notes)
+        return Batch(images, labels, kept, number, failed, changed)
 
-    def _sample(self, epoch, size, index):
-        """Return (image, label, None), or (None, None, the reason why the image cannot be read)."""
-        try:
-            return (*self.dataset.prepare(index, epoch, size), None)
-        except DataError as error:
-            return None, None, str(error)
-
-    def finish(self, images):
+    def finish(self, images: np.ndarray) -> np.ndarray:
         """Return the images of a batch that was read as float32 (N, C, H, W)."""
         return self.dataset.transforms.finish(images)
 
-    def _stack(self, images, indices):
+    def _stack(self, images: list[np.ndarray], indices: list[int]) -> np.ndarray:
         for image, index in zip(images, indices):
             if image.shape != images[0].shape:
                 path, first = self.dataset.image_list.path(index), self.dataset.image_list.path(indices[0])
@@ -275,24 +276,25 @@ class _Reader:
                     f"{path} becomes {shape} but {first} {expected} (C, H, W); end the transforms at one size, "
                     f"with CropImage, RandCropImage or ResizeImage.size"
                 )
-        return np.stack(images)
+        return np.stack(images) if images else np.zeros((0, 0, 0, 0), np.float32)
 
 
-_worker_reader = None
-_worker_memories = []
+_worker_reader: _Reader
+_worker_memories: list[shared.SharedMemory]
 
 
-def _start_worker(reader, memories):
+def _start_worker(reader: _Reader, memories: list[shared.SharedMemory]) -> None:
     global _worker_reader, _worker_memories
     _worker_reader, _worker_memories = reader, memories
     if decode.cv2 is not None:
         decode.cv2.setNumThreads(0)
 
 
-def _read_in_worker(number, plan, epoch, place):
+def _read_in_worker(number: int, plan: Plan, epoch: int, place: int | None) -> tuple[Batch, tuple]:
+    """Return a batch, without its images where they are in `place`, and their shape and type."""
     batch = _worker_reader.read(number, plan, epoch)
-    if place is None:
-        return batch
     kind = batch.images.shape, batch.images.dtype.str
-    _worker_memories[place].array(*kind)[...] = batch.images
-    return batch._replace(images=kind)
+    if place is not None:
+        _worker_memories[place].array(*kind)[...] = batch.images
+        batch = batch._replace(images=batch.images[:0])
+    return batch, kind

@@ -1,8 +1,11 @@
-"""Which samples make up the batches of an epoch, as a function of the seed, the epoch and the rank."""
+"""Batches of an epoch as lists of samples, a function of the seed, the epoch and the rank."""
+
+from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple, Optional, Tuple
+from dataclasses import dataclass
+from typing import NamedTuple, Sequence
 
 import numpy as np
 
@@ -10,14 +13,14 @@ from ..errors import ConfigError
 
 
 class Plan(NamedTuple):
-    """What one batch is made of: int64 `indices` (N,), and the size its images are cut to.
+    """Samples of one batch: int64 `indices` (N,), and the size that their images are cut to.
 
     `size` is (width, height) in pixels, in place of the one that the random crop of the transforms was
     given; None keeps that.
     """
 
     indices: np.ndarray
-    size: Optional[Tuple[int, int]] = None
+    size: tuple[int, int] | None = None
 
 
 class SizeSchedule(NamedTuple):
@@ -30,12 +33,8 @@ class SizeSchedule(NamedTuple):
     until: int
 
     @classmethod
-    def parse(cls, text):
-        """Read "SIZE_EPOCH".
-
-        Raises:
-            ConfigError: `text` is anything else.
-        """
+    def parse(cls, text: object) -> SizeSchedule:
+        """Read "SIZE_EPOCH". Raises ConfigError for anything else."""
         match = re.fullmatch(r"([1-9][0-9]{0,8})_([1-9][0-9]{0,8})", str(text))
         if match is None:
             raise ConfigError(
@@ -44,7 +43,7 @@ class SizeSchedule(NamedTuple):
             )
         return cls(*map(int, match.groups()))
 
-    def at(self, epoch):
+    def at(self, epoch: int) -> tuple[int, int] | None:
         """Return the (width, height) of the images of `epoch`, None for the transforms' own."""
         return (self.size, self.size) if epoch < self.until else None
 
@@ -55,7 +54,6 @@ class SampleOrder:
     Args:
         length: number of samples.
         shuffle: a new order each epoch; False keeps the list's.
-        seed: of the order.
         labels: int (length,); an epoch then has every class that occurs equally often, about `length` samples
             in all, whatever `shuffle` says. Each run of as many samples as there are classes has one of each.
             A class begins anew, in another order, when all of its images were drawn; of a class that has more
@@ -63,9 +61,11 @@ class SampleOrder:
         world_size: balanced epochs are lengthened by whole rounds until they divide among the ranks.
     """
 
-    def __init__(self, length, shuffle, seed, labels=None, world_size=1):
+    def __init__(
+        self, length: int, shuffle: bool, seed: int, labels: np.ndarray | None = None, world_size: int = 1
+    ) -> None:
         self.length, self.shuffle, self.seed = length, shuffle, seed
-        self._members = None
+        self._members: list[np.ndarray] = []  # of each class, in a balanced order
         if labels is not None:
             self._members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
             rounds = math.ceil(length / len(self._members))
@@ -73,31 +73,31 @@ class SampleOrder:
                 rounds += 1
             self.length = rounds * len(self._members)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.length
 
-    def __call__(self, epoch):
+    def __call__(self, epoch: int) -> np.ndarray:
         """Return the int64 (len(self),) order of `epoch`."""
         rng = np.random.default_rng([self.seed, epoch])
-        if self._members is not None:
-            return self._balanced(rng)
-        order = np.arange(self.length)
+        if self._members:
+            rounds = self.length // len(self._members)
+            drawn = [_rounds(members, rounds, rng) for members in self._members]
+            return rng.permuted(np.stack(drawn, axis=1), axis=1).ravel()
+        order: np.ndarray = np.arange(self.length)
         if self.shuffle:
             rng.shuffle(order)
         return order
 
-    def _balanced(self, rng):
-        classes = len(self._members)
-        rounds = self.length // classes
-        drawn = np.empty((rounds, classes), np.int64)
-        for column, members in enumerate(self._members):
-            times = math.ceil(rounds / len(members))
-            drawn[:, column] = np.concatenate([rng.permutation(members) for _ in range(times)])[:rounds]
-        return rng.permuted(drawn, axis=1).ravel()
+
+def _rounds(members: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` of a class, all of them before one comes again."""
+    times = math.ceil(count / len(members))
+    return np.concatenate([rng.permutation(members) for _ in range(times)])[:count]
 
 
+@dataclass(eq=False)
 class BatchSampler:
-    """Which samples make up each batch of an epoch on one rank.
+    """Batches of an epoch on one rank.
 
     All ranks draw the same order, from the seed and the epoch, and take every `world_size`-th sample.
 
@@ -117,35 +117,31 @@ class BatchSampler:
         ConfigError: `drop_last` leaves no batch at all.
     """
 
-    def __init__(
-        self,
-        length,
-        batch_size,
-        shuffle=False,
-        drop_last=False,
-        seed=0,
-        rank=0,
-        world_size=1,
-        pad=True,
-        balance=None,
-        size_schedule=None,
-    ):
-        self.order = SampleOrder(length, shuffle, seed, balance, world_size)
-        self.batch_size, self.drop_last, self.pad = batch_size, drop_last, pad
-        self.rank, self.world_size = rank, world_size
-        self.size_schedule = size_schedule
-        if drop_last and self._share() < batch_size:
+    length: int
+    batch_size: int
+    shuffle: bool = False
+    drop_last: bool = False
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    pad: bool = True
+    balance: np.ndarray | None = None
+    size_schedule: SizeSchedule | None = None
+
+    def __post_init__(self) -> None:
+        self.order = SampleOrder(self.length, self.shuffle, self.seed, self.balance, self.world_size)
+        if self.drop_last and self._share() < self.batch_size:
             raise ConfigError(
-                f"{length} images on {world_size} process(es) do not fill one batch of {batch_size}; "
+                f"{self.length} images on {self.world_size} process(es) do not fill one batch of {self.batch_size}; "
                 f"lower sampler.batch_size or write drop_last: False"
             )
 
-    def __len__(self):
+    def __len__(self) -> int:
         share = self._share()
         return share // self.batch_size if self.drop_last else math.ceil(share / self.batch_size)
 
-    def batches(self, epoch):
-        """Return the batches of `epoch` on this rank: a list of `Plan`s."""
+    def batches(self, epoch: int) -> list[Plan]:
+        """Return the batches of `epoch` on this rank."""
         order = self.order(epoch)
         if self.pad:
             order = np.resize(order, self._share() * self.world_size)
@@ -153,12 +149,13 @@ class BatchSampler:
         size = self.size_schedule.at(epoch) if self.size_schedule else None
         return [Plan(own[i * self.batch_size : (i + 1) * self.batch_size], size) for i in range(len(self))]
 
-    def _share(self):
+    def _share(self) -> int:
         if self.pad:
             return math.ceil(len(self.order) / self.world_size)
         return len(range(self.rank, len(self.order), self.world_size))
 
 
+@dataclass(eq=False)
 class MultiScaleSampler:
     """Batches of several image sizes with about equally many pixels each (PaddleClas' MultiScaleSampler).
 
@@ -178,40 +175,40 @@ class MultiScaleSampler:
         ConfigError: no scale, or one smaller than `divided_factor`; `first_bs` is more than there are samples.
     """
 
-    def __init__(
-        self,
-        length,
-        scales,
-        first_bs,
-        divided_factor=32,
-        shuffle=True,
-        seed=0,
-        rank=0,
-        world_size=1,
-        balance=None,
-    ):
-        self.order = SampleOrder(length, shuffle, seed, balance, world_size)
-        self.seed, self.rank, self.world_size = seed, rank, world_size
-        pairs = [(scale, scale) if isinstance(scale, int) else tuple(scale) for scale in scales]
-        if not pairs or min(map(min, pairs)) < divided_factor:
-            raise ConfigError(
-                f"scales are sizes of at least divided_factor, {divided_factor} pixels; for example "
-                f"scales: [{5 * divided_factor}, {6 * divided_factor}, {8 * divided_factor}]"
-            )
-        if first_bs * world_size > length:
-            raise ConfigError(
-                f"first_bs {first_bs} on {world_size} process(es) is more than the {length} images; lower it"
-            )
-        pixels = first_bs * math.prod(pairs[0])
-        self.sizes = [tuple(side // divided_factor * divided_factor for side in pair) for pair in pairs]
-        self.batch_sizes = [max(1, pixels // math.prod(size)) for size in self.sizes]
-        self._drawn = self._draw_scales(math.ceil(len(self.order) / world_size))
+    length: int
+    scales: Sequence[int | Sequence[int]]
+    first_bs: int
+    divided_factor: int = 32
+    shuffle: bool = True
+    seed: int = 0
+    rank: int = 0
+    world_size: int = 1
+    balance: np.ndarray | None = None
 
-    def __len__(self):
+    def __post_init__(self) -> None:
+        self.order = SampleOrder(self.length, self.shuffle, self.seed, self.balance, self.world_size)
+        factor = self.divided_factor
+        pairs = [(scale, scale) if isinstance(scale, int) else tuple(scale) for scale in self.scales]
+        if not pairs or min(map(min, pairs)) < factor:
+            raise ConfigError(
+                f"scales are sizes of at least divided_factor, {factor} pixels; for example "
+                f"scales: [{5 * factor}, {6 * factor}, {8 * factor}]"
+            )
+        if self.first_bs * self.world_size > self.length:
+            raise ConfigError(
+                f"first_bs {self.first_bs} on {self.world_size} process(es) is more than the {self.length} images; "
+                "lower it"
+            )
+        pixels = self.first_bs * math.prod(pairs[0])
+        self.sizes = [(width // factor * factor, height // factor * factor) for width, height in pairs]
+        self.batch_sizes = [max(1, pixels // math.prod(size)) for size in self.sizes]
+        self._drawn = self._draw_scales(math.ceil(len(self.order) / self.world_size))
+
+    def __len__(self) -> int:
         return len(self._drawn)
 
-    def batches(self, epoch):
-        """Return the batches of `epoch` on this rank: a list of `Plan`s."""
+    def batches(self, epoch: int) -> list[Plan]:
+        """Return the batches of `epoch` on this rank."""
         # The trailing number tells this stream from those of the order, the samples and the batches.
         scales = np.random.default_rng([self.seed, epoch, 0, 2]).permutation(self._drawn)
         ends = np.cumsum([self.batch_sizes[scale] for scale in scales])
@@ -219,9 +216,10 @@ class MultiScaleSampler:
         parts = np.split(own, ends[:-1])
         return [Plan(indices, self.sizes[scale]) for indices, scale in zip(parts, scales)]
 
-    def _draw_scales(self, share):
+    def _draw_scales(self, share: int) -> list[int]:
         """Return indices of scales whose batches together have room for `share` samples."""
-        rng, drawn = np.random.default_rng([self.seed, 0, 0, 3]), []
+        rng = np.random.default_rng([self.seed, 0, 0, 3])
+        drawn: list[int] = []
         while share > 0:
             drawn.append(int(rng.integers(len(self.sizes))))
             share -= self.batch_sizes[drawn[-1]]

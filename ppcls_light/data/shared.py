@@ -4,17 +4,20 @@ The memory has no name (`memfd_create`): nothing lies in /dev/shm, whose size co
 when the last process that holds it ends, however it ends.
 """
 
+from __future__ import annotations
+
 import functools
 import mmap
 import os
 import weakref
 from multiprocessing import context, reduction
+from typing import Any
 
 import numpy as np
 
 
 @functools.cache
-def available():
+def available() -> bool:
     """Return whether `SharedMemory` works on this system."""
     try:
         SharedMemory()
@@ -30,12 +33,12 @@ class SharedMemory:
         OSError: the system has none left.
     """
 
-    def __init__(self, fd=None):
+    def __init__(self, fd: int | None = None) -> None:
         self._fd = os.memfd_create("ppcls_light") if fd is None else fd
         weakref.finalize(self, os.close, self._fd)
-        self._map = None
+        self._map: mmap.mmap | None = None
 
-    def array(self, shape, dtype):
+    def array(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Return the beginning of the memory as a writable array; what it held is still there."""
         dtype = np.dtype(dtype)
         count = int(np.prod(shape))
@@ -46,29 +49,25 @@ class SharedMemory:
             self._map = mmap.mmap(self._fd, size)
         return np.frombuffer(self._map, dtype, count).reshape(shape)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _attach, (reduction.DupFd(self._fd),)
 
 
-def _attach(duplicate):
+def _attach(duplicate: Any) -> SharedMemory:
     return SharedMemory(duplicate.detach())
 
 
 class SharedArray:
     """An array that is not copied into the workers that it is sent to.
 
-    Args:
-        array: it is left as it is until a worker is started.
-
     Attributes:
-        array: the same values; a worker that writes there writes for all, where `available()`.
+        array: as given until a worker is started; one that writes there writes for all, where `available()`.
     """
 
-    def __init__(self, array):
-        self.array = array
-        self._memory = None
+    def __init__(self, array: np.ndarray, memory: SharedMemory | None = None) -> None:
+        self.array, self._memory = array, memory
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         if not available() or context.get_spawning_popen() is None:
             return SharedArray, (self.array,)
         if self._memory is None:
@@ -79,7 +78,5 @@ class SharedArray:
         return _attach_array, (self._memory, self.array.shape, self.array.dtype)
 
 
-def _attach_array(memory, shape, dtype):
-    attached = SharedArray(memory.array(shape, dtype))
-    attached._memory = memory
-    return attached
+def _attach_array(memory: SharedMemory, shape: tuple[int, ...], dtype: np.dtype) -> SharedArray:
+    return SharedArray(memory.array(shape, dtype), memory)
