@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import cli
 
 OPTIONS = [
-    (["--predictions"], {"metavar": "FILE", "help": "write one JSON row an image"}),
+    (["--predictions"], {"metavar": "FILE", "help": "write one JSON row per image"}),
     (
         ["--report"],
         {"metavar": "DIR", "help": "write tables and pictures by class: precision, recall, mistakes"},

@@ -1,4 +1,4 @@
-"""Write train, val and test lists, a label map and a config that fits for a folder that holds one folder a class."""
+"""Write train, val and test lists, a label map and a config that fits for a folder with one folder per class."""
 
 import argparse
 import os
@@ -18,7 +18,7 @@ from ppcls_light.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 BASE = ROOT / "configs" / "quick_start" / "photos.yaml"
 MARK = "# Written by tools/make_list.py"
-BATCH_SIZE, STEPS = 32, 4  # at most, and at least so many steps an epoch, down to batches of 2
+BATCH_SIZE, STEPS = 32, 4  # at most, and at least so many steps per epoch, down to batches of 2
 
 
 def main():

@@ -52,7 +52,7 @@ def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> 
         "processor": processor_name(),
         "cores": physical_cores(),
         "instruction_sets": sorted(usable_flags() & _FLAGS),
-        "versions": {"ppcls_light": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "versions": {"ppcls_light": __version__, **engine_versions()},
         "own_operators": one_operator.available(bundle, options),
         "network": checksum(bundle),
         "shape": list(shape),
@@ -62,13 +62,16 @@ def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> 
     }
 
 
-def _version(library: str) -> str | None:
-    for package in _PACKAGES[library]:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return None
+def engine_versions() -> Dict[str, str | None]:
+    """Return the version of each engine's library, None where it is not installed."""
+    return {library: next(filter(None, map(_version, names)), None) for library, names in _PACKAGES.items()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def load_choice(folder: str | Path, key: Dict[str, Any]) -> Dict[str, Any] | None:

@@ -53,7 +53,7 @@ class Result:
         return min(self.milliseconds)
 
     def __str__(self) -> str:
-        what = f"left out: {self.left_out}" if self.left_out else f"{self.best:.2f} ms a batch"
+        what = f"left out: {self.left_out}" if self.left_out else f"{self.best:.2f} ms per batch"
         return f"{self.options.title}: {what}"
 
     def as_dict(self) -> Dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import statistics
 import time
@@ -15,6 +14,7 @@ from ppcls_light.base.files import short_names
 from ppcls_light.base.timing import Spread
 from ppcls_light.bundle.folder import Bundle, read_bundle
 from ppcls_light.errors import ConfigError
+from ppcls_light.runtime.engine_file import engine_versions
 from ppcls_light.runtime.engines import missing_library
 from ppcls_light.runtime.options import EngineOptions
 from tools.benchmarks import harness
@@ -244,18 +244,7 @@ def environment_stamp() -> Dict[str, str]:
     """Return what the times depend on beside the settings: {column: value}."""
     return {
         "machine": harness.machine(),
-        "paddle": _version("paddlepaddle", "paddlepaddle-gpu"),
-        "onnxruntime": _version("onnxruntime"),
-        "openvino": _version("openvino"),
+        **{library: version or "" for library, version in engine_versions().items()},
         "load average": f"{os.getloadavg()[0]:.2f}",
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def _version(*packages: str) -> str:
-    for package in packages:
-        try:
-            return importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return ""

@@ -73,7 +73,7 @@ def running_server(model, options):
     command = [sys.executable, str(SERVER), "--model", str(model), "--port", "0", "--drain", "0"]
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, *options], **settings) as process, ThreadPoolExecutor(1) as reader:
-        log = reader.submit(process.stderr.read)  # one line a request; a full pipe would stop the server
+        log = reader.submit(process.stderr.read)  # one line per request; a full pipe would stop the server
         try:
             address = process.stdout.readline().strip()
             while address and process.poll() is None and not _is_ready(address):

@@ -18,7 +18,6 @@ turns, round by round, so that other load on the machine meets all of them. Leav
     ratios         the same for each peer
 """
 
-import contextlib
 import itertools
 import sys
 import tempfile
@@ -33,7 +32,6 @@ from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.errors import ConfigError, DeviceError, ExportError
 from tools.benchmarks import comparison, harness
 
-ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
 PRECISIONS = ("fp32", "bf16", "int8", "auto")
 # Columns of the table that people read: "runs as" has the engine and the precision, "ratios" the peer.
@@ -52,9 +50,7 @@ def parse_arguments():
     parser.add_argument("--peer", nargs="+", default=[], metavar="[NAME=]FILE|paddle.vision:NETWORK",
                         help="{model} in FILE stands for the model's name")  # fmt: skip
     parser.add_argument("--as-trained", action="store_true", help="also without the export's folding")
-    parser.add_argument(
-        "--size", type=harness.positive, help="pixels; default: that of the model's YAML file"
-    )
+    parser.add_argument("--size", type=harness.positive, help="pixels; default: that of the published result")
     parser.add_argument("--seconds", type=float, default=3.0, help="end a turn after this long (default 3)")
     arguments = parser.parse_args()
     if arguments.all == bool(arguments.models):
@@ -67,43 +63,35 @@ def threads(text):
     return physical_cores() if text == "all" else harness.positive(text)
 
 
-def image_shape(model, size):
-    """Return (C, H, W): `size`, or that of the folder or of the model's YAML file, or 224 pixels."""
-    from ppcls_light.bundle.folder import read_bundle
-    from ppcls_light.config import load_config
+def our_bundles(model, arguments, scratch):
+    """Return the image shape (C, H, W) and {"folded" and the like: `Bundle`} of a model.
 
-    if size:
-        return [3, size, size]
-    files = list(ROOT.glob(f"configs/*/{Path(model).name}.yaml"))
-    shape = read_bundle(model).image_shape if Path(model).is_dir() else None
-    return shape or (load_config(files[0]).Global.image_shape if files else [3, 224, 224])
-
-
-def bundles(model, shape, scratch, as_trained, precisions):
-    """Return {what it is: `Bundle`} of a model: the folder as it is, or a registered network exported now.
-
-    Of the latter int8 is calibrated on random images, if it is among the `precisions`: times only, as its weights.
+    It is the folder as it is, or a registered network exported now. Of the latter int8 is calibrated on random images,
+    if it is asked for: times only, as its weights.
     """
     from ppcls_light import create_model
     from ppcls_light.bundle.folder import read_bundle, write_inference_yml
     from ppcls_light.export.fold.steps import fold
     from ppcls_light.export.static import save_static
 
+    size = arguments.size and [3, arguments.size, arguments.size]
     if Path(model).is_dir():
-        return {"as exported": read_bundle(model)}
+        bundle = read_bundle(model)
+        return size or bundle.image_shape or [3, 224, 224], {"as exported": bundle}
     network = create_model(model)
     network.eval()
-    forms = {"folded": fold(network), **({"as trained": network} if as_trained else {})}
+    shape = size or list(network.image_shape)
+    forms = {"folded": fold(network), **({"as trained": network} if arguments.as_trained else {})}
     found = {}
     for form, layer in forms.items():
         folder = Path(scratch, form)
         folder.mkdir()
         save_static(layer, str(folder), shape)
-        write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": list(shape)})
+        write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": shape})
         found[form] = read_bundle(folder)
-        if {"int8", "auto"} & set(precisions):
+        if {"int8", "auto"} & set(arguments.precision):
             found[form].precisions = quantized(found[form], network, shape)
-    return found
+    return shape, found
 
 
 def quantized(bundle, network, shape):
@@ -124,13 +112,9 @@ def quantized(bundle, network, shape):
     return precisions
 
 
-def groups(model, arguments, peers, scratch):
-    """Yield the image shape and the entries of `model` that are compared with one another."""
-    from ppcls_light.runtime.options import EngineOptions
-
-    shape = image_shape(model, arguments.size)
-    ours = bundles(model, shape, scratch, arguments.as_trained, arguments.precision)
-    others = {}
+def peer_bundles(model, peers, shape, scratch):
+    """Return {peer: `Bundle`} of those that have a network for `model`."""
+    found = {}
     for index, peer in enumerate(peers):
         folder = Path(scratch, f"peer {index}")
         folder.mkdir()
@@ -138,22 +122,29 @@ def groups(model, arguments, peers, scratch):
         if bundle is None:
             print(f"{model}: no peer {peer.location}", file=sys.stderr)
         else:
-            others[peer] = bundle
-    for batch, count in itertools.product(arguments.batch, dict.fromkeys(arguments.threads)):
-        entries = [
-            comparison.Entry(
-                form,
-                bundle,
-                EngineOptions(engine=engine, precision=precision, cpu_threads=count, batch_size=batch),
-            )
-            for (form, bundle), engine, precision in itertools.product(
-                ours.items(), arguments.engine, arguments.precision
-            )
-        ]
-        for peer, bundle in others.items():
-            entries += peer.entries(bundle, batch, count)
-        print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
-        yield shape, entries
+            found[peer] = bundle
+    return found
+
+
+def compare_model(model, name, arguments, peers, refused):
+    """Return the rows of a model: those of `comparison.COLUMNS`, and the pixels."""
+    from ppcls_light.runtime.options import EngineOptions
+
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        shape, ours = our_bundles(model, arguments, scratch)
+        others = peer_bundles(model, peers, shape, scratch)
+        settings = list(itertools.product(ours.items(), arguments.engine, arguments.precision))
+        for batch, count in itertools.product(arguments.batch, dict.fromkeys(arguments.threads)):
+            entries = []
+            for (form, bundle), engine, precision in settings:
+                options = EngineOptions(engine, cpu_threads=count, precision=precision, batch_size=batch)
+                entries.append(comparison.Entry(form, bundle, options))
+            for peer, bundle in others.items():
+                entries += peer.entries(bundle, batch, count)
+            print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
+            rows += comparison.compare(name, entries, shape, arguments, refused)
+    return [(*row, shape[-1]) for row in rows]
 
 
 def main():
@@ -165,19 +156,13 @@ def main():
         from ppcls_light.models import published
 
         arguments.models = list(published())
-    stamp = comparison.environment_stamp()
-    settings = {"rounds": arguments.rounds, "runs": arguments.runs, **stamp}
+    settings = {"rounds": arguments.rounds, "runs": arguments.runs, **comparison.environment_stamp()}
     rows, refused = [], {}
     for model, name in comparison.row_names(arguments.models).items():
-        with tempfile.TemporaryDirectory() as scratch, contextlib.closing(
-            groups(model, arguments, peers, scratch)
-        ) as listed:  # fmt: skip
-            for shape, entries in listed:
-                more = (shape[-1], *settings.values())
-                found = comparison.compare(name, entries, shape, arguments, refused)
-                rows += [(*row, *more) for row in found]
+        rows += compare_model(model, name, arguments, peers, refused)
         if arguments.csv:
-            write_csv(arguments.csv, (*comparison.COLUMNS, "pixels", *settings), rows)
+            cells = [(*row, *settings.values()) for row in rows]
+            write_csv(arguments.csv, (*comparison.COLUMNS, "pixels", *settings), cells)
     for name, reason in refused.items():
         print(f"left out: {', '.join(map(str, name))}: {reason}", file=sys.stderr)
     if not rows:

@@ -19,7 +19,7 @@ from tools.benchmarks.comparison import OURS
 from tools.benchmarks.table import add_selection, read_rows, threads_text
 
 PANELS = (
-    ("latency", "median ms", "ms a batch of {}", min),
+    ("latency", "median ms", "ms per batch of {}", min),
     ("throughput", "images/s", "images/s, batch {}", max),
 )
 

@@ -126,7 +126,7 @@ def main():
     cells.append(("all", round(sum(row[1] for row in rows)), f"{sum(row[2] for row in rows):.3f}", ""))
     print(markdown_table(("operator", "calls per run", "ms per run", "fastest call, ms"), cells), end="")
     fastest = sum(calls * least for _, calls, _, least in rows)
-    print("", f"{fastest:.2f} ms a run if every call took its operator's fastest", *limits, sep="\n")
+    print("", f"{fastest:.2f} ms per run if every call took its operator's fastest", *limits, sep="\n")
 
 
 if __name__ == "__main__":

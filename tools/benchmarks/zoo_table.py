@@ -32,19 +32,17 @@ def parse_arguments():
 
 def model_table():
     """Return the caption and the table of all networks that have a published result, as Markdown."""
-
-    from ppcls_light.config import load_config
     from ppcls_light.models import create_model, published
     from ppcls_light.models.profile import profile
 
     rows = []
     for name, top1 in published().items():
         (path,) = ROOT.glob(f"configs/*/{name}.yaml")
-        image_shape = load_config(path).Global.image_shape
-        counted = profile(create_model(name), image_shape)
+        network = create_model(name)
+        counted = profile(network, network.image_shape)
         costs = f"{counted.params / 1e6:.2f}", f"{counted.multiply_adds / 1e6:,.2f}"
         link = f"[{path.name}]({path.relative_to(ROOT).as_posix()})"
-        rows.append((name, f"{top1:.4g}", *costs, image_shape[-1], link))
+        rows.append((name, f"{top1:.4g}", *costs, network.image_shape[-1], link))
     return f"{CAPTION}\n\n{markdown_table(COLUMNS, rows)}"
 
 

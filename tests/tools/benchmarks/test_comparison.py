@@ -123,8 +123,9 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
 def test_a_registered_network_is_measured_as_its_export_runs(root, tmp_path):
     """Its folder says which network it is: MicroNet then runs as one operator."""
     tool = runpy.run_path(str(root / "tools/benchmarks/models.py"))
-    (tmp_path / "export").mkdir()
-    found = tool["bundles"]("MicroNet_M0", [3, 32, 32], tmp_path / "export", False, ["fp32"])
+    arguments = SimpleNamespace(size=32, as_trained=False, precision=["fp32"])
+    shape, found = tool["our_bundles"]("MicroNet_M0", arguments, tmp_path)
+    assert shape == [3, 32, 32]
     assert [bundle.model_name for bundle in found.values()] == ["MicroNet_M0"]
     assert found["folded"].image_shape == [3, 32, 32]
 

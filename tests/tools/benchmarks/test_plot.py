@@ -108,7 +108,7 @@ def test_the_picture_says_what_is_published_and_what_was_measured(tool, run_tool
     figure = tool["draw"](*tool["chosen"](read_rows([table]), "auto", "fp32", 1))
     latency, throughput = figure.axes
     assert latency.get_xscale() == throughput.get_xscale() == "log"
-    assert latency.get_xlabel() == "ms a batch of 1"
+    assert latency.get_xlabel() == "ms per batch of 1"
     assert throughput.get_xlabel() == "images/s, batch 8"
     assert "authors published" in latency.get_ylabel()
     assert figure.get_suptitle() == "A machine, 1 thread, engine auto, fp32"

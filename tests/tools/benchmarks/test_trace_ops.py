@@ -33,7 +33,7 @@ def test_operators_and_the_limit(root, tmp_path):
     }
     convolutions = sum(int(calls) for name, (calls, *_) in rows.items() if "conv2d" in name)
     assert convolutions == sum(isinstance(layer, nn.Conv2D) for layer in network.sublayers())
-    fastest = float(re.search(r"^([\d.]+) ms a run if every call", done.stdout, re.M)[1])
+    fastest = float(re.search(r"^([\d.]+) ms per run if every call", done.stdout, re.M)[1])
     assert 0 < fastest <= float(rows["all"][1]) + 0.01
     limits = re.findall(r"^(.*): ([\d.]+) ms, (\d+) GFLOPS$", done.stdout, re.M)
     assert [name for name, *_ in limits] == ["the network", "one 1x1 convolution"]
