@@ -1,14 +1,15 @@
-"""Who may ask: the hosts that the server goes by, and the bearer token of its clients."""
+"""Access: the names of the server's host, and the bearer token of its clients."""
 
 import hmac
 import os
 import urllib.parse
 from pathlib import Path
-from typing import Optional
+from typing import Any, Iterable, Optional, Union
 
 from fastapi import HTTPException, Request, Security
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import ConfigError
 from .body import Body
@@ -18,7 +19,7 @@ TOKEN_VARIABLE = "PPCLS_SERVING_TOKEN"
 _LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
 
-def read_token(path):
+def read_token(path: Union[str, os.PathLike, None]) -> Optional[bytes]:
     """Return the bearer token in the file `path` or the environment, bytes; None without either.
 
     Raises:
@@ -26,7 +27,7 @@ def read_token(path):
     """
     place = path or f"the environment variable {TOKEN_VARIABLE}"
     try:
-        # Taken out: the workers, which decode what anybody sends, need not inherit it.
+        # Taken out: the workers, which decode files of strangers, need not inherit it.
         inherited = os.environ.pop(TOKEN_VARIABLE, None)
         token = Path(path).read_text() if path else inherited
     except (OSError, ValueError) as error:
@@ -40,13 +41,13 @@ def read_token(path):
     return token.encode()
 
 
-def bearer(token):
+def bearer(token: bytes) -> Any:
     """Return a dependency of FastAPI's that answers 401 unless a request has `token` (RFC 6750)."""
 
     async def check(
         request: Request,
         given: Optional[HTTPAuthorizationCredentials] = Security(HTTPBearer(auto_error=False)),  # noqa: B008
-    ):
+    ) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token):
             await Body(request.scope, request.receive).discard()
             raise HTTPException(
@@ -66,13 +67,13 @@ class AllowedHosts:
         hosts: names and addresses; *.example.org stands for the names that end so.
     """
 
-    def __init__(self, app, hosts):
+    def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
         self._app = app
         hosts = [host.lower().strip("[]") for host in [*hosts, *_LOOPBACK]]
         self._names = {host for host in hosts if not host.startswith("*")}
         self._suffixes = tuple(host[1:] for host in hosts if host.startswith("*."))
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self._allows(dict(scope["headers"]).get(b"host", b"")):
             await Body(scope, receive).discard()
             await JSONResponse({"error": "this server does not go by that name (Host)"}, 400)(
@@ -81,7 +82,7 @@ class AllowedHosts:
         else:
             await self._app(scope, receive, send)
 
-    def _allows(self, header):
+    def _allows(self, header: bytes) -> bool:
         try:
             host = urllib.parse.urlsplit("//" + header.decode("latin-1")).hostname or ""
         except ValueError:

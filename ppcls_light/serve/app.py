@@ -1,5 +1,7 @@
 """The HTTP side: /predict, /health, /ready, /metrics, and the pages at / and /docs."""
 
+from __future__ import annotations
+
 import asyncio
 import logging
 import re
@@ -8,22 +10,25 @@ import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, AsyncIterator
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
 from . import schema
 from .access import AllowedHosts, bearer
-from .batcher import OverloadedError
+from .batcher import Batcher, OverloadedError
 from .body import Body, RequestRefusedError, disconnected
 from .connections import connection_of
-from .metrics import OUTCOMES
-from .places import Places
-from .upload import read_images, topk_of
+from .fairness import Places
+from .lifecycle import Lifecycle
+from .metrics import OUTCOMES, Metrics
+from .upload import Images, read_images, topk_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +46,13 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what one client can ask for.
+    """Bounds on one client's requests.
 
     Attributes:
         max_bytes: of a request's body.
         max_images: in a request.
         timeout: seconds for the upload, and again for the answer.
-        min_rate: bytes a second of an upload.
+        min_rate: bytes per second of an upload.
         max_requests: at work or waiting at a time; their bodies are in memory.
     """
 
@@ -58,20 +63,24 @@ class Limits:
     max_requests: int = 128
 
 
-def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=None):
+def create_app(
+    batcher: Batcher,
+    metrics: Metrics,
+    limits: Limits,
+    lifecycle: Lifecycle,
+    allowed_hosts: list[str] | None = None,
+    token: bytes | None = None,
+) -> FastAPI:
     """Return the FastAPI app.
 
     Args:
-        batcher: `Batcher`; `lifecycle` runs it.
-        metrics: `Metrics`.
-        limits: `Limits`.
-        lifecycle: `server.Lifecycle`, which says whether the server is draining.
+        lifecycle: runs the `batcher`.
         allowed_hosts: that requests may be for; None: any.
         token: bytes that /predict and /metrics ask for; None: anybody may.
     """
 
     @asynccontextmanager
-    async def lifespan(_):
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with lifecycle.running(batcher):
             yield
 
@@ -88,7 +97,7 @@ def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=No
     app.add_middleware(_Envelope, lifecycle=lifecycle)
     app.add_exception_handler(HTTPException, _http_error)
     files = {path.name for path in STATIC.iterdir()}
-    guard = {} if token is None else {"dependencies": [bearer(token)]}
+    guard: dict[str, Any] = {} if token is None else {"dependencies": [bearer(token)]}
     unauthorized = {} if token is None else schema.UNAUTHORIZED
 
     app.add_api_route(
@@ -103,21 +112,21 @@ def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=No
     )
 
     @app.get("/", include_in_schema=False)
-    async def page():
+    async def page() -> FileResponse:
         return FileResponse(STATIC / "index.html")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs():
+    async def docs() -> FileResponse:
         return FileResponse(STATIC / "docs.html")
 
     @app.get("/static/{name}", include_in_schema=False)
-    async def static(name: str):
+    async def static(name: str) -> FileResponse:
         if name not in files:
             raise HTTPException(404, "Not Found")
         return FileResponse(STATIC / name)
 
     @app.get("/health", summary="Tell that the process lives", response_model=schema.Health)
-    async def health():
+    async def health() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get(
@@ -126,7 +135,7 @@ def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=No
         response_model=schema.Ready,
         responses=schema.READY,
     )
-    async def ready():
+    async def ready() -> Any:
         if lifecycle.draining or not batcher.ready:
             status = "draining" if lifecycle.draining else "loading"
             return JSONResponse({"ready": False, "status": status}, 503, {"Retry-After": "1"})
@@ -144,7 +153,7 @@ def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=No
         responses={**schema.METRICS, **unauthorized},
         **guard,
     )
-    async def metrics_text():
+    async def metrics_text() -> Response:
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return app
@@ -153,11 +162,11 @@ def create_app(batcher, metrics, limits, lifecycle, allowed_hosts=None, token=No
 class _Predict:
     """POST /predict."""
 
-    def __init__(self, batcher, metrics, limits):
+    def __init__(self, batcher: Batcher, metrics: Metrics, limits: Limits) -> None:
         self._batcher, self._metrics, self._limits = batcher, metrics, limits
         self._places = Places(limits.max_requests)
 
-    async def respond(self, request: Request):
+    async def respond(self, request: Request) -> JSONResponse:
         limits = self._limits
         body = Body(request.scope, request.receive, limits.max_bytes, limits.timeout, limits.min_rate)
         start = time.perf_counter()
@@ -176,7 +185,7 @@ class _Predict:
         content.setdefault("milliseconds", {})["total"] = round(1000 * total, 2)
         return JSONResponse(content, status, {"Retry-After": "1"} if status == 503 else None)
 
-    async def _with_a_place(self, request, body, start):
+    async def _with_a_place(self, request: Request, body: Body, start: float) -> tuple[int, dict[str, Any]]:
         if not self._batcher.ready:
             raise RequestRefusedError(503, "the network is not loaded yet")
         connection = connection_of(request.scope)
@@ -189,7 +198,7 @@ class _Predict:
             finally:
                 connection.rest()
 
-    async def _answer(self, request, images, start):
+    async def _answer(self, request: Request, images: Images, start: float) -> tuple[int, dict[str, Any]]:
         limits = self._limits
         topk = topk_of(request, images) or self._batcher.loaded["topk"]
         uploaded = time.perf_counter() - start
@@ -202,7 +211,8 @@ class _Predict:
             ) from None
         await self._wait(answers, request)
         late = {"error": f"no answer within {limits.timeout:g} s", "status": 504}
-        rows, stages = [], {"upload": uploaded}
+        rows: list[dict[str, Any]] = []
+        stages = {"upload": uploaded}
         for name, answer in zip(images.names, answers):
             row, times = (late, {}) if answer.cancelled() else answer.result()
             rows.append({"file_name": name, **row})
@@ -211,7 +221,7 @@ class _Predict:
                 stages[stage] = max(stages.get(stage, 0), seconds)
         self._metrics.count_images(rows)
         failed = [row for row in rows if "error" in row]
-        content = {
+        content: dict[str, Any] = {
             "results": rows,
             "milliseconds": {stage: round(1000 * seconds, 2) for stage, seconds in stages.items()},
         }
@@ -220,14 +230,12 @@ class _Predict:
             content["error"] = f"{first['file_name'] or 'image'}: {first['error']}"
         return (failed[0]["status"] if failed else 200), content
 
-    async def _wait(self, answers, request):
+    async def _wait(self, answers: list[asyncio.Future], request: Request) -> None:
         """Wait for the answers, and cancel those that come too late or for nobody."""
         leaving = asyncio.ensure_future(disconnected(request.receive))
-        together = asyncio.gather(*answers, return_exceptions=True)
+        waiting: set[asyncio.Future[Any]] = {leaving, asyncio.gather(*answers, return_exceptions=True)}
         try:
-            await asyncio.wait(
-                {together, leaving}, timeout=self._limits.timeout, return_when=asyncio.FIRST_COMPLETED
-            )
+            await asyncio.wait(waiting, timeout=self._limits.timeout, return_when=asyncio.FIRST_COMPLETED)
             if leaving.done():
                 raise RequestRefusedError(499, "the client has left")
         finally:
@@ -236,7 +244,7 @@ class _Predict:
                 answer.cancel()
 
 
-async def _http_error(_, error):
+async def _http_error(_: Request, error: Any) -> JSONResponse:
     return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
 
 
@@ -247,10 +255,10 @@ class _Envelope:
     server drains, every answer is the last one on its connection.
     """
 
-    def __init__(self, app, lifecycle):
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle) -> None:
         self._app, self._lifecycle = app, lifecycle
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -259,9 +267,10 @@ class _Envelope:
         scope["request_id"] = identity
         connection = connection_of(scope)
         connection.begin()
-        start, status = time.perf_counter(), None
+        start = time.perf_counter()
+        status: int | None = None
 
-        async def send_more(message):
+        async def send_more(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -280,7 +289,7 @@ class _Envelope:
                 await JSONResponse(content, 500)(scope, receive, send_more)
         finally:
             connection.finish()
-        # Probes come every few seconds and say nothing; what the client wrote stays out of the log.
+        # Probes come every few seconds and are no news; the client's own text stays out of the log.
         level = logging.INFO if scope["path"] == "/predict" or status in (None, 500) else logging.DEBUG
         duration = 1000 * (time.perf_counter() - start)
         logger.log(level, "request %s: %s %s, %.1f ms", identity, scope["method"], status, duration)

@@ -1,5 +1,7 @@
 """Dynamic batching: images of many requests wait a few milliseconds for each other and run together."""
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import functools
@@ -7,13 +9,15 @@ import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any, Callable, Sequence
 
 from ..base.processes import ProcessEndedError
-from .worker import Worker
+from .metrics import Metrics
+from .worker import ModelOptions, Worker
 
 logger = logging.getLogger(__name__)
 
-# What cannot be started this often in a row has a cause that another start does not cure.
+# Starts of a worker that fail in a row; another would not cure the cause.
 _STARTS = 3
 
 
@@ -26,7 +30,7 @@ class _Waiting:
     image: bytes
     topk: int
     since: float
-    answer: asyncio.Future = field(repr=False)
+    answer: asyncio.Future[tuple[dict[str, Any], dict[str, float]]] = field(repr=False)
 
 
 class Batcher:
@@ -37,29 +41,29 @@ class Batcher:
     batch fills while the last one runs.
 
     Args:
-        model: `worker.ModelOptions`.
         workers: processes.
         max_delay: seconds.
         capacity: images that may wait; more are refused.
-        metrics: `metrics.Metrics`.
     """
 
-    def __init__(self, model, workers, max_delay, capacity, metrics):
+    def __init__(
+        self, model: ModelOptions, workers: int, max_delay: float, capacity: int, metrics: Metrics
+    ) -> None:
         self.max_batch, self.max_delay, self.capacity = model.max_batch, max_delay, capacity
-        self.loaded = None
+        self.loaded: dict[str, Any] = {}  # `Worker.start`'s answer
         self._workers = [Worker(model) for _ in range(workers)]
         self._threads = ThreadPoolExecutor(workers, "worker")
-        self._queue = deque()
+        self._queue: deque[_Waiting] = deque()
         self._arrived, self._full, self._collecting = asyncio.Event(), asyncio.Event(), asyncio.Lock()
         self._serving = 0
         self._metrics = metrics
         metrics.watch(lambda: len(self._queue), lambda: self._serving)
 
     @property
-    def ready(self):
+    def ready(self) -> bool:
         return self._serving > 0
 
-    async def run(self, announce):
+    async def run(self, announce: Callable[[], object]) -> None:
         """Start the workers and keep them at work until cancelled.
 
         Args:
@@ -69,7 +73,7 @@ class Batcher:
             UserError: the model folder or an option is wrong.
             ProcessEndedError: the workers cannot be kept running.
         """
-        # The first one alone: it may measure engines, and write down what the others then read.
+        # The first one alone: it may measure engines, and write the choice that the others then read.
         self.loaded = await self._call(self._workers[0].start)
         announce()
         tasks = [asyncio.create_task(self._attend(w, w is self._workers[0])) for w in self._workers]
@@ -79,13 +83,13 @@ class Batcher:
             for task in tasks:
                 task.cancel()
 
-    def close(self):
+    def close(self) -> None:
         """End the worker processes."""
         for worker in self._workers:
             worker.stop(for_good=True)
         self._threads.shutdown(wait=True)
 
-    def submit(self, images, topk):
+    def submit(self, images: Sequence[bytes], topk: int) -> list[asyncio.Future]:
         """Queue the bytes of image files, all or none; return a future of each one's (row, times).
 
         An image whose future is cancelled leaves the queue; if a worker has it, the answer is thrown away.
@@ -105,7 +109,7 @@ class Batcher:
             self._full.set()
         return [item.answer for item in items]
 
-    async def _attend(self, worker, started):
+    async def _attend(self, worker: Worker, started: bool) -> None:
         failures = 0
         while failures < _STARTS:
             try:
@@ -125,7 +129,7 @@ class Batcher:
                 await self._call(worker.stop)
         raise ProcessEndedError(f"a worker could not be started {failures} times in a row")
 
-    async def _serve_batch(self, worker):
+    async def _serve_batch(self, worker: Worker) -> None:
         loop = asyncio.get_running_loop()
         batch = await self._collect()
         if not batch:
@@ -144,8 +148,8 @@ class Batcher:
             times = {"queue": begin - item.since, "decode": done["decode"], "inference": done["inference"]}
             _answer(item, row, times)
 
-    async def _collect(self):
-        # One at a time: two free workers that share what arrives would both run half a batch.
+    async def _collect(self) -> list[_Waiting]:
+        # One at a time: two free workers that share the arrivals would both run half a batch.
         async with self._collecting:
             while not self._queue:
                 self._arrived.clear()
@@ -158,15 +162,15 @@ class Batcher:
             taken = [self._queue.popleft() for _ in range(min(self.max_batch, len(self._queue)))]
             return [item for item in taken if not item.answer.done()]
 
-    def _remove(self, item, _):
+    def _remove(self, item: _Waiting, _: object) -> None:
         with contextlib.suppress(ValueError):  # a worker has it, or has answered it
             self._queue.remove(item)
 
-    def _call(self, function, *arguments):
+    def _call(self, function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:
         return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-def _answer(item, row, times):
+def _answer(item: _Waiting, row: dict[str, Any], times: dict[str, float]) -> None:
     if item.answer.done():
         return
     if "error" in row:

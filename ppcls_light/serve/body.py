@@ -1,20 +1,23 @@
 """The body of a request: read with a bound on its size, its time and its rate, or thrown away."""
 
+from __future__ import annotations
+
 import asyncio
 import time
 
 from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope
 
 # A body may start slowly for this long, whatever the rate.
 _GRACE_SECONDS = 2
-# A client that still sends does not read the answer; what it sends is thrown away for this long.
+# A client that still sends does not read the answer; its data are thrown away for this long.
 _DISCARD_SECONDS = 2
 
 
 class RequestRefusedError(Exception):
     """A request that is not answered as asked: an HTTP status and one line for the client."""
 
-    def __init__(self, status, reason):
+    def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
         self.status = status
 
@@ -27,20 +30,22 @@ class Body:
         receive: of the server.
         max_bytes: with or without a Content-Length.
         seconds: for all of it.
-        min_rate: bytes a second on average, once two seconds have passed.
+        min_rate: bytes per second on average, once two seconds have passed.
     """
 
-    def __init__(self, scope, receive, max_bytes=0, seconds=0, min_rate=1):
+    def __init__(
+        self, scope: Scope, receive: Receive, max_bytes: int = 0, seconds: float = 0, min_rate: float = 1
+    ) -> None:
         self._receive = receive
         self._max_bytes, self._seconds, self._min_rate = max_bytes, seconds, min_rate
         self._headers = Headers(scope=scope)
         self._seen = 0
         self._more = self._headers.get("expect", "").lower() != "100-continue"  # such a client waits with it
-        self._next = None
+        self._next: asyncio.Future[Message] | None = None
         self._revoked = False
         self.start = time.monotonic()
 
-    async def receive(self):
+    async def receive(self) -> Message:
         """Return the next message.
 
         Raises:
@@ -62,7 +67,7 @@ class Body:
             self._more = False
             if limit == self._seconds:
                 raise RequestRefusedError(408, f"the upload took longer than {limit:g} s")
-            raise RequestRefusedError(408, f"the upload is slower than {self._min_rate:,} bytes a second")
+            raise RequestRefusedError(408, f"the upload is slower than {self._min_rate:,} bytes per second")
         message = self._next.result()
         if message["type"] == "http.disconnect":
             self._more = False
@@ -73,16 +78,16 @@ class Body:
             raise self._too_large()
         return message
 
-    def revoke(self):
+    def revoke(self) -> None:
         """Have `receive` end with 503."""
         self._revoked = True
         if self._next is not None:
             self._next.cancel()
 
-    async def discard(self):
-        """Read the rest of a body that is refused, for a while, so that the client gets to read why."""
+    async def discard(self) -> None:
+        """Read the rest of a body that is refused, for a while, so that the client gets to read the reason."""
 
-        async def rest():
+        async def rest() -> None:
             while self._more:
                 self._more = (await self._receive()).get("more_body", False)
 
@@ -91,18 +96,18 @@ class Body:
         except asyncio.TimeoutError:
             self._more = False
 
-    def _raise_if_revoked(self):
+    def _raise_if_revoked(self) -> None:
         if self._revoked:
             self._more = False
             raise RequestRefusedError(503, "busy: a slow upload gives way to others; try again in a second")
 
-    def _too_large(self):
+    def _too_large(self) -> RequestRefusedError:
         return RequestRefusedError(
             413, f"the request has more than {self._max_bytes:,} bytes; send fewer or smaller images"
         )
 
 
-async def disconnected(receive):
+async def disconnected(receive: Receive) -> None:
     """Return once the client has left; its body has been read."""
     while (await receive())["type"] != "http.disconnect":
         pass

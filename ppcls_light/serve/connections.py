@@ -1,9 +1,14 @@
 """Connections over uvicorn's: each has a deadline in every state, and there are fewer of them than files to open."""
 
+from __future__ import annotations
+
+import asyncio
 import functools
 import logging
 import time
+from typing import Any
 
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ..errors import ConfigError
@@ -12,7 +17,7 @@ from .fairness import client_of, first_of_the_busiest
 try:
     import resource
 except ImportError:  # Windows, which has no such limit
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +31,7 @@ _LOG_SECONDS = 10
 _SCOPE_KEY = "ppcls_connection"
 
 
-def capacity(wanted=None):
+def capacity(wanted: int | None = None) -> int:
     """Return the connections that may be open under the limit of open files.
 
     Args:
@@ -58,99 +63,105 @@ class Connections:
         request_timeout: seconds from there to the end of the answer.
     """
 
-    def __init__(self, most, header_timeout, keep_alive, request_timeout):
-        self.most = most
-        self.header_timeout, self.keep_alive, self.request_timeout = (
-            header_timeout,
-            keep_alive,
-            request_timeout,
-        )
+    def __init__(self, most: int, header_timeout: float, keep_alive: float, request_timeout: float) -> None:
+        self.most, self.header_timeout = most, header_timeout
+        self.keep_alive, self.request_timeout = keep_alive, request_timeout
         self.protocol = functools.partial(_Connection, self)
-        self._waiting = {}
+        self._waiting: dict[_Connection, str] = {}
         self._working = 0
-        self._dropped, self._told = 0, -_LOG_SECONDS
+        self._dropped, self._logged = 0, float(-_LOG_SECONDS)
 
-    def wait(self, connection):
+    def wait(self, connection: _Connection) -> None:
         """Note that `connection` waits for its client from now on."""
         self.forget(connection)
         self._waiting[connection] = connection.peer
         if len(self._waiting) + self._working > self.most:
             self._drop(first_of_the_busiest(self._waiting)[0])
 
-    def work(self, connection):
+    def work(self, connection: _Connection) -> None:
         """Note that the request of `connection` is at work, until it waits again."""
         if self._waiting.pop(connection, None) is not None:
             self._working += 1
             connection.at_work = True
 
-    def forget(self, connection):
+    def forget(self, connection: _Connection) -> None:
         if connection.at_work:
             connection.at_work = False
             self._working -= 1
         self._waiting.pop(connection, None)
 
-    def _drop(self, connection):
+    def _drop(self, connection: _Connection) -> None:
         self.forget(connection)
         connection.transport.abort()
         self._dropped += 1
-        if time.monotonic() - self._told >= _LOG_SECONDS:
+        if time.monotonic() - self._logged >= _LOG_SECONDS:
             logger.warning("all %d connections are taken; dropped %d that waited", self.most, self._dropped)
-            self._dropped, self._told = 0, time.monotonic()
+            self._dropped, self._logged = 0, time.monotonic()
 
 
 class _Connection(H11Protocol):
     """uvicorn's protocol with a deadline: past it the connection is closed, whatever its client does."""
 
-    def __init__(self, connections, config, server_state, app_state, _loop=None):
+    def __init__(
+        self,
+        connections: Connections,
+        config: Any,
+        server_state: Any,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
         super().__init__(config, server_state, {**app_state, _SCOPE_KEY: self}, _loop)
         self._connections = connections
-        self._deadline = self.peer = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self.peer = ""
         self.at_work = self._lost = False
 
-    def connection_made(self, transport):
+    def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self.peer = client_of(self.client[0]) if self.client else ""
+        if self.client:
+            self.peer = client_of(self.client[0])
         self._due(self._connections.header_timeout)
         self._connections.wait(self)
 
-    def connection_lost(self, exc):
+    def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        self._deadline.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         self._connections.forget(self)
         super().connection_lost(exc)
 
-    def shutdown(self):
+    def shutdown(self) -> None:
         # A request of which the first bytes are here is answered; its answer closes the connection.
         if not self.conn.trailing_data[0]:
             super().shutdown()
 
-    def begin(self):
+    def begin(self) -> None:
         """Note that the head of a request is complete."""
         self._due(self._connections.request_timeout)
 
-    def work(self):
+    def work(self) -> None:
         """Note that the request has a place among those at work."""
         self._connections.work(self)
 
-    def rest(self):
+    def rest(self) -> None:
         """Note that it has given its place back."""
         if not self.transport.is_closing():
             self._connections.wait(self)
 
-    def finish(self):
+    def finish(self) -> None:
         """Note that the request has its answer."""
         # Not uvicorn's time limit alone, which every byte ends.
         self._due(self._connections.keep_alive + self._connections.header_timeout)
         self.rest()
 
-    def _due(self, seconds):
+    def _due(self, seconds: float) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
         if not self._lost:
-            # Not `close`, which waits until the client has read what is left.
+            # Not `close`, which waits until the client has read the rest.
             self._deadline = self.loop.call_later(seconds, self.transport.abort)
 
 
-def connection_of(scope):
+def connection_of(scope: Scope) -> _Connection:
     """Return the connection of an ASGI scope."""
     return scope["state"][_SCOPE_KEY]

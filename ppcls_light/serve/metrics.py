@@ -1,4 +1,8 @@
-"""What Prometheus sees of the server."""
+"""Metrics of the server for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -22,7 +26,7 @@ OUTCOMES = {
 class Metrics:
     """The server's numbers; every server has its own registry."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
         self.requests = Counter(
             "ppcls_requests", "Answers of /predict by outcome", ["outcome"], registry=registry
@@ -37,7 +41,7 @@ class Metrics:
         )
         self.batch_size = Histogram(
             "ppcls_batch_size",
-            "Images a batch",
+            "Images per batch",
             buckets=(1, 2, 4, 8, 16, 32, 64, 128),
             registry=registry,
         )
@@ -45,8 +49,8 @@ class Metrics:
         for outcome in OUTCOMES.values():
             self.requests.labels(outcome)
 
-    def watch(self, queued, workers):
-        """Have the gauges call these two when they are read."""
+    def watch(self, queued: Callable[[], float], workers: Callable[[], float]) -> None:
+        """Read the gauges from these two functions."""
         gauges = (
             ("ppcls_queue_images", "Images that wait for a worker", queued),
             ("ppcls_workers", "Workers with a loaded network", workers),
@@ -54,10 +58,10 @@ class Metrics:
         for name, text, value in gauges:
             Gauge(name, text, registry=self.registry).set_function(value)
 
-    def count_images(self, rows):
+    def count_images(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             self.images.labels(OUTCOMES.get(row.get("status", 200), "error")).inc()
 
-    def text(self):
+    def text(self) -> bytes:
         """Return Prometheus' text format, bytes."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""OpenAPI of the server: what /predict and the probes take and answer."""
+"""OpenAPI of the server: requests and answers of /predict and the probes."""
 
 from typing import Dict, List, Optional, Union
 
@@ -23,7 +23,7 @@ class FailedRow(BaseModel):
 
 
 class Answer(BaseModel):
-    """One row an image, in the order sent; milliseconds by stage."""
+    """One row per image, in the order sent; milliseconds by stage."""
 
     results: List[Row]
     milliseconds: Dict[str, float]
@@ -31,7 +31,7 @@ class Answer(BaseModel):
 
 
 class Error(BaseModel):
-    """One line on what is wrong; with several images, the rows of all of them."""
+    """One line on the problem; with several images, the rows of all of them."""
 
     error: str
     results: Optional[List[Union[Row, FailedRow]]] = None
@@ -65,12 +65,12 @@ _REFUSALS = {
     415: "neither a form nor JSON, a charset or a format of images that is not read",
     422: "a damaged image, or a strip",
     500: "the worker or the network failed on this batch",
-    503: "busy, or the network is not loaded; Retry-After says when to come back",
+    503: "busy, or the network is not loaded; Retry-After gives the time to come back",
     504: "no answer in time",
 }
 UNAUTHORIZED = {401: {"model": Error, "description": "without the bearer token"}}
 PREDICT = {
-    200: {"model": Answer, "description": "one row an image"},
+    200: {"model": Answer, "description": "one row per image"},
     **{status: {"model": Error, "description": text} for status, text in _REFUSALS.items()},
 }
 READY = {503: {"model": NotReady, "description": "the network is not loaded, or the server drains"}}
@@ -82,7 +82,7 @@ _TOPK = {
     "type": "integer",
     "minimum": 1,
     "maximum": 10_000,
-    "description": "classes a row; default: the model's",
+    "description": "classes per row; default: the model's",
 }
 _BASE64 = {
     "type": "string",

@@ -1,5 +1,7 @@
 """Serve an exported model over HTTP: python deploy/serving/server.py --model inference --port 8080"""
 
+from __future__ import annotations
+
 import argparse
 import asyncio
 import contextlib
@@ -7,26 +9,28 @@ import errno
 import importlib.util
 import logging
 import os
-import signal
 import socket
 import sys
 import typing
+from collections.abc import Iterator, Sequence
+from typing import Callable
 
 from ..base.machine import physical_cores
-from ..base.processes import ProcessEndedError
 from ..errors import ConfigError, DeviceError, UserError
 
 logger = logging.getLogger(__name__)
 
 
-def parse_args(argv=None):
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     from ..runtime.options import EngineOptions
 
-    def choices(name):
-        return typing.get_args(EngineOptions.__dataclass_fields__[name].type)
+    types = typing.get_type_hints(EngineOptions)
 
-    def at_least(smallest, kind=int):
-        def number(text):
+    def choices(name: str) -> tuple[str, ...]:
+        return typing.get_args(types[name])
+
+    def at_least(smallest: float, kind: type = int) -> Callable[[str], float]:
+        def number(text: str) -> float:
             value = kind(text)
             if not value >= smallest:
                 raise ValueError
@@ -54,7 +58,9 @@ def parse_args(argv=None):
         help="s until a request's head is complete",
     )
     add("--keep-alive", type=at_least(0, float), default=5, help="s that an idle connection stays open")
-    add("--min-rate", type=at_least(1), default=1000, help="bytes a second of an upload after its first 2 s")
+    add(
+        "--min-rate", type=at_least(1), default=1000, help="bytes per second of an upload after its first 2 s"
+    )
     add(
         "--max-connections",
         type=at_least(1),
@@ -91,67 +97,27 @@ def parse_args(argv=None):
     return arguments
 
 
-class Lifecycle:
-    """Runs the batcher while the server runs, and ends the server when asked to or when the batcher fails.
-
-    On SIGTERM or SIGINT `/ready` turns 503 at once; requests are taken for `drain` more seconds, until load
-    balancers have noticed. Then the port is closed, what is under way is answered, and the process ends. A
-    second signal ends it at once. `announce` is called when the network is loaded.
-    """
-
-    def __init__(self, drain, announce):
-        self._drain, self._announce = drain, announce
-        self.draining = False
-        self.failure = None
-        self.server = None
-
-    @contextlib.asynccontextmanager
-    async def running(self, batcher):
-        loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: loop.call_soon_threadsafe(self._end))
-        task = asyncio.create_task(self._run(batcher))
-        try:
-            yield
-        finally:
-            task.cancel()
-            await loop.run_in_executor(None, batcher.close)
-
-    async def _run(self, batcher):
-        try:
-            await batcher.run(self._announce)
-        except (UserError, ProcessEndedError, OSError) as error:
-            self.failure, self.server.should_exit = error, True
-
-    def _end(self):
-        if self.draining:
-            self.server.force_exit = self.server.should_exit = True
-        else:
-            self.draining = True
-            logger.info("draining: the port closes in %g s", self._drain)
-            asyncio.get_running_loop().call_later(self._drain, setattr, self.server, "should_exit", True)
-
-
-def listen(host, port):
+def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens. Raises ConfigError."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         return socket.create_server((host, port), family=family)
     except (OSError, OverflowError, TypeError, ValueError) as error:
         # Python adds the address to its own words
-        reason = os.strerror(error.errno) if getattr(error, "errno", None) in errno.errorcode else error
+        number = getattr(error, "errno", 0) or 0
+        reason = os.strerror(number) if number in errno.errorcode else error
         raise ConfigError(
             f"cannot listen on {host} port {port}: {reason}; choose another --host or --port"
         ) from None
 
 
-def require_multipart():
-    """Raise ImportError without what reads forms, which Starlette looks for at the first form alone."""
+def require_multipart() -> None:
+    """Raise ImportError without a parser of forms, which Starlette looks for at the first form alone."""
     if not any(map(importlib.util.find_spec, ("python_multipart", "multipart"))):
         raise ModuleNotFoundError(name="python-multipart")
 
 
-def main():
+def main() -> None:
     arguments = parse_args()
     try:
         import uvicorn
@@ -166,16 +132,17 @@ def main():
             f"serving needs the package {error.name}: pip install 'ppcls_light[serving]'"
         ) from None
     from .batcher import Batcher
+    from .lifecycle import Lifecycle
     from .worker import ModelOptions
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
-        def capture_signals(self):
+        def capture_signals(self) -> Iterator[None]:
             yield  # they are Lifecycle's
 
-        async def startup(self, sockets=None):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
-            for one in sockets:
+            for one in sockets or ():
                 one.listen(2048)  # may wait in the kernel; asyncio takes its backlog for both numbers
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
@@ -207,7 +174,7 @@ def main():
         max_connections, arguments.header_timeout, arguments.keep_alive, request_timeout
     )
 
-    async def serve(listening, lifecycle):
+    async def serve(listening: socket.socket, lifecycle: Lifecycle) -> None:
         metrics = Metrics()
         batcher = Batcher(model, arguments.workers, arguments.max_delay / 1000, arguments.queue, metrics)
         config = uvicorn.Config(

@@ -1,18 +1,20 @@
 """The images of a /predict request: multipart files or base64 in JSON."""
 
+from __future__ import annotations
+
 import base64
 import email.message
 import json
 import re
 import urllib.parse
 from dataclasses import dataclass
-from typing import List, Optional
+from typing import Any, Awaitable, Callable
 
 from fastapi import Request
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from .body import RequestRefusedError
+from .body import Body, RequestRefusedError
 
 _STANDARD = str.maketrans("-_", "+/")  # for the URL-safe alphabet
 _JSON_KEYS = {"image", "images", "topk"}
@@ -22,14 +24,14 @@ _CHARSETS = {"utf-8", "utf8", "us-ascii", "iso-8859-1"}
 
 @dataclass
 class Images:
-    """What a client sent: the bytes of its files, their names as it gave them (or None), and its `topk`."""
+    """A client's images: the bytes of its files, their names as it gave them (or None), and its `topk`."""
 
-    files: List[bytes]
-    names: List[Optional[str]]
-    topk: Optional[int] = None
+    files: list[bytes]
+    names: list[str | None]
+    topk: int | None = None
 
 
-async def read_images(request, body, max_images):
+async def read_images(request: Request, body: Body, max_images: int) -> Images:
     """Return the `Images` of a request.
 
     Args:
@@ -39,13 +41,11 @@ async def read_images(request, body, max_images):
         max_images: in one request.
 
     Raises:
-        RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and what `Body.receive` raises.
+        RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and the errors of `Body.receive`.
     """
     header = email.message.Message()
     header["content-type"] = request.headers.get("content-type", "")
-    reader = {"multipart/form-data": _read_form, "application/json": _read_json}.get(
-        header.get_content_type()
-    )
+    reader = _READERS.get(header.get_content_type())
     if reader is None:
         raise RequestRefusedError(
             415, "send multipart/form-data with files, or application/json with base64 images"
@@ -66,7 +66,7 @@ class _FormParser(MultiPartParser):
     spool_max_size = max_file_size = 0  # the name since Starlette 0.46, and before
 
 
-async def _read_form(request, header, max_images):
+async def _read_form(request: Request, header: email.message.Message, max_images: int) -> Images:
     boundary, charset = header.get_param("boundary"), header.get_param("charset", "utf-8")
     if not isinstance(boundary, str) or not re.fullmatch(r'[^\x00-\x1f\x7f-\U0010ffff"\\]{1,200}', boundary):
         raise RequestRefusedError(
@@ -93,7 +93,7 @@ async def _read_form(request, header, max_images):
     return images
 
 
-async def _read_json(request, *_):
+async def _read_json(request: Request, *_: object) -> Images:
     try:
         content = json.loads(await request.body())
     except (ValueError, RecursionError):
@@ -110,7 +110,13 @@ async def _read_json(request, *_):
     return Images([_from_base64(text, place) for place, text in enumerate(texts)], [None] * len(texts), topk)
 
 
-def _from_base64(text, place):
+_READERS: dict[str, Callable[[Request, email.message.Message, int], Awaitable[Images]]] = {
+    "multipart/form-data": _read_form,
+    "application/json": _read_json,
+}
+
+
+def _from_base64(text: Any, place: int) -> bytes:
     """Return the bytes of base64 (RFC 4648), of a data: URL (RFC 2397) too.
 
     Either alphabet will do, white space is left out, as the line breaks of `base64`, and padding may be missing.
@@ -130,14 +136,14 @@ def _from_base64(text, place):
         ) from None
 
 
-def _parse_topk(value):
+def _parse_topk(value: object) -> int:
     text = str(value)
     if isinstance(value, bool) or not (re.fullmatch("[0-9]{1,5}", text) and 1 <= int(text) <= 10_000):
         raise RequestRefusedError(400, f"topk must be a whole number from 1 to 10000, not {text[:40]!r}")
     return int(text)
 
 
-def topk_of(request, images):
-    """Return the classes a row that the client wants, from the query or the body; None: the model's own."""
+def topk_of(request: Request, images: Images) -> int | None:
+    """Return the classes per row that the client wants, from the query or the body; None: the model's own."""
     query = request.query_params.get("topk")
     return images.topk if query is None else _parse_topk(query)

@@ -2,8 +2,10 @@
 
 Paddle holds Python's lock while it computes, so in the server's own process one batch would keep every other
 client waiting, the probes of /health too. An image that crashes a decoder costs this process, which is started
-anew, and not the server. What crosses the pipe is JSON and the bytes of images, nothing that is executed.
+anew, and not the server. Across the pipe go JSON and the bytes of images, nothing that is executed.
 """
+
+from __future__ import annotations
 
 import logging
 import threading
@@ -11,26 +13,31 @@ import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from typing import Any, Dict
+from typing import Any, Sequence
 
 import numpy as np
 
 from ..base.processes import Caller, Child, ProcessEndedError
 from ..base.quiet import quiet_paddle
+from ..data.decode import image_size
+from ..data.formats import NoFormatError
+from ..data.formats import names as format_names
+from ..data.guards.limits import TooManyPixelsError
 from ..errors import DataError, UserError
 from ..predict import Predictor
 from ..predict.results import Topk, classify_batch
-from .images import ImageRefusedError, check_image
 
 logger = logging.getLogger(__name__)
 
-# A batch that takes longer than this never ends; the process is given up.
+# A batch that takes longer than this never ends; its process is ended.
 STUCK_SECONDS = 60
+# Resizing the short side enlarges a strip in proportion: 1 x 40000 pixels at short side 256 are 10 gigabytes.
+MAX_RATIO = 50
 
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """What a worker runs.
+    """Options of a worker.
 
     Attributes:
         folder: the exported folder.
@@ -44,23 +51,23 @@ class ModelOptions:
     decode_threads: int = 2
     max_batch: int = 8
     max_pixels: int = 50_000_000
-    engine: Dict[str, Any] = field(default_factory=dict)
+    engine: dict[str, Any] = field(default_factory=dict)
 
 
 class Worker:
     """The server's end of one worker process. One call at a time, from any thread; each blocks."""
 
-    def __init__(self, options):
+    def __init__(self, options: ModelOptions) -> None:
         self._options = options
-        self._process = None
+        self._process: Child | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
-    def start(self):
+    def start(self) -> dict[str, Any]:
         """Start the process and wait until the network is loaded and warm.
 
         Returns:
-            {"model", "classes", "engine", "topk"} of what was loaded.
+            {"model", "classes", "engine", "topk"} of the loaded network.
 
         Raises:
             UserError: the model folder or an option is wrong.
@@ -69,29 +76,30 @@ class Worker:
         with self._lock:
             if self._stopped:
                 raise ProcessEndedError("the server ends")
-            self._process = Child(__name__)
-        self._process.send(asdict(self._options))
-        answer, _ = self._process.receive()
+            process = self._process = Child(__name__)
+        process.send(asdict(self._options))
+        answer, _ = process.receive()
         if "error" in answer:
             self.stop()
             raise UserError(answer["error"])
         return answer
 
-    def classify(self, images, topk):
-        """Return {"rows": one a file, "decode": s, "inference": s}; a row is classes or {"error", "status"}.
+    def classify(self, images: Sequence[bytes], topk: int) -> dict[str, Any]:
+        """Return {"rows": one per file, "decode": s, "inference": s}; a row is classes or {"error", "status"}.
 
         Args:
             images: the bytes of image files.
-            topk: classes a row, at most.
+            topk: classes per row, at most.
 
         Raises:
             ProcessEndedError: the process is gone; `start` makes a new one.
         """
+        assert self._process is not None
         self._process.send(topk, *images)
         answer, _ = self._process.receive(STUCK_SECONDS)
         return answer
 
-    def stop(self, for_good=False):
+    def stop(self, for_good: bool = False) -> None:
         """End the process; with `for_good`, `start` makes no other."""
         with self._lock:
             self._stopped = for_good
@@ -99,7 +107,7 @@ class Worker:
                 self._process.close()
 
 
-def main():
+def main() -> None:
     caller = Caller()
     quiet_paddle()
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
@@ -115,17 +123,51 @@ def main():
         caller.send(classifier.classify(images, topk))
 
 
+class ImageRefusedError(DataError):
+    """An image that is not decoded; `status` is the HTTP status of the reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def check_image(data: bytes, max_pixels: int) -> None:
+    """Raise ImageRefusedError unless `data`, the bytes of a file, is an image to decode.
+
+    Its status is 415 for other formats than those that are read, 413 for more than `max_pixels` pixels,
+    and 422 for a strip whose one side is more than `MAX_RATIO` times the other, or a damaged header.
+    """
+    try:
+        width, height = image_size(data)
+    except NoFormatError as error:
+        raise ImageRefusedError(415, f"{error} (read here: {format_names()})") from None
+    except TooManyPixelsError:
+        raise ImageRefusedError(
+            413, f"the image has more than {max_pixels:,} pixels; send a smaller one"
+        ) from None
+    except DataError as error:
+        raise ImageRefusedError(422, str(error)) from None
+    if width * height > max_pixels:
+        raise ImageRefusedError(
+            413, f"the image has {width} x {height} pixels, more than {max_pixels:,}; send a smaller one"
+        )
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ImageRefusedError(
+            422, f"a strip of {width} x {height} pixels: one side is over {MAX_RATIO} times the other"
+        )
+
+
 class _Classifier:
     """A `Predictor` with threads that prepare its images."""
 
-    def __init__(self, options):
+    def __init__(self, options: ModelOptions) -> None:
         self._options = options
         self._predictor = Predictor(options.folder, batch_size=options.max_batch, **options.engine)
         self._threads = ThreadPoolExecutor(options.decode_threads, "decode")
         self._class_num = self._warm_up({1, options.max_batch})
 
-    def _warm_up(self, counts):
-        """Run batches of so many blanks; return the number of classes."""
+    def _warm_up(self, counts: set[int]) -> int | None:
+        """Run batches of these numbers of blank images; return the number of classes."""
         bundle, run = self._predictor.bundle, self._predictor.run
         try:
             blank = np.zeros(self._predictor.image_shape, "float32")
@@ -133,10 +175,10 @@ class _Classifier:
         except UserError:
             if bundle.image_shape is not None:
                 raise
-            # Nobody knows what it takes: no size is recorded, and nothing resizes.
-            return bundle.class_num or (bundle.class_names and len(bundle.class_names))
+            # The size of its input is unknown: none is recorded, and nothing resizes.
+            return bundle.class_num or (len(bundle.class_names) if bundle.class_names else None)
 
-    def describe(self):
+    def describe(self) -> dict[str, Any]:
         bundle, engine = self._predictor.bundle, self._predictor.engine_options
         return {
             "model": bundle.model_name or "unnamed",
@@ -145,7 +187,7 @@ class _Classifier:
             "topk": bundle.topk,
         }
 
-    def classify(self, images, topk):
+    def classify(self, images: Sequence[bytes], topk: int) -> dict[str, Any]:
         begin = time.perf_counter()
         prepared = [self._threads.submit(self._prepare, image) for image in images]
         wait(prepared)
@@ -168,7 +210,7 @@ class _Classifier:
                 row.setdefault("status", getattr(one.exception(), "status", 422 if one.exception() else 500))
         return {"rows": rows, "decode": decoded - begin, "inference": time.perf_counter() - decoded}
 
-    def _prepare(self, image):
+    def _prepare(self, image: bytes) -> np.ndarray:
         try:
             check_image(image, self._options.max_pixels)
             return self._predictor.preprocess(image)
@@ -177,7 +219,7 @@ class _Classifier:
         except Exception as error:  # a decoder's bug: this image fails, with the cause in the log
             logger.exception("an image of %d bytes cannot be prepared", len(image))
             raise ImageRefusedError(
-                500, "this image cannot be prepared; the server's log says more"
+                500, "this image cannot be prepared; the server's log has the cause"
             ) from error
 
 
