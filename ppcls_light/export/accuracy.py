@@ -79,7 +79,7 @@ class AccuracyGate:
         if -change.change > self.max_drop + 1e-9:
             raise ExportError(
                 f"loses {-change.change:.2f} percentage points of top-1, more than the {self.max_drop:g} allowed "
-                f"(--max-drop): {change}"
+                f"(--max-drop): {change.other:.2f} % after {change.fp32:.2f} % in fp32 on {change.images} images"
             )
 
 

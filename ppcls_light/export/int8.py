@@ -6,6 +6,8 @@ graph format (`FLAGS_enable_pir_api=0`), so this module is also a program:
     python -m ppcls_light.export.int8 NETWORK.json WEIGHTS.pdparams FOLDER
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import json
@@ -14,34 +16,36 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import paddle
+from paddle import Tensor, nn
 from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 
 from ..base.files import write_text
 from ..base.machine import require
 from ..base.processes import run_module
-from ..bundle.folder import INT8_FILES
+from ..bundle.folder import INT8_FILES, Bundle
 from ..bundle.onnx import INT8_TO_ONNX, with_onnx_file
 from ..compress import calibrate
 from ..compress.quantize import QUANTIZED, input_scales, quantize
 from ..errors import DeviceError, ExportError
 from ..models import create_model
-from ..runtime.openvino_library import without_telemetry
 from ..weights import load_weights, read_weights, write_weights
 from .fold.steps import fold
 from .static import STEM, WithSoftmax, image_spec
 
 
-def check_int8(onnx=False):
+def check_int8(onnx: bool = False) -> None:
     """Refuse an int8 export that would come to nothing, before any work is done for it.
 
     The export is proved in Paddle Inference, which needs the processor's int8 instructions for that.
 
     Args:
-        onnx: whether inference.onnx is wanted beside it.
+        onnx: True if the int8 graph is wanted as ONNX, too.
 
     Raises:
         DeviceError: the processor has no int8. ExportError: paddle2onnx does not convert int8.
@@ -51,16 +55,16 @@ def check_int8(onnx=False):
         raise ExportError(INT8_TO_ONNX)
 
 
-def make_int8(bundle, engine, images, model):
+def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: nn.Layer) -> None:
     """Put an int8 graph for `engine`, quantized after training, into the folder of an fp32 export.
 
     Activations get one scale a tensor, weights one an output channel. Grouped and depthwise convolutions stay in
     float, see `compress.calibrate`.
 
     Args:
-        bundle: the `Bundle` of the export; one engine's graph is made from the network, the others' from its ONNX file.
-        images: list of float32 (C, H, W) to calibrate with.
-        model: the network, trained in float.
+        bundle: the `Bundle` of the export; the graphs of ONNX Runtime and OpenVINO are made from its ONNX file.
+        images: float32 (C, H, W), to calibrate with.
+        model: the network, trained in float; only Paddle's graph is made from it.
 
     Raises:
         DeviceError: the processor has no int8, or the tool is not installed. ExportError: the tool fails on this
@@ -70,7 +74,7 @@ def make_int8(bundle, engine, images, model):
     with tempfile.TemporaryDirectory() as scratch:
         if engine == "paddle":
             batches = (np.stack(images[start : start + 8]) for start in range(0, len(images), 8))
-            save_int8(calibrate(model, batches), scratch, bundle.image_shape)
+            save_int8(calibrate(model, batches), scratch, images[0].shape)
             made = [os.path.join(scratch, f"{STEM}.{suffix}") for suffix in ("pdmodel", "pdiparams")]
         else:
             made = _quantize_onnx(bundle, engine, images, scratch)
@@ -78,7 +82,7 @@ def make_int8(bundle, engine, images, model):
             shutil.move(file, os.path.join(bundle.folder, name))
 
 
-def _quantize_onnx(bundle, engine, images, folder):
+def _quantize_onnx(bundle: Bundle, engine: str, images: Sequence[np.ndarray], folder: str) -> list[str]:
     """Return the files, written into `folder`, of the graph that `engine`'s own tool makes."""
     library, extra, quantize_graph = {
         "onnxruntime": ("onnx", "onnx", _for_onnxruntime),
@@ -95,14 +99,14 @@ def _quantize_onnx(bundle, engine, images, folder):
         raise ExportError(f"{engine} cannot quantize {onnx_file} to int8 ({error})") from error
 
 
-def _for_onnxruntime(onnx_file, folder, images):
+def _for_onnxruntime(onnx_file: str, folder: str, images: list[np.ndarray]) -> list[str]:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             self._feeds = ({"x": image} for image in images)
 
-        def get_next(self):
+        def get_next(self) -> dict[str, np.ndarray] | None:
             return next(self._feeds, None)
 
     path = os.path.join(folder, "quantized.onnx")
@@ -123,10 +127,10 @@ def _for_onnxruntime(onnx_file, folder, images):
     return [path]
 
 
-def _in_float(onnx_file):
+def _in_float(onnx_file: str) -> list[str]:
     import onnx
 
-    def grouped(node):
+    def grouped(node: onnx.NodeProto) -> bool:
         return node.op_type == "Conv" and any(
             field.name == "group" and field.i > 1 for field in node.attribute
         )
@@ -135,27 +139,26 @@ def _in_float(onnx_file):
     return [node.name for node in nodes if node.op_type == "Softmax" or grouped(node)]
 
 
-def _for_openvino(onnx_file, folder, images):
-    without_telemetry()
-    import openvino
+def _for_openvino(onnx_file: str, folder: str, images: list[np.ndarray]) -> list[str]:
+    from ..runtime.openvino_engine import ov  # before NNCF, whose telemetry it keeps off, too
 
     with _silent("nncf"):
         import nncf
 
         quantized = nncf.quantize(
-            openvino.Core().read_model(onnx_file),
+            ov.Core().read_model(onnx_file),
             nncf.Dataset(images),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(images),
             ignored_scope=nncf.IgnoredScope(types=["GroupConvolution"], validate=False),
         )
         path = os.path.join(folder, "quantized.xml")
-        openvino.save_model(quantized, path, compress_to_fp16=False)
+        ov.save_model(quantized, path, compress_to_fp16=False)
     return [path, os.path.join(folder, "quantized.bin")]
 
 
 @contextlib.contextmanager
-def _silent(name):
+def _silent(name: str) -> Iterator[None]:
     """Keep the advice and the progress that the tools print off the user's screen."""
     logger = logging.getLogger(name)
     level = logger.level
@@ -167,7 +170,7 @@ def _silent(name):
         logger.setLevel(level)
 
 
-def save_int8(model, folder, image_shape):
+def save_int8(model: nn.Layer, folder: str, image_shape: Sequence[int]) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
 
     Its batch norms are folded into the convolutions first. Weights are stored as int8, with a scale for each
@@ -201,9 +204,9 @@ def save_int8(model, folder, image_shape):
     return "pdmodel"
 
 
-def main(network, weights, folder):
+def main(network_file: str, weights: str, folder: str) -> None:
     paddle.set_device("cpu")
-    with open(network, encoding="utf-8") as file:
+    with open(network_file, encoding="utf-8") as file:
         described = json.load(file)
     state = read_weights(weights)
     model = create_model(described["name"], **described["options"])
@@ -223,25 +226,29 @@ def main(network, weights, folder):
     outputs.save_quantized_model(network, os.path.join(folder, STEM), [image_spec(image_shape)])
 
 
-def _restore_older_operators():
+def _restore_older_operators() -> None:
     """Make functions that the networks use write older graphs again, which Paddle 3.3 lets them do no more."""
 
-    def operator(kind, inputs, attributes):
+    def operator(kind: str, inputs: dict[str, Tensor], attributes: dict[str, Any]) -> Tensor:
         helper = LayerHelper(kind)
         out = helper.create_variable_for_type_inference(dtype=inputs["X"].dtype)
         helper.append_op(type=kind, inputs=inputs, outputs={"Out": out}, attrs=attributes)
         return out
 
-    def gelu(x, approximate=False, name=None):
+    def gelu(x: Tensor, approximate: bool = False, name: str | None = None) -> Tensor:
         return operator("gelu", {"X": x}, {"approximate": approximate})
 
-    def matmul(x, y, transpose_x=False, transpose_y=False, name=None):
+    def matmul(
+        x: Tensor, y: Tensor, transpose_x: bool = False, transpose_y: bool = False, name: str | None = None
+    ) -> Tensor:
         return operator("matmul_v2", {"X": x, "Y": y}, {"trans_x": transpose_x, "trans_y": transpose_y})
 
-    def maximum(x, y, name=None):
+    def maximum(x: Tensor, y: Tensor, name: str | None = None) -> Tensor:
         return operator("elementwise_max", {"X": x, "Y": y}, {"axis": -1})
 
-    def normalize(x, p=2, axis=1, epsilon=1e-12, name=None):
+    def normalize(
+        x: Tensor, p: float = 2, axis: int = 1, epsilon: float = 1e-12, name: str | None = None
+    ) -> Tensor:
         attributes = {"porder": float(p), "axis": axis, "epsilon": epsilon, "keepdim": True}
         return x / maximum(operator("p_norm", {"X": x}, attributes), paddle.full([1], epsilon))
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from paddle import nn
 
 from ..base.machine import supports
 from ..bundle.folder import INT8_FILES, read_bundle
+from ..config.deploy import EngineName, Precision
+from ..config.types import Op
 from ..errors import DeviceError, ExportError
 from ..runtime.engines import ENGINES, missing_library
 from .accuracy import AccuracyGate
@@ -18,7 +23,11 @@ logger = logging.getLogger(__name__)
 
 
 def add_precisions(
-    model, folder, image_shape, transform_ops, gate: AccuracyGate
+    model: nn.Layer,
+    folder: str,
+    image_shape: Sequence[int],
+    transform_ops: Iterable[Op],
+    gate: AccuracyGate,
 ) -> dict[str, dict[str, float]]:
     """Add to an fp32 export an int8 graph for each installed engine that keeps its top-1 with it.
 
@@ -59,20 +68,18 @@ def add_precisions(
             f"no engine passes in int8 ({'; '.join(refused)}); nothing was exported. Train for it "
             "(Slim.quant.name=pact), export in fp32, or allow more"
         )
-    for engine, files in INT8_FILES.items():
-        if "int8" not in passed.get(engine, {}):
-            for name in files:
+    for name, files in INT8_FILES.items():
+        if "int8" not in passed.get(name, {}):
+            for file in files:
                 with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(folder, name))
+                    os.remove(os.path.join(folder, file))
     return passed
 
 
-def _candidates() -> list[tuple[str, str]]:
-    """Return (engine, precision) of the installed engines on this processor, fp32 of each engine first."""
-    pairs = []
+def _candidates() -> Iterator[tuple[EngineName, Precision]]:
+    """Yield (engine, precision) of the installed engines on this processor, fp32 of each engine first."""
     for engine, kind in ENGINES.items():
         if missing := missing_library(engine):
             logger.info("left out: %s", missing)
         else:
-            pairs += [(engine, one) for one in kind.precisions if one != "bf16" or supports("bf16")]
-    return pairs
+            yield from ((engine, one) for one in kind.precisions if one != "bf16" or supports("bf16"))

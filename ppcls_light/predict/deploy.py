@@ -1,13 +1,18 @@
 """From a deploy YAML to a `Predictor`."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
 from ..config import load_as
-from ..config.deploy import DeployConfig
+from ..config.deploy import DeployConfig, Precision
 from ..data import as_class_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
 
 
-def read_deploy_config(path, overrides=()):
+def read_deploy_config(path: str, overrides: Sequence[str] = ()) -> DeployConfig:
     """Read a deploy YAML.
 
     Args:
@@ -26,7 +31,7 @@ def read_deploy_config(path, overrides=()):
     return config
 
 
-def _precision(config):
+def _precision(config: DeployConfig) -> Precision:
     run = config.Global
     if run.use_fp16 and run.precision not in ("fp32", "fp16"):
         raise ConfigError(
@@ -36,17 +41,19 @@ def _precision(config):
     return "fp16" if run.use_fp16 else run.precision
 
 
-def predictor_from_config(config):
+def predictor_from_config(config: DeployConfig) -> Predictor:
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run, post = config.Global, config.PostProcess.merged()
-    class_names = post.label_list and as_class_names(post.label_list, "PostProcess.Topk.label_list")
+    class_names = None
+    if post.label_list is not None:
+        class_names = as_class_names(post.label_list, "PostProcess.Topk.label_list")
     if post.class_id_map_file is not None:
         mapped = read_class_names(post.class_id_map_file, post.delimiter)
         if class_names is not None:
             class_names.require_same(mapped, "leave one of them out")
         class_names = mapped
     return Predictor(
-        run.inference_model_dir,
+        cast(str, run.inference_model_dir),
         device="gpu" if run.use_gpu else "cpu",
         batch_size=run.batch_size,
         transform_ops=config.PreProcess.transform_ops,

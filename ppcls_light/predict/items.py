@@ -1,13 +1,15 @@
-"""Images as people hand them over in Python: read into a path, the bytes of a file, or RGB pixels.
+"""Images as Python callers hand them over: read into a path, the bytes of a file, or RGB pixels.
 
 An item is read when it is taken, whatever is done ahead: a generator may close its file, or fill its array anew, before
-it yields the next one. What is read is nobody else's, so threads may share it and processes can be sent it.
+it yields the next one. The item is a copy, so threads may share it and processes can be sent it.
 """
+
+from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -20,7 +22,7 @@ ACCEPTED = (
     "a path, the bytes of an image file, a binary file object, a Pillow image or a uint8 array (H, W, 3), (H, W, 4), "
     "(H, W, 1) or (H, W)"
 )
-# What makes another kind of numbers uint8, by numpy's kinds.
+# Conversions of other numbers to uint8, by numpy's kinds.
 _CONVERSIONS = {
     "b": "array.astype('uint8') * 255",
     "f": "(255 * array).round().clip(0, 255).astype('uint8') where 1.0 is white",
@@ -30,18 +32,18 @@ _CONVERSIONS = {
 
 
 class Item(NamedTuple):
-    """One image, or why it is none.
+    """One image, or the reason why it is none.
 
     Attributes:
-        name: what its row has as file_name: the path, the `filename` of a Pillow image or the `name` of a file object
+        name: file_name of its row: the path, the `filename` of a Pillow image or the `name` of a file object
             where those are texts, None otherwise.
         content: path (str), bytes of an image file, pixels (uint8 RGB array (H, W, 3)), or the DataError.
     """
 
-    name: Optional[str]
-    content: Any
+    name: str | None
+    content: str | bytes | np.ndarray | DataError
 
-    def read(self):
+    def read(self) -> bytes | np.ndarray:
         """Return the bytes or the pixels. Raises DataError, which names the item if it has a name."""
         if isinstance(self.content, DataError):
             raise self.content
@@ -71,15 +73,15 @@ class Items:
         failure: the exception with which `images` ended, or None; it is left to the caller, after the rows before it.
     """
 
-    def __init__(self, images, bgr=False):
+    def __init__(self, images: Any, bgr: bool = False):
         self._images = iter([images] if is_one(images) else images)
         self._bgr = bgr
-        self.failure = None
+        self.failure: Exception | None = None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Item]:
         return self
 
-    def __next__(self):
+    def __next__(self) -> Item:
         if self.failure is not None:
             raise StopIteration
         try:
@@ -92,7 +94,7 @@ class Items:
         return take(image, self._bgr)
 
 
-def is_one(images):
+def is_one(images: Any) -> bool:
     """Return whether `images` is one image, usable or not, and no iterable of them."""
     if isinstance(images, np.ndarray):
         listed = images.ndim == 1 and images.dtype.kind in "OUS"  # paths, or arrays of several sizes
@@ -102,7 +104,7 @@ def is_one(images):
     return _is_tensor(images) or _is_array_like(images) or _is_buffer(images) or not _is_iterable(images)
 
 
-def take(image, bgr=False):
+def take(image: Any, bgr: bool = False) -> Item:
     """Return one image as an `Item`; never raises."""
     if isinstance(image, Item):
         return image
@@ -115,7 +117,7 @@ def take(image, bgr=False):
         return Item(name, DataError(reason if name is None else f"{name}: {reason}"))
 
 
-def _name(image):
+def _name(image: Any) -> str | None:
     if isinstance(image, (str, os.PathLike)):
         return str(os.fsdecode(image))
     name = getattr(image, "filename" if isinstance(image, Image.Image) else "name", None)
@@ -123,7 +125,7 @@ def _name(image):
     return str(name) if given and name else None
 
 
-def _content(image, bgr):
+def _content(image: Any, bgr: bool) -> str | bytes | np.ndarray:
     if isinstance(image, (str, os.PathLike)):
         return str(os.fsdecode(image))
     if isinstance(image, np.ndarray):
@@ -146,7 +148,7 @@ def _content(image, bgr):
     raise DataError(f"a {_kind(image)} is no image; give {ACCEPTED}")
 
 
-def _file_content(file):
+def _file_content(file: Any) -> bytes:
     """Return all of a file object from its beginning, as Pillow reads it; the rest, where it cannot be rewound."""
     if isinstance(file, io.TextIOBase):
         raise DataError("a file that was opened as text; open it with mode 'rb'")
@@ -158,7 +160,7 @@ def _file_content(file):
     return bytes(data)
 
 
-def _pixels(array, bgr):
+def _pixels(array: np.ndarray, bgr: bool) -> np.ndarray:
     """Return uint8 RGB (H, W, 3), a copy, of an array of 1, 3 or 4 channels; the fourth is alpha, and dropped."""
     if np.ma.is_masked(array):
         raise DataError("an array with masked pixels; give array.filled(value)")
@@ -183,7 +185,7 @@ def _pixels(array, bgr):
     return _not_empty(np.array(array[:, :, 2::-1] if bgr else array[:, :, :3], order="C"))
 
 
-def _not_empty(pixels):
+def _not_empty(pixels: np.ndarray) -> np.ndarray:
     if not pixels.size:
         raise DataError(
             f"the image has no pixels: its height is {pixels.shape[0]}, its width {pixels.shape[1]}; an empty crop?"
@@ -191,17 +193,17 @@ def _not_empty(pixels):
     return pixels
 
 
-def _is_tensor(image):
+def _is_tensor(image: Any) -> bool:
     """Return whether it is of Paddle, PyTorch, TensorFlow, JAX, CuPy, ...: all have one of the two, no image has."""
     return hasattr(image, "__dlpack__") or hasattr(image, "numpy")
 
 
-def _is_array_like(image):
+def _is_array_like(image: Any) -> bool:
     """Return whether it is an array of h5py's, zarr's, xarray's, ...; a column of pandas' is a list of images."""
     return hasattr(image, "__array__") and 1 < getattr(image, "ndim", 0) < 4
 
 
-def _is_buffer(image):
+def _is_buffer(image: Any) -> bool:
     try:
         memoryview(image).release()
     except (TypeError, ValueError, BufferError):
@@ -209,7 +211,7 @@ def _is_buffer(image):
     return True
 
 
-def _is_iterable(images):
+def _is_iterable(images: Any) -> bool:
     try:
         iter(images)
     except TypeError:
@@ -217,5 +219,5 @@ def _is_iterable(images):
     return True
 
 
-def _kind(image):
+def _kind(image: Any) -> str:
     return f"{type(image).__module__}.{type(image).__qualname__}".replace("builtins.", "", 1)

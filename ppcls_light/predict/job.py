@@ -1,17 +1,23 @@
 """All images of a folder, each row shown as it comes and kept in a file that a later run can go on from."""
 
+from __future__ import annotations
+
 import contextlib
 import itertools
 import os
 import time
-from typing import NamedTuple, Optional
+from collections.abc import Callable
+from typing import NamedTuple, TextIO, cast
 
 from ..base.machine import physical_cores
 from ..base.processes import StopSignals
+from ..config.deploy import DeployConfig, DeployGlobalConfig
 from ..data import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .deploy import predictor_from_config
+from .predictor import Predictor
 from .progress import Progress
+from .results import Row
 from .rows import RowFile, check_output
 
 MANY = 1000  # images from which on starting processes is soon made up for
@@ -20,13 +26,13 @@ MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 
 
 
 class Outcome(NamedTuple):
-    """What became of a job.
+    """Result of a job.
 
     Attributes:
         images: that have a row, those of earlier runs with them; `failed` of them with an error.
         new: rows of this run, which took `seconds`; `new_failed` of them with an error.
-        signal: what ended it before the last image, or None.
-        partial: where the rows are then, None without an output.
+        signal: that ended it before the last image, or None.
+        partial: path of the rows then, None without an output.
     """
 
     images: int
@@ -34,16 +40,21 @@ class Outcome(NamedTuple):
     new: int
     new_failed: int
     seconds: float
-    signal: Optional[int]
-    partial: Optional[str]
+    signal: int | None
+    partial: str | None
 
 
-def classify_files(config, show, resume=False, progress=None, announce=None):
+def classify_files(
+    config: DeployConfig,
+    show: Callable[[Row], None],
+    resume: bool = False,
+    progress: TextIO | None = None,
+    announce: Callable[[Predictor], None] | None = None,
+) -> Outcome:
     """Classify the images of a `DeployConfig`, in the order of their names.
 
     Args:
-        config: Global.infer_imgs says which, Global.output where rows are kept, Global.workers by how many
-            processes.
+        config: with Global.infer_imgs, Global.output, that keeps the rows, and Global.workers, the processes.
         show: called with each row as soon as there is one.
         resume: go on from the rows of Global.output.
         progress: stream for a line now and then, or None.
@@ -61,11 +72,9 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         check_output(run.output)
     elif resume:
         raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
-    stop = StopSignals()
-    images = iter_images(run.infer_imgs, ended=lambda: stop.signal is not None)
-    images = itertools.chain(
-        [next(images)], images
-    )  # what cannot be found is said before the model is loaded
+    stop, source = StopSignals(), cast(str, run.infer_imgs)
+    images = iter_images(source, ended=lambda: stop.signal is not None)
+    images = itertools.chain([next(images)], images)  # a missing folder is said before the model is loaded
     with stop, contextlib.ExitStack() as ends:
         predictor = predictor_from_config(config)
         if announce is not None:
@@ -80,7 +89,7 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
-        told = Progress(lambda: _count(run.infer_imgs, stop), before, progress)
+        told = Progress(lambda: _count(source, stop), before, progress)
         new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
@@ -98,13 +107,13 @@ def classify_files(config, show, resume=False, progress=None, announce=None):
     return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
 
 
-def _count(path, stop):
-    # what is left out is said by the job's own scan
+def _count(path: str, stop: StopSignals) -> int:
+    # the job's own scan reports the files that are left out
     return sum(1 for _ in iter_images(path, LeftOut(path), lambda: stop.signal is not None))
 
 
-def _require_same_answer(predictor, file):
-    """Raise DataError when the last row of `file` is not what `predictor` says of its image now."""
+def _require_same_answer(predictor: Predictor, file: RowFile) -> None:
+    """Raise DataError when the last row of `file` is not the answer of `predictor` now."""
     if file.last is None:
         return
     _require_same_names(predictor, file)
@@ -113,7 +122,7 @@ def _require_same_answer(predictor, file):
     if "error" in row:  # the image is gone since
         return
     now = dict(zip(row["class_ids"], row["scores"]))
-    # What a class that is not listed now has at most: of two with nearly the same score either may be the last one.
+    # The most that a class has that is not listed now: of two with nearly the same score either may be the last one.
     most = max(0, min([*now.values(), 1 - sum(now.values())]))
     same = (abs(now.get(index, most) - score) <= SAME_SCORE for index, score in before.items())
     if len(now) != len(before) or not all(same):
@@ -124,7 +133,7 @@ def _require_same_answer(predictor, file):
         )
 
 
-def _require_same_names(predictor, file):
+def _require_same_names(predictor: Predictor, file: RowFile) -> None:
     """Raise DataError when the rows of `file` name a class otherwise than `predictor` does."""
     names = dict(enumerate(predictor.class_names or ()))
     for class_id in file.names or names:
@@ -136,14 +145,14 @@ def _require_same_names(predictor, file):
             )
 
 
-def _best(scores):
+def _best(scores: dict[int, float]) -> str:
     if not scores:
         return "nothing"
-    best = max(scores, key=scores.get)
+    best = max(scores, key=scores.__getitem__)
     return f"class {best} with {scores[best]} first of {len(scores)}"
 
 
-def _workers(run, many):
+def _workers(run: DeployGlobalConfig, many: bool) -> int:
     cores, most = physical_cores(), max(MOST_WORKERS, os.cpu_count() or 1)
     if run.workers is not None:
         if run.workers > most:

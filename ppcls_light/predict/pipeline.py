@@ -1,34 +1,61 @@
-"""A long row of images through a predictor: read ahead in threads, or shared out among processes.
+"""Many images through a predictor: read ahead in threads, or shared out among processes.
 
-What reads, decodes and resizes an image holds no lock of Python's, so threads share it well. Paddle's run
+Reading, decoding and resizing hold no lock of Python's, so threads share them well. Paddle's run
 holds that lock, and a network of a millisecond a layer gains little from a second core: twice the images a second
 come from as many processes as there are cores, each with one thread and the whole way from file to row.
 """
 
-import collections
+from __future__ import annotations
+
 import functools
 import itertools
 import os
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from typing import Protocol, TypeVar
+
+import numpy as np
 
 from ..base.machine import physical_cores
 from ..base.processes import Pool
 from ..data import decode
 from ..errors import DeviceError
+from ..runtime.options import EngineOptions
+from .items import Item
+from .results import Row
+
+T = TypeVar("T")
+
+
+class Classifier(Protocol):
+    """The side of a `Predictor` that processes need."""
+
+    batch_size: int
+
+    @property
+    def engine_options(self) -> EngineOptions: ...
+
+    def predict_batch(self, images: Sequence[Item]) -> list[Row]: ...
+
+    def remake(self, cpu_threads: int) -> Callable[[], Classifier]: ...
+
 
 READING_THREADS = 4  # at most
 AHEAD = 2  # batches: one in the making, one ready
 
 
-def in_batches(items, size):
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield lists of `size` of any iterable, the last one shorter; nothing is taken before it is needed."""
     items = iter(items)
     while batch := list(itertools.islice(items, size)):
         yield batch
 
 
-def read_ahead(images, prepare, batch_size):
+def read_ahead(
+    images: Iterable[Item], prepare: Callable[[Item], np.ndarray], batch_size: int
+) -> Generator[tuple[list[Item], list[Callable[[], np.ndarray]]], None, None]:
     """Yield ([image], [function that returns its `prepare(image)` or raises]) of each batch, in order.
 
     Up to 2 batches more than were asked for are taken from `images` and prepared by threads.
@@ -39,7 +66,8 @@ def read_ahead(images, prepare, batch_size):
         (batch,) = first
         yield batch, [functools.partial(prepare, batch[0])]
         return
-    threads, waiting = _reading_threads(os.getpid()), collections.deque()
+    threads = _reading_threads(os.getpid())
+    waiting: deque[tuple[list[Item], list[Future[np.ndarray]]]] = deque()
     try:
         for batch in itertools.chain(first, batches):
             waiting.append((batch, [threads.submit(prepare, image) for image in batch]))
@@ -52,15 +80,17 @@ def read_ahead(images, prepare, batch_size):
         wait(future for future in left if not future.cancel())
 
 
-def _results(batch, futures):
+def _results(
+    batch: list[Item], futures: list[Future[np.ndarray]]
+) -> tuple[list[Item], list[Callable[[], np.ndarray]]]:
     return batch, [future.result for future in futures]
 
 
 @functools.cache
-def _reading_threads(process):
+def _reading_threads(process: int) -> ThreadPoolExecutor:
     """Return the threads that read for all predictors of this process; a forked one has none of its parent's.
 
-    They stay: with threads for every call, what libraries keep for each thread added up to 25 MiB in 100,000 images.
+    They stay: with threads for every call, the memory that libraries keep per thread was 25 MiB after 100,000 images.
     """
     return ThreadPoolExecutor(min(READING_THREADS, os.cpu_count() or 1), "read_ahead")
 
@@ -69,43 +99,43 @@ class Processes:
     """Predictors in processes of their own; `close()`, or leaving a `with` block, ends them.
 
     Args:
-        predictor: what they are made like, with the cores shared out among them.
+        predictor: their model; the cores are shared out among them.
         number: of processes.
     """
 
-    def __init__(self, predictor, number):
+    def __init__(self, predictor: Classifier, number: int):
         cores = physical_cores()
         threads = max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
         self._number = number
         self._pool = Pool(number, _start_worker, predictor.remake(threads))
-        self._ready = None
+        self._ready: Future[list[Row]] | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: object) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """End the processes, after the batch that each is at."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
-    def ready(self):
-        """Whether a process waits for work; the first question starts them."""
+    def ready(self) -> bool:
+        """True if a process waits for work; the first question starts them."""
         if self._ready is None:
             self._ready = [self._pool.submit(_predict, []) for _ in range(self._number)].pop()
         return self._ready.done()
 
-    def predict(self, batches):
-        """Yield the rows of each of `batches`, lists of what `Predictor.predict` takes, in order.
+    def predict(self, batches: Iterable[list[Item]]) -> Iterator[list[Row]]:
+        """Yield the rows of each of `batches`, lists of images for `Predictor.predict`, in order.
 
-        Up to 2 batches a process are taken from `batches` before their turn.
+        Up to 2 batches per process are taken from `batches` before their turn.
 
         Raises:
             DeviceError: a process died.
         """
-        waiting = collections.deque()
+        waiting: deque[Future[list[Row]]] = deque()
         try:
             for batch in batches:
                 waiting.append(self._pool.submit(_predict, batch))
@@ -120,7 +150,7 @@ class Processes:
             ) from None
 
 
-def shared_out(predictor, images, workers):
+def shared_out(predictor: Classifier, images: Iterable[Item], workers: int) -> Iterator[list[Row]]:
     """Yield the rows of `images` from `workers` processes; until the first of them is ready, from `predictor`."""
     batches = in_batches(images, predictor.batch_size)
     with Processes(predictor, workers) as processes:
@@ -131,10 +161,10 @@ def shared_out(predictor, images, workers):
         yield from processes.predict(batches)
 
 
-_make = None
+_make: Callable[[], Classifier]
 
 
-def _start_worker(make):
+def _start_worker(make: Callable[[], Classifier]) -> None:
     global _make
     _make = make
     if decode.cv2 is not None:
@@ -142,10 +172,10 @@ def _start_worker(make):
 
 
 @functools.cache
-def _predictor():
-    # Not in `_start_worker`: what it raises there would reach nobody.
+def _predictor() -> Classifier:
+    # Not in `_start_worker`: an error there would reach nobody.
     return _make()
 
 
-def _predict(batch):
+def _predict(batch: list[Item]) -> list[Row]:
     return _predictor().predict_batch(batch)

@@ -1,24 +1,29 @@
 """An exported folder as a classifier of image files."""
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import functools
 import logging
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
-from ..data import as_class_names
+from ..data import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..runtime.engines import create_engine
-from ..runtime.options import EngineOptions
-from .items import Items, take
+from ..runtime.options import Device, EngineOptions
+from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
-from .results import Topk, classify_batch
+from .results import Row, Topk, classify_batch
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +38,9 @@ class Predictor:
             engines onnxruntime and openvino, inference.onnx and inference.yml, and then needs no Paddle. Or the
             `Bundle` of such a folder.
         device: "cpu" or "gpu".
-        batch_size: images a forward pass in `predict`.
+        batch_size: images per forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
-        topk: in place of the folder's.
+        topk: number of classes in a row, in place of the folder's.
         class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
         engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
             engine or precision "auto", making a Predictor takes some seconds the first time on a machine, while the
@@ -52,18 +57,22 @@ class Predictor:
 
     def __init__(
         self,
-        folder,
+        folder: str | os.PathLike[str] | Bundle,
         *,
-        device="cpu",
-        batch_size=1,
-        transform_ops=None,
-        topk=None,
-        class_names=None,
-        **engine_options,
+        device: Device = "cpu",
+        batch_size: int = 1,
+        transform_ops: Iterable[tuple[str, dict]] | None = None,
+        topk: int | None = None,
+        class_names: ClassNames | Sequence[str] | dict[int, str] | None = None,
+        **engine_options: Any,
     ):
         self.bundle = bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
         self.batch_size = batch_size
-        self._overrides = {"transform_ops": transform_ops, "topk": topk, "class_names": class_names}
+        self._overrides: dict[str, Any] = {
+            "transform_ops": transform_ops,
+            "topk": topk,
+            "class_names": class_names,
+        }
         transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
         if transform_ops is None:
             raise ConfigError(
@@ -91,33 +100,33 @@ class Predictor:
             logger.info("running on %s %s", options.engine, options.precision)
         self._engine = create_engine(bundle, options)
 
-    def clone(self):
+    def clone(self) -> Predictor:
         """Return a predictor that runs beside this one; the weights are shared."""
         twin = copy.copy(self)
         twin._engine = self._engine.clone()
         return twin
 
     @property
-    def engine_options(self):
-        """The options in force: what "auto" became; and `onednn` is False when Paddle could not run with it."""
+    def engine_options(self) -> EngineOptions:
+        """Options in force: without "auto", and `onednn` is False when Paddle could not run with it."""
         return self._engine.options
 
     @property
-    def class_names(self):
+    def class_names(self) -> ClassNames | None:
         """ClassNames in the order of the class ids, None when nothing names them."""
         return self._topk.class_names
 
     @property
-    def topk(self):
-        """How many classes a row lists, if there are as many."""
+    def topk(self) -> int:
+        """Number of classes in a row, if there are as many."""
         return self._topk.topk
 
     @property
-    def image_shape(self):
-        """Shape of an image for the network, [C, H, W]: as recorded, else what a picture of 512 x 512 becomes."""
+    def image_shape(self) -> list[int]:
+        """Shape of an image for the network, [C, H, W]: as recorded, else that of a prepared picture of 512 x 512."""
         return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
 
-    def preprocess(self, image, bgr=False):
+    def preprocess(self, image: Any, bgr: bool = False) -> np.ndarray:
         """Return one image as the network takes it, float32 (C, H, W).
 
         Args:
@@ -128,14 +137,14 @@ class Predictor:
         """
         return self._prepare(take(image, bgr))
 
-    def _prepare(self, item):
+    def _prepare(self, item: Item) -> np.ndarray:
         data = item.read()
         try:
             return self._checked(self._transforms(data))
         except DataError as error:
             raise DataError(str(error) if item.name is None else f"{item.name}: {error}") from None
 
-    def _checked(self, ready):
+    def _checked(self, ready: np.ndarray) -> np.ndarray:
         expected = self.bundle.image_shape
         if expected is not None and list(ready.shape) != list(expected):
             raise DataError(
@@ -144,13 +153,13 @@ class Predictor:
             )
         return ready
 
-    def run(self, images):
+    def run(self, images: np.ndarray) -> np.ndarray:
         """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W)."""
         outputs = self._engine.run(np.ascontiguousarray(images, dtype=np.float32))
         return softmax(outputs) if self.bundle.output == "logits" else outputs
 
-    def predict(self, images, bgr=False):
-        """Classify one image or many; one row an image, in their order.
+    def predict(self, images: Any, bgr: bool = False) -> list[Row]:
+        """Classify one image or many; one row per image, in their order.
 
         Args:
             images: one image, or any iterable of images, mixed at will. An image is
@@ -172,13 +181,13 @@ class Predictor:
         """
         return list(self.iter_predict(images, bgr=bgr))
 
-    def iter_predict(self, images, workers=0, bgr=False):
+    def iter_predict(self, images: Any, workers: int = 0, bgr: bool = False) -> Generator[Row, None, None]:
         """Like `predict`, yielding rows as batches are done; `images` is never held as a whole.
 
         Args:
             images: as of `predict`. A little more is taken from it than the rows that were yielded: 2 batches, each
                 worker's too. Each image is read as it is taken, except that of a path: it may be closed or changed
-                afterwards. What `images` itself raises is raised after the rows of the images before it.
+                afterwards. An exception of `images` itself is raised after the rows of the images before it.
             workers: processes that share the images out among them, each with its part of the cores; 0 for this
                 process alone, in which threads read ahead.
             bgr: as of `predict`.
@@ -197,20 +206,20 @@ class Predictor:
         if items.failure is not None:
             raise items.failure
 
-    def predict_batch(self, images):
+    def predict_batch(self, images: Sequence[Any]) -> list[Row]:
         """Return the rows of a list of images, see `predict`, all classified at once."""
         items = [take(image) for image in images]
         return classify_batch(items, _names(items), self._prepare, self.run, self._topk)
 
-    def remake(self, cpu_threads):
+    def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
         options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
         return functools.partial(Predictor, self.bundle, **self._overrides, **options)
 
 
-def _names(items):
+def _names(items: Iterable[Item]) -> list[str | None]:
     return [item.name for item in items]
 
 
-def _call(function):
+def _call(function: Callable[[], np.ndarray]) -> np.ndarray:
     return function()

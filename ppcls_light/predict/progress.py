@@ -1,7 +1,11 @@
-"""How far a long run is, a line every few seconds."""
+"""Progress of a long run, a line every few seconds."""
+
+from __future__ import annotations
 
 import datetime
 import time
+from collections.abc import Callable
+from typing import TextIO
 
 TERMINAL_SECONDS = 5
 LOG_SECONDS = 60  # where somebody reads the lines later
@@ -15,17 +19,17 @@ class Progress:
     Args:
         count: function that returns how many images there are; called at the first line.
         done: images that are not this run's work.
-        stream: where the lines go, None for nowhere.
+        stream: gets the lines; None: nobody does.
     """
 
-    def __init__(self, count, done, stream):
+    def __init__(self, count: Callable[[], int], done: int, stream: TextIO | None):
         self._count, self._before, self._stream = count, done, stream
-        self._total = None
+        self._total: int | None = None
         self._began = self._said = time.monotonic()
         self._seconds = TERMINAL_SECONDS if stream is not None and stream.isatty() else LOG_SECONDS
 
-    def note(self, done, failed=0):
-        """Say that `done` images have rows, of this run `failed` with an error; most calls print nothing."""
+    def note(self, done: int, failed: int = 0) -> None:
+        """Note that `done` images have rows, of this run `failed` with an error; most calls print nothing."""
         now = time.monotonic()
         if self._stream is None or now - self._said < self._seconds:
             return
@@ -45,6 +49,6 @@ class Progress:
         )
 
 
-def speed(classified, seconds):
-    """Return "240.0 images/s", "" where no image was classified: how fast files fail is no speed."""
+def speed(classified: int, seconds: float) -> str:
+    """Return "240.0 images/s", "" where no image was classified: the rate of failures is no speed."""
     return f"{classified / seconds:.1f} images/s" if classified else ""

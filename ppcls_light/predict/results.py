@@ -1,8 +1,13 @@
-"""From probabilities to PaddleClas' result rows."""
+"""PaddleClas' result rows of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Dict, TypeVar
 
 import numpy as np
 
-from ..data import as_class_names
+from ..data import ClassNames, as_class_names
 from ..errors import ConfigError, DataError, UserError
 
 _NO_NUMBERS = (
@@ -10,24 +15,28 @@ _NO_NUMBERS = (
 )
 
 
+Row = Dict[str, Any]  # class_ids, scores, file_name, label_names; or file_name, error
+Input = TypeVar("Input")
+
+
 class Topk:
     """The k most probable classes of each image.
 
     Args:
-        topk: how many; all classes when there are fewer.
+        topk: number of classes; all when there are fewer.
         class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
 
     Raises:
         ConfigError: `topk` is no number from 1 on, or `class_names` are none.
     """
 
-    def __init__(self, topk=5, class_names=None):
+    def __init__(self, topk: int = 5, class_names: ClassNames | Sequence[str] | dict[int, str] | None = None):
         if not (isinstance(topk, int) and topk > 0):
             raise ConfigError(f"topk is {topk!r}; it is a whole number of classes from 1 on, such as 5")
         self.topk = topk
         self.class_names = None if class_names is None else as_class_names(class_names, "the class names")
 
-    def check_class_num(self, class_num):
+    def check_class_num(self, class_num: int) -> None:
         """Raise ConfigError when there are more or fewer names than classes."""
         if self.class_names is not None and len(self.class_names) != class_num:
             raise ConfigError(
@@ -35,8 +44,8 @@ class Topk:
                 "classes; give the label file that the network was trained with"
             )
 
-    def __call__(self, probs, file_names):
-        """Return one dict an image: class_ids, scores (5 decimals), file_name, label_names.
+    def __call__(self, probs: np.ndarray, file_names: Sequence[str | None]) -> list[Row]:
+        """Return one dict per image: class_ids, scores (5 decimals), file_name, label_names.
 
         Probabilities that are no numbers give {file_name, error}: JSON cannot hold them, and they name no class.
 
@@ -47,7 +56,7 @@ class Topk:
         self.check_class_num(probs.shape[1])
         return [self._row(row, name) for row, name in zip(probs, file_names)]
 
-    def _row(self, probs, name):
+    def _row(self, probs: np.ndarray, name: str | None) -> Row:
         if not np.isfinite(probs).all():
             return {"file_name": name, "error": _NO_NUMBERS if name is None else f"{name}: {_NO_NUMBERS}"}
         ids = self._order(-probs)
@@ -58,7 +67,7 @@ class Topk:
             "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
         }
 
-    def _order(self, falling):
+    def _order(self, falling: np.ndarray) -> np.ndarray:
         """Return the ids of one image's best classes; `falling` (K,) are its probabilities, negated."""
         last = min(self.topk, len(falling)) - 1
         # Sorting all of 1000 takes three times as long.
@@ -66,18 +75,25 @@ class Topk:
         return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
 
 
-def classify_batch(inputs, names, prepare, classify, topk):
+def classify_batch(
+    inputs: Sequence[Input],
+    names: Sequence[str | None],
+    prepare: Callable[[Input], np.ndarray],
+    classify: Callable[[np.ndarray], np.ndarray],
+    topk: Topk,
+) -> list[Row]:
     """Return one row for each of `inputs`, in their order; images of one shape are classified together.
 
     Args:
-        inputs: what `prepare` takes.
+        inputs: images for `prepare`.
         names: their file names.
         prepare: input -> array (C, H, W); its DataError, or a decoder's own exception, makes the row
             {file_name, error}.
         classify: (N, C, H, W) -> probabilities (N, class_num).
         topk: a `Topk`.
     """
-    rows, by_shape = [None] * len(inputs), {}
+    rows: dict[int, Row] = {}
+    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
     for index, one in enumerate(inputs):
         try:
             image = prepare(one)
@@ -91,11 +107,11 @@ def classify_batch(inputs, names, prepare, classify, topk):
         indices, images = zip(*group)
         for index, row in zip(indices, topk(classify(np.stack(images)), [names[i] for i in indices])):
             rows[index] = row
-    return rows
+    return [rows[index] for index in range(len(inputs))]
 
 
-def why(error, name=None):
-    """Return in one line why an image cannot be used: a DataError's own words, or what a decoder's bug raised."""
+def why(error: Exception, name: str | None = None) -> str:
+    """Return the reason against an image in one line: a DataError's own words, or the exception of a decoder's bug."""
     if isinstance(error, DataError):
         return str(error)
     text = " ".join(str(error).split())
@@ -103,7 +119,7 @@ def why(error, name=None):
     return problem if name is None else f"{name}: {problem}"
 
 
-def format_row(name, row):
+def format_row(name: str, row: Row) -> str:
     """Return a result as PaddleClas' predict_cls prints it, with 2 decimals; `name` is the file's base name."""
     scores = ", ".join(f"{score:.2f}" for score in row["scores"])
     return (

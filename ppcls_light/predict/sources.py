@@ -1,4 +1,6 @@
-"""Where images come from: a folder, a text list or a parquet column of paths and URLs; and URLs as bytes."""
+"""Sources of images: a folder, a text list or a parquet column of paths and URLs; and URLs as bytes."""
+
+from __future__ import annotations
 
 import http.client
 import os
@@ -15,7 +17,7 @@ COLUMNS = ("path", "url", "image", "file_name")
 _CHUNK = 1 << 16
 
 
-def read_names(source, column=None):
+def read_names(source: str, column: str | None = None) -> tuple[str, list[str]]:
     """Return (root, names) of the images that `source` names, in a fixed order.
 
     Args:
@@ -40,7 +42,7 @@ def read_names(source, column=None):
     return os.path.dirname(os.path.abspath(source)), names
 
 
-def _lines(path):
+def _lines(path: str) -> list[str]:
     try:
         with open_plain(path, mode="r", encoding="utf-8-sig", errors="surrogateescape") as file:
             return [line.strip() for line in file if line.strip()]
@@ -48,7 +50,7 @@ def _lines(path):
         raise DataError(f"{path}: cannot be read: {error.strerror}; give another --input") from None
 
 
-def _parquet_column(path, column):
+def _parquet_column(path: str, column: str | None) -> list[str]:
     try:
         import pyarrow
         from pyarrow import parquet
@@ -74,13 +76,13 @@ def _parquet_column(path, column):
     return values
 
 
-def is_url(name):
-    """Tell whether `name` has a scheme; a file that is called so can be listed with ./ before it."""
+def is_url(name: str) -> bool:
+    """Return whether `name` has a scheme; a file that is called so can be listed with ./ before it."""
     return "://" in name
 
 
-def fetch(url, seconds, max_bytes):
-    """Return what `url` answers; http and https only, redirects included.
+def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
+    """Return the content of `url`; http and https only, redirects included.
 
     Args:
         seconds: for all of it.
@@ -103,14 +105,14 @@ def fetch(url, seconds, max_bytes):
     except urllib.error.HTTPError as error:
         raise DataError(f"HTTP {error.code} {error.reason}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)  # URLError wraps what happened
+        reason = getattr(error, "reason", error)  # URLError wraps the cause
         if isinstance(reason, (TimeoutError, socket.timeout)):  # one and the same from Python 3.10 on
             raise DataError(f"no whole answer within {seconds:g} s") from None
         raise DataError(f"cannot be fetched: {reason or type(reason).__name__}") from None
     return bytes(data)
 
 
-def _opener():
+def _opener() -> urllib.request.OpenerDirector:
     # urllib's own opener would follow a redirect to ftp
     opener = urllib.request.OpenerDirector()
     for handler in (

@@ -1,13 +1,17 @@
-"""What an engine's own exceptions become: one line of ours that says what to do."""
+"""Errors of an engine as one line that says what to do."""
+
+from __future__ import annotations
 
 import os
+
+import numpy as np
 
 from ..errors import ConfigError, WeightsError
 
 
-def load_error(path, engine, error):
+def load_error(path: str, engine: str, error: Exception) -> WeightsError:
     """Return the WeightsError of a network that `engine` (its name and version) cannot load from `path`."""
-    # What was made here from the network is kept as long as the network is the same: exported again, too.
+    # A file made here from the network is kept as long as the network is the same: exported again, too.
     made_here = os.path.basename(path).startswith("inference_")
     fix = "delete this file, and it is made again" if made_here else "copy or export it again"
     return WeightsError(
@@ -15,7 +19,7 @@ def load_error(path, engine, error):
     )
 
 
-def input_error(path, images, error):
+def input_error(path: str, images: np.ndarray, error: Exception) -> ConfigError:
     """Return the ConfigError of a network that fails on `images` (N, C, H, W)."""
     return ConfigError(
         f"{path}: the network fails on an input of shape {list(images.shape)} ({first_line(error)}); check "
@@ -23,7 +27,7 @@ def input_error(path, images, error):
     )
 
 
-def first_line(error):
+def first_line(error: Exception) -> str:
     """Return the first line of an exception that says something."""
     lines = (line.strip() for line in str(error).splitlines())
     # OpenVINO names its own source files first

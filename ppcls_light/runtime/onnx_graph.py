@@ -1,8 +1,12 @@
-"""What the engines that run ONNX graphs share: the options that are Paddle's alone, and the graph's file."""
+"""Shared by the engines that run ONNX graphs: the check of their options, and the graph's file."""
 
+from __future__ import annotations
+
+from ..bundle.folder import Bundle
 from ..bundle.onnx import with_onnx_file
 from ..errors import DeviceError
 from .engines import ENGINES
+from .options import EngineOptions
 
 _PADDLE_ONLY = {
     "use_tensorrt": (True, "Global.use_tensorrt=True"),
@@ -11,7 +15,7 @@ _PADDLE_ONLY = {
 }
 
 
-def check_options(options):
+def check_options(options: EngineOptions) -> None:
     """Refuse what an engine beside Paddle cannot do.
 
     Raises:
@@ -35,7 +39,7 @@ def check_options(options):
         )
 
 
-def graph_file(bundle, options):
+def graph_file(bundle: Bundle, options: EngineOptions) -> str:
     """Return the file of the graph that `options.engine` runs: the bundle's, or its Paddle graph converted to ONNX.
 
     Raises:

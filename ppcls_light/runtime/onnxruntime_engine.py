@@ -1,5 +1,7 @@
 """ONNX Runtime; the only module that imports it."""
 
+from __future__ import annotations
+
 import copy
 
 import numpy as np
@@ -7,8 +9,10 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ..base.machine import physical_cores
+from ..bundle.folder import Bundle
 from .failures import input_error, load_error
 from .onnx_graph import check_options, graph_file
+from .options import EngineOptions
 
 # ONNX Runtime's own errors have no common base but Exception.
 _ERRORS = (
@@ -18,8 +22,8 @@ _ERRORS = (
 )
 
 
-def session_options(options):
-    """Return what is said to ONNX Runtime."""
+def session_options(options: EngineOptions) -> ort.SessionOptions:
+    """Return the options of a session."""
     said = ort.SessionOptions()
     said.intra_op_num_threads = options.cpu_threads or physical_cores()
     said.inter_op_num_threads = 1
@@ -32,7 +36,7 @@ def session_options(options):
 class OnnxEngine:
     """One session of ONNX Runtime on the CPU. Any thread may `run`, which lets other Python threads work meanwhile."""
 
-    def __init__(self, bundle, options):
+    def __init__(self, bundle: Bundle, options: EngineOptions):
         check_options(options)
         self.options = options
         self._file = graph_file(bundle, options)
@@ -55,6 +59,6 @@ class OnnxEngine:
         except _ERRORS as error:
             raise input_error(self._file, images, error) from error
 
-    def clone(self):
+    def clone(self) -> OnnxEngine:
         """Return an engine for another thread; a session may be shared."""
         return copy.copy(self)

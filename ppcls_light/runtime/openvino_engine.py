@@ -1,25 +1,32 @@
 """OpenVINO on the CPU."""
 
+from __future__ import annotations
+
 import copy
 import functools
 import logging
+import sys
 import threading
 
 import numpy as np
 
 from ..base.machine import forbidden, physical_cores, require
+from ..bundle.folder import Bundle
 from .failures import input_error, load_error
 from .onnx_graph import check_options, graph_file
-from .openvino_library import without_telemetry
+from .options import EngineOptions
 
-without_telemetry()
+# OpenVINO and NNCF then take the stubs that they keep for when their telemetry, which asks for an analytics host at
+# every import, is not installed. Without effect where a caller has imported them before.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
+__all__ = ["OpenVinoEngine", "ov"]  # whoever else uses OpenVINO takes this one
 logger = logging.getLogger(__name__)
 
 
-def properties(options):
-    """Return what is said to OpenVINO.
+def properties(options: EngineOptions) -> dict[str, str | int | bool]:
+    """Return the properties of a compiled network.
 
     The precision must be said: on a processor that has bf16, OpenVINO takes that by itself. Pinning must be off:
     each process would take the first cores, so two processes of one thread would share one core.
@@ -33,8 +40,8 @@ def properties(options):
 
 
 @functools.cache
-def _core():
-    """Return the process' one Core.
+def _core() -> ov.Core:
+    """Return the one Core of the process.
 
     The first network that a Core compiles sets up a stack for the thread's signals, and a Core that goes sets up the
     one before again: of two Cores that go in the order in which they came, the second leaves freed memory there,
@@ -50,7 +57,7 @@ class OpenVinoEngine:
     Any thread may `run`, which lets other Python threads work meanwhile; as many requests are made as run at once.
     """
 
-    def __init__(self, bundle, options):
+    def __init__(self, bundle: Bundle, options: EngineOptions):
         check_options(options)
         if options.precision == "bf16":
             require("bf16")
@@ -63,17 +70,17 @@ class OpenVinoEngine:
         self.options = options
         self._file = graph_file(bundle, options)
         self._compiling = threading.Lock()
-        self._compiled = {}
-        self._idle = {options.batch_size: [], None: []}
+        self._compiled: dict[int | None, ov.CompiledModel] = {}
+        self._idle: dict[int | None, list[ov.InferRequest]] = {options.batch_size: [], None: []}
         self._network(options.batch_size)
 
-    def _network(self, batch):
+    def _network(self, batch: int | None) -> ov.CompiledModel:
         with self._compiling:
             if batch not in self._compiled:
                 self._compiled[batch] = self._compile(batch)
             return self._compiled[batch]
 
-    def _compile(self, batch):
+    def _compile(self, batch: int | None) -> ov.CompiledModel:
         try:
             model = _core().read_model(self._file)
             if batch is not None:
@@ -102,6 +109,6 @@ class OpenVinoEngine:
         finally:
             idle.append(request)
 
-    def clone(self):
-        """Return an engine for another thread; what is compiled and the requests are shared."""
+    def clone(self) -> OpenVinoEngine:
+        """Return an engine for another thread; compiled networks and requests are shared."""
         return copy.copy(self)

@@ -1,4 +1,4 @@
-"""What an engine can be told."""
+"""Options of an inference engine."""
 
 from dataclasses import dataclass
 from typing import Literal, Optional, get_args
@@ -12,7 +12,7 @@ MOST_THREADS = 1024  # with many more OpenMP ends the process
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How to run a network; every field is said to the engine explicitly.
+    """Options of an inference engine; every field is said to it explicitly.
 
     Attributes:
         engine: "paddle", "onnxruntime", "openvino", or "auto": the fastest of them on this machine.
@@ -49,13 +49,13 @@ class EngineOptions:
     batch_size: Optional[int] = 1
 
     @property
-    def title(self):
-        """What these options are called: "paddle fp32, oneDNN off"."""
+    def title(self) -> str:
+        """Name of these options: "paddle fp32, oneDNN off"."""
         switches = {"oneDNN": self.onednn, "own operators": self.cpu_ops}
         off = [f", {name} off" for name, on in switches.items() if self.engine == "paddle" and not on]
         return f"{self.engine} {self.precision}{''.join(off)}"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for key, names in (("engine", EngineName), ("precision", Precision), ("device", Device)):
             if getattr(self, key) not in get_args(names):
                 raise ConfigError(

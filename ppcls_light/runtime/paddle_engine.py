@@ -3,27 +3,33 @@
 With `paddle_library` the only module here that imports Paddle.
 """
 
+from __future__ import annotations
+
 import contextlib
+import copy
 import logging
 import os
 import tempfile
 import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import List
+from typing import Any
 
 import numpy as np
 
 from ..base.machine import physical_cores, require
+from ..bundle.folder import Bundle
 from ..errors import DeviceError, UserError
 from . import one_operator
 from .failures import first_line, input_error, load_error
+from .options import EngineOptions
 from .paddle_library import FREEING_FLAG, load
 
 logger = logging.getLogger(__name__)
 
 inference = load()
 
-# What training rounds, all of it: Paddle's own choice rounds pooling too, which training did not know of, and with
+# All operators that training rounds: Paddle's own choice rounds pooling too, which training did not know of, and with
 # less than all the scales of the others go wrong.
 _INT8_OPERATORS = {"conv2d", "depthwise_conv2d", "fused_conv2d", "fc"}
 
@@ -41,7 +47,7 @@ _KEEP_RESULTS = -1.0
 
 @dataclass(frozen=True)
 class Build:
-    """What the installed Paddle can do."""
+    """Abilities of the installed Paddle."""
 
     version: str
     cuda: bool
@@ -50,7 +56,7 @@ class Build:
     reads_json: bool
 
     @classmethod
-    def installed(cls):
+    def installed(cls) -> Build:
         return cls(
             version=inference.version,
             cuda=inference.cuda,
@@ -60,7 +66,7 @@ class Build:
         )
 
 
-def check_options(options, build, graph_format, int8=False):
+def check_options(options: EngineOptions, build: Build, graph_format: str, int8: bool = False) -> None:
     """Refuse what `build` cannot do, before Paddle runs on the CPU in silence or aborts.
 
     `int8`: the graph is quantized.
@@ -124,14 +130,16 @@ def check_options(options, build, graph_format, int8=False):
         )
 
 
-def plan(options, graph_format, image_shape=None, int8=False):
+def plan(
+    options: EngineOptions, graph_format: str, image_shape: Sequence[int] | None = None, int8: bool = False
+) -> list[tuple[str, tuple]]:
     """Return the calls that configure Paddle: (method of `paddle.inference.Config`, its arguments), in order.
 
-    A pure function, so that what is said to Paddle can be read and tested without the device. `image_shape`
+    A pure function, so that the calls can be read and tested without the device. `image_shape`
     is (C, H, W), which TensorRT needs for its dynamic batch. `int8`: the graph is quantized; without oneDNN's
     kernels it is computed in float, with the same rounding.
     """
-    calls = [("disable_glog_info", ())]
+    calls: list[tuple[str, tuple]] = [("disable_glog_info", ())]
     if options.device == "gpu":
         half = options.precision == "fp16"
         precision = inference.PrecisionType.Half if half else inference.PrecisionType.Float32
@@ -160,7 +168,9 @@ def plan(options, graph_format, image_shape=None, int8=False):
     return calls
 
 
-def _tensorrt(options, precision, image_shape):
+def _tensorrt(
+    options: EngineOptions, precision: Any, image_shape: Sequence[int] | None
+) -> list[tuple[str, tuple]]:
     if image_shape is None:
         raise DeviceError(
             "Global.use_tensorrt=True needs the image shape, which this folder's inference.yml does not record; "
@@ -178,7 +188,7 @@ def _tensorrt(options, precision, image_shape):
 
 
 @contextlib.contextmanager
-def _without_pass_reports():
+def _without_pass_reports() -> Iterator[None]:
     """Keep the 32 lines that Paddle's int8 passes print about themselves, whatever is set, off the user's screen.
 
     They come from C++, past `sys.stderr` and the log level; whatever else was printed meanwhile follows at the end.
@@ -209,7 +219,7 @@ class PaddleEngine:
     nothing, since Paddle holds Python's global lock while it runs; throughput comes from processes, not threads.
     """
 
-    def __init__(self, bundle, options):
+    def __init__(self, bundle: Bundle, options: EngineOptions):
         check_options(options, Build.installed(), bundle.format, bundle.precision == "int8")
         if options.precision == "bf16":
             require("bf16")
@@ -226,7 +236,7 @@ class PaddleEngine:
         self._predictor = as_one or self._create(self.options)
         self._running = threading.Lock()
 
-    def _create_as_one_operator(self):
+    def _create_as_one_operator(self) -> Any:
         """Return None, and let the options say so, where it cannot be."""
         files = one_operator.write(self._bundle)
         if files:
@@ -237,7 +247,7 @@ class PaddleEngine:
         self.options = replace(self.options, cpu_ops=False)
         return None
 
-    def _create(self, options, files=None):
+    def _create(self, options: EngineOptions, files: Sequence[str] | None = None) -> Any:
         """`files`: graph and parameters, by default the bundle's."""
         bundle = self._bundle
         config = inference.Config(*(files or (bundle.graph_file, bundle.params_file)))
@@ -263,7 +273,7 @@ class PaddleEngine:
         with self._running:
             return self._run_or_without_onednn(images)
 
-    def _run_or_without_onednn(self, images):
+    def _run_or_without_onednn(self, images: np.ndarray) -> np.ndarray:
         try:
             return self._run(self._predictor, images)
         except _PADDLE_ERRORS as error:
@@ -285,20 +295,19 @@ class PaddleEngine:
             self._predictor, self.options = predictor, options
             return answers
 
-    def _run(self, predictor, images):
-        names: List[str] = predictor.get_input_names()
+    def _run(self, predictor: Any, images: np.ndarray) -> np.ndarray:
+        names = predictor.get_input_names()
         predictor.get_input_handle(names[0]).copy_from_cpu(images)
         predictor.run()
         return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
-    def clone(self):
+    def clone(self) -> PaddleEngine:
         """Return an engine for another thread; the weights are shared.
 
         Raises:
             WeightsError: the files, which Paddle reads again, are gone.
         """
-        twin = object.__new__(PaddleEngine)
-        vars(twin).update(vars(self))
+        twin = copy.copy(self)
         twin._running = threading.Lock()
         try:
             with self._running:

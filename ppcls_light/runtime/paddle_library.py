@@ -6,6 +6,8 @@ keeps it under the name that Paddle's package gives it, so that `import paddle` 
 from there.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import os
@@ -15,19 +17,18 @@ from typing import Any, NamedTuple
 
 _LIBRARY = "paddle.base.libpaddle"
 
-# How many GB of results that are not needed any more may pile up in a run before Paddle frees them; -1 keeps them.
+# GB of results without further use that may pile up in a run before Paddle frees them; -1 keeps them.
 FREEING_FLAG = "FLAGS_eager_delete_tensor_gb"
 
 
 class Library(NamedTuple):
-    """What of `paddle.inference` and `paddle` running an exported model takes.
+    """Parts of `paddle.inference` and `paddle` that run an exported model.
 
     Attributes:
         Config, PrecisionType, create_predictor, get_trt_compile_version: those of `paddle.inference`.
         flags: Paddle's global flags by their names, to be read and set.
         version: of Paddle.
-        cuda: whether it is built for NVIDIA's GPUs.
-        gpus: how many of those it sees.
+        cuda: True if it is built for NVIDIA's GPUs; `gpus` of those it sees.
     """
 
     Config: Any
@@ -40,7 +41,7 @@ class Library(NamedTuple):
     gpus: int
 
 
-def load():
+def load() -> Library:
     """Return the installed Paddle as a `Library`.
 
     Only the library is loaded of a Paddle for CPUs on Linux that is not imported yet; a GPU build searches for
@@ -53,20 +54,22 @@ def load():
     return (_library_alone() if alone else None) or _whole_package()
 
 
-def _whole_package():
+def _whole_package() -> Library:
     paddle, inference = map(importlib.import_module, ("paddle", "paddle.inference"))
     cuda = paddle.is_compiled_with_cuda()
-    gpus = paddle.device.cuda.device_count() if cuda else 0
     return Library(
-        *(getattr(inference, name) for name in Library._fields[:4]),
+        inference.Config,
+        inference.PrecisionType,
+        inference.create_predictor,
+        inference.get_trt_compile_version,
         paddle.base.core.globals(),
         paddle.__version__,
         cuda,
-        gpus,
+        gpus=paddle.device.cuda.device_count() if cuda else 0,
     )
 
 
-def _library_alone():
+def _library_alone() -> Library | None:
     """Return None where the installed Paddle is for GPUs, or not laid out as expected."""
     found = importlib.util.find_spec("paddle")
     if found is None or found.origin is None:
@@ -93,16 +96,18 @@ def _library_alone():
     )
 
 
-def _execute(name, path):
+def _execute(name: str, path: Path) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _start(path):
-    """Load the library and do of what `import paddle` does next the part that it needs."""
-    # How many threads a model gets, `Config.set_cpu_math_library_num_threads` says.
+def _start(path: Path) -> Any:
+    """Load the library, and set it up as `import paddle` would."""
+    # The threads of a model are set by `Config.set_cpu_math_library_num_threads`.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     core = _execute(_LIBRARY, path)
     flags = [name[len("FLAGS_") :] for name in os.environ if name.startswith("FLAGS_")]

@@ -170,7 +170,7 @@ class _Classifier:
         """Run batches of these numbers of blank images; return the number of classes."""
         bundle, run = self._predictor.bundle, self._predictor.run
         try:
-            blank = np.zeros(self._predictor.image_shape, "float32")
+            blank: np.ndarray = np.zeros(self._predictor.image_shape, "float32")
             return [run(np.stack([blank] * count)).shape[1] for count in counts].pop()
         except UserError:
             if bundle.image_shape is not None:
