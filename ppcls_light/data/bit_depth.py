@@ -1,8 +1,12 @@
 """Pictures of more than 8 bits a channel -> 8 bits, by the one rule that `decode` states."""
 
+from __future__ import annotations
+
 import sys
+from typing import Any, Callable
 
 import numpy as np
+from PIL import Image
 
 from ..errors import DataError, warn_once
 
@@ -14,16 +18,12 @@ _DARK_BITS = 14  # the high byte of these is dark, and not black
 _TIFF_BITS, _TIFF_LARGEST, _TIFF_PLANES = 258, 281, 284
 
 
-def to_8_bits(values, bits=None):
-    """Scale integers of up to 16 bits to 8.
+def to_8_bits(values: np.ndarray, bits: int | None = None) -> np.ndarray:
+    """Return the highest 8 of the bits of integers, uint8 of the same shape.
 
     Args:
-        values: integers of any shape.
-        bits: how many the values have, None where the file does not say. Then 8, 10 or 12, if all values but one in
-            a thousand are below 256, 1024 or 4096, and 16 for all others.
-
-    Returns:
-        uint8 of the same shape: the highest 8 of the bits.
+        bits: their number; None where the file does not say. Then 8, 10 or 12, if all values but one in a thousand
+            are below 256, 1024 or 4096, and 16 for all others.
 
     Raises:
         DataError: a value is below 0 or above 65535.
@@ -50,8 +50,8 @@ def to_8_bits(values, bits=None):
     return np.minimum(shifted, 255).astype(np.uint8)
 
 
-def declared_bits(file):
-    """Return how many bits a value of an opened Pillow image has if its file says so, else None.
+def declared_bits(file: Image.Image) -> int | None:
+    """Return the number of bits of a value of an opened image if its file says so, else None.
 
     Raises:
         DataError: a TIFF file of a kind that Pillow reads wrongly.
@@ -72,15 +72,10 @@ def declared_bits(file):
     return None
 
 
-def low_bytes(file, reopen):
-    """Return the low bytes of 16-bit colours, of which Pillow reads the high ones.
+def low_bytes(file: Image.Image, reopen: Callable[[], Image.Image]) -> Image.Image | None:
+    """Return `file` with the low bytes of 16-bit colours, of which Pillow reads the high ones.
 
-    Args:
-        file: an opened Pillow image, before it is loaded.
-        reopen: function that opens it again.
-
-    Returns:
-        Pillow image as `file` but for its values; None if `file` has no 16-bit colours of red, green and blue.
+    `file` is opened and not loaded; None if it has no 16-bit colours of red, green and blue.
     """
     _read_raw(file)
     if not any(_raw_mode(tile).startswith(("RGB;16", "RGBX;16", "RGBA;16")) for tile in file.tile or ()):
@@ -91,7 +86,7 @@ def low_bytes(file, reopen):
     return low
 
 
-def warn_of_black(rgb, file, data):
+def warn_of_black(rgb: np.ndarray, file: Image.Image, data: bytes) -> None:
     """Say once that a JPEG 2000 file of 16-bit colours, of which Pillow gives the high byte, has only low bits."""
     # ITU-T T.800, A.5.1: the marker SIZ follows the start of the code stream; 42 bytes on, the bits of a value less 1.
     start = data.find(b"\xff\x4f\xff\x51") if file.format == "JPEG2000" else -1
@@ -102,18 +97,18 @@ def warn_of_black(rgb, file, data):
         )
 
 
-def _read_raw(file):
+def _read_raw(file: Image.Image) -> None:
     """Let a PPM file of 16-bit colours be read as it is stored: Pillow's own reader rounds them to 8 bits."""
     if file.format == "PPM" and file.tile[0][0] == "ppm" and file.tile[0][3] == ("RGB", (1 << FULL) - 1):
         file.tile = [_changed(_changed(file.tile[0], 0, "raw"), 3, ("RGB;16B", 0, 1))]
 
 
-def _raw_mode(tile):
+def _raw_mode(tile: Any) -> str:
     args = tile[3]
     return str(args[0] if isinstance(args, tuple) else args)
 
 
-def _swapped(tile):
+def _swapped(tile: Any) -> Any:
     """Return the tile of an image file with its byte order (B, L or the machine's, N) turned round."""
     mode = _raw_mode(tile)
     native = "L" if sys.byteorder == "little" else "B"
@@ -123,6 +118,6 @@ def _swapped(tile):
     return _changed(tile, 3, args)
 
 
-def _changed(tile, place, value):
+def _changed(tile: Any, place: int, value: Any) -> Any:
     fields = (*tile[:place], value, *tile[place + 1 :])
     return tile._make(fields) if hasattr(tile, "_make") else fields  # Pillow 10's tiles are plain tuples

@@ -27,10 +27,12 @@ was in memory), and Pillow says what is wrong with a file.
 PNG files of 16 bits are OpenCV's in both, as Pillow reads the high byte of colours only.
 """
 
+from __future__ import annotations
+
 import contextlib
 import io
 import os
-from typing import Any
+from typing import Any, Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -38,7 +40,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from ..base.files import read_plain
 from ..errors import ConfigError, DataError
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
-from .formats import NoFormatError, format_of
+from .formats import Format, NoFormatError, format_of
 from .guards import decoder_process
 from .guards.header import check_header, header_size, is_run_length, is_whole_png
 from .guards.limits import MAX_BYTES, MAX_PIXELS, Room, TooManyPixelsError, check_pixels
@@ -52,7 +54,6 @@ try:
 except ImportError:
     cv2 = None
 
-BACKENDS = ("cv2", "pil")
 # Formats whose headers bound the work; all others are decoded in a process that can be ended.
 _BOUNDED = frozenset(("JPEG", "PNG", "WEBP", "BMP", "DIB"))
 # Bytes for a pixel while it is decoded, with those of WebP's canvas and of JPEG's coefficients.
@@ -66,10 +67,10 @@ _CV2_FLAGS = cv2 and {
 }
 
 
-def check_backend(name):
+def check_backend(name: str) -> str:
     """Return the backend called `name` ("cv2" or "pil", any case). Raises ConfigError if it cannot be used."""
     backend = str(name).lower()
-    if backend not in BACKENDS:
+    if backend not in ("cv2", "pil"):
         raise ConfigError(f"backend '{name}' is unknown; use cv2 or pil")
     if backend == "cv2" and cv2 is None:
         raise ConfigError(
@@ -78,18 +79,14 @@ def check_backend(name):
     return backend
 
 
-def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
-    """Decode the bytes of an image file.
+def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink: int = 1) -> np.ndarray:
+    """Decode the bytes of an image file: uint8 (H, W, 3).
 
     Args:
-        data: content of the file.
-        to_rgb: RGB channel order; False gives BGR.
+        to_rgb: False gives BGR.
         backend: "cv2" or "pil".
         shrink: 2, 4 or 8 decodes a JPEG file at that part of its width and height, rounded up, which takes
             less time (libjpeg leaves fine coefficients out); for JPEG files only, see `jpeg_size`.
-
-    Returns:
-        uint8 array (H, W, 3).
 
     Raises:
         DataError: the reason why `data` is not a readable image, without a file name.
@@ -97,10 +94,10 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
     form = _format_of(data)
     size = check_header(form.name, data)
     if _runs_elsewhere(form, data):
-        size = decoder_process.size_of(data)
-        with _ROOM.hold(_PIL_MEMORY * size[0] * size[1]):
-            image = decoder_process.decode(data)
-        return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
+        width, height = decoder_process.size_of(data)
+        with _ROOM.hold(_PIL_MEMORY * width * height):
+            picture = decoder_process.decode(data)
+        return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
     width, height = size or (0, 0)
     if cv2 is not None and size is not None and _is_for_cv2(data, backend):
         with _ROOM.hold(_CV2_MEMORY * width * height):
@@ -108,15 +105,15 @@ def decode_image(data, to_rgb=True, backend="cv2", shrink=1):
             if image is not None:
                 return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
     with _ROOM.hold(_PIL_MEMORY * width * height):
-        image = decode_here(data, shrink)
-    return image if to_rgb else np.ascontiguousarray(image[:, :, ::-1])
+        picture = decode_here(data, shrink)
+    return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
 
 
-def _runs_elsewhere(form, data):
+def _runs_elsewhere(form: Format, data: bytes) -> bool:
     return form.name not in _BOUNDED or is_run_length(form.name, data)
 
 
-def image_size(data):
+def image_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) of the bytes of an image file as stored, from its header.
 
     Raises:
@@ -134,7 +131,7 @@ def image_size(data):
     return size
 
 
-def read_bytes(path):
+def read_bytes(path: str | os.PathLike) -> bytes:
     """Return the content of an image file.
 
     Raises:
@@ -143,7 +140,7 @@ def read_bytes(path):
     return read_plain(path, MAX_BYTES)
 
 
-def read_image(path, to_rgb=True, backend="cv2"):
+def read_image(path: str | os.PathLike, to_rgb: bool = True, backend: str = "cv2") -> np.ndarray:
     """Read and decode one file, see `decode_image`. Raises DataError naming `path` and the reason."""
     data = read_bytes(path)
     try:
@@ -152,7 +149,7 @@ def read_image(path, to_rgb=True, backend="cv2"):
         raise DataError(f"{path}: {error}") from None
 
 
-def open_image(data):
+def open_image(data: bytes) -> Image.Image:
     """Open the bytes of an image file with Pillow, which reads no more than the header here.
 
     Raises:
@@ -174,7 +171,7 @@ def open_image(data):
         return image
 
 
-def _format_of(data):
+def _format_of(data: bytes) -> Format:
     if not data:
         raise DataError("the file is empty (0 bytes)")
     form = format_of(data)
@@ -183,7 +180,7 @@ def _format_of(data):
     return form
 
 
-def _has_reader(name):
+def _has_reader(name: str) -> bool:
     if name not in Image.OPEN:
         Image.init()
     if name == "HEIF" and name not in Image.OPEN:
@@ -196,8 +193,8 @@ def _has_reader(name):
 
 
 @contextlib.contextmanager
-def _reasons():
-    """Turn what Pillow raises for a file that it cannot decode into a DataError."""
+def _reasons() -> Iterator[None]:
+    """Turn any error of Pillow's for a file that it cannot decode into a DataError."""
     try:
         yield
     except DataError:
@@ -211,7 +208,7 @@ def _reasons():
         raise DataError(f"damaged image: {reason}") from None
 
 
-def _is_for_cv2(data, backend):
+def _is_for_cv2(data: bytes, backend: str) -> bool:
     if data[:3] == b"\xff\xd8\xff":
         return backend == "cv2" and data[-2:] == b"\xff\xd9"
     if data[:4] != b"\x89PNG" or not (backend == "cv2" or data[24:25] == b"\x10"):  # IHDR's bit depth
@@ -219,7 +216,7 @@ def _is_for_cv2(data, backend):
     return is_whole_png(data)
 
 
-def _decode_cv2(data, shrink):
+def _decode_cv2(data: bytes, shrink: int) -> np.ndarray | None:
     """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS[shrink] | cv2.IMREAD_ANYDEPTH)
@@ -228,7 +225,7 @@ def _decode_cv2(data, shrink):
     return image if image is None or image.dtype == np.uint8 else to_8_bits(image)
 
 
-def decode_here(data, shrink=1):
+def decode_here(data: bytes, shrink: int = 1) -> np.ndarray:
     """Return RGB uint8 (H, W, 3) by Pillow in this process, whatever the format. Raises DataError."""
     with open_image(data) as file, _reasons():
         bits, low = declared_bits(file), low_bytes(file, lambda: open_image(data))
@@ -241,13 +238,13 @@ def decode_here(data, shrink=1):
         return rgb
 
 
-def from_pil(image):
+def from_pil(image: Image.Image) -> np.ndarray:
     """Return a Pillow image as uint8 array (H, W, 3), RGB, by the rule above. Raises DataError with the reason."""
     with _reasons():
         return _upright_rgb(image)
 
 
-def _upright_rgb(image, bits=None):
+def _upright_rgb(image: Image.Image, bits: int | None = None) -> np.ndarray:
     image.load()  # PNG may have its orientation behind the pixels
     if image.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         image = ImageOps.exif_transpose(image)

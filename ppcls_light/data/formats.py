@@ -5,9 +5,11 @@ programs; so are documents, videos and arrays that it only recognises, and raw f
 a thumbnail.
 """
 
+from __future__ import annotations
+
 import os
 import re
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 from ..base.files import open_plain
 from ..errors import DataError
@@ -22,11 +24,11 @@ class Format(NamedTuple):
         name: Pillow's name.
         suffixes: of its files, lower case.
         head: regular expression for the first bytes of a file.
-        package: what to install where Pillow here has no reader for it.
+        package: command that installs a reader where Pillow has none.
     """
 
     name: str
-    suffixes: Tuple[str, ...]
+    suffixes: tuple[str, ...]
     head: bytes
     package: str = "pip install -U pillow"
 
@@ -89,14 +91,14 @@ _OTHERS = """
 OTHER_SUFFIXES = frozenset(_OTHERS.split())
 
 
-def format_of(data):
+def format_of(data: bytes) -> Format | None:
     """Return the `Format` of a file that begins with `data` (`HEAD` bytes or more), None if it is no image."""
     head = bytes(data[:HEAD])
     return next((form for form, pattern in _HEADS if pattern.match(head)), None)
 
 
-def is_image(path):
-    """Tell whether the file at `path` is to be taken as an image.
+def is_image(path: str) -> bool:
+    """Return whether the file at `path` is to be taken as an image.
 
     A suffix of the table, in any case, says so, and one of `OTHER_SUFFIXES` that it is none: a million files on a
     network disk are not opened for that. Files with another suffix, or with none, are judged by their first bytes.
@@ -113,6 +115,6 @@ def is_image(path):
         return format_of(file.read(HEAD)) is not None
 
 
-def names():
+def names() -> str:
     """Return the formats' names for a message."""
-    return ", ".join(form.name for form in FORMATS if form.name not in ("DIB",))
+    return ", ".join(form.name for form in FORMATS if form.name != "DIB")

@@ -206,7 +206,8 @@ class MixupCutmixHybrid:
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         count = len(images)
-        mixed, shares = images.copy(), np.ones((count, 1), np.float32)
+        mixed = images.copy()
+        shares: np.ndarray = np.ones((count, 1), np.float32)
         groups: list[Any] = [slice(None)]
         if self.mode == "pair":
             groups = [[i, count - 1 - i] for i in range(count // 2)]

@@ -135,7 +135,7 @@ class Operations:
         scale = self.scales[name]
         amount = None if scale is None else scale.amount(level / self.top_level, rng)
         filters = self.shear_filters if self.shear_filters and name.startswith("Shear") else self.filters
-        resample = filters[0] if len(filters) == 1 else filters[rng.integers(len(filters))]
+        resample = filters[0 if len(filters) == 1 else int(rng.integers(len(filters)))]
         return _OPERATIONS[name](image, amount, _Drawing(tuple(self.fill), resample, rng))
 
 

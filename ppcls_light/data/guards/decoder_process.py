@@ -7,6 +7,8 @@ as many run as threads ask at once. A process that an image ends costs that imag
 Where the system has no such limits (Windows), the process still keeps a crash to itself.
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import logging.handlers
@@ -14,7 +16,7 @@ import os
 import queue
 import signal
 import subprocess
-from typing import NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from ...errors import DataError, warn_once
 from ..formats import NoFormatError
 from .limits import TooManyPixelsError
 
+resource: Any
 try:
     import resource
 except ImportError:  # Windows
@@ -30,7 +33,7 @@ except ImportError:  # Windows
 
 
 class Budget(NamedTuple):
-    """Bounds of an image: so much, and so much more for each pixel that its header says.
+    """Bounds of an image, and of each pixel more that its header says.
 
     Attributes:
         seconds, seconds_of_pixel: of processor time, so that a busy machine loses no image; by the clock ten times
@@ -47,22 +50,23 @@ class Budget(NamedTuple):
 BUDGET = Budget()
 _TIME_IS_UP = [getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)]
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks are memory, too
-_idle = []
+_idle: list[Child] = []
 _ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPixelsError)}
 
 
-def size_of(data):
+def size_of(data: bytes) -> tuple[int, int]:
     """Return (width, height) of an image file from its bytes. Raises DataError, see `decode.open_image`."""
-    return tuple(_ask("size", data)[0]["size"])
+    width, height = _ask("size", data)[0]["size"]
+    return width, height
 
 
-def decode(data):
+def decode(data: bytes) -> np.ndarray:
     """Return the picture in the bytes of an image file, uint8 RGB (H, W, 3). Raises DataError with the reason."""
     answer, (pixels,) = _ask("decode", data)
     return np.frombuffer(pixels, np.uint8).reshape(answer["shape"]).copy()  # that can be written to
 
 
-def _ask(task, data):
+def _ask(task: str, data: bytes) -> tuple[dict[str, Any], list[bytes]]:
     process = _take()
     try:
         process.send([task, BUDGET], data)
@@ -81,7 +85,7 @@ def _ask(task, data):
     return answer, pixels
 
 
-def _take():
+def _take() -> Child:
     with contextlib.suppress(IndexError):
         while True:
             process = _idle.pop()
@@ -94,18 +98,18 @@ def _take():
         raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
 
 
-def _reason(code):
+def _reason(code: int | None) -> str:
     if code in [-number for number in _TIME_IS_UP]:
         return "damaged image: to decode it takes more time than a picture of its size"
     return f"damaged image: its decoder crashed (exit code {code})"
 
 
-def _close_all():
+def _close_all() -> None:
     while _idle:
         _idle.pop().close()
 
 
-def _forget_all():
+def _forget_all() -> None:
     while _idle:
         _idle.pop().forget()
 
@@ -115,14 +119,14 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
 
 
-def main():
+def main() -> None:
     """Answer what `_ask` asks, until the caller ends."""
     caller = Caller()
     for number in _TIME_IS_UP:
         signal.signal(number, signal.SIG_DFL)
     if _TIME_IS_UP:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIME_IS_UP)
-    heard = queue.SimpleQueue()
+    heard: queue.SimpleQueue = queue.SimpleQueue()
     logger = logging.getLogger("ppcls_light")
     logger.addHandler(logging.handlers.QueueHandler(heard))
     logger.propagate = False
@@ -132,33 +136,33 @@ def main():
         try:
             answer, pixels = _answer(task, data, Budget(*budget))
         except DataError as error:
-            answer, pixels = {"error": str(error), "kind": type(error).__name__}, ()
+            answer, pixels = {"error": str(error), "kind": type(error).__name__}, []
         warnings = [heard.get().getMessage() for _ in range(heard.qsize())]
         caller.send({**answer, "warnings": warnings}, *pixels)
 
 
-def _answer(task, data, budget):
+def _answer(task: str, data: bytes, budget: Budget) -> tuple[dict[str, Any], list[np.ndarray]]:
     from ..decode import decode_here, open_image
 
     with _limits(budget) as allow:
         with open_image(data) as file:
             size = file.size
         if task == "size":
-            return {"size": size}, ()
+            return {"size": size}, []
         allow(size[0] * size[1])
         pixels = np.ascontiguousarray(decode_here(data))
         return {"shape": pixels.shape}, [pixels]
 
 
 @contextlib.contextmanager
-def _limits(budget):
+def _limits(budget: Budget) -> Iterator[Callable[[int], None]]:
     """Bound time and memory in the block; it gets a function that grants those of so many pixels."""
     if resource is None:
         yield lambda pixels: None
         return
     before = resource.getrlimit(resource.RLIMIT_DATA)
 
-    def allow(pixels):
+    def allow(pixels: int) -> None:
         # The signal at the end of a timer ends the process, in a library, too.
         seconds = budget.seconds + budget.seconds_of_pixel * pixels
         signal.setitimer(signal.ITIMER_PROF, seconds)
@@ -176,7 +180,7 @@ def _limits(budget):
         resource.setrlimit(resource.RLIMIT_DATA, before)
 
 
-def _data_size():
+def _data_size() -> int:
     """Return the bytes that count for RLIMIT_DATA."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:

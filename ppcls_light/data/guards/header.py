@@ -14,7 +14,10 @@ It takes microseconds: of the pixels no byte is looked at, but for JPEG files of
 counted. Frames need no limit, as only the first one is decoded; in WebP it fills the canvas (RFC 9649).
 """
 
+from __future__ import annotations
+
 import struct
+from typing import Callable, Iterator
 
 from ...errors import DataError
 from .jpeg import check_jpeg, jpeg_frame_size
@@ -30,19 +33,11 @@ _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by colour type
 _UNCOMPRESSED = (0, 3)  # BI_RGB, BI_BITFIELDS
 
 
-def header_size(name, data):
-    """Return the size of the picture as the header of a file has it.
+def header_size(name: str, data: bytes) -> tuple[int, int] | None:
+    """Return (width, height) of the picture as the header of a file of the format `name` has it.
 
-    Args:
-        name: of its format, see `formats.FORMATS`.
-        data: content of the file.
-
-    Returns:
-        (width, height) as stored; None for formats that are not in the table above, and where a decoder will find no
-        size, either.
-
-    Raises:
-        TooManyPixelsError: more than `limits.MAX_PIXELS`.
+    None for formats that are not in the table above, and where a decoder will find no size, either. Raises
+    TooManyPixelsError for more than `limits.MAX_PIXELS`.
     """
     try:
         size = _SIZES[name](data) if name in _SIZES else None
@@ -53,15 +48,15 @@ def header_size(name, data):
     return size
 
 
-def check_header(name, data):
-    """Return what `header_size` does. Raises DataError, too, for a file that cannot be so, or takes too long."""
+def check_header(name: str, data: bytes) -> tuple[int, int] | None:
+    """Return `header_size`. Raises DataError, too, for a file that cannot be so, or takes too long."""
     size = header_size(name, data)
     if size is not None and name in _CHECKS:
         _CHECKS[name](data, *size)
     return size
 
 
-def is_run_length(name, data):
+def is_run_length(name: str, data: bytes) -> bool:
     """Return whether the rows of a BMP or DIB file are compressed: Pillow reads them by a loop in Python."""
     start = 14 if name == "BMP" else 0
     if name not in ("BMP", "DIB") or data[start] == 12:
@@ -69,25 +64,27 @@ def is_run_length(name, data):
     return int.from_bytes(data[start + 16 : start + 20], "little") not in _UNCOMPRESSED
 
 
-def _webp_size(data):
+def _webp_size(data: bytes) -> tuple[int, int] | None:
     kind = data[12:16]
     if kind == b"VP8X":
-        return tuple(1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+        return width, height
     if kind == b"VP8L":
         (bits,) = struct.unpack_from("<I", data, 21)
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     if kind == b"VP8 ":
-        return tuple(side & 0x3FFF for side in struct.unpack_from("<HH", data, 26))
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
     return None
 
 
-def _bmp_size(data, start=14):
+def _bmp_size(data: bytes, start: int = 14) -> tuple[int, int]:
     (head,) = struct.unpack_from("<I", data, start)
     width, height, *_ = struct.unpack_from("<4H" if head == 12 else "<ii2H", data, start + 4)
     return abs(width), abs(height)
 
 
-def _check_bmp(data, width, height, name="BMP", start=14):
+def _check_bmp(data: bytes, width: int, height: int, name: str = "BMP", start: int = 14) -> None:
     if height and not is_run_length(name, data):
         (head,) = struct.unpack_from("<I", data, start)
         (bits,) = struct.unpack_from("<H", data, start + (10 if head == 12 else 14))
@@ -96,18 +93,13 @@ def _check_bmp(data, width, height, name="BMP", start=14):
         require_bytes(rows, len(data) - start - head, width, height)
 
 
-def _png_size(data):
+def _png_size(data: bytes) -> tuple[int, int]:
     """Return (width, height) of a PNG file. Raises struct.error where it ends before."""
-    return struct.unpack_from(">II2B", data, 16)[:2]
+    return struct.unpack_from(">II2B", data, 16)[:2]  # whole, with the bytes that `_check_png` reads
 
 
-def _check_png(data, width, height):
-    """Check a PNG file of this size.
-
-    Raises:
-        DataError: more pixels than its bytes can hold, pixels that are said to go on behind the end of the file, or
-            more than `MAX_CHUNKS`.
-    """
+def _check_png(data: bytes, width: int, height: int) -> None:
+    """Raise DataError for more pixels than there are bytes for, or behind the end, and for more than `MAX_CHUNKS`."""
     compressed = count = 0
     for count, (kind, end, length) in enumerate(_chunks(data), 1):
         if count > MAX_CHUNKS:
@@ -123,13 +115,13 @@ def _check_png(data, width, height):
     require_bytes(rows // _DEFLATE, compressed, width, height)
 
 
-def is_whole_png(data):
+def is_whole_png(data: bytes) -> bool:
     """Return whether a PNG file has all of its chunks, and no animation: OpenCV trusts what it is told of both."""
     ends = {kind: end for kind, end, _ in _chunks(data)}
     return b"acTL" not in ends and ends.get(b"IEND", len(data) + 1) <= len(data)
 
 
-def _chunks(data):
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, where it ends, bytes of its content) for each chunk that begins in `data`, up to IEND."""
     start, kind = 8, None
     while start + 8 <= len(data) and kind != b"IEND":
@@ -138,14 +130,14 @@ def _chunks(data):
         yield kind, start, length
 
 
-_SIZES = {
+_SIZES: dict[str, Callable[[bytes], tuple[int, int] | None]] = {
     "JPEG": jpeg_frame_size,
     "PNG": _png_size,
     "WEBP": _webp_size,
     "BMP": _bmp_size,
     "DIB": lambda data: _bmp_size(data, 0),
 }
-_CHECKS = {
+_CHECKS: dict[str, Callable[[bytes, int, int], None]] = {
     "JPEG": check_jpeg,
     "PNG": _check_png,
     "BMP": _check_bmp,

@@ -1,7 +1,10 @@
-"""JPEG files (ITU-T T.81, annex B) by their markers: the size of the picture, and the work that it is to decode it."""
+"""JPEG files (ITU-T T.81, annex B) by their markers: the size of the picture, and the work of decoding it."""
+
+from __future__ import annotations
 
 import re
 import struct
+from typing import Iterator
 
 from PIL import ExifTags
 
@@ -24,7 +27,7 @@ _BARE = frozenset((0x01, 0xD8))  # markers without a segment
 _MARKER = re.compile(rb"\xff+([^\0\xd0-\xd7\xff])", re.DOTALL)
 
 
-def jpeg_size(data):
+def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) of the upright picture in a JPEG file, from its header alone; None for other data.
 
     A start of frame holds the size of the stored picture, and "Exif" whether it has to be turned.
@@ -33,24 +36,24 @@ def jpeg_size(data):
     for kind, start, end in _segments(data):
         if kind in _STARTS_OF_FRAME:
             size = _frame_size(data, start)
-            return size[::-1] if size is not None and turned else size
+            return (size[1], size[0]) if size is not None and turned else size
         if data[start : start + 6] == b"Exif\0\0":
             turned = _exif_orientation(data[start + 6 : end]) >= 5
     return None
 
 
-def jpeg_frame_size(data):
+def jpeg_frame_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) of the stored picture in a JPEG file, None where a decoder will find none, either."""
     return next(
         (_frame_size(data, start) for kind, start, _ in _segments(data) if kind in _STARTS_OF_FRAME), None
     )
 
 
-def check_jpeg(data, width, height):
+def check_jpeg(data: bytes, width: int, height: int) -> None:
     """Check a JPEG file of this size. Raises DataError for too many scans, and for fewer bytes than it can have."""
-    progressive = components = None
+    progressive, components = False, b""
     for kind, start, end in _segments(data):
-        if kind in _STARTS_OF_FRAME and components is None:
+        if kind in _STARTS_OF_FRAME and not components:
             if kind < _ARITHMETIC:
                 require_bytes(width * height // _PIXELS_OF_BYTE, len(data), width, height)
             progressive, components = kind in _PROGRESSIVE, data[start + 5 : start + 6]
@@ -59,7 +62,7 @@ def check_jpeg(data, width, height):
             _check_scans(data, end, width, height)
 
 
-def _segments(data):
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """Yield (kind, start, end) of the content of each segment of a JPEG file, up to that of its first scan."""
     start = 2
     while data[:2] == b"\xff\xd8" and (marker := _MARKER.search(data, start)) is not None:
@@ -74,11 +77,11 @@ def _segments(data):
             return
 
 
-def _segment_end(data, start):
+def _segment_end(data: bytes, start: int) -> int:
     return start + max(2, int.from_bytes(data[start : start + 2], "big"))
 
 
-def _frame_size(data, start):
+def _frame_size(data: bytes, start: int) -> tuple[int, int] | None:
     try:
         height, width = struct.unpack_from(">HH", data, start + 1)
     except struct.error:  # cut short
@@ -86,7 +89,7 @@ def _frame_size(data, start):
     return width, height
 
 
-def _check_scans(data, start, width, height):
+def _check_scans(data: bytes, start: int, width: int, height: int) -> None:
     most = min(MAX_SCANS, _MAX_SCANNED_PIXELS // max(1, width * height))
     if data.count(b"\xff\xda", start) < most:  # so there are no more, whatever else these bytes may be
         return
@@ -100,7 +103,7 @@ def _check_scans(data, start, width, height):
             )
 
 
-def _exif_orientation(tiff):
+def _exif_orientation(tiff: bytes) -> int:
     """Return the orientation 1..8 in the bytes of an Exif segment, 1 where there is none."""
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
     try:

@@ -1,8 +1,11 @@
 """Limits of one image, the same for all tools (a server has smaller ones as settings), and of all at once."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import threading
+from typing import Iterator
 
 from ...errors import DataError
 
@@ -15,19 +18,19 @@ MAX_BYTES = 1 << 28
 class TooManyPixelsError(DataError):
     """An image of more than `MAX_PIXELS`."""
 
-    def __init__(self, reason=None):
+    def __init__(self, reason: str | None = None) -> None:
         super().__init__(
             reason or f"the image has more than {MAX_PIXELS:,} pixels, a guard against decompression bombs"
         )
 
 
-def check_pixels(width, height):
+def check_pixels(width: int, height: int) -> None:
     """Raise TooManyPixelsError for more than `MAX_PIXELS`."""
     if width * height > MAX_PIXELS:
         raise TooManyPixelsError
 
 
-def require_bytes(needed, there, width, height):
+def require_bytes(needed: int, there: int, width: int, height: int) -> None:
     """Raise DataError where a picture of this size takes more bytes than are there."""
     there = max(there, 0)
     if needed > there:
@@ -42,20 +45,18 @@ class Room:
     Ten pictures of 50 megapixels are 100 kB each as files, and a gigabyte each in a decoder.
     """
 
-    def __init__(self, size):
+    def __init__(self, size: int) -> None:
         self._size = size
         self._clear()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                after_in_child=self._clear
-            )  # the threads that hold a part are not in the child
+        if hasattr(os, "register_at_fork"):  # the threads that hold a part are not in the child
+            os.register_at_fork(after_in_child=self._clear)
 
-    def _clear(self):
+    def _clear(self) -> None:
         self._taken = 0
         self._turn, self._changed = threading.Lock(), threading.Condition()
 
     @contextlib.contextmanager
-    def hold(self, size):
+    def hold(self, size: int) -> Iterator[None]:
         """Wait until there is room for `size` bytes, in the order of the calls, and hold it until the block ends."""
         size = min(size, self._size)
         with self._turn, self._changed:
