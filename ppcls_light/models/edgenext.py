@@ -162,14 +162,9 @@ class ConvEncoder(Encoder):
     """
 
     def __init__(
-        self,
-        dim: int,
-        drop_path: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
-        expan_ratio: int = 4,
-        kernel_size: int = 7,
-        bn_hs: bool = False,
-    ) -> None:
+        self, dim: int, drop_path: float = 0.0, layer_scale_init_value: float = 1e-6, expan_ratio: int = 4,
+        kernel_size: int = 7, bn_hs: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         if kernel_size % 2 == 0:
             raise ConfigError(f"EdgeNeXt cannot use a kernel size of {kernel_size}; use an odd one")
@@ -201,17 +196,9 @@ class SDTAEncoder(Encoder):
     """
 
     def __init__(
-        self,
-        dim: int,
-        drop_path: float = 0.0,
-        layer_scale_init_value: float = 1e-6,
-        expan_ratio: int = 4,
-        use_pos_emb: bool = True,
-        num_heads: int = 8,
-        *,
-        scales: int,
-        bn_hs: bool = False,
-    ) -> None:
+        self, dim: int, drop_path: float = 0.0, layer_scale_init_value: float = 1e-6, expan_ratio: int = 4,
+        use_pos_emb: bool = True, num_heads: int = 8, *, scales: int, bn_hs: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         width = -(-dim // scales)
         untouched = dim - width * (scales - 1)
@@ -274,10 +261,7 @@ class EdgeNeXt(nn.Layer):
         bn_hs: batch norm and Hardswish, which run faster, instead of layer norm and GELU.
         features_only: no head; return feature maps.
 
-    Attributes:
-        head_keys: the state-dict keys of the classifier.
-        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
-        feature_channels, feature_strides: of the four feature maps.
+    Attributes: see `family.Family`.
     """
 
     def __init__(

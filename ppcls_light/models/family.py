@@ -19,8 +19,8 @@ class Group(NamedTuple):
     Attributes:
         filters: key of the convolution whose filters make the channels.
         cuts: {key: axis}, every tensor that has an entry for each channel.
-        share_of: where the channels are a quarter of another group's, as those inside a squeeze-and-excitation
-            are, the `filters` of that group.
+        share_of: the `filters` of the group of which these channels are a quarter, as those inside a
+            squeeze-and-excitation are; None: of none.
     """
 
     filters: str
@@ -47,15 +47,16 @@ def conv_and_norm(conv: str, norm: str) -> Dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Networks of one class, and what other parts of the package need to know of it.
+    """Networks of one class, and the facts of it that other parts of the package need.
 
     Attributes:
-        network: the class. Its instances have `head_keys`, the state-dict keys of the classifier, and
-            `spare_prefixes`, those of a classifier's weights that have no place with `features_only`.
+        network: the class. Its instances have `head_keys`, the state-dict keys of the classifier; `spare_prefixes`,
+            with `features_only` those of a classifier's weights that have no place; `feature_channels` and
+            `feature_strides` of the four feature maps.
         weight_names: forms in which weights of it come, tried in this order.
         weight_options: weights under our keys to the constructor's parameters that they show.
         pruning: None for a family that cannot be pruned.
-        folds: names in `registry.FOLDS` of what the export rewrites beside what it does for every network.
+        folds: names in `registry.FOLDS` of the export's rewriting beside that of every network.
     """
 
     network: Type[nn.Layer]
@@ -72,7 +73,7 @@ class Family:
         aliases: Tuple[str, ...] = (),
         **options: object,
     ) -> None:
-        """Register the network `name`; the arguments are the attributes of its `Variant`."""
+        """Register the network `name`, also called `aliases`, with the constructor's `options`; see `Variant`."""
         variant = Variant(self.network, **options)
         variant.family, variant.top1, variant.image_size = self, top1, image_size
         MODELS.register(name, aliases)(variant)

@@ -25,11 +25,10 @@ from .layers import Conv2D, DropPath, PerStage, activation, initialise_normal, m
 
 
 class MLPBlock(nn.Layer):
-    """Spatial mixing, by PConv unless told otherwise, then an inverted bottleneck of two 1x1 convolutions, with
-    one shortcut.
+    """Spatial mixing, then an inverted bottleneck of two 1x1 convolutions, with one shortcut.
 
-    Input and output (N, dim, H, W). Paper, figure 4. `layer_scale_init_value` > 0 multiplies the branch by
-    a learned factor for each channel (arXiv 2103.17239) before stochastic depth.
+    Input and output (N, dim, H, W). Paper, figure 4. A `layer_scale` > 0 is the initial
+    factor of the branch, learned for each channel (arXiv 2103.17239).
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class MLPBlock(nn.Layer):
         hidden: int,
         mixing: dict[str, Any],
         drop_path: float,
-        layer_scale_init_value: float,
+        layer_scale: float,
         act_layer: str,
     ) -> None:
         super().__init__()
@@ -50,10 +49,8 @@ class MLPBlock(nn.Layer):
             Conv2D(hidden, dim, 1, bias_attr=False),
         )
         self.layer_scale = None
-        if layer_scale_init_value > 0:
-            self.layer_scale = self.create_parameter(
-                [dim], default_initializer=Constant(layer_scale_init_value)
-            )
+        if layer_scale > 0:
+            self.layer_scale = self.create_parameter([dim], default_initializer=Constant(layer_scale))
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,10 +125,7 @@ class FasterNet(nn.Layer):
             variants are "pconv"; the others are for comparison, with weights of their own.
         features_only: no head; return feature maps.
 
-    Attributes:
-        head_keys: the state-dict keys of the classifier; with `features_only`, of the four norms.
-        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
-        feature_channels, feature_strides: of the four feature maps.
+    Attributes: see `family.Family`; with `features_only`, `head_keys` are those of the four norms.
 
     Raises:
         ConfigError: as many `mlp_widths` as blocks are needed.
@@ -173,7 +167,7 @@ class FasterNet(nn.Layer):
                 rates[:depth],
                 dim=dim,
                 mixing=mixing,
-                layer_scale_init_value=layer_scale_init_value,
+                layer_scale=layer_scale_init_value,
                 act_layer=act_layer,
             )
             mlp_widths, rates = mlp_widths[depth:], rates[depth:]

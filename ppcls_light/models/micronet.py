@@ -155,11 +155,7 @@ class DYShiftMax(nn.Layer):
     """
 
     def __init__(
-        self,
-        channels: int,
-        groups: int,
-        reduction: int = REDUCTION,
-        init: Init = ((1.0, 0.0), (1.0, 0.0)),
+        self, channels: int, groups: int, reduction: int = REDUCTION, init: Init = ((1.0, 0.0), (1.0, 0.0))
     ) -> None:
         super().__init__()
         squeezed = make_divisible(channels // reduction, 4)
@@ -338,10 +334,7 @@ class MicroNet(nn.Layer):
         dropout_rate: of that hidden layer.
         features_only: no head; return feature maps.
 
-    Attributes:
-        head_keys: the state-dict keys of the classifier, its batch norm included.
-        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
-        feature_channels, feature_strides: of the four feature maps.
+    Attributes: see `family.Family`; `head_keys` include those of the classifier's batch norm.
     """
 
     def __init__(

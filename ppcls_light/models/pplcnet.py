@@ -55,15 +55,9 @@ class ConvBNAct(nn.Layer):
     """Convolution without bias, batch norm (exempt from weight decay), activation; (N, C, H, W)."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        act: str,
-        stride: Stride = 1,
-        groups: int = 1,
-        lr_mult: float = 1.0,
-    ) -> None:
+        self, in_channels: int, out_channels: int, kernel_size: int, act: str, stride: Stride = 1,
+        groups: int = 1, lr_mult: float = 1.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.conv = Conv2D(
             in_channels,
@@ -110,15 +104,9 @@ class DepthwiseSeparable(nn.Layer):
     """Depthwise ConvBNAct, optional squeeze-and-excitation, pointwise ConvBNAct (paper, figure 2)."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: Stride,
-        use_se: bool,
-        act: str,
+        self, in_channels: int, out_channels: int, kernel_size: int, stride: Stride, use_se: bool, act: str,
         lr_mult: float,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         self.dw_conv = ConvBNAct(
             in_channels, in_channels, kernel_size, act, stride, groups=in_channels, lr_mult=lr_mult
@@ -177,11 +165,7 @@ class PPLCNet(nn.Layer):
             as timm has it, see `initialise_by_fan_out`.
         features_only: no head; return feature maps.
 
-    Attributes:
-        head_keys: the state-dict keys of the classifier.
-        spare_prefixes: with `features_only`, the keys of a classifier's weights that have no place here.
-        feature_channels, feature_strides: of the four feature maps; a stride is (height, width) where the
-            two differ.
+    Attributes: see `family.Family`; a feature stride is (height, width) where the two differ.
     """
 
     def __init__(
@@ -225,36 +209,23 @@ class PPLCNet(nn.Layer):
         self.head_keys = () if features_only else ("fc.weight", "fc.bias")
         self.spare_prefixes = ("last_conv.", "fc.") if features_only else ()
         if not features_only:
-            dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
-            self._add_head(width, class_num, class_expand, use_last_conv, last_conv_bias, act, dropout)
+            self.avg_pool = nn.AdaptiveAvgPool2D(1)
+            self.last_conv = None
+            if use_last_conv:
+                weight_attr, bias_attr = (
+                    ParamAttr(initializer=KaimingNormal()),
+                    None if last_conv_bias else False,
+                )
+                self.last_conv = nn.Conv2D(
+                    width, class_expand, 1, weight_attr=weight_attr, bias_attr=bias_attr
+                )
+                self.act = activation(act)
+                self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
+                width = class_expand
+            self.flatten = nn.Flatten()
+            self.fc = nn.Linear(width, class_num)
         if initialisation == "fan_out":
             initialise_by_fan_out(self)
-
-    def _add_head(
-        self,
-        width: int,
-        class_num: int,
-        class_expand: int,
-        use_last_conv: bool,
-        last_conv_bias: bool,
-        act: str,
-        dropout: nn.Layer,
-    ) -> None:
-        self.avg_pool = nn.AdaptiveAvgPool2D(1)
-        self.last_conv = None
-        if use_last_conv:
-            self.last_conv = nn.Conv2D(
-                width,
-                class_expand,
-                1,
-                weight_attr=ParamAttr(initializer=KaimingNormal()),
-                bias_attr=None if last_conv_bias else False,
-            )
-            self.act = activation(act)
-            self.dropout = dropout
-            width = class_expand
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(width, class_num)
 
     def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         x = self.blocks2(self.conv1(x))
@@ -278,7 +249,7 @@ def _weight_options(state: State) -> dict[str, object]:
 
 
 def _groups(model: PPLCNet) -> Iterator[Group]:
-    """Yield the channels of the stem and of each block with what reads them in the next block, then the head's."""
+    """Yield the channels of the stem and of each block with their readers in the next block, then the head's."""
     maker = "conv1"
     for stage in STAGES:
         for index, block in enumerate(getattr(model, stage)):

@@ -26,7 +26,7 @@ struct Tap {
   int64_t offset;
 };
 
-// Where things are in the buffers of one plane.
+// Sizes and offsets of the buffers of one plane.
 struct Layout {
   explicit Layout(const Depthwise& conv) : conv(conv) {
     rows = divide_up(conv.input.height + 2 * conv.padding.height, conv.stride.height);
@@ -44,7 +44,7 @@ struct Layout {
   int64_t phase(int64_t i, int64_t j) const {
     return i % conv.stride.height * conv.stride.width + j % conv.stride.width;
   }
-  // How far tap (i, j) looks ahead within its phase.
+  // Distance that tap (i, j) looks ahead within its phase.
   int64_t shift(int64_t i, int64_t j) const {
     return i / conv.stride.height * row + j / conv.stride.width;
   }

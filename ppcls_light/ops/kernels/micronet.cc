@@ -1,9 +1,9 @@
 // MicroNet forward, all of it: its layers take some 100,000 multiply-adds each, which is less than an engine
 // spends on starting an operator.
 //
-// What to do comes as a plan: the number of steps; for each its kind, how many of the integers and of the floats
-// that follow are its own, and those integers. The floats are read in the same order. `plan.py` writes it and says
-// what each step is. An image's steps are shared by a team of threads, of one thread if there are enough images;
+// The steps come as a plan: the number of steps; for each its kind, how many of the integers and of the floats
+// that follow are its own, and those integers. The floats are read in the same order. `plan.py` writes it and
+// describes each step. An image's steps are shared by a team of threads, of one thread if there are enough images;
 // the steps of the head take all images at once, so that weights are read once.
 
 #include <omp.h>
@@ -48,7 +48,7 @@ class Steps {
   const float* floats_;
 };
 
-// What a step makes of a map; those of the head have none.
+// The map after a step; a step of the head has none.
 Map after(const Steps& steps, const Map& in) {
   switch (steps.kind()) {
     case kFactorized: return FactorizedStep(steps.ints()).output(in);
@@ -57,7 +57,7 @@ Map after(const Steps& steps, const Map& in) {
   }
 }
 
-// What a team shares: maps by turns, and the means of a map's planes.
+// Memory that a team shares: maps by turns, and the means of a map's planes.
 struct Maps {
   std::vector<float> maps[3], means;
 

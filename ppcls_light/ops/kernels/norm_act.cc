@@ -74,7 +74,7 @@ inline void along(int64_t positions, Body body) {
   body(positions - kLanes, [fresh](Vec value) { return (Vec)((Mask)value & fresh); });
 }
 
-// What turns x into the normalised y = x * scale + shift.
+// Factor and summand of the normalised y = x * scale + shift.
 struct Affine {
   Affine(float gamma, float beta, float mean, float inverse_std)
       : scale(gamma * inverse_std), shift(beta - mean * gamma * inverse_std) {}

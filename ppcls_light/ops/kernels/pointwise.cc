@@ -20,7 +20,7 @@ constexpr int64_t kParts = 8;                               // of the batch, whi
 constexpr int64_t kOutputsPerTask = 32;
 constexpr int64_t kPositionsPerSum = 512;
 
-// Outputs in vectors of out, which `places` says where.
+// `rows` outputs in `columns` vectors, which begin at `places`.
 template <int rows, int columns>
 void outputs_tile(int64_t depth, const float* weight, int64_t row_step, int64_t depth_step, const float* x,
                   int64_t positions, const int64_t* places, float* out) {
