@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +13,9 @@ from ppcls_light.base.files import short_names
 from ppcls_light.base.timing import Spread
 from ppcls_light.bundle.folder import Bundle, read_bundle
 from ppcls_light.errors import ConfigError
-from ppcls_light.runtime.engine_file import engine_versions
 from ppcls_light.runtime.engines import missing_library
 from ppcls_light.runtime.options import EngineOptions
+from ppcls_light.runtime.paddle_library import FREEING_FLAG
 from tools.benchmarks import harness
 
 TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
@@ -36,16 +35,16 @@ class Entry(NamedTuple):
 
     Attributes:
         network: "folded", or the name of a peer.
-        options: engine and precision may be "auto".
+        options: engine and precision may be "auto"; without a `batch_size` the engine is left to find it out.
+        batch: images.
         peer: others are compared with it.
-        any_batch: the engine is left to find out the batch, as it is for a file that is used as it is.
     """
 
     network: str
     bundle: Bundle
     options: EngineOptions
+    batch: int
     peer: bool = False
-    any_batch: bool = False
 
 
 class Peer(NamedTuple):
@@ -104,12 +103,11 @@ class Peer(NamedTuple):
         entries = []
         for engine in _ENGINES[os.path.splitext(bundle.onnx_file or bundle.graph_file)[1]]:
             if not missing_library(engine):
-                options = EngineOptions(engine=engine, cpu_threads=threads, batch_size=batch)
-                entries.append(Entry(self.name, bundle, options, peer=True))
+                options = EngineOptions(engine, cpu_threads=threads, batch_size=batch)
+                entries.append(Entry(self.name, bundle, options, batch, peer=True))
                 if engine == "openvino":
-                    entries.append(
-                        Entry(f"{self.name}, any batch", bundle, options, peer=True, any_batch=True)
-                    )
+                    options = replace(options, batch_size=None)
+                    entries.append(Entry(f"{self.name}, any batch", bundle, options, batch, peer=True))
         return entries
 
 
@@ -151,17 +149,10 @@ def row_names(models: Sequence[str]) -> Dict[str, str]:
     return {model: names.get(model, model) for model in different.values()}
 
 
-def prepare(entry: Entry, image_shape: Sequence[int]) -> Callable[[], Any]:
-    """Return the call of a case: one batch of random images of `image_shape` (C, H, W)."""
-    from ppcls_light.runtime.paddle_library import FREEING_FLAG
-
-    options = entry.options
-    if entry.peer and options.engine == "paddle":  # as others run it
-        os.environ.setdefault(FREEING_FLAG, "0")
-    shape = (options.batch_size or 1, *image_shape)
-    if entry.any_batch:
-        options = replace(options, batch_size=None)
-    return harness.engine_batch(entry.bundle, options, shape)
+def peer_batch(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> Callable[[], Any]:
+    """Return `harness.engine_batch` in an engine as others run it."""
+    os.environ.setdefault(FREEING_FLAG, "0")
+    return harness.engine_batch(bundle, options, shape)
 
 
 def compare(
@@ -182,11 +173,11 @@ def compare(
     cases: harness.Cases = {}
     asked: Dict[Any, Entry] = {}
     for entry in entries:
-        options = entry.options
-        settings = options.engine, options.precision, options.batch_size, options.cpu_threads
+        settings = entry.options.engine, entry.options.precision, entry.batch, entry.options.cpu_threads
         name = (model, entry.network, *settings)
         with harness.noting(refused, name):
-            cases[name] = (prepare, _settled(entry, image_shape), image_shape)
+            prepare = peer_batch if entry.peer else harness.engine_batch
+            cases[name] = (prepare, *_settled(entry, image_shape), (entry.batch, *image_shape))
             asked[name] = entry
     seen = harness.observe(cases, arguments.rounds, arguments.runs, arguments.seconds, refused)
     peers = {
@@ -196,24 +187,23 @@ def compare(
     }
     rows = []
     for name, observation in seen.items():
-        options = asked[name].options
-        auto = "auto: " if "auto" in (options.engine, options.precision) else ""
+        entry = asked[name]
+        auto = "auto: " if "auto" in (entry.options.engine, entry.options.precision) else ""
         _, in_force = observation.note
-        comparison = ("", "", "") if asked[name].peer else compared(observation.medians, peers)
-        rows.append((*name, auto + in_force.title, *times(observation, options.batch_size), *comparison))
+        comparison = ("", "", "") if entry.peer else compared(observation.medians, peers)
+        rows.append((*name, auto + in_force.title, *times(observation, entry.batch), *comparison))
     return rows
 
 
-def _settled(entry: Entry, image_shape: Sequence[int]) -> Entry:
-    """Return the entry with what "auto" comes to here, and with its ONNX graph: neither is part of loading."""
+def _settled(entry: Entry, image_shape: Sequence[int]) -> Tuple[Bundle, EngineOptions]:
+    """Return bundle and options with what "auto" comes to here, and the ONNX graph: neither is part of loading."""
     from ppcls_light.bundle.onnx import with_onnx_file
     from ppcls_light.runtime.auto import resolve
 
-    if "auto" in (entry.options.engine, entry.options.precision):
-        entry = entry._replace(options=resolve(entry.bundle, entry.options, image_shape))
-    if entry.options.engine != "paddle":
-        entry = entry._replace(bundle=with_onnx_file(entry.bundle))
-    return entry
+    bundle, options = entry.bundle, entry.options
+    if "auto" in (options.engine, options.precision):
+        options = resolve(bundle, options, image_shape)
+    return (bundle if options.engine == "paddle" else with_onnx_file(bundle)), options
 
 
 def times(observation: harness.Observation, batch: int) -> Tuple[float, ...]:
@@ -223,28 +213,17 @@ def times(observation: harness.Observation, batch: int) -> Tuple[float, ...]:
     return median, observation.p90, least, greatest, per_second, observation.load, observation.memory
 
 
-def ratio(medians: Sequence[float], peer: Sequence[float]) -> float:
-    """Return how many times faster than a peer: the median over the rounds of (peer's / ours) in that round.
-
-    Within a round both meet much the same load of the machine, which a division of two medians does not use.
-    """
-    return statistics.median(theirs / ours for ours, theirs in zip(medians, peer))
-
-
 def compared(medians: Sequence[float], peers: Dict[str, List[float]]) -> Tuple[Any, ...]:
-    """Return (the best peer, the ratio to it, the ratios to all as text); {name: its rounds' medians}."""
+    """Return (the best peer, the ratio to it, the ratios to all as text); {name: its rounds' medians}.
+
+    A ratio is the median over the rounds of (peer's / ours): within a round both meet much the same load of the
+    machine, which a division of two medians does not use.
+    """
     if not peers:
         return "", "", ""
     best = min(peers, key=lambda name: statistics.median(peers[name]))
-    ratios = {name: ratio(medians, peer) for name, peer in peers.items()}
-    return best, ratios[best], "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())
-
-
-def environment_stamp() -> Dict[str, str]:
-    """Return what the times depend on beside the settings: {column: value}."""
-    return {
-        "machine": harness.machine(),
-        **{library: version or "" for library, version in engine_versions().items()},
-        "load average": f"{os.getloadavg()[0]:.2f}",
-        "date": time.strftime("%Y-%m-%d"),
+    ratios = {
+        name: statistics.median(theirs / ours for ours, theirs in zip(medians, peer))
+        for name, peer in peers.items()
     }
+    return best, ratios[best], "; ".join(f"{name} {value:.2f}" for name, value in ratios.items())

@@ -19,8 +19,10 @@ turns, round by round, so that other load on the machine meets all of them. Leav
 """
 
 import itertools
+import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -30,6 +32,8 @@ from ppcls_light.base.files import require_writable
 from ppcls_light.base.machine import physical_cores
 from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.errors import ConfigError, DeviceError, ExportError
+from ppcls_light.runtime.engine_file import engine_versions
+from ppcls_light.runtime.options import EngineOptions
 from tools.benchmarks import comparison, harness
 
 ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
@@ -128,8 +132,6 @@ def peer_bundles(model, peers, shape, scratch):
 
 def compare_model(model, name, arguments, peers, refused):
     """Return the rows of a model: those of `comparison.COLUMNS`, and the pixels."""
-    from ppcls_light.runtime.options import EngineOptions
-
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         shape, ours = our_bundles(model, arguments, scratch)
@@ -139,7 +141,7 @@ def compare_model(model, name, arguments, peers, refused):
             entries = []
             for (form, bundle), engine, precision in settings:
                 options = EngineOptions(engine, cpu_threads=count, precision=precision, batch_size=batch)
-                entries.append(comparison.Entry(form, bundle, options))
+                entries.append(comparison.Entry(form, bundle, options, batch))
             for peer, bundle in others.items():
                 entries += peer.entries(bundle, batch, count)
             print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
@@ -156,7 +158,14 @@ def main():
         from ppcls_light.models import published
 
         arguments.models = list(published())
-    settings = {"rounds": arguments.rounds, "runs": arguments.runs, **comparison.environment_stamp()}
+    settings = {
+        "rounds": arguments.rounds,
+        "runs": arguments.runs,
+        "machine": harness.machine(),
+        **{library: version or "" for library, version in engine_versions().items()},
+        "load average": f"{os.getloadavg()[0]:.2f}",
+        "date": time.strftime("%Y-%m-%d"),
+    }
     rows, refused = [], {}
     for model, name in comparison.row_names(arguments.models).items():
         rows += compare_model(model, name, arguments, peers, refused)

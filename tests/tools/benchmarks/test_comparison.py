@@ -22,7 +22,7 @@ from tools.benchmarks.comparison import Peer
 
 def test_ratios_are_taken_within_the_rounds():
     # The machine was three times slower in the second round, for everybody.
-    assert comparison.ratio([1.0, 3.0, 1.0], [2.0, 6.0, 4.0]) == 2
+    assert comparison.compared([1.0, 3.0, 1.0], {"peer": [2.0, 6.0, 4.0]}) == ("peer", 2, "peer 2.00")
     best, ratio, text = comparison.compared([2.0, 2.0], {"slow": [9.0, 7.0], "fast": [3.0, 5.0]})
     assert (best, ratio) == ("fast", np.median([1.5, 2.5]))
     assert text == "slow 4.00; fast 2.00"
@@ -114,7 +114,7 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     bundle = Peer.parse("paddle.vision:squeezenet1_1").bundle("Net", str(tmp_path), [3, 64, 64])
     (entry,) = Peer("squeeze", "").entries(bundle, batch=2, threads=1)
     assert (entry.options.engine, entry.peer, entry.options.cpu_threads) == ("paddle", True, 1)
-    run = comparison.prepare(entry, [3, 64, 64])
+    run = comparison.peer_batch(entry.bundle, entry.options, (entry.batch, 3, 64, 64))
     assert run().shape == (2, 1000)
     np.testing.assert_allclose(run().sum(axis=1), 1, rtol=1e-5)
     assert run.note[1].title == "paddle fp32"
@@ -143,14 +143,14 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8), tmp_path / "mean.onnx")
     peer = Peer.parse(f"mean={tmp_path}/mean.onnx")
     entries = peer.entries(peer.bundle("Net", None, None), batch=2, threads=2)
-    assert [(entry.network, entry.options.engine, entry.any_batch) for entry in entries] == [
-        ("mean", "onnxruntime", False),
-        ("mean", "openvino", False),
-        ("mean, any batch", "openvino", True),
+    assert [(entry.network, entry.options.engine, entry.options.batch_size) for entry in entries] == [
+        ("mean", "onnxruntime", 2),
+        ("mean", "openvino", 2),
+        ("mean, any batch", "openvino", None),
     ]
     images = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype("float32")
     for entry in entries:
-        run = comparison.prepare(entry, [3, 4, 4])
+        run = comparison.peer_batch(entry.bundle, entry.options, (2, 3, 4, 4))
         np.testing.assert_allclose(np.asarray(run()).reshape(2, 3), images.mean((2, 3)), atol=1e-6)
         assert run.note[1].title == f"{entry.options.engine} fp32"
 
