@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 import warnings
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
 
 from .base import missing
 from .base.quiet import quiet_paddle
@@ -57,11 +57,11 @@ def parse_config(arguments: argparse.Namespace) -> Config:
 
 
 def run_job(
-    job: Callable[..., object],
+    job: Literal["train", "evaluate", "infer", "export"],
     description: Optional[str],
     options: Sequence[Tuple[Sequence[str], Dict[str, Any]]] = (),
 ) -> None:
-    """Run a tool that does `job(config)` or, with `--dry-run`, `jobs.dry_run(config)`.
+    """Run a tool that does the job of `jobs` or, with `--dry-run`, `jobs.dry_run`.
 
     `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
     `job` after the config.
@@ -81,12 +81,12 @@ def run_job(
         if arguments.dry_run and given:
             parser.error(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
         config = parse_config(arguments)
-        if arguments.dry_run:
-            from . import jobs
+        from . import jobs
 
+        if arguments.dry_run:
             jobs.dry_run(config)
         else:
-            job(config, *values)
+            getattr(jobs, job)(config, *values)
 
     run(main)
 

@@ -16,11 +16,5 @@ OPTIONS = [
 ]
 
 
-def evaluate(config, predictions, report):
-    from ppcls_light import jobs
-
-    jobs.evaluate(config, predictions, report)
-
-
 if __name__ == "__main__":
-    cli.run_job(evaluate, __doc__, OPTIONS)
+    cli.run_job("evaluate", __doc__, OPTIONS)

@@ -34,11 +34,5 @@ OPTIONS = [
 ]
 
 
-def export(config, graph_format, max_drop, operators):
-    from ppcls_light import jobs
-
-    jobs.export(config, graph_format, max_drop, operators)
-
-
 if __name__ == "__main__":
-    cli.run_job(export, __doc__, OPTIONS)
+    cli.run_job("export", __doc__, OPTIONS)

@@ -7,12 +7,5 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
 
-
-def infer(config):
-    from ppcls_light import jobs
-
-    jobs.infer(config)
-
-
 if __name__ == "__main__":
-    cli.run_job(infer, __doc__)
+    cli.run_job("infer", __doc__)

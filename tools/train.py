@@ -12,11 +12,5 @@ OPTIONS = [
 ]
 
 
-def train(config, profiler_options):
-    from ppcls_light import jobs
-
-    jobs.train(config, profiler_options)
-
-
 if __name__ == "__main__":
-    cli.run_job(train, __doc__, OPTIONS)
+    cli.run_job("train", __doc__, OPTIONS)
