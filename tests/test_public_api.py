@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import ppcls_light
-from ppcls_light import config, data, export, jobs
+from ppcls_light import Predictor, config, data, export, jobs
 
 NAMES = {"Config", "Predictor", "UserError", "create_model", "jobs", "list_models", "load_config"}
 ROOT = Path(ppcls_light.__file__).parents[1]
@@ -19,6 +19,7 @@ ROOT = Path(ppcls_light.__file__).parents[1]
 
 FUNCTIONS = [
     *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.load_config, ppcls_light.Config.where),
+    *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
     *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run),
 ]
 
@@ -82,7 +83,7 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         from typing import Dict, List
 
         import ppcls_light
-        from ppcls_light import Config, UserError, create_model, jobs, list_models, load_config
+        from ppcls_light import Config, Predictor, UserError, create_model, jobs, list_models, load_config
 
         names: List[str] = list_models("PPLCNet*")
         config: Config = load_config(Path("config.yaml"), ["Global.epochs=3"])
@@ -93,6 +94,9 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         jobs.train({"Arch": {"name": names[0]}})
         scores: Dict[str, float] = jobs.evaluate(config, predictions="rows.jsonl")
         model = create_model(names[0], class_num=10)
+        predictor: Predictor = Predictor("inference", batch_size=4, engine="auto")
+        rows = predictor.predict(["a.jpg", Path("b.jpg")])
+        print(rows[0]["class_ids"], predictor.engine_options.precision)
         try:
             jobs.export(config)
         except UserError as error:
@@ -108,6 +112,7 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         ppcls_light.load_config("config.yaml").Global.no_such_key
         ppcls_light.no_such_name
         jobs.train("config.yaml")
+        ppcls_light.Predictor("inference", "cpu")
         """
-    lines = mypy(tmp_path, wrong).splitlines()
-    assert [int(line.split(":")[1]) for line in lines[:-1]] == [4, 5, 6, 7, 8]
+    errors = [line for line in mypy(tmp_path, wrong).splitlines() if " error: " in line]
+    assert [int(line.split(":")[1]) for line in errors] == [4, 5, 6, 7, 8, 9]

@@ -71,7 +71,9 @@ def located(where: str, path: str) -> Iterator[None]:
         raise type(error)(message(where, path, str(error))) from None
 
 
-def check_arguments(target: Callable, node: Node, path: str, skip: Collection[str] = ()) -> Dict[str, Any]:
+def check_arguments(
+    target: Callable[..., Any], node: Node, path: str, skip: Collection[str] = ()
+) -> Dict[str, Any]:
     """Return the keyword arguments for `target` that `node` gives, checked and converted.
 
     Args:
@@ -154,7 +156,7 @@ def _convert(annotation: Any, node: Node, path: str) -> Any:
     return _convert_scalar(annotation, node, path)
 
 
-def _convert_items(annotation: Any, node: Node, path: str) -> Union[list, tuple]:
+def _convert_items(annotation: Any, node: Node, path: str) -> Any:
     as_type, members = typing.get_origin(annotation), typing.get_args(annotation)
     if not isinstance(node.value, list) or (as_type is tuple and len(node.value) != len(members)):
         raise _wrong(node, path, _describe(annotation), _example(annotation))

@@ -12,7 +12,7 @@ import glob
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import yaml
 
@@ -150,7 +150,7 @@ def dump_yaml(plain: Any) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def read_tree(path: Union[str, os.PathLike], _children: Tuple[str, ...] = ()) -> Node:
+def read_tree(path: str | os.PathLike[str], _children: Tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
     Raises:
@@ -346,7 +346,7 @@ class _Builder:
         if node.value in siblings:
             first = siblings[node.value].where
             raise ConfigError(f"{where}: '{node.value}' is given twice (first at {first}); remove one")
-        return node.value
+        return str(node.value)
 
     def _merge_key(self, source: Node, merged: Dict[str, Node]) -> None:
         """Take over the keys of `<<: *mapping` or `<<: [*first, *second]`; the first to name a key wins."""

@@ -26,7 +26,7 @@ for _module in pkgutil.iter_modules(__path__):
 def create_model(
     name: str,
     class_num: int = 1000,
-    pretrained: Union[str, os.PathLike, bool, None] = None,
+    pretrained: Union[str, os.PathLike[str], bool, None] = None,
     features_only: bool = False,
     **kwargs: object,
 ) -> nn.Layer:
@@ -78,7 +78,8 @@ def list_models(pattern: str = "*") -> List[str]:
 
 def variant(name: str) -> Variant:
     """Return the `family.Variant` called `name`, in any case."""
-    return MODELS.get(name)
+    found: Variant = MODELS.get(name)
+    return found
 
 
 def families() -> List[Family]:

@@ -61,11 +61,11 @@ class Predictor:
         *,
         device: Device = "cpu",
         batch_size: int = 1,
-        transform_ops: Iterable[tuple[str, dict]] | None = None,
+        transform_ops: Iterable[tuple[str, dict[str, Any]]] | None = None,
         topk: int | None = None,
         class_names: ClassNames | Sequence[str] | dict[int, str] | None = None,
         **engine_options: Any,
-    ):
+    ) -> None:
         self.bundle = bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
         self.batch_size = batch_size
         self._overrides: dict[str, Any] = {
