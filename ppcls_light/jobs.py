@@ -85,7 +85,8 @@ def evaluate(
     if runtime.is_main and predictions:
         _write_predictions(predictions, reader.images, softmax(logits))
     if runtime.is_main and report:
-        summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), names)
+        known = None if names is None else names.names
+        summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), known)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 from ..errors import ConfigError
 from ..registry import MODELS
 from . import optim
-from .reading import DataLoaderConfig, TransformOps
+from .reading import DataLoaderConfig, ReaderConfig, TransformOps
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, WithParams
 
 
@@ -281,6 +281,24 @@ class Config(Sections):
                     f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"
                 )
         self._check_class_weights()
+
+    def reader(self, split: str) -> ReaderConfig:
+        """Return the section DataLoader.Train or DataLoader.Eval. Raises ConfigError when it is missing."""
+        section: Optional[ReaderConfig] = getattr(self.DataLoader, split)
+        if section is None:
+            without = ", or set Global.eval_during_train=false" if split == "Eval" else ""
+            raise ConfigError(
+                f"DataLoader.{split} is missing; add its dataset (image_root, cls_label_path) and sampler{without}"
+            )
+        return section
+
+    def optimizer(self) -> optim.Optimizer:
+        """Return the section Optimizer. Raises ConfigError when it is missing."""
+        if self.Optimizer is None:
+            raise ConfigError(
+                "the section Optimizer is missing; for example Optimizer: {name: Momentum, lr: {...}}"
+            )
+        return self.Optimizer
 
     def _check_class_weights(self) -> None:
         class_num = self.Arch.class_num

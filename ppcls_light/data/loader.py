@@ -105,7 +105,7 @@ class BatchLoader:
         if workers is not None:
             workers.close()
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of `epoch` in order, beginning with batch number `start`.
 
         A list, or an image, that is another than in an earlier epoch is named in the log: results stand for what was

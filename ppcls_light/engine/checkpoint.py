@@ -1,4 +1,4 @@
-"""Checkpoints: files that belong together, written so that a crash at any moment loses nothing.
+"""Checkpoints: sets of files, written so that a crash at any moment loses nothing.
 
 `PREFIX.pdparams` holds the weights, `PREFIX.pdopt` the optimizer state by structured parameter names and
 `PREFIX.pdstates` everything else (epoch, step, position in the epoch, best metric, schedule, class names)
@@ -15,10 +15,12 @@ Which one a run starts from (`Global.checkpoints`):
                                        damaged ones alone are an error
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Dict, Mapping
 
 import numpy as np
 
@@ -28,33 +30,37 @@ from ..weights import dump_plain_pickle, load_plain_pickle
 from ..weights.io import widened
 from .log import LOGGER
 
+Arrays = Dict[str, np.ndarray]
+
 SUFFIXES = (".pdparams", ".pdopt", ".pdema", ".pdstates")
 _REQUIRED = (".pdparams", ".pdopt", ".pdstates")
 
-# What a run needs of the states, whatever else they hold.
+# The states that a run needs, whatever others there are.
 _STATES = {"sha256": dict, "epoch": int, "position": int, "step": int, "schedule": dict, "scaler": dict}
 
 
 @dataclass
 class Checkpoint:
-    """One complete set: `weights` and `optimizer` by name, and the plain values in `states`.
+    """Complete set: `weights` and `optimizer` by name, and the plain values in `states`.
 
     `raw`: with an EMA, the weights in training, of which `weights` are the average; else None.
     """
 
     prefix: str
-    weights: dict
-    optimizer: dict
-    states: dict
-    raw: Optional[dict] = None
+    weights: Arrays
+    optimizer: Arrays
+    states: dict[str, Any]
+    raw: Arrays | None = None
 
     @property
-    def trained(self):
+    def trained(self) -> Arrays:
         """The weights to train on."""
         return self.weights if self.raw is None else self.raw
 
 
-def save(prefix, weights, optimizer, states, raw=None):
+def save(
+    prefix: str, weights: Arrays, optimizer: Arrays, states: Mapping[str, Any], raw: Arrays | None = None
+) -> None:
     """Write the set `prefix.*`; the previous set stays valid until the new one is complete."""
     if os.path.isfile(f"{prefix}.pdstates.new"):
         _finish_rename(prefix)  # a complete set that a crash left: parts of this one must not mix with it
@@ -77,7 +83,7 @@ def save(prefix, weights, optimizer, states, raw=None):
             os.remove(f"{prefix}.pdema")
 
 
-def load(prefix):
+def load(prefix: str | os.PathLike[str]) -> Checkpoint:
     """Read the set `prefix.*` (a suffix is accepted).
 
     Raises:
@@ -95,8 +101,9 @@ def load(prefix):
             f"to start from weights alone use Global.pretrained_model, to resume give one of: {_present(prefix)}"
         )
     states = _read_states(prefix)
-    own = isinstance(states, dict) and all(isinstance(states.get(key), kind) for key, kind in _STATES.items())
-    if not own:
+    if not isinstance(states, dict) or not all(
+        isinstance(states.get(key), kind) for key, kind in _STATES.items()
+    ):
         raise WeightsError(
             f"checkpoint {prefix} was not written by ppcls_light, so its optimizer state cannot be continued "
             f"exactly; start from its weights: -o Global.checkpoints=null -o Global.pretrained_model={prefix}"
@@ -114,7 +121,7 @@ def load(prefix):
     return Checkpoint(prefix, weights, optimizer, states, raw)
 
 
-def _read_states(prefix):
+def _read_states(prefix: str) -> Any:
     """Return the content of the set's states; those that say so are sealed, older ones were not."""
     path = _place(prefix, ".pdstates")
     states = load_plain_pickle(path)
@@ -123,14 +130,14 @@ def _read_states(prefix):
     return states
 
 
-def _place(prefix, suffix):
+def _place(prefix: str, suffix: str) -> str:
     """Return the file of the newest complete set: `*.new` until it has been renamed."""
     new = f"{prefix}{suffix}.new"
     complete = os.path.isfile(f"{prefix}.pdstates.new")
     return new if complete and os.path.isfile(new) else prefix + suffix
 
 
-def _named_arrays(prefix, suffix):
+def _named_arrays(prefix: str, suffix: str) -> Arrays:
     content = load_plain_pickle(_place(prefix, suffix))
     if not isinstance(content, dict) or not all(isinstance(a, np.ndarray) for a in content.values()):
         raise WeightsError(
@@ -139,15 +146,15 @@ def _named_arrays(prefix, suffix):
     return content
 
 
-def find_latest(output_dir):
+def find_latest(output_dir: str) -> Checkpoint | None:
     """Return the readable Checkpoint of `output_dir` with the most steps, or None when it has none.
 
     Of several with as many, the one that has been evaluated comes first. Those that cannot be read are warnings.
     """
 
-    def order(prefix):
+    def order(prefix: str) -> tuple[bool, int, bool]:
         steps, evaluated = _progress(prefix)
-        # What cannot be read might be the newest: it is tried, and named, first.
+        # A set that cannot be read might be the newest: it is tried, and named, first.
         return steps < 0, steps, evaluated
 
     for prefix in sorted(_prefixes(output_dir), key=order, reverse=True):
@@ -158,20 +165,20 @@ def find_latest(output_dir):
     return None
 
 
-def finish_renames(output_dir):
+def finish_renames(output_dir: str) -> None:
     """Finish the sets of `output_dir` that a crash left complete but under `*.new`; for the folder's only run."""
     for prefix in _prefixes(output_dir):
         if os.path.isfile(f"{prefix}.pdstates.new"):
             _finish_rename(prefix)
 
 
-def is_ahead(prefix, other):
+def is_ahead(prefix: str, other: str) -> bool:
     """Return whether the set `prefix.*` has more steps than the set `other.*`, or does not say how many."""
     own = _progress(prefix)[0]
     return own > _progress(other)[0] or own < 0
 
 
-def _progress(prefix):
+def _progress(prefix: str) -> tuple[int, bool]:
     """Return (steps, evaluated or not) as the set says of itself; (-1, False) for one that cannot be read."""
     try:
         states = _read_states(prefix)
@@ -180,14 +187,14 @@ def _progress(prefix):
         return -1, False
 
 
-def strip_suffix(path):
+def strip_suffix(path: str | os.PathLike[str]) -> str:
     """Return `path` without the suffix of one of a checkpoint's files."""
     path = os.fspath(path)
     root, suffix = os.path.splitext(path)
     return root if suffix in SUFFIXES else path
 
 
-def _finish_rename(prefix):
+def _finish_rename(prefix: str) -> None:
     """Rename the complete set `*.new`; a `.new` file that is gone has been renamed before."""
     for suffix in SUFFIXES:
         if os.path.isfile(f"{prefix}{suffix}.new"):
@@ -200,13 +207,13 @@ def _finish_rename(prefix):
                 ) from None
 
 
-def _prefixes(folder):
+def _prefixes(folder: str) -> list[str]:
     names = os.listdir(folder) if os.path.isdir(folder) else []
     ends = (".pdstates", ".pdstates.new")
     return sorted({os.path.join(folder, name.split(".pdstates")[0]) for name in names if name.endswith(ends)})
 
 
-def _present(prefix, but=None):
+def _present(prefix: str, but: str | None = None) -> str:
     """Return the checkpoints beside `prefix` for a message."""
     folder = os.path.dirname(prefix) or "."
     present = [path for path in _prefixes(folder) if path != but]

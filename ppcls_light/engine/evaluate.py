@@ -1,30 +1,46 @@
 """Scoring a network on a split: every image once, however many processes share the work."""
 
+from __future__ import annotations
+
+from typing import Callable
+
 import numpy as np
 import paddle
+from paddle import nn
 
+from ..config import Config
 from ..errors import DataError
-from .distributed import raise_on_all_ranks, sum_over_ranks
+from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
 from .log import LOGGER, ON_BAR, StepTimer, eval_line, format_values, progress
 from .losses import build_loss
-from .metrics import Averages, build_metric
+from .metrics import Averages, TopkAccuracy, build_metric
+from .readers import Reader
 
 
-def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch=None, timer=None):
+def evaluate(
+    model: nn.Layer,
+    reader: Reader,
+    config: Config,
+    runtime: Runtime,
+    epoch: int = 0,
+    max_batches: int | None = None,
+    on_batch: Callable[[np.ndarray, np.ndarray], None] | None = None,
+    timer: StepTimer | None = None,
+) -> dict[str, float]:
     """Score `model` on `reader` and log PaddleClas' `[Eval]` lines.
 
     Args:
         model: network in any mode; it is in eval mode during the call and afterwards as it was.
-        reader: build.Reader of this process' share of the split.
-        config: schema.Config; its `Loss.Eval` and `Metric.Eval` say what is measured.
-        runtime: Runtime; sums go over all of its processes.
+        reader: of this process' share of the split.
+        config: its `Loss.Eval` and `Metric.Eval` are measured.
+        runtime: sums go over all of its processes.
         epoch: number for the log lines.
         max_batches: stop early, for a dry run; the count of images is then not checked.
         on_batch: called with (indices, logits float32 (N, K) as numpy) for each batch.
-        timer: StepTimer that has the speed afterwards.
+        timer: has the speed afterwards.
 
     Returns:
-        dict: mean of each loss and metric over the images of the split, in the order of the log line.
+        mean of each loss and metric over the images of the split, in the order of the log line.
 
     Raises:
         DataError: an image cannot be read, or not every image was scored exactly once.
@@ -36,7 +52,6 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
     steps = len(reader.loader)
     was_training = model.training
     model.eval()
-    seen = 0
     with paddle.no_grad(), progress() as show, raise_on_all_ranks(runtime):
         for step, batch in enumerate(reader.loader.epoch(0)):
             timer.data_ready()
@@ -46,7 +61,6 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
             accuracy.update(logits, labels)
             count = len(batch.indices)
             losses.update(parts, count)
-            seen += count
             if on_batch is not None:
                 on_batch(batch.indices, logits.numpy())
             prints = step % every == 0
@@ -60,7 +74,7 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
                 break
     if was_training:
         model.train()
-    result = _over_ranks(losses, accuracy, seen, runtime)
+    result = _over_ranks(losses, accuracy, runtime)
     scored = int(result.pop("images"))
     if max_batches is None and scored != len(reader.images):
         raise DataError(
@@ -70,15 +84,18 @@ def evaluate(model, reader, config, runtime, epoch=0, max_batches=None, on_batch
     return result
 
 
-def evaluate_each(model, reader, config, runtime):
+def evaluate_each(
+    model: nn.Layer, reader: Reader, config: Config, runtime: Runtime
+) -> tuple[dict[str, float], np.ndarray]:
     """Score `model` as `evaluate` does; return (result, logits float32 (N, K)) of all images in list order.
 
     Every process has all of them. Raises DataError when an image was scored twice or not at all.
     """
     count = len(reader.images)
-    logits, times = np.zeros((count, config.Arch.class_num), "float32"), np.zeros(count)
+    logits: np.ndarray = np.zeros((count, config.Arch.class_num), np.float32)
+    times = np.zeros(count)
 
-    def keep(indices, rows):
+    def keep(indices: np.ndarray, rows: np.ndarray) -> None:
         logits[indices] = rows
         times[indices] += 1
 
@@ -96,9 +113,9 @@ def evaluate_each(model, reader, config, runtime):
     return result, logits
 
 
-def _over_ranks(losses, accuracy, seen, runtime):
+def _over_ranks(losses: Averages, accuracy: TopkAccuracy, runtime: Runtime) -> dict[str, float]:
     """Return the means over the images of all processes, and their number as "images"."""
-    means = losses.means()
+    means, seen = losses.means(), losses.images
     totals = np.array([seen, *(value * seen for value in means.values()), *accuracy.totals()], "float64")
     totals = sum_over_ranks(totals, runtime)
     result = {name: total / totals[0] for name, total in zip(means, totals[1:])}

@@ -1,8 +1,12 @@
-"""How many images one update sees over all processes, and what that does to the learning rate."""
+"""Images per update over all processes, and the learning rate for them."""
+
+from __future__ import annotations
 
 import dataclasses
 
-from ..config.optim import Piecewise
+from ..config import Config
+from ..config.optim import LearningRate, Piecewise
+from .distributed import Runtime
 from .log import LOGGER
 
 _RATES = (
@@ -16,28 +20,23 @@ _RATES = (
 )
 
 
-def images_per_update(config, runtime):
+def images_per_update(config: Config, runtime: Runtime) -> int:
     """Return the global batch: batch size x processes x `Global.update_freq`."""
-    return config.DataLoader.Train.sampler.batch_size * runtime.world_size * config.Global.update_freq
+    return config.reader("Train").sampler.batch_size * runtime.world_size * config.Global.update_freq
 
 
-def scaled_learning_rate(config, runtime):
+def scaled_learning_rate(config: Config, runtime: Runtime) -> LearningRate:
     """Return `config.Optimizer.lr` for the global batch of this run, and log both with their numbers.
 
     The global batch is batch size x processes x `Global.update_freq`. With `Optimizer.lr.base_batch_size` the
     whole curve of the learning rate, every rate in it, is multiplied by global batch / base_batch_size (the
-    linear scaling rule: Goyal et al., arXiv 1706.02677, section 2.1). Without it the curve is what the config
-    says, as in PaddleClas, and a warning tells what that means where one process' batch is not the global one.
+    linear scaling rule: Goyal et al., arXiv 1706.02677, section 2.1). Without it the curve is the config's,
+    as in PaddleClas, with a warning where the batch of one process is not the global one.
 
-    Args:
-        config: schema.Config with an Optimizer and DataLoader.Train.
-        runtime: runtime.Runtime.
-
-    Returns:
-        the schedule's config with the rates that hold, `base_batch_size` None; `config` is not changed.
+    `config` is not changed.
     """
-    lr, settings = config.Optimizer.lr, config.Global
-    batch_size = config.DataLoader.Train.sampler.batch_size
+    lr, settings = config.optimizer().lr, config.Global
+    batch_size = config.reader("Train").sampler.batch_size
     global_batch = images_per_update(config, runtime)
     made_of = (
         f"batch_size {batch_size} x world_size {runtime.world_size} x update_freq {settings.update_freq}"
@@ -62,7 +61,7 @@ def scaled_learning_rate(config, runtime):
     return scaled
 
 
-def _multiplied(lr, factor):
+def _multiplied(lr: LearningRate, factor: float) -> LearningRate:
     rates = {name: getattr(lr, name) * factor for name in _RATES if hasattr(lr, name)}
     if isinstance(lr, Piecewise):
         rates["values"] = [value * factor for value in lr.values]

@@ -1,4 +1,4 @@
-"""metrics.jsonl: what a training run measured, one JSON object a line, appended while it runs.
+"""metrics.jsonl: measurements of a training run, one JSON object per line, appended while it runs.
 
 A row is
     {"split": "train" | "train_avg" | "eval", "epoch", "step", "values": {name: number}, "lr",
@@ -6,8 +6,10 @@ A row is
 `train` rows are the printed steps and hold the means since the epoch began, `train_avg` those of a whole
 epoch. `epoch` counts epochs done, 2.5 in the middle of the third, and `step` batches done. `data_wait` is
 the share of the time, 0 to 1, spent waiting for the reader, and `time` seconds since 1970. What a row does
-not have, or what is not finite, is null.
+not have, or a number that is not finite, is null.
 """
+
+from __future__ import annotations
 
 import contextlib
 import json
@@ -15,6 +17,7 @@ import logging
 import math
 import os
 import sys
+from typing import Any, Mapping, TextIO
 
 from ..base.files import write_text
 from ..errors import UserError
@@ -24,25 +27,25 @@ logger = logging.getLogger(__name__)
 
 
 class History:
-    """The file `path`, open for more rows. A full disk is a warning: it does not end a run.
+    """File `path`, open for more rows. A full disk is a warning: it does not end a run.
 
     Args:
-        path: of the file.
         epoch: epochs that the run has done, with the fraction of the one it is in. Rows beyond it are of
             updates that a crash took back, and leave the file; at 0 the file of the run before becomes
             `path`.old.
-        evaluated: whether the evaluation at `epoch` is done; otherwise it comes again, and its row leaves.
+        evaluated: False if the evaluation at `epoch` comes again; its row leaves.
     """
 
-    def __init__(self, path, epoch=0, evaluated=True):
-        self._path, self._file = path, None
+    def __init__(self, path: str, epoch: float = 0, evaluated: bool = True) -> None:
+        self._path = path
+        self._file: TextIO | None = None
         try:
             _rewind(path, epoch, evaluated)
             self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115 - closed by close()
         except (OSError, UserError) as problem:  # the second is of the file that is written anew
             self._lost(problem)
 
-    def append(self, split, epoch, step, values, **others):
+    def append(self, split: str, epoch: float, step: int, values: Mapping[str, float], **others: Any) -> None:
         """Write a row; `others` are its remaining keys."""
         if self._file is None:
             return
@@ -52,7 +55,7 @@ class History:
         except OSError as problem:
             self._lost(problem)
 
-    def close(self):
+    def close(self) -> None:
         if self._file is not None:
             try:
                 self._file.close()
@@ -60,7 +63,7 @@ class History:
                 self._lost(problem)
             self._file = None
 
-    def _lost(self, problem):
+    def _lost(self, problem: Exception) -> None:
         file, self._file = self._file, None
         if file is not None:
             with contextlib.suppress(OSError):
@@ -69,7 +72,7 @@ class History:
         logger.warning("cannot write %s: %s; the run goes on without", self._path, reason)
 
 
-def read_history(path):
+def read_history(path: str) -> list[dict[str, Any]]:
     """Return the rows of a metrics.jsonl; a line that is none, such as one that a crash cut off, is left out.
 
     Raises:
@@ -87,7 +90,7 @@ def read_history(path):
     return rows
 
 
-def _row(line):
+def _row(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -96,21 +99,21 @@ def _row(line):
     return row if is_finite_number(epoch) and isinstance(row.get("values"), dict) else None
 
 
-def is_finite_number(value):
+def is_finite_number(value: object) -> bool:
     """Return whether `value`, read from JSON, is a number that a float can hold."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    # By comparison: `math.isfinite` raises for a whole number of 400 digits.
-    return number and abs(value) <= sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) <= sys.float_info.max  # `math.isfinite` raises for a whole number of 400 digits
 
 
-def _rewind(path, epoch, evaluated):
+def _rewind(path: str, epoch: float, evaluated: bool) -> None:
     if not os.path.exists(path):
         return
     if not epoch:
         os.replace(path, f"{path}.old")
         return
 
-    def stays(row):
+    def stays(row: dict[str, Any]) -> bool:
         again = row.get("split") == "eval" and not evaluated
         return row["epoch"] < epoch or (row["epoch"] == epoch and not again)
 
@@ -118,7 +121,7 @@ def _rewind(path, epoch, evaluated):
     write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     """Return `value` with null for every number that JSON does not have."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}

@@ -1,38 +1,46 @@
-"""Classifying files with the network in training code: one row a file, in input order, failed ones too."""
+"""Classifying files with the network in training code: one row per file, in input order, failed ones too."""
+
+from __future__ import annotations
 
 import itertools
 import json
 import os
 import zlib
+from typing import Any, Callable, Iterator
 
+import numpy as np
 import paddle
+from paddle import nn
 from paddle.nn import functional
 
 from ..base.files import read_utf8, write_text
-from ..data import LeftOut, build_transforms, iter_images, read_bytes
+from ..config import Config
+from ..config.schema import InferConfig
+from ..data import ClassNames, LeftOut, build_transforms, iter_images, read_bytes
 from ..errors import ConfigError, DataError
 from ..predict.results import Topk, classify_batch
-from .distributed import gather, require_same
+from .distributed import Runtime, gather, require_same
 from .log import LOGGER
 from .readers import inference_transforms
 
+Row = dict[str, Any]
 
-def infer(model, config, runtime, names=None):
-    """Classify what `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path a line) names.
+
+def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames | None = None) -> list[Row]:
+    """Classify the images of `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path per line).
 
     With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative. The processes
     of a run take turns with the batches, which are the same as those of a single one.
 
     Args:
-        model: network; put into eval mode.
-        config: schema.Config.
-        runtime: Runtime of this process; only the main one logs, writes and has rows to return.
-        names: class names by id, or None.
+        model: put into eval mode.
+        runtime: only its main process logs, writes and has rows to return.
+        names: class names by id.
 
     Returns:
-        list of rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be
-        used. Each batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set,
-        and other rows that are there are set aside, see `files.set_aside`.
+        rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be used. Each
+        batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set, and other rows
+        that are there are set aside, see `files.set_aside`.
 
     Raises:
         ConfigError, DataError: nothing to classify, or not one file could be used.
@@ -59,7 +67,7 @@ def infer(model, config, runtime, names=None):
     return rows
 
 
-def _paths(settings, runtime):
+def _paths(settings: InferConfig, runtime: Runtime) -> list[str]:
     if settings.infer_list:
         lines = read_utf8(settings.infer_list).decode().split("\n")
         paths = [line.strip() for line in lines if line.strip()]
@@ -76,7 +84,9 @@ def _paths(settings, runtime):
     return paths
 
 
-def _shared(classify, paths, settings, runtime):
+def _shared(
+    classify: Callable[[list[str]], list[Row]], paths: list[str], settings: InferConfig, runtime: Runtime
+) -> Iterator[list[Row]]:
     """Yield the rows of every batch in order, on every process: one round of batches at a time is exchanged."""
     contents = (len(paths), zlib.crc32(os.fsencode("\n".join(paths))))
     require_same(contents, runtime, "Infer: (number, checksum) of the list of images")
@@ -87,15 +97,17 @@ def _shared(classify, paths, settings, runtime):
         yield from itertools.chain.from_iterable(gather(rows, runtime))
 
 
-def _listed(root, line):
+def _listed(root: str, line: str) -> str:
     """Return the path in a line of `Infer.infer_list`; as in PaddleClas it may be a labelled list's."""
     path, *label = line.rsplit(None, 1)
     labelled = label and label[0].isdecimal() and not os.path.exists(os.path.join(root, line))
     return os.path.join(root, path if labelled else line)
 
 
-def _classify(model, transforms, topk, paths):
-    def probabilities(images):
+def _classify(
+    model: nn.Layer, transforms: Callable[[bytes], np.ndarray], topk: Topk, paths: list[str]
+) -> list[Row]:
+    def probabilities(images: np.ndarray) -> np.ndarray:
         with paddle.no_grad():
             logits = model(paddle.to_tensor(images))
         return functional.softmax(logits.astype("float32")).numpy()

@@ -6,6 +6,8 @@ about the process that wrote it, on another machine or a disk without locks, a s
 takes it for left behind if it stays as it is. No clocks are compared.
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import platform
@@ -13,6 +15,7 @@ import secrets
 import sys
 import threading
 import time
+from typing import IO, Any, Iterator
 
 from ..base.files import hold
 from ..errors import ConfigError
@@ -24,11 +27,11 @@ WATCHED = 3  # beats in which a run that lives has given one
 
 
 @contextlib.contextmanager
-def sole_run(folder):
+def sole_run(folder: str) -> Iterator[None]:
     """Hold `folder/.lock` until the block ends.
 
     A process that was suspended while another start took the folder over ends at once, with exit code 2, when it
-    notices: what it would write now is no longer its own.
+    notices: the files are no longer its own.
 
     Raises:
         ConfigError: another process that still runs holds it, or the folder cannot be written.
@@ -55,34 +58,34 @@ def sole_run(folder):
             yield
 
 
-def was_used(folder):
+def was_used(folder: str) -> bool:
     """Return whether a run has ever held `folder`."""
     return os.path.exists(os.path.join(folder, NAME))
 
 
 class _Sign:
-    """The line in the lock file; a context manager in which it changes every `BEAT` seconds."""
+    """Line in the lock file; a context manager in which it changes every `BEAT` seconds."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self._path, self._beats, self._token = path, 0, secrets.token_hex(8)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._live, name="lock", daemon=True)
         self._write(self.text)
 
     @property
-    def text(self):
+    def text(self) -> str:
         return f"{self._token} {self._beats:010d} {_machine()} {os.getpid()} {platform.node()}\n"
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._thread.start()
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
         if not self._taken_over():
             self._write("")
 
-    def _live(self):
+    def _live(self) -> None:
         while not self._ended.wait(BEAT):
             if self._taken_over():
                 sys.stderr.write(
@@ -94,18 +97,18 @@ class _Sign:
             self._beats += 1
             self._write(self.text)
 
-    def _taken_over(self):
+    def _taken_over(self) -> bool:
         line = _read(self._path)
         return bool(line) and not line.startswith(self._token)
 
-    def _write(self, text):
+    def _write(self, text: str) -> None:
         # In place, and of one length: on a full disk, too. Opened each time, since a network disk passes it on then.
         with contextlib.suppress(OSError), open(self._path, "r+", encoding="utf-8") as file:
             file.write(text)
             file.truncate()
 
 
-def _read(path):
+def _read(path: str) -> str:
     """Return the line of a lock file, "" where no run is named there."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -114,7 +117,7 @@ def _read(path):
         return ""
 
 
-def _changes(path, text, seconds):
+def _changes(path: str, text: str, seconds: float) -> bool:
     """Return whether the line of a lock file becomes another than `text` within `seconds`."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -125,8 +128,8 @@ def _changes(path, text, seconds):
     return False
 
 
-def _machine():
-    """Return what tells this machine, since it was started, from others."""
+def _machine() -> str:
+    """Return an identifier of this machine since its start."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.read().strip()
@@ -134,16 +137,16 @@ def _machine():
         return platform.node().replace(" ", "_") or "unknown"
 
 
-def _machine_of(line):
+def _machine_of(line: str) -> str:
     return (line.split() + [""] * 3)[2]
 
 
-def _place(line):
+def _place(line: str) -> str:
     parts = line.split(maxsplit=4)
     return f"(process {parts[3]} on {parts[4].strip()})" if len(parts) == 5 else "(of an unknown machine)"
 
 
-def _refused(folder, line):
+def _refused(folder: str, line: str) -> ConfigError:
     by = f" {_place(line)}" if line else ""
     return ConfigError(
         f"Global.output_dir: another run{by} is writing to {folder}; wait for it, stop it, "
@@ -151,7 +154,7 @@ def _refused(folder, line):
     )
 
 
-def _lock_file(folder):
+def _lock_file(folder: str) -> IO[Any]:
     try:
         os.makedirs(folder, exist_ok=True)
         return open(os.path.join(folder, NAME), "a")

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from typing import Callable, Collection, Iterator, Mapping, TextIO
 
 from ..errors import ConfigError
 
@@ -22,7 +23,9 @@ _SECONDS_BETWEEN = 0.1
 _WIDTH = 24
 
 
-def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
+def setup_logging(
+    path: str | None = None, rank: int = 0, ranks: Collection[int] = (0,), keep: bool = False
+) -> None:
     """Log to stdout and append to `path`. Ranks that are not in `ranks` only give warnings and errors, on stderr.
 
     The file is rank 0's alone, and has every line whatever `ranks` are. With `keep` the lines are kept for the
@@ -36,8 +39,9 @@ def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
         handler.close()
     LOGGER.propagate = False
     LOGGER.setLevel(logging.INFO)
-    handlers = [_Console(sys.stdout if rank in ranks else sys.stderr)]
-    handlers[0].setLevel(logging.INFO if rank in ranks else logging.WARNING)
+    console = _Console(sys.stdout if rank in ranks else sys.stderr)
+    console.setLevel(logging.INFO if rank in ranks else logging.WARNING)
+    handlers: list[logging.Handler] = [console]
     if keep and rank == 0:
         handlers.append(_Kept())
     if path and rank == 0:
@@ -47,10 +51,8 @@ def setup_logging(path=None, rank=0, ranks=(0,), keep=False):
         LOGGER.addHandler(handler)
 
 
-def log_to(path):
-    """Append to `path` from now on, and first the lines that `setup_logging(keep=True)` has kept.
-
-    What an earlier call named gets no more.
+def log_to(path: str) -> None:
+    """Append to `path` alone from now on, and first the lines that `setup_logging(keep=True)` has kept.
 
     Raises:
         ConfigError: `path` cannot be written.
@@ -67,7 +69,7 @@ def log_to(path):
     LOGGER.addHandler(file)
 
 
-def _open(path, kind):
+def _open(path: str, kind: type[_LogFile]) -> _LogFile:
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
@@ -81,18 +83,18 @@ def _open(path, kind):
 class _Kept(logging.Handler):
     """Records in memory: a run that may not begin leaves no line in the log of the one before it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.records = []
+        self.records: list[logging.LogRecord] = []
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
 
-class _UntilLost:
-    """Where log lines go until it fails (a full disk, a pipe whose reader is gone): that does not end a run."""
+class _UntilLost(logging.StreamHandler):
+    """Handler that leaves the log when its stream fails (a full disk, a pipe whose reader is gone)."""
 
-    def handleError(self, record):  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         problem = sys.exc_info()[1]
         if not isinstance(problem, OSError):
             super().handleError(record)
@@ -103,14 +105,14 @@ class _UntilLost:
         )
 
 
-class _Console(_UntilLost, logging.StreamHandler):
+class _Console(_UntilLost):
     """Log lines on `stream`; on a terminal they scroll above a progress bar."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.bar = Bar(stream) if is_terminal(stream) else None
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         if self.bar is None:
             super().emit(record)
         elif not getattr(record, "on_bar", False):
@@ -119,26 +121,26 @@ class _Console(_UntilLost, logging.StreamHandler):
             self.bar.redraw()
 
 
-class _LogFile(_UntilLost, logging.FileHandler):
+class _LogFile(logging.FileHandler, _UntilLost):
     pass
 
 
 class _RunLog(_LogFile):
-    """The log of a training run, from `log_to`."""
+    """Log of a training run, from `log_to`."""
 
 
-def is_terminal(stream):
+def is_terminal(stream: TextIO) -> bool:
     """Return whether a line of `stream` can be redrawn."""
     return stream.isatty() and os.environ.get("TERM", "") != "dumb"
 
 
 class Bar:
-    """A progress bar on the terminal `stream`; `hide()` before anything else is written, `redraw()` after it."""
+    """Progress bar on the terminal `stream`; `hide()` before anything else is written, `redraw()` after it."""
 
-    def __init__(self, stream):
+    def __init__(self, stream: TextIO) -> None:
         self._stream, self._text, self._drawn = stream, "", float("-inf")
 
-    def show(self, title, done, total, note):
+    def show(self, title: str, done: int, total: int, note: str) -> None:
         """Draw `title [####----] done/total note`, cut to the width of the terminal, at most ten times a second."""
         now = time.monotonic()
         if now - self._drawn < _SECONDS_BETWEEN and done < total:
@@ -150,42 +152,39 @@ class Bar:
         self._text = text[: shutil.get_terminal_size().columns - 1]
         self.redraw()
 
-    def redraw(self):
+    def redraw(self) -> None:
         if self._text:
             self._write(_CLEAR + self._text)
 
-    def hide(self):
+    def hide(self) -> None:
         """Take the bar off the screen until `redraw()`."""
         if self._text:
             self._write(_CLEAR)
 
-    def end(self):
+    def end(self) -> None:
         """Take the bar off the screen for good."""
         self.hide()
         self._text, self._drawn = "", float("-inf")
 
-    def _write(self, text):
+    def _write(self, text: str) -> None:
         # A terminal that is gone ends the bar, not the run; the log handler says so at its next line.
         with contextlib.suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
 
 
-def terminal_bar():
-    """Return the progress bar of the terminal that the log goes to, or None where it goes to none."""
-    bars = (getattr(handler, "bar", None) for handler in LOGGER.handlers)
-    return next((bar for bar in bars if bar is not None), None)
-
-
 @contextlib.contextmanager
-def progress():
+def progress() -> Iterator[Callable[..., None]]:
     """Give a function `show(title, done, total, values, timer, remaining_steps)` for each step of a loop.
 
     It draws a progress bar on a terminal and nothing elsewhere; the bar is gone when the block ends.
     """
-    bar = terminal_bar()
+    bars = (getattr(handler, "bar", None) for handler in LOGGER.handlers)
+    bar = next(filter(None, bars), None)
 
-    def show(title, done, total, values, timer, remaining_steps):
+    def show(
+        title: str, done: int, total: int, values: Mapping[str, float], timer: StepTimer, remaining_steps: int
+    ) -> None:
         if bar is not None:
             note = f"{timer.images_per_second:.1f} images/s, eta {_eta(timer, remaining_steps)}"
             bar.show(title, done, total, f"{note}, data wait {timer.data_share:.0%}, {format_values(values)}")
@@ -198,26 +197,26 @@ def progress():
 
 
 class StepTimer:
-    """Splits the wall time of a loop into waiting for data and the rest.
+    """Wall time of a loop, split into waiting for data and the rest.
 
     Call `data_ready()` when a batch has arrived and `step_done(images)` when it has been used. The first
     `warmup` steps, which build kernels and start workers, do not count once later ones exist.
     """
 
-    def __init__(self, warmup=2):
+    def __init__(self, warmup: int = 2) -> None:
         self._warmup = warmup
         self._steps = 0
         self._reset()
         self._mark = time.perf_counter()
 
-    def _reset(self):
+    def _reset(self) -> None:
         self._counted = self._images = 0
         self._data = self._total = 0.0
 
-    def data_ready(self):
+    def data_ready(self) -> None:
         self._wait = time.perf_counter() - self._mark
 
-    def step_done(self, images):
+    def step_done(self, images: int) -> None:
         now = time.perf_counter()
         if self._steps == self._warmup:
             self._reset()
@@ -229,35 +228,45 @@ class StepTimer:
         self._mark = now
 
     @property
-    def batch_cost(self):
-        """Mean seconds a step."""
+    def batch_cost(self) -> float:
+        """Mean seconds per step."""
         return self._total / self._counted
 
     @property
-    def reader_cost(self):
-        """Mean seconds a step spent waiting for its batch."""
+    def reader_cost(self) -> float:
+        """Mean seconds per step spent waiting for its batch."""
         return self._data / self._counted
 
     @property
-    def images_per_second(self):
+    def images_per_second(self) -> float:
         return self._images / max(self._total, 1e-9)
 
     @property
-    def data_share(self):
+    def data_share(self) -> float:
         """Share of the time, 0 to 1, spent waiting for data."""
         return self._data / max(self._total, 1e-9)
 
 
-def format_values(values):
+def format_values(values: Mapping[str, float]) -> str:
     """Return "name: 0.12345, ..." as PaddleClas prints metrics and losses."""
     return ", ".join(f"{name}: {value:.5f}" for name, value in values.items())
 
 
-def _eta(timer, remaining_steps):
+def _eta(timer: StepTimer, remaining_steps: int) -> datetime.timedelta:
     return datetime.timedelta(seconds=int(timer.batch_cost * remaining_steps))
 
 
-def train_line(epoch, epochs, step, steps, schedule_name, lr, values, timer, remaining_steps):
+def train_line(
+    epoch: int,
+    epochs: int,
+    step: int,
+    steps: int,
+    schedule_name: str,
+    lr: float,
+    values: Mapping[str, float],
+    timer: StepTimer,
+    remaining_steps: int,
+) -> str:
     """Return one `[Train]` line; `remaining_steps` of the whole run give the eta."""
     eta = _eta(timer, remaining_steps)
     return (
@@ -267,7 +276,7 @@ def train_line(epoch, epochs, step, steps, schedule_name, lr, values, timer, rem
     )
 
 
-def eval_line(epoch, step, steps, values, timer):
+def eval_line(epoch: int, step: int, steps: int, values: Mapping[str, float], timer: StepTimer) -> str:
     """Return one `[Eval]` line."""
     return (
         f"[Eval][Epoch {epoch}][Iter: {step}/{steps}]{format_values(values)}, "

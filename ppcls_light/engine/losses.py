@@ -1,6 +1,9 @@
-"""Training and evaluation losses, from the config's `Loss` lists."""
+"""Training and evaluation losses, from the `Loss` lists of a config."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple, Union
 
 import numpy as np
 import paddle
@@ -9,8 +12,11 @@ import paddle.nn.functional as F
 from ..config import optim
 from ..errors import ConfigError
 
+Outputs = Union[paddle.Tensor, Dict[str, paddle.Tensor]]
+Loss = Callable[[Outputs, paddle.Tensor], Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]]
 
-def build_loss(specs, student=None, teachers=()):
+
+def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Iterable[str] = ()) -> Loss:
     """Return a function of a batch that sums the losses of `specs`, each times its weight.
 
     The function takes logits (N, K), or those of several networks by name, and labels, class indices int64
@@ -32,19 +38,19 @@ def build_loss(specs, student=None, teachers=()):
             "Loss has an empty list; give at least one loss, for example - CELoss: {weight: 1.0}"
         )
     for spec in specs:
-        _check_names(spec, [name for name in (student, *teachers) if name is not None])
+        _check_names(spec, [name for name in (student, *teachers) if name])
 
-    def loss(outputs, labels):
+    def loss(outputs: Outputs, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         if not isinstance(outputs, dict):
-            outputs = {student: outputs}
+            outputs = {student or "": outputs}
         outputs = {name: _full_precision(logits) for name, logits in outputs.items()}
-        parts = {}
+        parts: dict[str, paddle.Tensor] = {}
         for spec in specs:
             name = type(spec).__name__
             if isinstance(spec, optim.CELoss):
-                value = cross_entropy(
-                    outputs[student], labels, spec.epsilon or 0.0, spec.reduction, spec.class_weights
-                )
+                weights: Any = spec.class_weights  # numbers, see `weigh_classes`
+                own = outputs[student or ""]
+                value = cross_entropy(own, labels, spec.epsilon or 0.0, spec.reduction, weights)
             else:
                 value = _DISTILLATION[type(spec)](spec, outputs, labels)
             parts[name] = parts.get(name, 0.0) + spec.weight * value
@@ -54,7 +60,7 @@ def build_loss(specs, student=None, teachers=()):
     return loss
 
 
-def _check_names(spec, known):
+def _check_names(spec: Any, known: Sequence[str]) -> None:
     pairs = getattr(spec, "model_name_pairs", [])
     for name in [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]:
         if name not in known:
@@ -68,11 +74,11 @@ def _check_names(spec, known):
             )
 
 
-def _full_precision(logits):
+def _full_precision(logits: paddle.Tensor) -> paddle.Tensor:
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
 
 
-def weigh_classes(losses, labels, class_num):
+def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list[Any]:
     """Return `losses` with the numbers that their `class_weights: balanced` stand for.
 
     The weight of class c is n / (class_num * count(c)), n images in all (King and Zeng, "Logistic regression in
@@ -102,7 +108,13 @@ def weigh_classes(losses, labels, class_num):
     ]
 
 
-def cross_entropy(logits, labels, epsilon=0.0, reduction="mean", class_weights=None):
+def cross_entropy(
+    logits: paddle.Tensor,
+    labels: paddle.Tensor,
+    epsilon: float = 0.0,
+    reduction: str = "mean",
+    class_weights: Sequence[float] | None = None,
+) -> paddle.Tensor:
     """Cross entropy of softmax(logits), float (N, K), with labels int64 (N,) or soft float (N, K).
 
     `epsilon` > 0 mixes the uniform distribution into the labels, hard or soft:
@@ -125,11 +137,14 @@ def cross_entropy(logits, labels, epsilon=0.0, reduction="mean", class_weights=N
     return F.cross_entropy(logits, target, soft_label=True, reduction=reduction)
 
 
-def _ground_truth(spec, outputs, labels):
+Named = Dict[str, paddle.Tensor]
+
+
+def _ground_truth(spec: optim.DistillationGTCELoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
     return sum(cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names)
 
 
-def _teacher_labels(spec, outputs, labels):
+def _teacher_labels(spec: optim.DistillationCELoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
     total = 0.0
     for learner, teacher in spec.model_name_pairs:
         target = outputs[teacher]
@@ -138,28 +153,28 @@ def _teacher_labels(spec, outputs, labels):
     return total
 
 
-def _softened(spec, outputs, labels):
+def _softened(spec: optim.DistillationKLDivLoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
     temperature, total = spec.temperature, 0.0
     for learner, teacher in spec.model_name_pairs:
         total = total + kl_divergence(outputs[teacher] / temperature, outputs[learner] / temperature)
     return total * temperature**2
 
 
-def _mutual(spec, outputs, labels):
+def _mutual(spec: optim.DistillationDMLLoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
     total = 0.0
-    for one, other in spec.model_name_pairs:
-        one, other = outputs[one], outputs[other]
+    for names in spec.model_name_pairs:
+        one, other = (outputs[name] for name in names)
         total = total + (kl_divergence(one, other) + kl_divergence(other, one)) / 2
     return total
 
 
-def kl_divergence(logits, other):
+def kl_divergence(logits: paddle.Tensor, other: paddle.Tensor) -> paddle.Tensor:
     """Return the mean over the images of KL(softmax(logits) || softmax(other)), both (N, K), in nats."""
     log_p, log_q = F.log_softmax(logits), F.log_softmax(other)
     return (log_p.exp() * (log_p - log_q)).sum(axis=1).mean()
 
 
-_DISTILLATION = {
+_DISTILLATION: Dict[type, Callable[..., paddle.Tensor]] = {
     optim.DistillationGTCELoss: _ground_truth,
     optim.DistillationCELoss: _teacher_labels,
     optim.DistillationKLDivLoss: _softened,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Dict, Iterable, List
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List
 
 import numpy as np
 import paddle
@@ -17,7 +17,6 @@ from .distributed import mean_over_ranks, raise_on_all_ranks
 
 if TYPE_CHECKING:
     from ..config.optim import TopkAcc
-    from ..data import ImageList
     from .distributed import Runtime
     from .position import Position
 
@@ -50,9 +49,9 @@ class TopkAccuracy:
     Only whole numbers are kept. Processes are joined by adding up their `totals()`: `metric.load(sum of totals)`.
     """
 
-    def __init__(self, ks: Iterable[int]):
+    def __init__(self, ks: Iterable[int]) -> None:
         self.ks = tuple(ks)
-        self._totals = np.zeros(1 + len(self.ks), np.int64)
+        self._totals: np.ndarray = np.zeros(1 + len(self.ks), np.int64)
         self._unread: List[paddle.Tensor] = []
 
     @paddle.no_grad()
@@ -87,7 +86,7 @@ class Averages:
 
     def __init__(self) -> None:
         self._sums: Dict[str, float] = {}
-        self._images = 0
+        self.images = 0
         self._unread: List[tuple] = []
 
     def update(self, values: Dict[str, paddle.Tensor], images: int) -> None:
@@ -95,20 +94,20 @@ class Averages:
         self._unread.append(({name: value.detach() for name, value in values.items()}, images))
 
     def read(self) -> List[Dict[str, float]]:
-        """Take in what was added since the last call, and return it as numbers, one dict per batch."""
+        """Take in the batches added since the last call, and return their values as numbers."""
         rows = []
         for tensors, images in self._unread:
             row = {name: float(tensor) for name, tensor in tensors.items()}
             for name, value in row.items():
                 self._sums[name] = self._sums.get(name, 0.0) + value * images
-            self._images += images
+            self.images += images
             rows.append(row)
         self._unread = []
         return rows
 
     def means(self) -> Dict[str, float]:
         self.read()
-        return {name: total / self._images for name, total in self._sums.items()}
+        return {name: total / self.images for name, total in self._sums.items()}
 
 
 class FiniteAverages(Averages):
@@ -117,13 +116,13 @@ class FiniteAverages(Averages):
     `check` is for all ranks at once; `means` begins with it.
 
     Args:
-        images: those of the training, for the message.
+        name_of: gives the name of a training image by its index, for the message.
         runtime: of this process.
     """
 
-    def __init__(self, images: ImageList, runtime: Runtime):
+    def __init__(self, name_of: Callable[[int], str], runtime: Runtime) -> None:
         super().__init__()
-        self._image_list, self._runtime = images, runtime
+        self._name_of, self._runtime = name_of, runtime
         self._unchecked: List[tuple] = []
 
     def add(self, losses: Dict[str, paddle.Tensor], at: Position, indices: np.ndarray) -> None:
@@ -154,7 +153,7 @@ class FiniteAverages(Averages):
         return super().means()
 
     def _message(self, name: str, value: float, at: Position, indices: np.ndarray) -> str:
-        files = listed((self._image_list.name(int(index)) for index in indices), 8)
+        files = listed((self._name_of(int(index)) for index in indices), 8)
         return (
             f"{name} is {value} at step {at.step} (epoch {at.epoch + 1}, rank {self._runtime.rank}) before the "
             f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {files}"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import Any, Mapping
 
 import paddle
 from paddle import nn
 
 from ..compress import compression_report, prune, quantize
+from ..config import Config
 from ..config.bind import located
+from ..config.schema import ArchConfig, DistillationArch, GlobalConfig
 from ..errors import ConfigError, WeightsError
 from ..models import create_model
 from ..models.distillation import DistillationModel
@@ -16,14 +19,14 @@ from ..ops import training as cpu_ops
 from ..ops.build import BuildError
 from ..weights import load_weights, read_weights
 from .checkpoint import strip_suffix
+from .distributed import Runtime
 from .log import LOGGER
 
 
-def build_model(config, weights=None, resumes=False):
+def build_model(config: Config, weights: str | None = None, resumes: bool = False) -> nn.Layer:
     """Create the network of `config.Arch`, to be trained or with trained weights.
 
     Args:
-        config: schema.Config.
         weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
             `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
         resumes: a checkpoint will bring all weights, so none is read here.
@@ -34,8 +37,8 @@ def build_model(config, weights=None, resumes=False):
     arch, settings = config.Arch, config.Global
     if weights:
         return _trained(config, weights)
-    if arch.teachers:
-        model = _create_several(config, resumes)
+    if isinstance(arch, DistillationArch):
+        model = _create_several(config, arch, resumes)
     else:
         model = _create(config, arch, "Arch", None if resumes else arch.pretrained or None)
     if settings.pretrained_model and not resumes:
@@ -58,38 +61,39 @@ def build_model(config, weights=None, resumes=False):
     return model
 
 
-def _pruned(config, model):
+def _pruned(config: Config, model: nn.Layer) -> nn.Layer:
+    assert config.Slim.prune
     with located(config.where("Slim.prune"), "Slim.prune"):
         return prune(model, config.Slim.prune.pruned_ratio, config.Slim.prune.name)
 
 
-def _create(config, arch, path, pretrained=None):
+def _create(config: Config, arch: ArchConfig, path: str, pretrained: str | bool | None = None) -> nn.Layer:
     if arch.use_ssld:
         LOGGER.warning("%s.use_ssld chooses nothing: weights are given as files here; leave it out", path)
     with located(config.where(f"{path}.pretrained"), path):
         return create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
 
 
-def _create_several(config, resumes):
+def _create_several(config: Config, arch: DistillationArch, resumes: bool) -> DistillationModel:
     networks = {}
-    for index, (name, arch) in enumerate(config.Arch.networks.items()):
-        path, weights = f"Arch.models.{index}.{name}", config.Arch.weights_of(name)
-        frozen = name in config.Arch.frozen and not resumes
+    for index, (name, own) in enumerate(arch.networks.items()):
+        path, weights = f"Arch.models.{index}.{name}", arch.weights_of(name)
+        frozen = name in arch.frozen and not resumes
         if frozen and not weights:
             raise ConfigError(
                 f"{config.place('Arch.freeze_params_list')}: {name} is frozen but has no weights, and a random "
                 "teacher teaches nothing; give its file by pretrained_list or the model's pretrained"
             )
         # `true` is a file that would have to be downloaded, which `create_model` refuses.
-        own = None if resumes or (frozen and weights is not True) else weights
-        networks[name] = _create(config, arch, path, own)
+        first = None if resumes or (frozen and weights is not True) else weights
+        networks[name] = _create(config, own, path, first)
         if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
-                load_weights(networks[name], weights)  # every key: a teacher gets no new head
-    return DistillationModel(networks, config.Arch.frozen, config.Arch.infer_model_name)
+                load_weights(networks[name], str(weights))  # every key: a teacher gets no new head
+    return DistillationModel(networks, arch.frozen, arch.infer_model_name)
 
 
-def student_weights(arch, state):
+def student_weights(arch: ArchConfig | DistillationArch, state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the student's part of `state`, weights by key, under its own keys.
 
     A distillation's checkpoint holds every network, `<name>.<key>`. Anything else is the student's already,
@@ -101,7 +105,7 @@ def student_weights(arch, state):
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
-def _trained(config, path):
+def _trained(config: Config, path: str) -> nn.Layer:
     """Return the network that is evaluated, with all of its weights from `path`."""
     model = _create(config, config.Arch.network, "Arch")
     # How many channels are left does not depend on the weights.
@@ -114,8 +118,8 @@ def _trained(config, path):
     return model
 
 
-def trained_weights(config):
-    """Return the weights file that eval, infer and export are about.
+def trained_weights(config: Config) -> str:
+    """Return the path of the weights to evaluate, infer or export with.
 
     `Global.checkpoints` counts as much as `Global.pretrained_model`: PaddleClas ignores it there and scores
     random weights. The config of a fine-tuning run names the weights that it began with, so of two keys the
@@ -126,16 +130,19 @@ def trained_weights(config):
         WeightsError: no weights are given; results of random weights would look like results.
     """
     settings = config.Global
-    given = [key for key in ("checkpoints", "pretrained_model") if getattr(settings, key)]
+    given = {key: getattr(settings, key) for key in ("checkpoints", "pretrained_model")}
+    given = {key: value for key, value in given.items() if value}
     if len(given) == 2:
-        given = [key for key in given if config.where(f"Global.{key}").startswith("-o ")]
+        given = {
+            key: value for key, value in given.items() if config.where(f"Global.{key}").startswith("-o ")
+        }
         if len(given) != 1:
             raise ConfigError(
                 "Global.checkpoints and Global.pretrained_model are both given; name the weights that are meant by "
                 "one of them: -o Global.checkpoints=null or -o Global.pretrained_model=null"
             )
-    if given == ["pretrained_model"]:
-        return settings.pretrained_model
+    if "pretrained_model" in given:
+        return given["pretrained_model"]
     if settings.checkpoints == "auto":
         for name in ("best_model", "latest"):
             prefix = os.path.join(settings.output_dir, name)
@@ -156,7 +163,7 @@ def trained_weights(config):
 
 
 class StaticGraph(nn.Layer):
-    """A network whose forward pass in training runs as a compiled graph, one for each shape of its input.
+    """Network whose forward pass in training runs as a compiled graph, one per shape of its input.
 
     `network` keeps its state dict, evaluates, is copied and exported as ever: only this wrapper is compiled.
 
@@ -164,22 +171,19 @@ class StaticGraph(nn.Layer):
         ConfigError: FLAGS_use_mkldnn is on, with which Paddle's compiled backward pass dies of a signal.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: nn.Layer) -> None:
         super().__init__()
         if paddle.get_flags("FLAGS_use_mkldnn")["FLAGS_use_mkldnn"]:
             raise ConfigError("Global.to_static: Paddle crashes with FLAGS_use_mkldnn; unset that variable")
         self.network = network
-        self.forward = paddle.jit.to_static(self.forward, full_graph=True)
+        self.forward = paddle.jit.to_static(self.forward, full_graph=True)  # type: ignore[method-assign]
 
-    def forward(self, images):
+    def forward(self, images: paddle.Tensor) -> Any:
         return self.network(images)
 
 
-def choose_operators(settings, runtime):
-    """Train on the project's operators for CPU when `settings` (schema.GlobalConfig) want it and it is possible.
-
-    Says once in the log what was chosen, and why not if so.
-    """
+def choose_operators(settings: GlobalConfig, runtime: Runtime) -> None:
+    """Train on the project's operators for CPU when `settings` want it and it is possible; log the choice."""
     cpu_ops.disable()
     if runtime.device != "cpu":
         return

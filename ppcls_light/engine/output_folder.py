@@ -1,27 +1,31 @@
-"""The output folder of a run, in which no run replaces another.
+"""Output folder of a run, in which no run replaces another.
 
 Its files are the checkpoints (best_model, latest, epoch_N), config.yaml, metrics.jsonl, the logs, the curves and
-what the loggers keep. A start in a folder that has checkpoints
+the files of the loggers. A start in a folder that has checkpoints
     goes on from one of them where `Global.checkpoints` names it or is "auto"; those that are ahead of it are moved
     to `previous_N`, so that going back to an earlier epoch costs no better model, and a later "auto" stays on
     the new way
     is refused otherwise, before anything is written
     moves all of the old run to `previous_N` with `Global.overwrite`, once the new one is built and has read what
     it starts from
-What is exported stays where it is: something may be serving it. The config.yaml that moved names its new folder,
+Exported models stay in place: something may be serving them. The config.yaml that moved names its new folder,
 so that it evaluates, exports and goes on with the models beside it.
 """
+
+from __future__ import annotations
 
 import contextlib
 import os
 import re
 import shutil
+from typing import Collection, Iterator
 
 from ..base.files import set_aside
 from ..config import relocate_config
+from ..config.schema import GlobalConfig
 from ..errors import ConfigError, listed
 from . import checkpoint
-from .distributed import raise_on_all_ranks
+from .distributed import Runtime, raise_on_all_ranks
 from .history import FILE_NAME
 from .lock import sole_run, was_used
 from .log import LOGGER
@@ -37,7 +41,7 @@ _OTHERS = (
 
 
 @contextlib.contextmanager
-def claimed(settings, runtime):
+def claimed(settings: GlobalConfig, runtime: Runtime) -> Iterator[None]:
     """Hold `Global.output_dir` for a run until the block ends; only the main process looks, all end alike.
 
     Raises:
@@ -54,7 +58,7 @@ def claimed(settings, runtime):
         yield
 
 
-def require_room(settings):
+def require_room(settings: GlobalConfig) -> None:
     """Raise ConfigError if a start with these `Global` settings would replace another run, and may not."""
     names = _names(settings.output_dir)
     if names and not settings.overwrite and not _goes_on(settings):
@@ -66,7 +70,7 @@ def require_room(settings):
         )
 
 
-def require_resumable(settings):
+def require_resumable(settings: GlobalConfig) -> None:
     """Raise ConfigError if "auto" found nothing to go on from although there are checkpoints, and none may go.
 
     The beginning of a first save, which a crash cut off, is no checkpoint.
@@ -82,12 +86,11 @@ def require_resumable(settings):
         )
 
 
-def make_room(settings, resumed_from=None):
-    """Move out of the way what the run that begins now would replace.
+def make_room(settings: GlobalConfig, resumed_from: str | None = None) -> dict[str, str]:
+    """Set aside the files that the run that begins now would replace.
 
     Args:
-        settings: schema.GlobalConfig.
-        resumed_from: prefix of the checkpoint that the run goes on from, or None.
+        resumed_from: prefix of the checkpoint that the run goes on from.
 
     Returns:
         {absolute path: path it has now} of the weights that are elsewhere now, with and without suffix.
@@ -100,7 +103,7 @@ def make_room(settings, resumed_from=None):
     if resumed_from is not None and _goes_on(settings):
         return _step_back(folder, resumed_from)
     files = _files(folder)
-    if not files or not settings.overwrite:  # what is left then is the beginning of a first save
+    if not files or not settings.overwrite:  # the files are then the beginning of a first save
         return {}
     # The checkpoints last: until they are gone the folder holds a run, whatever happens.
     others = [name for name in _OTHERS if os.path.lexists(os.path.join(folder, name))]
@@ -109,8 +112,8 @@ def make_room(settings, resumed_from=None):
     return _settle(folder, target, files)
 
 
-def _step_back(folder, resumed_from):
-    """Set aside the checkpoints with more steps than `resumed_from`, with a copy of what describes them."""
+def _step_back(folder: str, resumed_from: str) -> dict[str, str]:
+    """Set aside the checkpoints with more steps than `resumed_from`, with a copy of their descriptions."""
     ahead = [
         name
         for name in _names(folder)
@@ -121,7 +124,7 @@ def _step_back(folder, resumed_from):
     files = _files(folder, {*ahead, *(f"{name}_student" for name in ahead)})
     target = set_aside(folder, files, ConfigError)
     try:
-        for name in _DESCRIPTIONS:  # the run that goes on drops the rows of what is ahead
+        for name in _DESCRIPTIONS:  # the run that goes on drops the rows ahead of it
             if os.path.isfile(os.path.join(folder, name)):
                 shutil.copy2(os.path.join(folder, name), target)
     except OSError as problem:
@@ -133,7 +136,7 @@ def _step_back(folder, resumed_from):
     return _settle(folder, target, files)
 
 
-def _goes_on(settings):
+def _goes_on(settings: GlobalConfig) -> bool:
     """Return whether `Global.checkpoints` is about the run in `Global.output_dir`."""
     if not settings.checkpoints or settings.checkpoints == "auto":
         return bool(settings.checkpoints)
@@ -141,7 +144,7 @@ def _goes_on(settings):
     return os.path.realpath(there) == os.path.realpath(settings.output_dir)
 
 
-def _files(folder, only=None):
+def _files(folder: str, only: Collection[str] | None = None) -> list[str]:
     """Return the files of the checkpoints of `folder`, of all or of those called as in `only`."""
     try:
         names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
@@ -151,20 +154,20 @@ def _files(folder, only=None):
     return [name for name, match in found if match and (only is None or match[1] in only)]
 
 
-def _names(folder, complete=False):
+def _names(folder: str, complete: bool = False) -> list[str]:
     """Return the names of the checkpoints of `folder`; only those of which there is a whole file if `complete`."""
-    matches = [_CHECKPOINT.fullmatch(file) for file in _files(folder)]
+    matches = list(filter(None, map(_CHECKPOINT.fullmatch, _files(folder))))
     begun = {match[1] for match in matches}
     whole = {match[1] for match in matches if not match[3] or match[2] == ".pdstates"}
     return sorted(whole if complete else begun, key=lambda name: (name.startswith("epoch_"), name))
 
 
-def _has_states(folder, name):
+def _has_states(folder: str, name: str) -> bool:
     path = os.path.join(folder, f"{name}.pdstates")
     return os.path.isfile(path) or os.path.isfile(f"{path}.new")
 
 
-def _settle(folder, target, files):
+def _settle(folder: str, target: str, files: Collection[str]) -> dict[str, str]:
     """Let the config.yaml in `target` be about that folder; return {absolute path: path now} of its weights."""
     places = {}
     for file in files:

@@ -1,9 +1,15 @@
 """Mixed precision: one path for float32, float16 and bfloat16."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any, ContextManager, Mapping
 
 import paddle
+from paddle import nn
+from paddle.optimizer import Optimizer
 
+from ..config.schema import AMPConfig
 from .log import LOGGER
 
 
@@ -13,43 +19,41 @@ class Precision:
     Sources: Micikevicius et al., arXiv 1710.03740 (float16, loss scaling); Kalamkar et al., arXiv 1905.12322
     (bfloat16, which has the range of float32 and needs none).
 
-    Args:
-        amp: schema.AMPConfig or None.
-        device: where the run is; on CPU Paddle's AMP does nothing, so a warning says that fp32 is used.
+    On CPU, where Paddle's AMP does nothing, a warning says that fp32 is used.
 
     Attributes:
         level: "O0" (float32), "O1" (float32 weights) or "O2" (half-precision weights with float32 masters).
         skipped: updates left out so far because a gradient did not fit into float16.
     """
 
-    def __init__(self, amp, device):
-        wanted = amp is not None and amp.use_amp
-        if wanted and device == "cpu":
+    def __init__(self, amp: AMPConfig | None, device: str) -> None:
+        if amp is not None and not amp.use_amp:
+            amp = None
+        if amp is not None and device == "cpu":
             LOGGER.warning("AMP.use_amp: Paddle has no mixed precision on CPU; this run is in fp32")
-        self._amp = amp if wanted and device != "cpu" else None
-        self.level = self._amp.level if self._amp else "O0"
-        self.skipped = 0
-        scales = self._amp is not None and self._amp.dtype == "float16"
-        self.scaler = paddle.amp.GradScaler(
-            enable=scales,
-            init_loss_scaling=amp.scale_loss if scales else 1.0,
-            use_dynamic_loss_scaling=amp.use_dynamic_loss_scaling if scales else False,
-        )
+            amp = None
+        self._amp, self.level, self.skipped = amp, amp.level if amp else "O0", 0
+        if amp is not None and amp.dtype == "float16":
+            self.scaler = paddle.amp.GradScaler(
+                init_loss_scaling=amp.scale_loss, use_dynamic_loss_scaling=amp.use_dynamic_loss_scaling
+            )
+        else:
+            self.scaler = paddle.amp.GradScaler(enable=False)
 
     @property
-    def scores_in_float32(self):
-        """Whether evaluation needs float32 weights while training has others."""
-        return self.level == "O2" and not self._amp.use_fp16_test
+    def scores_in_float32(self) -> bool:
+        """True if evaluation needs float32 weights while training has others."""
+        return self._amp is not None and self.level == "O2" and not self._amp.use_fp16_test
 
-    def decorate(self, model, optimizer):
+    def decorate(self, model: nn.Layer, optimizer: Optimizer) -> tuple[nn.Layer, Optimizer]:
         """Return model and optimizer ready for level O2; else unchanged."""
-        if self.level != "O2":
+        if self._amp is None or self.level != "O2":
             return model, optimizer
         return paddle.amp.decorate(
             model, optimizer, level="O2", dtype=self._amp.dtype, master_weight=True, save_dtype="float32"
         )
 
-    def autocast(self):
+    def autocast(self) -> ContextManager[None]:
         """Return the context of a forward pass in training."""
         if self._amp is None:
             return contextlib.nullcontext()
@@ -57,15 +61,15 @@ class Precision:
             level=self.level, dtype=self._amp.dtype, use_promote=self._amp.use_promote
         )
 
-    def evaluation(self):
+    def evaluation(self) -> ContextManager[None]:
         """Return the context of a forward pass in evaluation: float32 unless `AMP.use_fp16_test`."""
         return self.autocast() if self._amp and self._amp.use_fp16_test else contextlib.nullcontext()
 
-    def backward(self, loss):
+    def backward(self, loss: paddle.Tensor) -> None:
         """Add the gradients of `loss`, scaled, to those that are there."""
         self.scaler.scale(loss).backward()
 
-    def step(self, optimizer):
+    def step(self, optimizer: Optimizer) -> bool:
         """Update the weights and return True; leave them, count that and return False if a gradient overflowed.
 
         Gradients are unscaled before the optimizer clips them. Those of all processes are averaged by then, so
@@ -78,11 +82,11 @@ class Precision:
         self.skipped += overflow
         return not overflow
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """Return the loss scale and the count of skipped updates as plain values, for a checkpoint."""
         return {**self.scaler.state_dict(), "skipped": self.skipped}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Continue from what `state_dict` returned; a run that had no loss scale leaves the configured one."""
         self.skipped = state.get("skipped", 0)
         scale = {key: value for key, value in state.items() if key != "skipped"}

@@ -1,12 +1,17 @@
-"""The preprocessing of the splits beside each other: what differs though it cannot be meant is said before training."""
+"""Comparison of the splits' preprocessing: differences that cannot be meant are warnings before training."""
+
+from __future__ import annotations
 
 import numpy as np
 
+from ..config import Config
+from ..config.reading import CifarConfig, DatasetConfig
 from ..data import build_transforms
+from ..data.transforms.compose import Compose
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError
 from .log import LOGGER
-from .readers import inference_transforms
+from .readers import Reader, inference_transforms
 
 # Ops that map pixel values; all others of a training are random, or about sizes.
 _VALUE_OPS = ("NormalizeImage", "Normalize", "ToTensor", "ToCHWImage")
@@ -14,26 +19,21 @@ _PIXELS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255,
 _TRIED = 8  # images, of which the first ones may be damaged
 
 
-def check_preprocessing(config, train):
-    """Warn when DataLoader.Train and DataLoader.Eval give a network different pixels, or sizes that are not exported.
-
-    Args:
-        config: schema.Config.
-        train: build.Reader of the training images.
-    """
+def check_preprocessing(config: Config, train: Reader) -> None:
+    """Warn when the splits give a network different pixels, or images of a size that is not exported."""
     check_pixels(config)
     _compare_sizes(config, train)
 
 
-def check_pixels(config):
+def check_pixels(config: Config) -> None:
     """Warn when DataLoader.Train and DataLoader.Eval, if both are there, give a network different pixels."""
     if config.DataLoader.Train and config.DataLoader.Eval:
         _compare_values(config)
         _compare_interpolation(config)
 
 
-def _compare_values(config):
-    """Say that a black, a red, a green, a blue or a white pixel reaches the network as other numbers."""
+def _compare_values(config: Config) -> None:
+    """Warn when a black, red, green, blue or white pixel reaches the network as other numbers."""
     first, second = (
         _values(build_transforms(getattr(config.DataLoader, split).dataset.transform_ops))
         for split in ("Train", "Eval")
@@ -50,8 +50,8 @@ def _compare_values(config):
     )
 
 
-def _values(transforms):
-    """Return float (5, C): what `_PIXELS` become; None where the ops cannot say."""
+def _values(transforms: Compose) -> np.ndarray | None:
+    """Return float (5, C): `_PIXELS` after the ops; None where these cannot tell."""
     decode = next((op for op in transforms.ops if isinstance(op, DecodeImage)), None)
     if decode is None:
         return None
@@ -69,11 +69,11 @@ def _values(transforms):
     return np.stack(results).astype("float64")
 
 
-def _rounded(values):
+def _rounded(values: np.ndarray) -> list[float]:
     return [round(float(value), 2) for value in values]
 
 
-def _compare_interpolation(config):
+def _compare_interpolation(config: Config) -> None:
     ways = [_interpolations(getattr(config.DataLoader, split).dataset) for split in ("Train", "Eval")]
     if all(ways) and not ways[0] & ways[1] and not any("random" in way for way in ways[0] | ways[1]):
         LOGGER.warning(
@@ -82,8 +82,8 @@ def _compare_interpolation(config):
         )
 
 
-def _interpolations(dataset):
-    """Return how the ops of a dataset resize, a set of texts such as "bilinear (cv2)"."""
+def _interpolations(dataset: DatasetConfig | CifarConfig) -> set[str]:
+    """Return the resizing methods of the ops of a dataset, for example {"bilinear (cv2)"}."""
     return {
         f"{op.params.get('interpolation') or 'bilinear'} ({op.params.get('backend') or 'cv2'})".lower()
         for op in dataset.transform_ops
@@ -91,8 +91,8 @@ def _interpolations(dataset):
     }
 
 
-def _compare_sizes(config, train):
-    """Say that what is evaluated and exported, or trained on, has not the size of Global.image_shape."""
+def _compare_sizes(config: Config, train: Reader) -> None:
+    """Warn when images for evaluation and export, or for training, have not the size of Global.image_shape."""
     wanted, dataset = list(config.Global.image_shape), train.loader.dataset
     if not (config.Infer.transforms or config.DataLoader.Eval):
         return
@@ -103,11 +103,11 @@ def _compare_sizes(config, train):
         except UserError:  # a damaged image, which has its own message
             continue
         scored = "Infer.transforms" if config.Infer.transforms else "DataLoader.Eval"
-        for what, image in ((scored, exported), ("DataLoader.Train", trained)):
+        for source, image in ((scored, exported), ("DataLoader.Train", trained)):
             if list(image.shape) != wanted:
                 LOGGER.warning(
                     "%s gives images of %s (C, H, W), but Global.image_shape, the size that is exported, is %s; make "
                     "its crop and image_shape the same if that is not meant",
-                    *(what, list(image.shape), wanted),
+                    *(source, list(image.shape), wanted),
                 )
         return

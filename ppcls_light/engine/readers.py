@@ -1,10 +1,14 @@
-"""From a checked config to the objects of a run; everything that two of them must agree on is checked here."""
+"""Readers of the splits of a config: their images, classes, transforms, samplers and batches."""
+
+from __future__ import annotations
 
 import os
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Sequence
 
+from ..config import Config
 from ..config.bind import located
-from ..config.reading import CifarConfig, MultiScaleSamplerConfig
+from ..config.reading import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
+from ..config.schema import DistillationArch
 from ..data import (
     BatchLoader,
     BatchSampler,
@@ -19,46 +23,57 @@ from ..data import (
     read_image_list,
     scan_image_folder,
 )
+from ..data.classes import folder_labels, require_same_folders
 from ..errors import ConfigError, DataError
 from ..export.accuracy import part
-from .classes import MAP_KEY, in_class_folders, training_names
+from .checkpoint import Checkpoint
+from .classes import (
+    MAP_KEY,
+    check_first_weights,
+    classes_in,
+    in_class_folders,
+    stored_classes,
+    training_names,
+    warn_of_labels,
+)
+from .distributed import Runtime
 from .log import LOGGER
+
+if TYPE_CHECKING:
+    from ..config.types import Op
+    from ..data import ImageList
+    from ..data.mix import BatchTransforms
+    from ..data.transforms.compose import Compose
+    from ..export.accuracy import Labelled
 
 
 class Reader(NamedTuple):
-    """One split of the data: its list, its batches in order, and the names of its classes if they are known."""
+    """Split of the data: its list, its batches in order, and the names of its classes if they are known."""
 
-    images: object
+    images: ImageList  # or CifarImages, which has the same methods
     loader: BatchLoader
-    class_names: Optional[ClassNames]
+    class_names: ClassNames | None
 
 
-def build_reader(config, split, runtime, names=None):
+def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames | None = None) -> Reader:
     """Build the reader of `split` ("Train" or "Eval") for this process.
 
     Args:
-        names: ClassNames of the training, which number the images of Eval; those of Train have their own.
+        names: of the training, which number the images of Eval; those of Train have their own.
 
     Raises:
         ConfigError: the section is missing. DataError: see `read_image_list` and `ClassNames`.
     """
-    section = getattr(config.DataLoader, split)
-    if section is None:
-        without = ", or set Global.eval_during_train=false" if split == "Eval" else ""
-        raise ConfigError(
-            f"DataLoader.{split} is missing; add its dataset (image_root, cls_label_path) and sampler{without}"
-        )
-    training = split == "Train"
+    section, training = config.reader(split), split == "Train"
     path = f"DataLoader.{split}.dataset"
     images, names = _read_images(config, split, names)
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
-    mix = _batch_transforms(config) if training else None
     as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
     loader = BatchLoader(
         as_dataset(images, transforms, config.Global.seed),
         build_sampler(config, split, images, transforms, runtime),
         num_workers=_worker_count(section.loader.num_workers),
-        batch_transforms=mix,
+        batch_transforms=_batch_transforms(config) if training else None,
         on_bad="skip" if training else "raise",
         max_bad=section.loader.max_bad,
     )
@@ -69,24 +84,21 @@ def build_reader(config, split, runtime, names=None):
     return Reader(images, loader, names)
 
 
-def _batch_transforms(config):
+def _batch_transforms(config: Config) -> BatchTransforms | None:
     path = "DataLoader.Train.dataset.batch_transform_ops"
     with located(config.where(path), path):
-        mix = build_batch_transforms(
-            config.DataLoader.Train.dataset.batch_transform_ops, config.Arch.class_num
-        )
+        ops = config.reader("Train").dataset.batch_transform_ops
+        mix = build_batch_transforms(ops, config.Arch.class_num)
     epsilon = max(getattr(loss, "epsilon", None) or 0.0 for loss in config.Loss.Train)
     if mix and mix.label_smoothing and epsilon:
         LOGGER.warning(
             "%s: labels are smoothed twice, by label_smoothing %g and CELoss.epsilon %g; set one of them to 0",
-            path,
-            mix.label_smoothing,
-            epsilon,
+            *(path, mix.label_smoothing, epsilon),
         )
     return mix
 
 
-def inference_transforms(config):
+def inference_transforms(config: Config) -> Sequence[Op]:
     """Return the ops that prepare an image for infer and export: `Infer.transforms`, else those of Eval.
 
     Raises:
@@ -108,7 +120,7 @@ def inference_transforms(config):
     return _from_bytes(config, "DataLoader.Eval.dataset.transform_ops", evaluation)
 
 
-def _from_bytes(config, path, ops):
+def _from_bytes(config: Config, path: str, ops: Sequence[Op]) -> Sequence[Op]:
     """Return `ops`, written at the dotted `path`, if they take the bytes of an image file."""
     if [index for index, op in enumerate(ops) if op.name == "DecodeImage"] != [0]:
         raise ConfigError(
@@ -118,7 +130,7 @@ def _from_bytes(config, path, ops):
     return ops
 
 
-def sample_images(config, count=16):
+def sample_images(config: Config, count: int = 16) -> list[str] | None:
     """Return up to `count` image files of DataLoader.Eval, spread over its list; None when there are none."""
     images = _image_files(config, "Eval")
     if images is None:
@@ -127,11 +139,11 @@ def sample_images(config, count=16):
     return [images.path(index) for index in range(0, len(images), step)][:count]
 
 
-def labelled_images(config, names):
+def labelled_images(config: Config, names: ClassNames | None) -> Labelled:
     """Return the `Labelled` images that int8 is calibrated with and scored on.
 
     Those of DataLoader.Train calibrate, prepared as for evaluation; without them part of those of Eval, which are
-    numbered by `names`, the ClassNames of the training, or None.
+    numbered by `names`, those of the training.
 
     Raises:
         ConfigError: there are no image files of DataLoader.Eval. DataError: too few images.
@@ -145,7 +157,7 @@ def labelled_images(config, names):
     return part(images, config.Global.calibration_images, _image_files(config, "Train"))
 
 
-def _image_files(config, split):
+def _image_files(config: Config, split: str) -> ImageList | None:
     """Return the ImageList of a split, whatever its labels; None when it is not of files, or they are not here."""
     section = getattr(config.DataLoader, split)
     if section is None or isinstance(section.dataset, CifarConfig):
@@ -157,8 +169,8 @@ def _image_files(config, split):
     return _listed(config, section.dataset, split)[0]
 
 
-def _comparable(ops):
-    """Return (name, params) of `ops` without what is the same in other words."""
+def _comparable(ops: Sequence[Op]) -> list[tuple[str, dict[str, Any]]]:
+    """Return (name, params) of `ops` in one spelling, without ops that only move axes."""
     return [
         (
             op.name,
@@ -169,12 +181,14 @@ def _comparable(ops):
     ]
 
 
-def _read_images(config, split, names=None):
-    """Return the images of a split and the ClassNames that number them, None where nothing says them.
+def _read_images(
+    config: Config, split: str, names: ClassNames | None = None
+) -> tuple[Any, ClassNames | None]:
+    """Return the images of a split and the names that number them, None where nothing says them.
 
     `names` are those of the training; for Train itself None.
     """
-    dataset, class_num = getattr(config.DataLoader, split).dataset, config.Arch.class_num
+    dataset, class_num = config.reader(split).dataset, config.Arch.class_num
     if split == "Eval" and names is None and in_class_folders(dataset):
         raise ConfigError(
             f"the labels of the class folders in {dataset.image_root} cannot be told: the training was from a list "
@@ -197,43 +211,84 @@ def _read_images(config, split, names=None):
     return images, names
 
 
-def _listed(config, dataset, split, names=None):
-    """Return the images of `dataset` and the ClassNames of its folders or of CIFAR, None for a list file."""
+def _listed(
+    config: Config, dataset: DatasetConfig | CifarConfig, split: str, names: ClassNames | None = None
+) -> tuple[Any, ClassNames | None]:
+    """Return the images of `dataset` and the class names of its folders or of CIFAR, None for a list file."""
     if isinstance(dataset, CifarConfig):
         mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
         return read_cifar(dataset.data_file, mode, dataset.class_num)
     if in_class_folders(dataset):
         return scan_image_folder(dataset.image_root, names)
-    class_num, delimiter = config.Arch.class_num, dataset.delimiter
-    return read_image_list(dataset.cls_label_path, dataset.image_root, class_num, delimiter), None
+    path, class_num = dataset.cls_label_path or "", config.Arch.class_num
+    return read_image_list(path, dataset.image_root, class_num, dataset.delimiter), None
 
 
-def _worker_count(wanted):
+def _worker_count(wanted: int | Literal["auto"]) -> int:
     if wanted != "auto":
         return wanted
     # Windows starts processes slowly and people there run from notebooks; they ask for workers by number.
-    return (
-        0
-        if os.name == "nt"
-        else min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
-    )
+    if os.name == "nt":
+        return 0
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
 
 
-def build_sampler(config, split, images, transforms, runtime):
+def resumed_names(config: Config, found: Checkpoint, reader: Reader) -> ClassNames | None:
+    """Return the names that a resumed training goes on with: those of its data now, or else the checkpoint's.
+
+    Raises:
+        DataError: the checkpoint's are others; says which labels moved.
+    """
+    stored = classes_in(found.states, f"{found.prefix}.pdstates", config.Arch.network.class_num)
+    if stored is None:
+        return reader.class_names
+    fix = "resume with the data as it was, or begin a training of these classes elsewhere"
+    if stored.names is None and in_class_folders(config.reader("Train").dataset) and not stored.folders:
+        raise DataError(
+            f"{stored.source} is of a training from a list without names, and now there are folders; {fix}"
+        )
+    stored.require_same(reader.class_names, reader.images, fix)
+    return stored.names if reader.class_names is None else reader.class_names
+
+
+def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> None:
+    """Compare the classes of the splits, the teachers and the first weights; warn once of oddities.
+
+    Raises:
+        DataError: two of them number the classes differently.
+    """
+    names, images = train.class_names, train.images
+    if evaluation is not None and evaluation.class_names is None:
+        scored = evaluation.images
+        require_same_folders(folder_labels(images), images.source, folder_labels(scored), scored.source)
+    arch = config.Arch
+    if isinstance(arch, DistillationArch):
+        for teacher in arch.frozen:
+            stored = stored_classes(arch.weights_of(teacher), arch.network.class_num)
+            if stored is not None:
+                fix = f"give the teacher {teacher} weights that were trained on these classes"
+                stored.require_same(names, images, fix)
+    check_first_weights(config, names, images)
+    labels = None if evaluation is None else evaluation.images.labels
+    warn_of_labels(config.Arch.network.class_num, names, images.labels, labels)
+
+
+def build_sampler(
+    config: Config, split: str, images: ImageList, transforms: Compose, runtime: Runtime
+) -> BatchSampler | MultiScaleSampler:
     """Build the sampler of `split` ("Train" or "Eval") of `images` for this process.
 
-    Args:
-        transforms: the `Compose` that will be given the sizes of batches.
+    `transforms` will be given the sizes of batches.
 
     Raises:
         ConfigError: the settings contradict each other, the transforms or the number of images.
     """
-    section, path = getattr(config.DataLoader, split).sampler, f"DataLoader.{split}.sampler"
+    section, path = config.reader(split).sampler, f"DataLoader.{split}.sampler"
     with located(config.where(path), path):
         training = split == "Train"
         if not training:
             _check_scores_every_image_once(section)
-        common = {
+        common: dict[str, Any] = {
             "seed": config.Global.seed,
             "rank": runtime.rank,
             "world_size": runtime.world_size,
@@ -262,7 +317,7 @@ def build_sampler(config, split, images, transforms, runtime):
         )
 
 
-def _check_scores_every_image_once(section):
+def _check_scores_every_image_once(section: SamplerConfig | MultiScaleSamplerConfig) -> None:
     for key in ("drop_last", "balanced"):
         if getattr(section, key, False):
             raise ConfigError(f"{key}: an evaluation scores every image; write {key}: false")
@@ -272,7 +327,7 @@ def _check_scores_every_image_once(section):
         raise ConfigError("size_schedule is for training; leave it out")
 
 
-def _check_takes_size(transforms, key, split):
+def _check_takes_size(transforms: Compose, key: str, split: str) -> None:
     ops = f"DataLoader.{split}.dataset.transform_ops"
     if not transforms.takes_size:
         raise ConfigError(
@@ -287,7 +342,9 @@ def _check_takes_size(transforms, key, split):
             )
 
 
-def _size_schedule(config, section, transforms, split):
+def _size_schedule(
+    config: Config, section: SamplerConfig | MultiScaleSamplerConfig, transforms: Compose, split: str
+) -> SizeSchedule | None:
     text = getattr(section, "size_schedule", None)
     if text is None:
         return None

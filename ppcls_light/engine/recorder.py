@@ -1,47 +1,56 @@
-"""What a training run says of itself: to the log and the terminal, metrics.jsonl and the sinks."""
+"""Record of a training run: in the log and on the terminal, in metrics.jsonl and the sinks."""
+
+from __future__ import annotations
 
 import contextlib
 import os
 import sys
 import time
+from typing import Callable, Iterable, Mapping
 
 import numpy as np
 import paddle
+from paddle import nn
 
+from ..config import Config
+from ..config.types import Op
 from ..data import build_transforms
+from .distributed import Runtime
 from .history import FILE_NAME, History
-from .log import LOGGER, ON_BAR, format_values, progress, train_line
-from .sinks import check_loggers, open_sinks
+from .log import LOGGER, ON_BAR, StepTimer, format_values, progress, train_line
+from .position import Position
+from .sinks import Sink, check_loggers, open_sinks
 
 _SHOWN_IMAGES = 16
 
 
 class Recorder:
-    """Takes what a run measures and hands it to everything that shows or keeps it.
+    """Record of the measurements of a run, everywhere that shows or keeps them.
 
-    Only the main process keeps anything. Between `start()` and the end of its `with` block it writes files;
-    outside, as in a dry run, it only logs.
+    Only the main process keeps any. Between `start()` and the end of its `with` block it writes files; outside, as
+    in a dry run, it only logs.
 
     Args:
-        config: schema.Config.
-        runtime: Runtime.
-        steps_per_epoch: batches that make an epoch: a step here is one of them, as PaddleClas' Iter is.
+        steps_per_epoch: batches per epoch; as PaddleClas' Iter, a step here is a batch.
         schedule_name: of the learning rate, for the log lines.
 
     Raises:
         ConfigError: the package of one of `Global.loggers` is missing.
     """
 
-    def __init__(self, config, runtime, steps_per_epoch, schedule_name):
+    def __init__(self, config: Config, runtime: Runtime, steps_per_epoch: int, schedule_name: str) -> None:
         self._config, self._settings, self._runtime = config, config.Global, runtime
         self._steps, self._schedule_name = steps_per_epoch, schedule_name
-        self._history, self._sinks, self._batch_shown = None, [], False
+        self._history: History | None = None
+        self._sinks: list[Sink] = []
+        self._batch_shown = False
         self._files = contextlib.ExitStack()
-        self._show, self._values = None, {}
+        self._show: Callable[..., None] | None = None
+        self._values: Mapping[str, float] = {}
         if runtime.is_main:
             check_loggers(self._settings)
 
-    def start(self, position, evaluated, model):
+    def start(self, position: Position, evaluated: bool, model: nn.Layer) -> Recorder:
         """Open the files of a run that goes on at `position`; return self.
 
         Rows of steps that a crash took back leave them; `evaluated`: see `History`.
@@ -57,28 +66,29 @@ class Recorder:
             sink.graph(model, self._settings.image_shape)
         return self
 
-    def __enter__(self):
+    def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._history, self._sinks, self._show = None, [], None
         self._files.close()
 
-    def batch(self, images):
+    def batch(self, images: np.ndarray) -> None:
         """Keep pictures of the first batch of the run, float32 (N, 3, H, W) as the network gets them."""
         if self._sinks and not self._batch_shown:
             self._batch_shown = True
-            pictures = denormalise(
-                images[:_SHOWN_IMAGES], self._config.DataLoader.Train.dataset.transform_ops
-            )
+            ops = self._config.reader("Train").dataset.transform_ops
+            pictures = denormalise(images[:_SHOWN_IMAGES], ops)
             for sink in self._sinks:
                 sink.images("train/first_batch", pictures, 0)
 
-    def prints(self, at):
+    def prints(self, at: Position) -> bool:
         """Return whether the batch at Position `at` has a line in the log."""
         return at.batch % self._settings.print_batch_step == 0
 
-    def train_step(self, at, lr, values, timer, skipped=0):
+    def train_step(
+        self, at: Position, lr: float, values: Mapping[str, float] | None, timer: StepTimer, skipped: int = 0
+    ) -> None:
         """Record the batch at Position `at`.
 
         Args:
@@ -105,7 +115,7 @@ class Recorder:
         LOGGER.info(line, extra=ON_BAR)
         self._keep("train", at.epoch, at.batch + 1, values, timer, lr, memory)
 
-    def train_epoch(self, epoch, values, model):
+    def train_epoch(self, epoch: int, values: Mapping[str, float], model: nn.Layer) -> None:
         """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""
         LOGGER.info("[Train][Epoch %d/%d][Avg]%s", epoch + 1, self._settings.epochs, format_values(values))
         self._keep("train_avg", epoch, self._steps, values)
@@ -115,11 +125,20 @@ class Recorder:
             for sink in self._sinks:
                 sink.histograms(arrays, (epoch + 1) * self._steps)
 
-    def evaluation(self, epoch, values, timer):
+    def evaluation(self, epoch: int, values: Mapping[str, float], timer: StepTimer) -> None:
         """Record an evaluation after `epoch` epochs."""
         self._keep("eval", epoch - 1, self._steps, values, timer)
 
-    def _keep(self, split, epoch, done, values, timer=None, lr=None, memory=()):
+    def _keep(
+        self,
+        split: str,
+        epoch: int,
+        done: int,
+        values: Mapping[str, float],
+        timer: StepTimer | None = None,
+        lr: float | None = None,
+        memory: Mapping[str, float] | None = None,
+    ) -> None:
         """Write a row for `done` steps of `epoch`, from 0."""
         step = epoch * self._steps + done
         if self._history is not None:
@@ -132,13 +151,13 @@ class Recorder:
                 images_per_second=timer and round(timer.images_per_second, 3),
                 data_wait=timer and round(timer.data_share, 4),
                 time=round(time.time(), 3),
-                **({"memory_mb": dict(memory)} if memory else {}),
+                **({"memory_mb": memory} if memory else {}),
             )
         for sink in self._sinks:
             sink.scalars(split, values if lr is None else {**values, "lr": lr}, step)
 
 
-def denormalise(images, ops):
+def denormalise(images: np.ndarray, ops: Iterable[Op]) -> np.ndarray:
     """Return uint8 (N, H, W, 3) pictures of a batch, float32 (N, 3, H, W), that `ops` have normalised."""
     images = images.transpose(0, 2, 3, 1)[..., :3]
     for op in ops:
@@ -148,7 +167,7 @@ def denormalise(images, ops):
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-def peak_memory(device):
+def peak_memory(device: str) -> dict[str, float]:
     """Return the most memory that the process has had so far, {name: megabytes}, as far as the machine tells."""
     if device == "gpu":
         cuda = paddle.device.cuda
@@ -164,6 +183,6 @@ def peak_memory(device):
     return {"max_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
 
 
-def _finite(tensor):
+def _finite(tensor: paddle.Tensor) -> np.ndarray:
     array = tensor.astype("float32").numpy().ravel()
     return array[np.isfinite(array)]

@@ -1,17 +1,25 @@
-"""Which checkpoint a run goes on from, and whether its learning rate may take another course from there."""
+"""Checkpoint that a run goes on from, and the course of its learning rate from there."""
+
+from __future__ import annotations
 
 import dataclasses
+from typing import Any, Mapping
 
+from ..config import Config
+from ..config.optim import LearningRate
+from ..config.schema import GlobalConfig
 from ..errors import ConfigError
 from ..optim import build_schedule
+from ..optim.schedule import Schedule
 from . import checkpoint
-from .distributed import raise_on_all_ranks, require_same
+from .checkpoint import Checkpoint
+from .distributed import Runtime, raise_on_all_ranks, require_same
 from .global_batch import images_per_update
 from .log import LOGGER
 from .output_folder import require_resumable
 
 
-def find_checkpoint(settings, runtime):
+def find_checkpoint(settings: GlobalConfig, runtime: Runtime) -> Checkpoint | None:
     """Return the Checkpoint that `Global.checkpoints` asks for, or None to start from the beginning.
 
     Raises:
@@ -37,23 +45,17 @@ def find_checkpoint(settings, runtime):
     return found
 
 
-def schedule_settings(lr, epochs, steps_per_epoch):
-    """Return what the learning rate's course depends on, as a checkpoint keeps it."""
-    return {
-        "lr": dataclasses.asdict(lr),
-        "epochs": epochs,
-        "steps_per_epoch": steps_per_epoch,
-    }
+def schedule_settings(lr: LearningRate, epochs: int, steps_per_epoch: int) -> dict[str, Any]:
+    """Return the settings of the learning rate, as a checkpoint keeps them."""
+    return {"lr": dataclasses.asdict(lr), "epochs": epochs, "steps_per_epoch": steps_per_epoch}
 
 
-def resumed_schedule(found, settings, lr, steps_per_epoch):
+def resumed_schedule(
+    found: Checkpoint, settings: GlobalConfig, lr: LearningRate, steps_per_epoch: int
+) -> Schedule:
     """Return the Schedule to go on with; where it changed, `Global.resume_schedule` says which one holds.
 
-    Args:
-        found: the Checkpoint.
-        settings: schema.GlobalConfig.
-        lr: config of the learning rate, scaled to the global batch as this run has it.
-        steps_per_epoch: of this run.
+    `lr` and `steps_per_epoch` are those of this run, scaled to its global batch.
 
     Raises:
         ConfigError: it changed and nothing says so, or the checkpoint's cannot be kept.
@@ -88,23 +90,21 @@ def resumed_schedule(found, settings, lr, steps_per_epoch):
     return build_schedule(kind(**saved["lr"]), saved["epochs"], saved["steps_per_epoch"])
 
 
-def order_settings(config, runtime, images):
-    """Return what the order of the images in an epoch, and their division into updates, depend on."""
-    sampler = dataclasses.asdict(config.DataLoader.Train.sampler)
-    # Per process: what counts is how many images all of them take for an update.
-    per_process = ("batch_size", "first_bs")
+def order_settings(config: Config, runtime: Runtime, count: int) -> dict[str, Any]:
+    """Return the settings of the order of `count` images in an epoch, and of their division into updates."""
+    sampler = dataclasses.asdict(config.reader("Train").sampler)
+    # A batch is of one process; an update is of all of them.
+    others = ("batch_size", "first_bs", "size_schedule", "name")
     return {
-        **{
-            key: value for key, value in sampler.items() if key not in (*per_process, "size_schedule", "name")
-        },
-        "images": len(images),
+        **{key: value for key, value in sampler.items() if key not in others},
+        "images": count,
         "images_per_update": images_per_update(config, runtime),
         "seed": config.Global.seed if sampler.get("seed") is None else sampler["seed"],
     }
 
 
-def require_same_order(found, order):
-    """Raise ConfigError when `found`, a Checkpoint inside an epoch, counts its updates in another order.
+def require_same_order(found: Checkpoint, order: Mapping[str, Any]) -> None:
+    """Raise ConfigError when `found`, inside an epoch, counts its updates in another order.
 
     Some images of the epoch would be seen twice and others not at all. A checkpoint of an older version does
     not tell.
@@ -117,7 +117,7 @@ def require_same_order(found, order):
         )
 
 
-def _differences(saved, now, path=""):
+def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
     """Return "key was -> is, ..." of two nested dicts."""
     parts = []
     for key in dict.fromkeys([*saved, *now]):

@@ -1,4 +1,4 @@
-"""The train loop: one path for every precision, and a contract for resuming.
+"""Train loop: one path for every precision, and a contract for resuming.
 
 A step is one update of the weights, made from the mean gradient of `Global.update_freq` batches; the last of
 an epoch is made from those that are left. Learning rate, shuffling, augmentation, dropout and the decay of the
@@ -7,19 +7,24 @@ generator states, and 2N steps equal N steps, a resume, and N more, bit for bit 
 reader processes.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import dataclasses
 import math
 import os
 import zlib
+from typing import Any, ContextManager
 
 import paddle
+from paddle import nn
 
 from .. import __version__
 from ..base.files import write_text
-from ..config import dump_config
-from ..errors import ConfigError
+from ..config import Config, dump_config
+from ..config.schema import GlobalConfig
+from ..data import Batch
 from ..optim import (
     ExponentialMovingAverage,
     build_optimizer,
@@ -29,8 +34,9 @@ from ..optim import (
 )
 from ..weights import load_weights, write_weights
 from . import checkpoint
-from .classes import check_classes, described_classes, resumed_names
+from .classes import described_classes
 from .distributed import (
+    Runtime,
     StopSignals,
     average_gradients,
     broadcast_statistics,
@@ -51,7 +57,8 @@ from .output_folder import make_room
 from .position import Position
 from .precision import Precision
 from .preprocessing import check_preprocessing
-from .readers import build_reader
+from .profiler import Profiler
+from .readers import Reader, build_reader, check_classes, resumed_names
 from .recorder import Recorder
 from .resume import (
     find_checkpoint,
@@ -63,19 +70,10 @@ from .resume import (
 
 
 class Trainer:
-    """A training run: `fit()` does all of it, `train_step(batch)` one batch.
+    """Training run: `fit()` does all of it, `train_step(batch)` one batch."""
 
-    Args:
-        config: schema.Config with an Optimizer and DataLoader.Train.
-        runtime: runtime.Runtime of this process.
-        profiler: profiler.Profiler or None.
-    """
-
-    def __init__(self, config, runtime, profiler=None):
-        if config.Optimizer is None:
-            raise ConfigError(
-                "the section Optimizer is missing; for example Optimizer: {name: Momentum, lr: {...}}"
-            )
+    def __init__(self, config: Config, runtime: Runtime, profiler: Profiler | None = None) -> None:
+        optimizer = config.optimizer()
         if config.Global.use_dali:
             LOGGER.warning(
                 "Global.use_dali: there is no DALI here; the ordinary reader gives the same batches"
@@ -90,23 +88,13 @@ class Trainer:
         self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
-        batches, update_freq = len(self.reader.loader), config.Global.update_freq
-        self.position = Position(batches, update_freq)  # of the batch that comes next
-        if update_freq > batches:
-            LOGGER.warning(
-                "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
-                *(update_freq, batches),
-            )
-        self.lr = scaled_learning_rate(config, runtime)
-        self.schedule = build_schedule(self.lr, config.Global.epochs, self.position.steps_per_epoch)
-        self.optimizer = build_optimizer(config.Optimizer, self.model)
+        self._build_schedule(resumed)
+        self.optimizer = build_optimizer(optimizer, self.model)
         self._build_losses()
         self.precision = Precision(config.AMP, runtime.device)
-        self.best, self.evaluations_since_best, self.evaluated = None, 0, True
-        self.order = order_settings(config, runtime, self.reader.images)
+        self.best: float | None = None
+        self.evaluations_since_best, self.evaluated = 0, True
         if resumed is not None:
-            require_same_order(resumed, self.order)
-            self.schedule = resumed_schedule(resumed, config.Global, self.lr, self.position.steps_per_epoch)
             load_weights(self.model, resumed.trained, source=resumed.prefix)
         # Copies made before `decorate`, which may make the weights half precision.
         self.ema = ExponentialMovingAverage(self.model, config.EMA.decay) if config.EMA else None
@@ -121,12 +109,13 @@ class Trainer:
         # On CPU DataParallel dies of a lost process before Python could say so, and has nothing to gain by
         # exchanging gradients while others are still computed.
         self._averages_gradients = runtime.world_size > 1 and self._on_cpu
-        self.recorder = Recorder(config, runtime, batches, self.schedule.name)
+        self.recorder = Recorder(config, runtime, self.position.batches_per_epoch, self.schedule.name)
 
-    def _build_readers(self, resumed):
-        """Build the readers of both splits; what they and the checkpoint say of classes and images must agree."""
+    def _build_readers(self, resumed: checkpoint.Checkpoint | None) -> None:
+        """Build the readers of both splits; they and the checkpoint must agree on classes and images."""
         config, runtime = self.config, self.runtime
-        self.reader, self.eval_reader = build_reader(config, "Train", runtime), None
+        self.reader = build_reader(config, "Train", runtime)
+        self.eval_reader: Reader | None = None
         self.class_names = self.reader.class_names
         if resumed is not None:
             self.class_names = resumed_names(config, resumed, self.reader)
@@ -137,23 +126,39 @@ class Trainer:
         for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
             if reader is not None:
                 contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())
-                what = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
-                require_same(contents, runtime, what)
+                name = f"DataLoader.{split}.dataset: (number of images, checksum of their labels)"
+                require_same(contents, runtime, name)
 
-    def _build_losses(self):
+    def _build_schedule(self, resumed: checkpoint.Checkpoint | None) -> None:
+        settings, batches = self.config.Global, len(self.reader.loader)
+        self.position = Position(batches, settings.update_freq)  # of the batch that comes next
+        if settings.update_freq > batches:
+            LOGGER.warning(
+                "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
+                *(settings.update_freq, batches),
+            )
+        self.lr = scaled_learning_rate(self.config, self.runtime)
+        self.order = order_settings(self.config, self.runtime, len(self.reader.images))
+        if resumed is None:
+            self.schedule = build_schedule(self.lr, settings.epochs, self.position.steps_per_epoch)
+        else:
+            require_same_order(resumed, self.order)
+            self.schedule = resumed_schedule(resumed, settings, self.lr, self.position.steps_per_epoch)
+
+    def _build_losses(self) -> None:
         config, arch = self.config, self.config.Arch
-        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.class_num)
+        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.network.class_num)
         self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
         if self.eval_reader is not None:
             build_loss(config.Loss.Eval, arch.infer_model_name)  # its errors are raised before an epoch
-        mixes = bool(config.DataLoader.Train.dataset.batch_transform_ops)
         # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
+        mixes = config.reader("Train").dataset.batch_transform_ops
         self.metrics = [] if mixes else config.Metric.Train
         scored = [] if self.eval_reader is None else config.Metric.Eval
-        warn_of_trivial([*self.metrics, *scored], arch.class_num)
-        self.losses = FiniteAverages(self.reader.images, self.runtime)
+        warn_of_trivial([*self.metrics, *scored], arch.network.class_num)
+        self.losses = FiniteAverages(self.reader.images.name, self.runtime)
 
-    def fit(self):
+    def fit(self) -> None:
         """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first.
 
         Raises:
@@ -161,27 +166,28 @@ class Trainer:
         """
         settings = self.config.Global
         if self.position.epoch >= settings.epochs and self.evaluated:
+            epochs = self.position.epoch
             LOGGER.info(
-                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on",
-                self.position.epoch,
+                "nothing to do: the checkpoint has all %d epochs; raise Global.epochs to go on", epochs
             )
             return
         self._begin(settings)
         recorder = self.recorder.start(self.position, self.evaluated, self.model)
-        with StopSignals() as stop, recorder:
+        stop = StopSignals()
+        with stop, recorder:
             if not self.evaluated:
                 self._end_of_epoch()
             while self.position.epoch < settings.epochs and not self._stops_early():
                 if self.train_epoch(stop):
                     self.save("latest")
+                    step = self.position.step
                     LOGGER.info(
-                        "stopped at step %d; the same command with Global.checkpoints=auto goes on",
-                        self.position.step,
+                        "stopped at step %d; the same command with Global.checkpoints=auto goes on", step
                     )
                     raise KeyboardInterrupt
                 self._end_of_epoch()
 
-    def _begin(self, settings):
+    def _begin(self, settings: GlobalConfig) -> None:
         """Make room for the run in its folder, and let its log and config.yaml begin there."""
         folder = settings.output_dir
         gather(None, self.runtime)  # all have read the weights that they start from, which may be moved now
@@ -189,23 +195,23 @@ class Trainer:
             if self.runtime.is_main:
                 moved = make_room(settings, self.resumed_from)
                 log_to(os.path.join(folder, "train.log"))
-                # What is true of one start only is not for those who use the file.
+                # `overwrite` is about one start, not for those who use the file.
                 own = dataclasses.replace(self.config, Global=dataclasses.replace(settings, overwrite=False))
                 write_text(os.path.join(folder, "config.yaml"), dump_config(own, moved))
         if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
-            self.best = None  # that was of a model which is elsewhere
+            self.best = None  # of a model that is elsewhere
 
-    def train_epoch(self, stop):
+    def train_epoch(self, stop: StopSignals) -> bool:
         """Run the rest of the current epoch.
 
-        Returns whether `stop` asks to end the run now, on all ranks alike.
+        Return whether `stop` asks to end the run now, on all ranks alike.
         """
         self.model.train()
-        start, stops = self.position, False
-        self.losses = FiniteAverages(self.reader.images, self.runtime)
+        start, stops, every = self.position, False, self.config.Global.save_steps
+        self.losses = FiniteAverages(self.reader.images.name, self.runtime)
         accuracy, timer = build_metric(self.metrics), StepTimer()
 
-        def means():
+        def means() -> dict[str, float]:
             return mean_over_ranks({**accuracy.compute(), **self.losses.means()}, self.runtime)
 
         for batch in self.reader.loader.epoch(start.epoch, start.batch):
@@ -223,17 +229,17 @@ class Trainer:
                 self.profiler.step()
             if values is not None or self._on_cpu or self.runtime.world_size == 1:
                 stops = stop.reached(self.runtime)
-            if at.ends_step:
-                if self._saves_within_epoch():
+            if at.ends_step and self.position.epoch == start.epoch:
+                if every is not None and self.position.step % every == 0:
                     self.save("latest")
-                if stops and self.position.epoch == start.epoch:
+                if stops:
                     return True
         self._go_to(start.at(start.epoch, start.batches_per_epoch))
         self.evaluated = False
         self.recorder.train_epoch(start.epoch, means(), self.model)
         return stop.reached(self.runtime)
 
-    def train_step(self, batch):
+    def train_step(self, batch: Batch) -> tuple[paddle.Tensor, paddle.Tensor, dict[str, paddle.Tensor]]:
         """Add the gradients of a batch, and update the weights when it is the last of its step.
 
         Returns (logits, labels, {loss name: scalar tensor}). On CPU a loss that is not finite raises UserError
@@ -263,19 +269,17 @@ class Trainer:
         logits = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
         return logits.detach(), labels, losses
 
-    def evaluate(self, max_batches=None):
-        """Score `scored_model()` on DataLoader.Eval; returns the means, see `evaluate.evaluate`."""
-        model, epoch = self.scored_model(), self.position.epoch
+    def evaluate(self, max_batches: int | None = None) -> dict[str, float]:
+        """Score `scored_model()` on DataLoader.Eval; return the means, see `evaluate.evaluate`."""
+        model, reader, epoch, timer = self.scored_model(), self.eval_reader, self.position.epoch, StepTimer()
+        assert reader is not None
         broadcast_statistics(model, self.runtime)
-        timer = StepTimer()
         with self.precision.evaluation():
-            result = evaluate(
-                model, self.eval_reader, self.config, self.runtime, epoch, max_batches, timer=timer
-            )
+            result = evaluate(model, reader, self.config, self.runtime, epoch, max_batches, timer=timer)
         self.recorder.evaluation(epoch, result, timer)
         return result
 
-    def scored_model(self):
+    def scored_model(self) -> nn.Layer:
         """Return the network that is evaluated: with the averaged weights when there is an EMA."""
         if self.ema is not None:
             return self.ema.model
@@ -284,7 +288,7 @@ class Trainer:
         self.float32.set_state_dict(self.model.state_dict())
         return self.float32
 
-    def save(self, name):
+    def save(self, name: str) -> None:
         """Write the checkpoint set `Global.output_dir/name.*` on the main process; all call it.
 
         Raises:
@@ -319,7 +323,7 @@ class Trainer:
             write_weights(f"{prefix}_student.pdparams", student_weights(self.config.Arch, weights))
         LOGGER.info("Already save model in %s", prefix)
 
-    def _end_of_epoch(self):
+    def _end_of_epoch(self) -> None:
         """Save and evaluate; a run that dies meanwhile resumes with this, and no epoch is lost or unscored."""
         settings, epoch = self.config.Global, self.position.epoch
         evaluates = self.eval_reader is not None and epoch > settings.start_eval_epoch
@@ -346,22 +350,19 @@ class Trainer:
             LOGGER.info("[Eval][Epoch %d][best metric: %s]", epoch, self.best)
         self.save("latest")
 
-    def _stops_early(self):
-        """Return whether the metric has not risen for `Global.early_stop` evaluations, and say so."""
+    def _stops_early(self) -> bool:
+        """Return whether the metric has not risen for `Global.early_stop` evaluations, and log it."""
         patience = self.config.Global.early_stop
         if patience is None or self.evaluations_since_best < patience:
             return False
         LOGGER.info(
             "Global.early_stop: %d evaluations in a row were no better than %s; stopping after epoch %d of %d",
-            self.evaluations_since_best,
-            self.best,
-            self.position.epoch,
-            self.config.Global.epochs,
+            *(self.evaluations_since_best, self.best, self.position.epoch, self.config.Global.epochs),
         )
         return True
 
-    def _continue_from(self, found):
-        """Restore what belongs to an update: called after `decorate`, which changes the optimizer's tensors."""
+    def _continue_from(self, found: checkpoint.Checkpoint) -> None:
+        """Restore optimizer, EMA and position; called after `decorate`, which changes the optimizer's tensors."""
         load_optimizer_state(self.optimizer, self.model, found.optimizer)
         self.precision.load_state_dict(found.states["scaler"])
         if self.ema is not None and found.raw is not None:
@@ -381,17 +382,13 @@ class Trainer:
             *(found.prefix, states["epoch"], states["step"]),
         )
 
-    def _go_to(self, at):
-        """Set the position by what is read: a batch without a readable image is never seen."""
+    def _go_to(self, at: Position) -> None:
+        """Set the position by the batch that was read: one without a readable image never comes."""
         if at.step != self.position.step:  # the batch that would have ended the last step was one of those
             self.optimizer.clear_grad()
         self.position = at
 
-    def _saves_within_epoch(self):
-        every = self.config.Global.save_steps
-        return every is not None and self.position.step % every == 0 and self.position.batch > 0
-
-    def _gradients_exchanged(self, wanted):
+    def _gradients_exchanged(self, wanted: bool) -> ContextManager[Any]:
         """Return a context in which a backward pass averages the gradients of all processes only if `wanted`."""
         if self.runtime.world_size == 1 or (wanted and not self._averages_gradients):
             return contextlib.nullcontext()

@@ -1,13 +1,18 @@
 """Files of VisualDL: the graph of a network, and the records of a run that goes on."""
 
+from __future__ import annotations
+
 import copy
+from types import ModuleType
+from typing import Any
 
 import paddle
+from paddle import nn
 
 from ..base.files import atomic_path
 
 
-def describe_graph(model, image_shape):
+def describe_graph(model: nn.Layer, image_shape: tuple[int, int, int]) -> Any:
     """Return VisualDL's description (nodes, variables, edges) of `model` in eval mode on images (C, H, W).
 
     VisualDL's own `add_graph` reads the program format of Paddle 2. Paddle 3 traces into another one (PIR), here
@@ -26,8 +31,8 @@ def describe_graph(model, image_shape):
     return analyse_model(_old_program(program).SerializeToString())
 
 
-def drop_records_after(path, step):
-    """Leave the records up to `step` in a VisualDL file, and nothing of one that a crash cut off."""
+def drop_records_after(path: str, step: int) -> None:
+    """Leave the records up to `step` in a VisualDL file, without one that a crash cut off."""
     from google.protobuf.message import DecodeError
     from visualdl.proto import record_pb2
     from visualdl.reader.record_reader import RecordReader
@@ -45,13 +50,13 @@ def drop_records_after(path, step):
                 writer.write(data)
 
 
-def _old_program(program):
+def _old_program(program: Any) -> Any:
     """Return a PIR program as a ProgramDesc."""
     from paddle.base.proto import framework_pb2 as proto
 
     old = proto.ProgramDesc()
     block = old.blocks.add(idx=0, parent_idx=-1)
-    names = {}
+    names: dict[int, str] = {}
     for number, op in enumerate(program.global_block().ops):
         kind = op.name().split(".", 1)[1]
         attributes = op.attrs()
@@ -79,8 +84,8 @@ def _old_program(program):
     return old
 
 
-def _add_attribute(node, proto, name, value):
-    """Add a text, number or list of numbers as what it is, anything else as text."""
+def _add_attribute(node: Any, proto: ModuleType, name: str, value: object) -> None:
+    """Add a text, number or list of numbers by its type, anything else as text."""
     if isinstance(value, bool):
         node.attrs.add(name=name, type=proto.BOOLEAN, b=value)
     elif isinstance(value, int):

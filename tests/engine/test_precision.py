@@ -55,7 +55,7 @@ def test_float16_with_float32_weights_scales_the_loss(asked, use_promote):
     assert asked == [
         (
             "GradScaler",
-            {"enable": True, "init_loss_scaling": 128.0, "use_dynamic_loss_scaling": True},
+            {"init_loss_scaling": 128.0, "use_dynamic_loss_scaling": True},
         ),
         ("auto_cast", {"level": "O1", "dtype": "float16", "use_promote": use_promote}),
     ]
