@@ -20,11 +20,11 @@ from .torch_file import TorchTensor, Unknown, load_torch_file, reading_torch
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin")
 
-# Where training scripts keep the weights in a checkpoint, and their exponential moving average.
+# Entries of the weights in checkpoints of training scripts, and of their exponential moving average.
 _SECTIONS = ("state_dict", "model", "model_state_dict", "net", "network")
 _EMA_SECTIONS = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 
-# What wrappers put before every key: DataParallel, Lightning modules, torch.compile.
+# Prefixes of every key by wrappers: DataParallel, Lightning modules, torch.compile.
 _PREFIXES = ("module.", "model.", "_orig_mod.")
 
 _TENSORS = (TorchTensor, PlainArray)
@@ -107,10 +107,8 @@ def convert_state_dict(state: Mapping[str, Any], arch: str) -> State:
 
     Args:
         state: {key: array} as the authors' network, timm's or PaddleClas' saves it, told by the keys.
-        arch: a name of `list_models`, in any case: `fasternet_t0` to `fasternet_l` (classifier, the
-            detection backbone with its per-output norms, or with layer scale), `edgenext_xx_small` to
-            `edgenext_base` and their `_bn_hs` forms, `micronet_m0` to `micronet_m3`, `lcnet_baseline`,
-            timm's `lcnet_035` to `lcnet_150`, and the `PPLCNet` names for PaddleClas' own weights.
+        arch: a name of `list_models`, in any case; `weight_names` in the file of its family are the forms known. A
+            classifier, a backbone (FasterNet's with the norms of its outputs) and layer scale are told by the keys.
 
     Raises:
         ConfigError: unknown `arch`.
@@ -153,9 +151,9 @@ def convert_file(
 
 
 def _convert(state: Mapping[str, Any], arch: str, is_ours: bool = False) -> tuple[State, ConversionReport]:
-    """See `convert_state_dict`.
+    """Convert as `convert_state_dict` does, and report.
 
-    `is_ours`: it is PaddleClas' or this project's, which the keys of a network without batch norm leave open.
+    `is_ours`: PaddleClas' or this project's names, which the keys of a network without batch norm leave open.
     """
     name, variant = MODELS.canonical(arch), MODELS.get(arch)
     forms = (PADDLECLAS,) if is_ours else variant.family.weight_names

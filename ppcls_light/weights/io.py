@@ -1,7 +1,7 @@
 """Weights: files, read without trusting them and written atomically, and their way into a network.
 
-Files are `.pdparams`, which are pickles, and `.safetensors`. Every key must fit the network, or the message says what
-does not and what to do.
+Files are `.pdparams`, which are pickles, and `.safetensors`. Every key must fit the network, or the message names those
+that do not, and the fix.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import time
-from types import ModuleType
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
+import safetensors.numpy
 from paddle import nn
 
 from ..base.files import atomic_path, checksum
@@ -37,7 +37,7 @@ def read_weights(path: str | os.PathLike[str]) -> State:
     `path` may leave the suffix out, as in PaddleClas. bfloat16 comes back as float32.
 
     Raises:
-        WeightsError: the file is missing (the message names what is there), damaged, of another format, not the one
+        WeightsError: the file is missing (the message names the others there), damaged, of another format, not the one
             whose checksum the checkpoint's states beside it have, or holds something other than named arrays.
     """
     path = _find(path)
@@ -56,9 +56,7 @@ def write_weights(path: str | os.PathLike[str], state: Mapping[str, Any], keep: 
     path = os.fspath(path)
     state = {key: np.asarray(value) for key, value in state.items()}
     if path.endswith(".safetensors"):
-        content = _import_safetensors(path).numpy.save(
-            {key: widened(value).copy("C") for key, value in state.items()}
-        )
+        content = safetensors.numpy.save({key: widened(value).copy("C") for key, value in state.items()})
         with atomic_path(path, WeightsError, keep) as temporary, open(temporary, "wb") as file:
             file.write(content)
     elif path.endswith(".pdparams"):
@@ -140,7 +138,6 @@ def widened(array: np.ndarray) -> np.ndarray:
 
 
 def _read_safetensors(path: str) -> State:
-    safetensors = _import_safetensors(path)
     try:
         with open(path, "rb") as file:
             return {key: _from_safetensors(entry) for key, entry in safetensors.deserialize(file.read())}
@@ -155,14 +152,6 @@ def _from_safetensors(entry: Mapping[str, Any]) -> np.ndarray:
     special = {"BOOL": "?", "BF16": "<u2"}
     dtype = special.get(code) or f"<{code[0].lower()}{int(code[1:]) // 8}"  # F32: <f4
     return widened(np.frombuffer(entry["data"], dtype)).reshape(entry["shape"]).copy()
-
-
-def _import_safetensors(path: str) -> ModuleType:
-    try:
-        import safetensors.numpy
-    except ImportError:
-        raise WeightsError(f"{path} needs the package safetensors: pip install safetensors") from None
-    return safetensors
 
 
 class KeyReport(NamedTuple):
@@ -184,12 +173,8 @@ class KeyReport(NamedTuple):
 
     def __str__(self) -> str:
         shapes = [f"{key} {list(given)} instead of {list(own)}" for key, given, own in self.mismatched]
-        counts = (
-            ("missing", self.missing),
-            ("unexpected", self.unexpected),
-            ("of another shape", shapes),
-        )
-        parts = [f"{len(names)} {what} ({_shorten(names)})" for what, names in counts if names]
+        faults = (("missing", self.missing), ("unexpected", self.unexpected), ("of another shape", shapes))
+        parts = [f"{len(names)} {fault} ({_shorten(names)})" for fault, names in faults if names]
         return f"{len(self.loaded)} keys fit" + "".join(f", {part}" for part in parts)
 
 
@@ -218,14 +203,14 @@ def load_weights(
 ) -> KeyReport:
     """Copy weights into `model`, all of them, and return the KeyReport.
 
-    A `features_only` network has no use for a classifier's head (its `spare_prefixes`): it is passed over.
+    Those of a classifier's head, for which a `features_only` network has no use (`spare_prefixes`), are passed over.
 
     Args:
         model: a network of `create_model`; its `head_keys` name the classifier's parameters.
         path_or_state: a weights file (see `read_weights`) or {key: array}. Floats of any width become float32.
         reset_head: keep the network's own values for the head's keys that the weights lack or have in
             another shape (another class count). This is logged.
-        source: what to call weights that are given as a state.
+        source: name of weights that are given as a state, in messages.
 
     Raises:
         WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
@@ -246,10 +231,9 @@ def load_weights(
     if not report.fits:
         raise WeightsError(f"{source} cannot be loaded into {name}: {_explain(report, head_keys)}")
     own = model.state_dict()
-    wanted = {key: _as_float32(state[key]) for key in report.loaded}
-    endless = [
-        key for key, value in wanted.items() if value.dtype.kind == "f" and not np.isfinite(value).all()
-    ]
+    wanted = {key: state[key] for key in report.loaded}
+    wanted.update({key: value.astype(np.float32) for key, value in wanted.items() if value.dtype.kind == "f"})
+    endless = [key for key, value in wanted.items() if not np.isfinite(value).all()]
     if endless:
         raise WeightsError(
             f"{source}: {len(endless)} of {len(wanted)} weights hold NaN or infinity ({_shorten(endless)}); take "
@@ -267,7 +251,7 @@ def load_weights(
 
 
 def _without_head(report: KeyReport, head_keys: Sequence[str]) -> KeyReport:
-    """Move what the head lacks or has in another shape from the report's faults to `replaced`."""
+    """Move keys of the head from the faults of the report to `replaced`."""
     faulty = {*report.missing, *(key for key, _, _ in report.mismatched)}
     return report._replace(
         missing=tuple(key for key in report.missing if key not in head_keys),
@@ -287,10 +271,6 @@ def _explain(report: KeyReport, head_keys: Sequence[str]) -> str:
     if any("._fake_quant_" in key for key in report.unexpected):
         return f"{report}; they are of quantization-aware training, as it was configured: -o Slim.quant.name=pact"
     return f"{report}; set Arch.name (and its options) to the network these weights were trained with"
-
-
-def _as_float32(array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
 
 
 def _shorten(names: Sequence[str], shown: int = 3) -> str:

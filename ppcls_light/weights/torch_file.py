@@ -132,12 +132,12 @@ for _name, _code in _STORAGE_DTYPES.items():
 
 
 class _TorchUnpickler(PlainUnpickler):
-    """Builds plain data, `TorchTensor` and `Unknown`; `persistent_load` answers what the pickle refers to."""
+    """Builds plain data, `TorchTensor` and `Unknown`; `persistent_load` returns the target of a reference."""
 
     known: ClassVar[dict] = _KNOWN
 
     def __init__(self, file: BinaryIO, persistent_load: Callable[[Any], Any]) -> None:
-        super().__init__(file, encoding="latin1")  # of what Python 2 wrote
+        super().__init__(file, encoding="latin1")  # of Python 2's texts
         self._resolve = persistent_load
 
     def persistent_load(self, reference: Any) -> Any:
@@ -165,7 +165,7 @@ def reading_torch(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
 
 
 def load_torch_file(path: str | os.PathLike[str]) -> Any:
-    """Return what the torch file `path` holds: plain data, `TorchTensor`, `PlainArray` and `Unknown`.
+    """Return the content of the torch file `path`: plain data, `TorchTensor`, `PlainArray` and `Unknown`.
 
     A tensor's numbers are read when its `numpy()` is called; do this in `reading_torch(path)` too.
 
