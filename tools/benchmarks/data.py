@@ -36,14 +36,7 @@ import PIL
 from ppcls_light.base.processes import Pool
 from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
-from ppcls_light.data import (
-    BatchLoader,
-    BatchSampler,
-    ImageDataset,
-    ImageList,
-    build_transforms,
-    find_images,
-)
+from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, ImageList, build_transforms, find_images
 from ppcls_light.data.decode import cv2
 from ppcls_light.data.image import to_array
 from ppcls_light.data.transforms.compose import DecodeAndCrop
@@ -109,14 +102,12 @@ def dataset_and_ops(arguments, scratch):
 def stages(dataset, count, batch_size):
     """Yield (name, call): each call does one stage for `count` images, on what the stages before it made."""
 
-    def generators():
-        return [np.random.default_rng([dataset.seed, 0, index]) for index in range(count)]
-
-    def each(function, values):
-        return lambda: [function(*value, rng) for value, rng in zip(values, generators())]
-
     def read():
         return [dataset.read(index) for index in range(count)]
+
+    def each(function, values):
+        seeds = [[dataset.seed, 0, index] for index in range(count)]
+        return lambda: [function(*value, np.random.default_rng(seed)) for value, seed in zip(values, seeds)]
 
     yield "read", read
     values = [(data,) for data in read()]
@@ -178,17 +169,15 @@ class Baseline:
         return image.transpose(2, 0, 1)
 
 
-_baseline = None
+_baseline = None  # of a worker
 
 
 def start_baseline(baseline):
-    """Keep `baseline` in a worker."""
     global _baseline
     _baseline = baseline
 
 
 def read_baseline(indices):
-    """Read a batch in a worker."""
     return _baseline.read(indices)
 
 
@@ -197,13 +186,13 @@ def cases(dataset, ops, count, arguments, ends):
     workers, size = arguments.workers, arguments.batch_size
     calls = dict(stages(dataset, count, size))
 
-    def add_epoch(name, source, workers):
+    def epoch(source, workers):
         loader = ends.enter_context(BatchLoader(source, BatchSampler(count, size), workers))
-        calls[name] = lambda: drain(loader.epoch(0))
+        return lambda: drain(loader.epoch(0))
 
-    add_epoch(f"transport, {workers} workers", Ready(dataset), workers)
-    add_epoch("all, 0 workers", dataset, 0)
-    add_epoch(f"all, {workers} workers", dataset, workers)
+    calls[f"transport, {workers} workers"] = epoch(Ready(dataset), workers)
+    calls["all, 0 workers"] = epoch(dataset, 0)
+    calls[f"all, {workers} workers"] = epoch(dataset, workers)
     if arguments.baseline:
         baseline = Baseline(dataset, ops)
         batches = [range(start, min(start + size, count)) for start in range(0, count, size)]
@@ -246,11 +235,9 @@ def ratios(speeds, workers):
     lines = []
     for count in (0, workers):
         pairs = zip(speeds[f"all, {count} workers"], speeds[f"baseline, {count} workers"])
-        found = [own / other for own, other in pairs]
-        lines.append(
-            f"{count} workers: {statistics.median(found):.2f} times the baseline "
-            f"({min(found):.2f} to {max(found):.2f} in {len(found)} rounds)"
-        )
+        median, least, most = Spread.of([own / other for own, other in pairs])
+        rounds = f"{least:.2f} to {most:.2f} in {len(speeds['read'])} rounds"
+        lines.append(f"{count} workers: {median:.2f} times the baseline ({rounds})")
     return lines
 
 
@@ -275,12 +262,8 @@ def main():
         dataset, ops = dataset_and_ops(arguments, scratch)
         count = min(len(dataset), arguments.images)
         speeds = measure(cases(dataset, ops, count, arguments, ends), arguments.rounds, count)
-    settings = {
-        "images": count,
-        "batch size": arguments.batch_size,
-        "rounds": arguments.rounds,
-        "environment": versions(),
-    }
+    settings = {"images": count, "batch size": arguments.batch_size, "rounds": arguments.rounds}
+    settings["environment"] = versions()
     harness.report(arguments, COLUMNS, [row(name, rates) for name, rates in speeds.items()], settings)
     print(f"\n{bottleneck(speeds, arguments.workers)}")
     if arguments.baseline:

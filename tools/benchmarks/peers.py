@@ -16,7 +16,6 @@ import importlib
 import re
 import subprocess
 import sys
-import tempfile
 import types
 from pathlib import Path
 
@@ -79,56 +78,49 @@ def paddleclas_network(repo, name):
     return nn.Sequential(network, nn.Softmax(axis=-1))
 
 
-def export_paddleclas(repo, name, size, out, onnx=False):
-    """Save PaddleClas' network `name` in `out`/paddleclas/`name`; yield the paths of what was written."""
+def export_paddleclas(arguments, name, size):
+    """Save PaddleClas' network in OUT/paddleclas/NAME and, with `--onnx`, as OUT/onnx/NAME.onnx."""
     import paddle
 
     from ppcls_light.bundle.folder import read_bundle
     from ppcls_light.bundle.onnx import to_onnx
 
-    network = paddleclas_network(repo, name)
+    network = paddleclas_network(arguments.repo, name)
     network.eval()
-    folder = Path(out, "paddleclas", name)
+    folder = Path(arguments.out, "paddleclas", name)
     require_writable(folder / "inference.json", ExportError)
     spec = paddle.static.InputSpec([None, 3, size, size], "float32")
     paddle.jit.save(network, str(folder / "inference"), input_spec=[spec])
-    yield folder
-    if onnx:
-        path = Path(out, "onnx", f"{name}.onnx")
+    print(folder, flush=True)
+    if arguments.onnx:
+        path = Path(arguments.out, "onnx", f"{name}.onnx")
         to_onnx(read_bundle(folder), path)
-        yield path
+        print(path, flush=True)
 
 
-def export_torch(python, source, repo, name, size, out):
-    """Save the network of timm or of a checkout as `out`/onnx/`name`.onnx; return that path."""
-    path = Path(out, "onnx", f"{name}.onnx")
-    script = Path(__file__).with_name("torch_side.py")
-    with atomic_path(path, ExportError) as temporary, tempfile.TemporaryFile("w+") as errors:
-        command = [python, str(script), "onnx", source, name, str(size), temporary, *([repo] if repo else [])]
+def export_torch(arguments, name, size):
+    """Save the network of timm or of the authors' checkout as OUT/onnx/NAME.onnx."""
+    path, script = Path(arguments.out, "onnx", f"{name}.onnx"), Path(__file__).with_name("torch_side.py")
+    repo = [arguments.repo] if arguments.source == "authors" else []
+    with atomic_path(path, ExportError) as temporary:
+        command = [arguments.python, str(script), "onnx", arguments.source, name, str(size), temporary, *repo]
         try:
-            code = subprocess.run(command, stdout=errors, stderr=errors, check=False).returncode
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         except OSError as error:
             raise ConfigError(
-                f"--python {python}: {error.strerror}; name an interpreter with torch"
+                f"--python {arguments.python}: {error.strerror}; name an interpreter with torch"
             ) from None
-        if code:
-            errors.seek(0)
-            lines = errors.read().strip().splitlines() or ["no message"]
-            raise ExportError(f"{python} cannot export {name}: {lines[-1]}")
-    return path
+        if done.returncode:
+            lines = done.stdout.strip().splitlines() or ["no message"]
+            raise ExportError(f"{arguments.python} cannot export {name}: {lines[-1]}")
+    print(path, flush=True)
 
 
 def main():
     arguments = parse_arguments()
+    export = export_paddleclas if arguments.source == "paddleclas" else export_torch
     for name in arguments.names:
-        size = arguments.size or (256 if name.startswith("EdgeNeXt") else 224)
-        if arguments.source == "paddleclas":
-            for path in export_paddleclas(arguments.repo, name, size, arguments.out, arguments.onnx):
-                print(path, flush=True)
-        else:
-            repo = arguments.repo if arguments.source == "authors" else None
-            path = export_torch(arguments.python, arguments.source, repo, name, size, arguments.out)
-            print(path, flush=True)
+        export(arguments, name, arguments.size or (256 if name.startswith("EdgeNeXt") else 224))
 
 
 if __name__ == "__main__":
