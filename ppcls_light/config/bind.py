@@ -132,28 +132,28 @@ def _mapping(node: Node, path: str, keys: Iterable[str]) -> Dict[str, Node]:
 
 
 def _convert(annotation: Any, node: Node, path: str) -> Any:
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _convert_annotated(annotation, node, path)
     if annotation is Any:
         return node.plain()
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
         return bind(annotation, node, path)
-    if origin is Union:
-        return _convert_union(annotation, node, path)
-    if origin is Literal:
-        for choice in arguments:
-            if type(choice) is type(node.value) and choice == node.value:
-                return choice
-        hint = nearest(node.value, map(str, arguments)) if isinstance(node.value, str) else ""
-        raise _wrong(node, path, _describe(annotation), arguments[0], hint)
-    if origin in (list, tuple):
-        return _convert_items(annotation, node, path)
-    if origin is dict:
-        if not isinstance(node.value, dict):
-            raise _wrong(node, path, "a mapping", "{}")
-        return {key: _convert(arguments[1], child, _join(path, key)) for key, child in node.value.items()}
-    return _convert_scalar(annotation, node, path)
+    convert = _CONVERTERS.get(typing.get_origin(annotation), _convert_scalar)
+    return convert(annotation, node, path)
+
+
+def _convert_literal(annotation: Any, node: Node, path: str) -> Any:
+    choices = typing.get_args(annotation)
+    for choice in choices:
+        if type(choice) is type(node.value) and choice == node.value:
+            return choice
+    hint = nearest(node.value, map(str, choices)) if isinstance(node.value, str) else ""
+    raise _wrong(node, path, _describe(annotation), choices[0], hint)
+
+
+def _convert_dict(annotation: Any, node: Node, path: str) -> Any:
+    if not isinstance(node.value, dict):
+        raise _wrong(node, path, "a mapping", "{}")
+    member = typing.get_args(annotation)[1]
+    return {key: _convert(member, child, _join(path, key)) for key, child in node.value.items()}
 
 
 def _convert_items(annotation: Any, node: Node, path: str) -> Any:
@@ -267,32 +267,53 @@ def _convert_named(by_name: Dict[str, type], node: Node, path: str) -> Any:
     return bind(by_name[name.value], node, path)
 
 
-def _convert_scalar(annotation: type, node: Node, path: str) -> Union[str, float, None]:
-    value = node.value
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is float:
-        number = _number(value)
-        if number is not None:
-            if number and not _LEAST <= abs(number) <= _MOST:
-                hint = f"; computing is in float32, which holds {_LEAST:.1e} to {_MOST:.1e} and 0"
-                raise _wrong(node, path, _describe(float), _EXAMPLES[float], hint)
-            return number
-    elif annotation is int:
-        if is_number and isinstance(value, int) and abs(value) <= _LARGEST_INT:
-            return value
-    elif annotation is str:
-        if is_number:
-            value = str(value) if node.text is None else node.text
-        if isinstance(value, str):
-            if re.search("[\n\r\0\x85\u2028\u2029]", value):
-                raise _wrong(node, path, "text on one line", _EXAMPLES[str])
-            return value
-    elif annotation is bool:
-        if isinstance(value, bool):
-            return value
-    else:
+def _convert_scalar(annotation: Any, node: Node, path: str) -> Any:
+    if annotation not in _READERS:
         raise TypeError(f"{path}: annotation {annotation!r} is not one that a config can be checked against")
-    raise _wrong(node, path, _describe(annotation), _EXAMPLES[annotation])
+    value = _READERS[annotation](node, path)
+    if value is None:
+        raise _wrong(node, path, _describe(annotation), _EXAMPLES[annotation])
+    return value
+
+
+def _read_bool(node: Node, path: str) -> Optional[bool]:
+    return node.value if isinstance(node.value, bool) else None
+
+
+def _read_int(node: Node, path: str) -> Optional[int]:
+    value = node.value
+    fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
+    return value if fits else None
+
+
+def _read_float(node: Node, path: str) -> Optional[float]:
+    number = _number(node.value)
+    if number and not _LEAST <= abs(number) <= _MOST:
+        hint = f"; computing is in float32, which holds {_LEAST:.1e} to {_MOST:.1e} and 0"
+        raise _wrong(node, path, _describe(float), _EXAMPLES[float], hint)
+    return number
+
+
+def _read_text(node: Node, path: str) -> Optional[str]:
+    value = node.value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value) if node.text is None else node.text
+    if not isinstance(value, str):
+        return None
+    if re.search("[\n\r\0\x85\u2028\u2029]", value):
+        raise _wrong(node, path, "text on one line", _EXAMPLES[str])
+    return value
+
+
+_READERS = {bool: _read_bool, int: _read_int, float: _read_float, str: _read_text}
+_CONVERTERS = {
+    Annotated: _convert_annotated,
+    Union: _convert_union,
+    Literal: _convert_literal,
+    list: _convert_items,
+    tuple: _convert_items,
+    dict: _convert_dict,
+}
 
 
 def _number(value: Any) -> Optional[float]:

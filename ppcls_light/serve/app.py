@@ -96,7 +96,6 @@ def create_app(
         app.add_middleware(AllowedHosts, hosts=allowed_hosts)
     app.add_middleware(_Envelope, lifecycle=lifecycle)
     app.add_exception_handler(HTTPException, _http_error)
-    files = {path.name for path in STATIC.iterdir()}
     guard: dict[str, Any] = {} if token is None else {"dependencies": [bearer(token)]}
     unauthorized = {} if token is None else schema.UNAUTHORIZED
 
@@ -111,19 +110,7 @@ def create_app(
         **guard,
     )
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(STATIC / "index.html")
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> FileResponse:
-        return FileResponse(STATIC / "docs.html")
-
-    @app.get("/static/{name}", include_in_schema=False)
-    async def static(name: str) -> FileResponse:
-        if name not in files:
-            raise HTTPException(404, "Not Found")
-        return FileResponse(STATIC / name)
+    _add_pages(app)
 
     @app.get("/health", summary="Tell that the process lives", response_model=schema.Health)
     async def health() -> dict[str, str]:
@@ -157,6 +144,24 @@ def create_app(
         return Response(metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return app
+
+
+def _add_pages(app: FastAPI) -> None:
+    files = {path.name for path in STATIC.iterdir()}
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(STATIC / "index.html")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html")
+
+    @app.get("/static/{name}", include_in_schema=False)
+    async def static(name: str) -> FileResponse:
+        if name not in files:
+            raise HTTPException(404, "Not Found")
+        return FileResponse(STATIC / name)
 
 
 class _Predict:
