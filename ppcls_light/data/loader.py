@@ -205,10 +205,11 @@ class _Workers:
             while waiting:
                 yield self._fetch(*waiting.popleft())
         finally:
-            # An epoch that is left early: a batch that a worker is already at goes to its place all the same.
+            # An epoch that is left early: a batch that a worker is already at goes to its place all the same. A call
+            # that held this object could be its last user, in a thread of the pool that cannot wait for itself.
             for future, place in waiting:
                 future.cancel()
-                future.add_done_callback(functools.partial(self._give_back, place))
+                future.add_done_callback(functools.partial(_give_back, self._free, place))
 
     def _fetch(self, future: Future, place: int | None) -> Batch:
         """Return the finished Batch of `future`, whose images a worker put in `place`, if it was given one."""
@@ -221,11 +222,12 @@ class _Workers:
                     images = images.copy()
             return batch._replace(images=self._reader.finish(images))
         finally:
-            self._give_back(place)
+            _give_back(self._free, place)
 
-    def _give_back(self, place: int | None, _: Future | None = None) -> None:
-        if place is not None:
-            self._free.put(place)
+
+def _give_back(free: queue.SimpleQueue[int], place: int | None, _: Future | None = None) -> None:
+    if place is not None:
+        free.put(place)
 
 
 class _Reader:
