@@ -12,49 +12,47 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.predict.deploy import read_deploy_config
-from ppcls_light.predict.job import classify_files
-from ppcls_light.predict.progress import speed
+from ppcls_light.predict.job import classify_files, speed
 from ppcls_light.predict.results import format_row
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cls.yaml"
-SHORTCUTS = ("engine", "precision", "labels", "image_root", "max_drop", "output", "workers")
+SHORTCUTS = {
+    "engine": ("NAME", "paddle, onnxruntime, openvino or auto"),
+    "precision": ("NAME", "fp32, fp16, bf16, int8 or auto"),
+    "output": ("FILE", "rows.jsonl or rows.csv, a row for each image"),
+}
 
 
 def parse_args(argv=None):
     parser = argparse.ArgumentParser(description="Classify images with an exported model.")
     parser.add_argument("-c", "--config", default=str(DEFAULT_CONFIG), help="deploy YAML")
     cli.add_override(parser)
+    for key, (metavar, text) in SHORTCUTS.items():
+        parser.add_argument(f"--{key}", metavar=metavar, help=f"Global.{key}: {text}")
     parser.add_argument(
-        "--engine", metavar="NAME", help="Global.engine: paddle, onnxruntime, openvino or auto"
-    )
-    parser.add_argument(
-        "--precision", metavar="NAME", help="Global.precision: fp32, fp16, bf16, int8 or auto"
+        "--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none"
     )
     for moved in ("--labels", "--image-root", "--max-drop"):  # their keys say where to
         parser.add_argument(moved, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--output", metavar="FILE", help="Global.output: rows.jsonl or rows.csv, a row for each image"
-    )
-    parser.add_argument(
         "--resume", action="store_true", help="go on from the rows that an ended run left in --output"
     )
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none"
-    )
-    parser.add_argument("-q", "--quiet", action="store_true", help="no lines that say how far it is")
-    parser.add_argument("-v", "--verbose", action="store_true", help="print what the model folder says")
+    parser.add_argument("-q", "--quiet", action="store_true", help="no lines of progress")
+    parser.add_argument("-v", "--verbose", action="store_true", help="print the settings of the model folder")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
-    """Print one row an image; exit with 0 if all were classified, 1 if some failed, 2 if none was.
+    """Print one row per image; exit with 0 if all were classified, 1 if some failed, 2 if none was.
 
     130 and 143: ended by SIGINT or SIGTERM.
     """
     args = parse_args(argv)
     report_to_stderr()
-    shortcuts = {key: getattr(args, key) for key in SHORTCUTS if getattr(args, key) is not None}
-    given = [f"Global.{key}={json.dumps(value)}" for key, value in shortcuts.items()]
+    keys = (*SHORTCUTS, "workers", "labels", "image_root", "max_drop")
+    given = [
+        f"Global.{key}={json.dumps(getattr(args, key))}" for key in keys if getattr(args, key) is not None
+    ]
     config = read_deploy_config(args.config, [*cli.overrides(args), *given])
     progress = None if args.quiet else sys.stderr
     outcome = classify_files(config, show, args.resume, progress, announce if args.verbose else None)
@@ -79,7 +77,7 @@ def benchmark_line(outcome):
 
 
 def report_to_stderr():
-    """Let people read what engines and precisions were compared, and which was taken."""
+    """Show the engines and precisions that were compared, and the choice, on stderr."""
     logger, handler = logging.getLogger("ppcls_light"), logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

@@ -44,7 +44,7 @@ class Top1Change(NamedTuple):
 
 
 class AccuracyGate:
-    """Lets those precisions of an exported network pass that keep its top-1.
+    """Gate for the precisions of an exported network: those that keep its top-1 pass.
 
     Attributes:
         images: `Labelled`.

@@ -58,7 +58,7 @@ def check_int8(onnx: bool = False) -> None:
 def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: nn.Layer) -> None:
     """Put an int8 graph for `engine`, quantized after training, into the folder of an fp32 export.
 
-    Activations get one scale a tensor, weights one an output channel. Grouped and depthwise convolutions stay in
+    Activations get one scale per tensor, weights one per output channel. Grouped and depthwise convolutions stay in
     float, see `compress.calibrate`.
 
     Args:
@@ -159,7 +159,7 @@ def _for_openvino(onnx_file: str, folder: str, images: list[np.ndarray]) -> list
 
 @contextlib.contextmanager
 def _silent(name: str) -> Iterator[None]:
-    """Keep the advice and the progress that the tools print off the user's screen."""
+    """Silence the advice and the progress that the tools print."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""Precisions beside fp32 of an export: int8 graphs are made, top-1 is compared, and what loses too much is refused."""
+"""Precisions beside fp32 of an export: int8 graphs, made and kept where top-1 does not fall."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def add_precisions(
         transform_ops: (name, params) pairs.
 
     Returns:
-        {engine: {precision: top-1 in percent}} of what passed `gate`, and of fp32.
+        {engine: {precision: top-1 in percent}} of the precisions that passed `gate`, and of fp32.
 
     Raises:
         ExportError: no engine passes in int8.

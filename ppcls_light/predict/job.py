@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import itertools
 import os
 import time
@@ -16,12 +17,13 @@ from ..data import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .deploy import predictor_from_config
 from .predictor import Predictor
-from .progress import Progress
 from .results import Row
 from .rows import RowFile, check_output
 
 MANY = 1000  # images from which on starting processes is soon made up for
 SAME_SCORE = 0.05  # engines, threads and precisions differ by less
+TERMINAL_SECONDS = 5  # between two lines of progress
+LOG_SECONDS = 60  # where somebody reads the lines later
 MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 MB
 
 
@@ -164,3 +166,46 @@ def _workers(run: DeployGlobalConfig, many: bool) -> int:
     if not many or cores == 1 or run.use_gpu or run.enable_profile:
         return 0
     return min(cores, MOST_WORKERS)
+
+
+class Progress:
+    """Lines "1,200 of 50,000 images, 7 failed, 240.0 images/s, 0:03:23 to go" on `stream`.
+
+    The rate is that of images with a class; without one there is none.
+
+    Args:
+        count: function that returns how many images there are; called at the first line.
+        done: images that are not this run's work.
+        stream: gets the lines; None: nobody does.
+    """
+
+    def __init__(self, count: Callable[[], int], done: int, stream: TextIO | None):
+        self._count, self._before, self._stream = count, done, stream
+        self._total: int | None = None
+        self._began = self._said = time.monotonic()
+        self._seconds = TERMINAL_SECONDS if stream is not None and stream.isatty() else LOG_SECONDS
+
+    def note(self, done: int, failed: int = 0) -> None:
+        """Note that `done` images have rows, of this run `failed` with an error; most calls print nothing."""
+        now = time.monotonic()
+        if self._stream is None or now - self._said < self._seconds:
+            return
+        self._said = now
+        if self._total is None:
+            self._total = self._count()
+        new, seconds = done - self._before, now - self._began
+        left = datetime.timedelta(seconds=round((self._total - done) * seconds / new))
+        parts = [
+            f"{done:,} of {self._total:,} images",
+            f"{failed:,} failed",
+            speed(new - failed, seconds),
+            f"{left} to go",
+        ]
+        print(
+            ", ".join(part for part in parts if part not in ("0 failed", "")), file=self._stream, flush=True
+        )
+
+
+def speed(classified: int, seconds: float) -> str:
+    """Return "240.0 images/s", "" where no image was classified: the rate of failures is no speed."""
+    return f"{classified / seconds:.1f} images/s" if classified else ""

@@ -1,7 +1,7 @@
 """Many images through a predictor: read ahead in threads, or shared out among processes.
 
 Reading, decoding and resizing hold no lock of Python's, so threads share them well. Paddle's run
-holds that lock, and a network of a millisecond a layer gains little from a second core: twice the images a second
+holds that lock, and a network of a millisecond a layer gains little from a second core: twice the images per second
 come from as many processes as there are cores, each with one thread and the whole way from file to row.
 """
 

@@ -94,7 +94,7 @@ class Predictor:
             self._topk.check_class_num(bundle.class_num)
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
         if "auto" in (options.engine, options.precision):
-            from ..runtime.auto import resolve  # what it imports to measure takes its time
+            from ..runtime.auto import resolve  # its imports for the measurement take time
 
             options = resolve(bundle, options, self.image_shape)
             logger.info("running on %s %s", options.engine, options.precision)

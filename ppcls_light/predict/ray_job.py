@@ -21,7 +21,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 
 from ..errors import ConfigError, DataError, DeviceError
 from . import Predictor
-from .progress import speed
+from .job import speed
 from .rows import Parts, Row
 from .sources import fetch, is_url, read_names
 

@@ -1,8 +1,9 @@
-"""The engines that run an exported folder, by name; each is imported when it is used."""
+"""The engines that run an exported folder, by name, and their errors; each is imported when it is used."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 from importlib import import_module
 from typing import Dict, NamedTuple, Protocol, Tuple
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..bundle.folder import Bundle
 from ..config.deploy import EngineName, Precision
-from ..errors import DeviceError
+from ..errors import ConfigError, DeviceError, WeightsError
 from .int8 import int8_bundle
 from .options import EngineOptions
 
@@ -87,3 +88,30 @@ def missing_library(engine: EngineName) -> str:
     if importlib.util.find_spec(kind.library) is not None:
         return ""
     return f'engine {engine} needs {kind.library}, which is not installed; pip install "ppcls_light[{kind.extra}]"'
+
+
+def load_error(path: str, engine: str, error: Exception) -> WeightsError:
+    """Return the WeightsError of a network that `engine` (its name and version) cannot load from `path`."""
+    # A file made here from the network is kept as long as the network is the same: exported again, too.
+    made_here = os.path.basename(path).startswith("inference_")
+    fix = "delete this file, and it is made again" if made_here else "copy or export it again"
+    return WeightsError(
+        f"{path}: {engine} cannot load this model, a file may be damaged or incomplete ({first_line(error)}); {fix}"
+    )
+
+
+def input_error(path: str, images: np.ndarray, error: Exception) -> ConfigError:
+    """Return the ConfigError of a network that fails on `images` (N, C, H, W)."""
+    return ConfigError(
+        f"{path}: the network fails on an input of shape {list(images.shape)} ({first_line(error)}); check "
+        "PreProcess.transform_ops"
+    )
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception that says something."""
+    lines = (line.strip() for line in str(error).splitlines())
+    # OpenVINO names its own source files first
+    return next(
+        (line for line in lines if line and not line.startswith("Exception from")), type(error).__name__
+    )

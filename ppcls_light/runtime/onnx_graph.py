@@ -16,7 +16,7 @@ _PADDLE_ONLY = {
 
 
 def check_options(options: EngineOptions) -> None:
-    """Refuse what an engine beside Paddle cannot do.
+    """Refuse options that an engine beside Paddle does not have.
 
     Raises:
         DeviceError: names the switch and the fix.

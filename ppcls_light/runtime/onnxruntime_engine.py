@@ -10,7 +10,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ..base.machine import physical_cores
 from ..bundle.folder import Bundle
-from .failures import input_error, load_error
+from .engines import input_error, load_error
 from .onnx_graph import check_options, graph_file
 from .options import EngineOptions
 

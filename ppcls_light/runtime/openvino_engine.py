@@ -12,7 +12,7 @@ import numpy as np
 
 from ..base.machine import forbidden, physical_cores, require
 from ..bundle.folder import Bundle
-from .failures import input_error, load_error
+from .engines import input_error, load_error
 from .onnx_graph import check_options, graph_file
 from .options import EngineOptions
 
@@ -21,7 +21,7 @@ from .options import EngineOptions
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
-__all__ = ["OpenVinoEngine", "ov"]  # whoever else uses OpenVINO takes this one
+__all__ = ["OpenVinoEngine", "ov"]  # other modules import OpenVINO from here
 logger = logging.getLogger(__name__)
 
 

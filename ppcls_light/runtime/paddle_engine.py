@@ -21,7 +21,7 @@ from ..base.machine import physical_cores, require
 from ..bundle.folder import Bundle
 from ..errors import DeviceError, UserError
 from . import one_operator
-from .failures import first_line, input_error, load_error
+from .engines import first_line, input_error, load_error
 from .options import EngineOptions
 from .paddle_library import FREEING_FLAG, load
 
@@ -67,67 +67,71 @@ class Build:
 
 
 def check_options(options: EngineOptions, build: Build, graph_format: str, int8: bool = False) -> None:
-    """Refuse what `build` cannot do, before Paddle runs on the CPU in silence or aborts.
+    """Refuse options that `build` cannot serve, before Paddle runs on the CPU in silence or aborts.
 
     `int8`: the graph is quantized.
 
     Raises:
         DeviceError: names the switch and the fix.
     """
-    if graph_format == "onnx":
-        raise DeviceError(
+    on_gpu, no_gpu, no_tensorrt = options.device == "gpu", "Global.use_gpu=False", "Global.use_tensorrt=False"
+    refusals = (
+        (
+            graph_format == "onnx",
             "this folder has inference.onnx alone, which Paddle does not run; choose the engine onnxruntime or "
-            "openvino, or export the model again with tools/export_model.py"
-        )
-    if graph_format == "json" and not build.reads_json:
-        raise DeviceError(
-            f"this folder has inference.json, which Paddle {build.version} cannot read; install Paddle 3.0 or "
-            "newer, or export the model with this Paddle"
-        )
-    if options.device == "gpu":
-        if int8:
-            raise DeviceError(
-                "Global.use_gpu=True, but this folder is int8, which is for CPUs; set Global.use_gpu=False, or export "
-                "the network that was trained without Slim.quant"
-            )
-        if not build.cuda:
-            raise DeviceError(
-                f"Global.use_gpu=True, but Paddle {build.version} here is built for the CPU; install "
-                "paddlepaddle-gpu, or set Global.use_gpu=False"
-            )
-        if options.gpu_id >= build.gpus:
-            raise DeviceError(
-                f"Global.use_gpu=True wants GPU {options.gpu_id}, but Paddle sees {build.gpus}; check nvidia-smi "
-                "and CUDA_VISIBLE_DEVICES, or set Global.use_gpu=False"
-            )
-    if options.use_tensorrt:
-        if options.device != "gpu":
-            raise DeviceError(
-                "Global.use_tensorrt=True needs a GPU; add Global.use_gpu=True, or set Global.use_tensorrt=False"
-            )
-        if not build.tensorrt:
-            raise DeviceError(
-                f"Global.use_tensorrt=True, but Paddle {build.version} here is built without TensorRT; install a "
-                "build with it, or set Global.use_tensorrt=False"
-            )
-        if graph_format == "json":
-            raise DeviceError(
-                "Global.use_tensorrt=True takes inference.pdmodel, and this folder has inference.json; export "
-                "with Paddle 2.6, or set Global.use_tensorrt=False"
-            )
-    if options.precision == "fp16" and options.device != "gpu":
-        raise DeviceError(
-            "precision fp16 (Global.use_fp16=True) needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False"
-        )
-    if options.precision in ("bf16", "int8") and (options.device == "gpu" or not options.onednn):
-        raise DeviceError(
-            f"precision {options.precision} is for the CPU with oneDNN; set Global.use_gpu=False and "
-            "Global.enable_mkldnn=True, or Global.precision=fp32"
-        )
-    if options.precision == "bf16" and int8:
-        raise DeviceError(
-            "this folder is int8 and is run as that; set Global.precision=int8 in place of bf16"
-        )
+            "openvino, or export the model again with tools/export_model.py",
+        ),
+        (
+            graph_format == "json" and not build.reads_json,
+            f"this folder has inference.json, which Paddle {build.version} cannot read; install Paddle 3.0 or newer, "
+            "or export the model with this Paddle",
+        ),
+        (
+            on_gpu and int8,
+            f"Global.use_gpu=True, but this folder is int8, which is for CPUs; set {no_gpu}, or export the network "
+            "that was trained without Slim.quant",
+        ),
+        (
+            on_gpu and not build.cuda,
+            f"Global.use_gpu=True, but Paddle {build.version} here is built for the CPU; install paddlepaddle-gpu, or "
+            f"set {no_gpu}",
+        ),
+        (
+            on_gpu and options.gpu_id >= build.gpus,
+            f"Global.use_gpu=True wants GPU {options.gpu_id}, but Paddle sees {build.gpus}; check nvidia-smi and "
+            f"CUDA_VISIBLE_DEVICES, or set {no_gpu}",
+        ),
+        (
+            options.use_tensorrt and not on_gpu,
+            f"Global.use_tensorrt=True needs a GPU; add Global.use_gpu=True, or set {no_tensorrt}",
+        ),
+        (
+            options.use_tensorrt and not build.tensorrt,
+            f"Global.use_tensorrt=True, but Paddle {build.version} here is built without TensorRT; install a build "
+            f"with it, or set {no_tensorrt}",
+        ),
+        (
+            options.use_tensorrt and graph_format == "json",
+            "Global.use_tensorrt=True takes inference.pdmodel, and this folder has inference.json; export with "
+            f"Paddle 2.6, or set {no_tensorrt}",
+        ),
+        (
+            options.precision == "fp16" and not on_gpu,
+            "precision fp16 (Global.use_fp16=True) needs a GPU; add Global.use_gpu=True, or set Global.use_fp16=False",
+        ),
+        (
+            options.precision in ("bf16", "int8") and (on_gpu or not options.onednn),
+            f"precision {options.precision} is for the CPU with oneDNN; set {no_gpu} and Global.enable_mkldnn=True, or "
+            "Global.precision=fp32",
+        ),
+        (
+            options.precision == "bf16" and int8,
+            "this folder is int8 and is run as that; set Global.precision=int8 in place of bf16",
+        ),
+    )
+    for refused, message in refusals:
+        if refused:
+            raise DeviceError(message)
 
 
 def plan(
@@ -189,9 +193,9 @@ def _tensorrt(
 
 @contextlib.contextmanager
 def _without_pass_reports() -> Iterator[None]:
-    """Keep the 32 lines that Paddle's int8 passes print about themselves, whatever is set, off the user's screen.
+    """Keep the 32 lines that Paddle's int8 passes print about themselves, whatever its log level, off the screen.
 
-    They come from C++, past `sys.stderr` and the log level; whatever else was printed meanwhile follows at the end.
+    They come from C++, past `sys.stderr`; other lines that were printed meanwhile follow at the end.
     """
     # One at a time: the second of two would put the first one's file back for good.
     with _STDERR, tempfile.TemporaryFile() as printed:
@@ -264,7 +268,7 @@ class PaddleEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
 
-        What fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
+        A run that fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
         (Paddle issue 77340), and on processors without AVX2 not the splits of a FasterNet.
 
         Raises:

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppcls_light.errors import DataError
-from ppcls_light.predict import job, progress
+from ppcls_light.predict import job
 
 
 class Terminal(io.StringIO):
@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
 def test_a_line_now_and_then(monkeypatch, stream, lines):
     """The rate and the time to go are of this run; the number of images is asked for once."""
     now, asked = [100.0], []
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    told = progress.Progress(lambda: asked.append(1) or 10_000, 1000, stream)
+    monkeypatch.setattr(job.time, "monotonic", lambda: now[0])
+    told = job.Progress(lambda: asked.append(1) or 10_000, 1000, stream)
     for done in range(1001, 5001):
         now[0] += 1 / 64
         told.note(done)
@@ -29,8 +29,8 @@ def test_a_line_now_and_then(monkeypatch, stream, lines):
 
 def test_images_that_fail_are_no_speed(monkeypatch):
     now, stream = [0.0], Terminal()
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
-    told = progress.Progress(lambda: 5000, 1000, stream)
+    monkeypatch.setattr(job.time, "monotonic", lambda: now[0])
+    told = job.Progress(lambda: 5000, 1000, stream)
     for seconds, done, failed in ((10, 1200, 0), (20, 1400, 100), (30, 1600, 600)):
         now[0] = seconds
         told.note(done, failed)
@@ -42,7 +42,7 @@ def test_images_that_fail_are_no_speed(monkeypatch):
 
 
 def test_quiet(capsys):
-    told = progress.Progress(lambda: 10, 0, None)
+    told = job.Progress(lambda: 10, 0, None)
     told.note(1)
     assert capsys.readouterr() == ("", "")
 
