@@ -25,7 +25,7 @@ _MAX_NODES = 100_000
 _MAX_DEPTH = 50
 _MAX_KEY_LENGTH = 100
 
-# Where there is a checkout around the package.
+# The checkout around the package, if there is one.
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _SHIPPED = tuple(
     os.path.join(glob.escape(_ROOT), *parts) for parts in (("configs", "*", "*"), ("deploy", "configs", "*"))

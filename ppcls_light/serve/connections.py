@@ -25,7 +25,7 @@ _MOST = 1000
 _UNLIMITED = 1_000_000
 # Connections that asyncio accepts in one turn of its loop, before it asks whether there is room for them.
 ACCEPTED_AT_ONCE = 16
-# Those, until they are closed two turns later; the model's files, pipes to the workers, the page's files.
+# Files besides: connections that are closed two turns later, the model's files, pipes to the workers, the page's files.
 _OTHER_FILES = 4 * ACCEPTED_AT_ONCE + 64
 _LOG_SECONDS = 10
 _SCOPE_KEY = "ppcls_connection"
