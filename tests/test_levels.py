@@ -70,7 +70,7 @@ def families_in_onnx(families, tmp_path_factory):
     made = {}
     for name, (folder, answers) in families.items():
         copy = shutil.copytree(folder, tmp_path_factory.mktemp(name) / "onnx")
-        shutil.copy(onnx.with_onnx_file(read_bundle(copy)).onnx_file, copy / "inference.onnx")
+        shutil.copy(onnx.onnx_file(read_bundle(copy)), copy / "inference.onnx")
         made[name] = copy, answers
     return made
 

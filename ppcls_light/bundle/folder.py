@@ -24,7 +24,7 @@ tools serve the folder, and one section of our own:
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Literal, Optional
+from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union
 
 from ..base.files import checksum, write_text
 from ..config.bind import bind
@@ -47,9 +47,12 @@ INT8_FILES = {
 }
 
 
+Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of transforms
+
+
 @dataclass
 class Bundle:
-    """What an exported folder holds.
+    """Content of an exported folder.
 
     Attributes:
         folder: its path.
@@ -61,7 +64,7 @@ class Bundle:
         stem: name of the graph's files without suffix.
         transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
         decode: the decoding op, [] for DecodeImage's defaults.
-        topk: how many classes a result lists.
+        topk: number of classes that a result lists.
         class_names: those of the training, or None.
         output: "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose
             layout this is, always ends the graph with a softmax, so "probs" is assumed then.
@@ -91,14 +94,14 @@ class Bundle:
     stem: str = "inference"
 
     @property
-    def graph_file(self):
+    def graph_file(self) -> str:
         return os.path.join(self.folder, f"{self.stem}.{self.format}")
 
     @property
-    def params_file(self):
+    def params_file(self) -> str:
         return os.path.join(self.folder, f"{self.stem}.pdiparams")
 
-    def check_files(self, *paths):
+    def check_files(self, *paths: str) -> None:
         """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
 
         Raises:
@@ -148,7 +151,7 @@ class _Own:
     files: Dict[str, str] = field(default_factory=dict)
     parity: Dict[str, Any] = field(default_factory=dict)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if [op.name for op in self.decode] not in ([], ["DecodeImage"]):
             raise ConfigError(
                 "decode is one DecodeImage; for example decode: [{DecodeImage: {to_rgb: true}}]"
@@ -164,8 +167,8 @@ class _InferenceYml:
     ppcls_light: _Own = field(default_factory=_Own)
 
 
-def read_bundle(folder):
-    """Read what `folder` holds; the network itself is not loaded.
+def read_bundle(folder: Union[str, "os.PathLike[str]"]) -> Bundle:
+    """Read the description of the network in `folder`; the network itself is not loaded.
 
     Raises:
         ConfigError: no such folder, no graph or parameters in it (the message lists what is there), or
@@ -193,10 +196,9 @@ def read_bundle(folder):
     return bundle
 
 
-def _read_yml(path, bundle):
+def _read_yml(path: str, bundle: Bundle) -> None:
     tree = read_tree(path)
-    known = _InferenceYml.__dataclass_fields__
-    sections = {name: node for name, node in tree.value.items() if name in known}
+    sections = {name: tree.value[name] for name in _InferenceYml.__dataclass_fields__ if name in tree.value}
     content = bind(_InferenceYml, Node(sections, tree.where))
     own = content.ppcls_light
     others = tree.value["Global"].value if "Global" in tree.value else None
@@ -214,32 +216,39 @@ def _read_yml(path, bundle):
     bundle.model_name = own.arch or (str(name.plain()) if name else "")
 
 
-def write_inference_yml(folder, transform_ops, topk, class_names, own):
+def write_inference_yml(
+    folder: Union[str, "os.PathLike[str]"],
+    transform_ops: Ops,
+    topk: int,
+    class_names: Optional[Iterable[str]],
+    own: Mapping[str, Any],
+) -> None:
     """Write `folder`/inference.yml, atomically.
 
     Args:
         transform_ops: (name, params) pairs as of a dataset or of `Infer.transforms`. DecodeImage moves to our
             own section and ToCHWImage is added at the end when missing, as deployment expects.
-        topk: how many classes a result lists.
-        class_names: one name a class, or None.
+        topk: number of classes that a result lists.
+        class_names: one name per class, or None.
         own: the `ppcls_light` section, a dict with at least "arch".
     """
     decode, ops = split_decode(transform_ops)
+    own = {**own, "decode": [_plain_op(op) for op in decode]}
+    if class_names is None and own.get(
+        "class_num"
+    ):  # PaddleX cannot do without names: the ids stand in for them
+        class_names, own["named"] = map(str, range(own["class_num"])), False
+    labels = {} if class_names is None else {"label_list": list(class_names)}
     content = {
         "Global": {"model_name": paddlex_name(own["arch"])},
         "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
-        "PostProcess": {"Topk": {"topk": topk}},
-        "ppcls_light": {**own, "decode": [_plain_op(op) for op in decode]},
+        "PostProcess": {"Topk": {"topk": topk, **labels}},
+        "ppcls_light": own,
     }
-    if class_names is not None:
-        content["PostProcess"]["Topk"]["label_list"] = list(class_names)
-    elif own.get("class_num"):  # PaddleX cannot do without names: the ids stand in for them
-        content["PostProcess"]["Topk"]["label_list"] = [str(index) for index in range(own["class_num"])]
-        content["ppcls_light"]["named"] = False
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
 
 
-def split_decode(transform_ops):
+def split_decode(transform_ops: Ops) -> Tuple[List[Op], List[Op]]:
     """Return ([the DecodeImage op, if any], the other ops) as lists of `Op`.
 
     The other ops end in ToCHWImage, unless one of them gives (C, H, W) by itself.
@@ -254,14 +263,14 @@ def split_decode(transform_ops):
     return decode, rest
 
 
-def paddlex_name(arch):
+def paddlex_name(arch: str) -> str:
     """Return the spelling under which PaddleX knows a network; others keep their own name."""
     if arch.startswith("PPLCNet"):
         return "PP-LCNet" + arch[len("PPLCNet") :]
     return arch.replace("FasterNet_", "FasterNet-", 1)
 
 
-def _plain_op(op):
+def _plain_op(op: Op) -> Dict[str, Optional[Dict[str, Any]]]:
     """Return `op` as other tools want to read it: no None, lists for tuples."""
     plain = {
         key: list(value) if isinstance(value, tuple) else value

@@ -5,6 +5,8 @@ paddle2onnx writes to stdout and ends the process on a graph that it does not kn
     python -m ppcls_light.bundle.onnx GRAPH PARAMS OUT.onnx OUTPUT_NAME
 """
 
+from __future__ import annotations
+
 import atexit
 import contextlib
 import functools
@@ -17,18 +19,21 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
+from typing import Any, Dict, List
+
+import numpy as np
 
 from ..base.files import atomic_path, require_writable
 from ..base.processes import run_module
 from ..errors import ExportError, UserError
+from .folder import Bundle
 
 logger = logging.getLogger(__name__)
 
 
-def with_onnx_file(bundle):
-    """Return `bundle` with an `onnx_file`: its own, or else its graph converted now.
+def onnx_file(bundle: Bundle) -> str:
+    """Return the path of the ONNX file of `bundle`: its own, or else its graph converted now.
 
     A conversion is kept beside the graph under a name that holds the graph's checksum, so that a folder that is
     exported anew never runs the old network; a folder that cannot be written costs a conversion every time.
@@ -37,15 +42,13 @@ def with_onnx_file(bundle):
         ExportError: the graph cannot be converted, or paddle2onnx is missing.
     """
     if bundle.onnx_file is not None:
-        return bundle
+        return bundle.onnx_file
     name = f"inference_{checksum(bundle)[:12]}.onnx"
     path = os.path.join(bundle.folder, name)
-    if not os.path.isfile(path):
-        path = _convert(bundle, path)
-    return replace(bundle, onnx_file=path)
+    return path if os.path.isfile(path) else _convert(bundle, path)
 
 
-def _convert(bundle, path):
+def _convert(bundle: Bundle, path: str) -> str:
     try:
         require_writable(path)
     except UserError as problem:
@@ -65,14 +68,14 @@ def _convert(bundle, path):
 
 
 @functools.cache
-def scratch_folder():
+def scratch_folder() -> str:
     """Return a temporary folder that this process removes at its end."""
     folder = tempfile.mkdtemp(prefix="ppcls_light_")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 
 
-def checksum(bundle):
+def checksum(bundle: Bundle) -> str:
     """Return the SHA-256 of the network's files: Paddle's graph and parameters, and `bundle.onnx_file`.
 
     Raises:
@@ -97,14 +100,13 @@ INT8_TO_ONNX = (
 )
 
 
-def to_onnx(bundle, path):
+def to_onnx(bundle: Bundle, path: str | os.PathLike[str]) -> None:
     """Write the graph of `bundle` as an ONNX file, which passes onnx.checker.
 
-    Its input is `x`, float32 (batch, C, H, W) with any batch; its output (batch, class_num) has the name of what it
-    is, `probs` or `logits`.
+    Its input is `x`, float32 (batch, C, H, W) with any batch; its output is `probs` or `logits`, (batch, class_num).
 
     Args:
-        bundle: a `Bundle` of format "json" or "pdmodel".
+        bundle: of format "json" or "pdmodel".
         path: the file to write, atomically.
 
     Raises:
@@ -125,7 +127,7 @@ def to_onnx(bundle, path):
         )
 
 
-def convert(graph, params, path, output):
+def convert(graph: str, params: str, path: str, output: str) -> None:
     """Do the work of `to_onnx` in this process; `output` is the name for the graph's output."""
     import onnx
 
@@ -146,7 +148,7 @@ def convert(graph, params, path, output):
     onnx.save(model, path)
 
 
-def _rename(graph, names):
+def _rename(graph: Any, names: Dict[str, str]) -> None:
     for value in (*graph.input, *graph.output):
         value.name = names[value.name]
     for node in graph.node:
@@ -154,8 +156,8 @@ def _rename(graph, names):
             tensors[:] = [names.get(tensor, tensor) for tensor in tensors]
 
 
-def _fold_constants(graph):
-    """Compute what does not depend on the input, and drop what computes nothing: two nodes of three.
+def _fold_constants(graph: Any) -> None:
+    """Compute the nodes that do not depend on the input, and drop those that compute nothing: two of three.
 
     Engines do so, too, each time they load the file; quantizers and readers of the file do not.
     """
@@ -163,7 +165,8 @@ def _fold_constants(graph):
     from onnx.reference import ReferenceEvaluator
 
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    same, kept = {}, []
+    same: Dict[str, str] = {}
+    kept: List[Any] = []
     for node in graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
         if node.op_type == "Identity":
@@ -183,15 +186,15 @@ def _fold_constants(graph):
     graph.initializer.extend(numpy_helper.from_array(constants[name], name) for name in used)
 
 
-def _with_biases(nodes, constants):
+def _with_biases(nodes: List[Any], constants: Dict[str, np.ndarray]) -> List[Any]:
     """Return `nodes` with every Conv + Add as one Conv; quantizers would round the sum between the two."""
     convs = {node.output[0]: node for node in nodes if node.op_type == "Conv" and len(node.input) == 2}
     uses = Counter(name for node in nodes for name in node.input)
     kept = []
     for node in nodes:
         conv = convs.get(node.input[0]) if node.op_type == "Add" else None
-        bias = constants.get(node.input[1]) if conv is not None else None
-        if bias is None or bias.shape != (1, bias.size, 1, 1) or uses[conv.output[0]] > 1:
+        bias = constants.get(node.input[1]) if conv else None
+        if conv is None or bias is None or bias.shape != (1, bias.size, 1, 1) or uses[conv.output[0]] > 1:
             kept.append(node)
             continue
         name = f"{conv.output[0]}.bias"

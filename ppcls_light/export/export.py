@@ -1,4 +1,6 @@
-"""The export: fold, save, describe, prove, and only then put in place."""
+"""Export: fold, save, describe, prove, and only then put in place."""
+
+from __future__ import annotations
 
 import contextlib
 import copy
@@ -10,11 +12,12 @@ import shutil
 import tempfile
 import uuid
 from dataclasses import dataclass, field
-from typing import Dict, Optional
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
 
 import cv2
 import numpy as np
 import paddle
+from paddle import nn
 
 from .. import __version__
 from ..base.files import checksum, remove_orphans, set_aside, temporary_name
@@ -23,21 +26,24 @@ from ..bundle.folder import (
     GRAPH_FILES,
     INT8_FILES,
     ONNX_FILE,
+    Ops,
     read_bundle,
     write_inference_yml,
 )
 from ..bundle.onnx import to_onnx
 from ..compress import is_quantized
-from ..data import as_class_names
+from ..data import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
 from .accuracy import AccuracyGate
 from .fold.steps import fold
 from .int8 import check_int8, save_int8
 from .precisions import add_precisions
 from .static import STEM, save_static
-from .verify import verify
+from .verify import Path, verify
 
 logger = logging.getLogger(__name__)
+
+Names = Union[None, ClassNames, Sequence[str], Mapping[int, str]]
 
 MAX_IMAGES = 16
 
@@ -47,20 +53,20 @@ _OF_AN_EXPORT = re.compile(r"inference[._].*|engine\.json")
 
 @dataclass(frozen=True)
 class ExportReport:
-    """What was exported and how well it agrees with the network.
+    """Result of an export, and its agreement with the network.
 
     Attributes:
         folder: where the files are.
         format: "json" (Paddle 3) or "pdmodel" (Paddle 2, and int8 everywhere).
         precision: "fp32", or "int8" for a network after quantization-aware training.
         class_num: classes.
-        images: how many images were compared.
+        images: number of images compared.
         source: "given" images or "generated" ones.
         max_abs_diff: largest difference of a probability: at most 1e-5, for int8 at most 0.1 on three images of
             four.
-        same_top1: whether all best classes agree up to ties within that; always for fp32.
-        same_class: on how many images the best class is the same, ties or not.
-        onednn: whether Paddle Inference used oneDNN in the comparison.
+        same_top1: True if all best classes agree up to ties within that; always for fp32.
+        same_class: number of images whose best class is the same, ties or not.
+        onednn: True if Paddle Inference used oneDNN in the comparison.
         processor: that it ran on, by name.
         instruction_set: the highest of that, by oneDNN's name, such as "avx512_core_vnni"; "" where it is not known.
         onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
@@ -83,7 +89,7 @@ class ExportReport:
     onnx_max_abs_diff: Optional[float] = None
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
 
-    def __str__(self):
+    def __str__(self) -> str:
         images = "" if self.source == "given" else "generated "
         text = (
             f"in Paddle Inference{' with oneDNN' if self.onednn else ''} the {self.precision} probabilities of "
@@ -97,26 +103,26 @@ class ExportReport:
 
 
 def export_model(
-    model,
-    folder,
-    image_shape,
-    transform_ops,
-    class_names=None,
-    model_name=None,
-    topk=5,
-    images=None,
-    onnx=False,
+    model: nn.Layer,
+    folder: Path,
+    image_shape: Sequence[int],
+    transform_ops: Ops,
+    class_names: Names = None,
+    model_name: Optional[str] = None,
+    topk: int = 5,
+    images: Optional[Iterable[Path]] = None,
+    onnx: bool = False,
     gate: Optional[AccuracyGate] = None,
-    fold_steps=None,
+    fold_steps: Optional[Collection[str]] = None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
     A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax is added,
     and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
     `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
-    `model` is not changed. Files appear in `folder` only after that
-    comparison has passed: when it fails, an earlier export stays as it was. One of the same weights in the same
-    precision is replaced; any other is moved to `folder`/previous_N, and a warning says so.
+    `model` is not changed. Files appear in `folder` only after that comparison has passed: when it fails, an earlier
+    export stays as it was. One of the same weights in the same precision is replaced; any other is moved to
+    `folder`/previous_N, and a warning says so.
 
     Args:
         model: Layer, images (N, C, H, W) to logits (N, class_num).
@@ -124,14 +130,14 @@ def export_model(
         image_shape: (C, H, W).
         transform_ops: (name, params) pairs that turn an image file into the network's input, as of
             `Infer.transforms` or of the evaluation dataset; they go into inference.yml.
-        class_names: one name a class: a list, or {id: name}. None: results carry ids only.
+        class_names: one name per class: a list, or {id: name}. None: results carry ids only.
         model_name: name of the architecture, such as "PPLCNet_x0_25"; None: `model.model_name`.
-        topk: how many classes a result lists.
+        topk: number of classes that a result lists.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
         gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes.
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
-        onnx: whether to write inference.onnx beside the Paddle graph, too, and to compare the two.
+        onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
 
     Returns:
         ExportReport.
@@ -157,7 +163,7 @@ def export_model(
         else:
             folded = fold(model, fold_steps)
             precision, graph_format = "fp32", save_static(folded, stage, image_shape)
-        own = {
+        own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
             "paddle": paddle.__version__,
@@ -196,7 +202,7 @@ def export_model(
     return report
 
 
-def _checksum(model):
+def _checksum(model: nn.Layer) -> str:
     """Return the SHA-256 of the weights without the scales of quantization: the same before `calibrate` and after."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
@@ -205,7 +211,7 @@ def _checksum(model):
     return digest.hexdigest()
 
 
-def _checked_names(class_names, class_num):
+def _checked_names(class_names: Names, class_num: int) -> Optional[ClassNames]:
     if class_names is None:
         return None
     names = as_class_names(class_names, "the class names")
@@ -218,7 +224,7 @@ def _checked_names(class_names, class_num):
 
 
 @contextlib.contextmanager
-def _staged(folder):
+def _staged(folder: str) -> Iterator[str]:
     """Yield an empty folder, which becomes `folder` by one rename when the block succeeds.
 
     Where `folder` is there already (a mount point, the working directory, an earlier export) the empty folder is inside
@@ -245,7 +251,7 @@ def _staged(folder):
         shutil.rmtree(stage, ignore_errors=True)
 
 
-def _replace(folder, stage):
+def _replace(folder: str, stage: str) -> None:
     """Move the files of `stage` to the export in `folder`, or in its place if it is of another network."""
     made = os.listdir(stage)
     others = _another_network(folder, stage)
@@ -263,7 +269,7 @@ def _replace(folder, stage):
             os.remove(os.path.join(folder, name))
 
 
-def _another_network(folder, stage):
+def _another_network(folder: str, stage: str) -> List[str]:
     """Return the files of the export in `folder` if it is not of the weights and the precision of that in `stage`."""
     names = [
         entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
@@ -279,7 +285,7 @@ def _another_network(folder, stage):
     return [] if same else sorted(names)
 
 
-def _put(source, target):
+def _put(source: str, target: str) -> None:
     try:
         os.replace(source, target)
     except OSError as error:
@@ -287,7 +293,7 @@ def _put(source, target):
 
 
 @contextlib.contextmanager
-def _sample_images(images):
+def _sample_images(images: Optional[Iterable[Path]]) -> Iterator[List[str]]:
     """Yield up to 16 paths: of `images`, evenly spaced, or of pictures drawn into a temporary folder."""
     if images is not None:
         paths = [os.fspath(path) for path in images]

@@ -29,7 +29,7 @@ from ..base.files import write_text
 from ..base.machine import require
 from ..base.processes import run_module
 from ..bundle.folder import INT8_FILES, Bundle
-from ..bundle.onnx import INT8_TO_ONNX, with_onnx_file
+from ..bundle.onnx import INT8_TO_ONNX, onnx_file
 from ..compress import calibrate
 from ..compress.quantize import QUANTIZED, input_scales, quantize
 from ..errors import DeviceError, ExportError
@@ -92,11 +92,11 @@ def _quantize_onnx(bundle: Bundle, engine: str, images: Sequence[np.ndarray], fo
         raise DeviceError(
             f'int8 for {engine} is made by {library}, which is not installed; pip install "ppcls_light[{extra}]"'
         )
-    onnx_file = with_onnx_file(bundle).onnx_file
+    path = onnx_file(bundle)
     try:
-        return quantize_graph(onnx_file, folder, [image[None] for image in images])
+        return quantize_graph(path, folder, [image[None] for image in images])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, NotImplementedError) as error:
-        raise ExportError(f"{engine} cannot quantize {onnx_file} to int8 ({error})") from error
+        raise ExportError(f"{engine} cannot quantize {path} to int8 ({error})") from error
 
 
 def _for_onnxruntime(onnx_file: str, folder: str, images: list[np.ndarray]) -> list[str]:

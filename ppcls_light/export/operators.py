@@ -1,16 +1,22 @@
 """The operators of a saved graph, counted."""
 
+from __future__ import annotations
+
 import copy
 import json
 import os
 import tempfile
 from collections import Counter
+from typing import Iterator, List, Sequence, Set, Tuple
 
 import paddle
+from paddle import nn
 
 from ..base.tables import markdown_table
 from ..bundle.folder import GRAPH_FILES
 from .static import save_static
+
+Operator = Tuple[str, List[object], List[object]]  # name, inputs and outputs of one in a graph
 
 ROWS = 12
 
@@ -18,15 +24,16 @@ _LIST = "a list of tensors packed or unpacked"
 _NO_WORK = (_LIST, "fetch")
 
 
-def count_ops(folder):
+def count_ops(folder: str | os.PathLike[str]) -> Counter[str]:
     """Return Counter {operator: occurrences} of the graph in `folder`, inference.json or inference.pdmodel.
 
-    Only what an image passes through counts: engines compute what depends on constants alone once, when they
-    load the graph. They also fuse, mostly additions and activations into the convolution before them.
+    Only those that an image passes through count: engines compute the others once, when they load the graph. They
+    also fuse, mostly additions and activations into the convolution before them.
     """
     path = os.path.join(folder, GRAPH_FILES["json"])
     operators = _json_ops(path) if os.path.exists(path) else _pdmodel_ops(folder)
-    of_images, counts = set(), Counter()
+    of_images: Set[object] = set()
+    counts: Counter[str] = Counter()
     for name, inputs, outputs in operators:
         if name in ("data", "feed"):
             of_images.update(outputs)
@@ -38,8 +45,8 @@ def count_ops(folder):
     return counts
 
 
-def _json_ops(path):
-    """Yield (operator, inputs, outputs) in the order of execution."""
+def _json_ops(path: str) -> Iterator[Operator]:
+    """Yield the operators in the order of execution."""
     with open(path, encoding="utf-8") as file:
         program = json.load(file)["program"]
     for region in program["regions"]:
@@ -52,7 +59,7 @@ def _json_ops(path):
                 yield name if dialect != "0" else _LIST, inputs, outputs
 
 
-def _pdmodel_ops(folder):
+def _pdmodel_ops(folder: str | os.PathLike[str]) -> Iterator[Operator]:
     with open(os.path.join(folder, GRAPH_FILES["pdmodel"]), "rb") as file:
         content = file.read()
     paddle.enable_static()  # Paddle reads programs in no other mode
@@ -65,7 +72,7 @@ def _pdmodel_ops(folder):
             yield op.type, op.input_arg_names, op.output_arg_names
 
 
-def compare_ops(model, folder, image_shape):
+def compare_ops(model: nn.Layer, folder: str | os.PathLike[str], image_shape: Sequence[int]) -> str:
     """Return a Markdown table: the operators of `model` saved as it was trained, and of its export in `folder`.
 
     It has those that changed most, and the sums. `image_shape` is (C, H, W).

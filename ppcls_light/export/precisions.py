@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from paddle import nn
 
 from ..base.machine import supports
-from ..bundle.folder import INT8_FILES, read_bundle
+from ..bundle.folder import INT8_FILES, Ops, read_bundle
 from ..config.deploy import EngineName, Precision
-from ..config.types import Op
 from ..errors import DeviceError, ExportError
 from ..runtime.engines import ENGINES, missing_library
 from .accuracy import AccuracyGate
@@ -26,7 +25,7 @@ def add_precisions(
     model: nn.Layer,
     folder: str,
     image_shape: Sequence[int],
-    transform_ops: Iterable[Op],
+    transform_ops: Ops,
     gate: AccuracyGate,
 ) -> dict[str, dict[str, float]]:
     """Add to an fp32 export an int8 graph for each installed engine that keeps its top-1 with it.

@@ -1,6 +1,9 @@
 """A network saved as a static graph that Paddle Inference reads."""
 
+from __future__ import annotations
+
 import os
+from typing import Sequence
 
 import paddle
 from paddle import nn
@@ -11,11 +14,11 @@ STEM = "inference"
 class WithSoftmax(nn.Layer):
     """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num)."""
 
-    def __init__(self, model):
+    def __init__(self, model: nn.Layer) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return nn.functional.softmax(self.model(x), axis=-1)
 
 
@@ -26,16 +29,18 @@ class _Recorded(nn.Layer):
     becomes part of the graph. This is nearly all of the time of an export, and no network here has such a condition.
     """
 
-    def __init__(self, network):
+    def __init__(self, network: nn.Layer) -> None:
         super().__init__()
         self.network = network
 
     @paddle.jit.not_to_static
-    def forward(self, x):
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.network(x)
 
 
-def save_static(model, folder, image_shape, softmax=True):
+def save_static(
+    model: nn.Layer, folder: str | os.PathLike[str], image_shape: Sequence[int], softmax: bool = True
+) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json.
@@ -58,6 +63,6 @@ def save_static(model, folder, image_shape, softmax=True):
     return "json" if os.path.exists(f"{path}.json") else "pdmodel"
 
 
-def image_spec(image_shape):
+def image_spec(image_shape: Sequence[int]) -> paddle.static.InputSpec:
     """Return the graph's one input, `x`: any number of images of `image_shape` (C, H, W)."""
     return paddle.static.InputSpec([None, *image_shape], "float32", "x")

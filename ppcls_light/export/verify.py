@@ -1,27 +1,42 @@
-"""The proof that an exported folder answers as the network in training code does."""
+"""Proof that an exported folder answers as the network in training code does."""
+
+from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any, Dict, Iterator, Sequence, Tuple, Union
 
 import numpy as np
 import paddle
+from paddle import nn
 
 from ..base.machine import instruction_set, processor_name
 from ..base.processes import run_module
-from ..bundle.folder import split_decode
+from ..bundle.folder import Ops, split_decode
 from ..config.bind import located
+from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
 
-# How much a probability may differ, and the share of the images that has to keep to it. The int8 kernels round
+Path = Union[str, "os.PathLike[str]"]
+
+# Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
 TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
 ONNX_TOLERANCE = 1e-4
 ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
-def verify(folder, model, transform_ops, image_shape, images, precision="fp32", onnx=False):
+def verify(
+    folder: str,
+    model: nn.Layer,
+    transform_ops: Ops,
+    image_shape: Sequence[int],
+    images: Sequence[Path],
+    precision: str = "fp32",
+    onnx: bool = False,
+) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
     A network that Paddle runs as one operator of the project's is compared as that, too.
@@ -35,8 +50,8 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
         transform_ops: (name, params) pairs.
         image_shape: (C, H, W) of the graph.
         images: paths of image files.
-        precision: of the graph, "fp32" or "int8"; says what `TOLERANCES` it has.
-        onnx: whether to compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
+        precision: of the graph, "fp32" or "int8", and so its `TOLERANCES`.
+        onnx: compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
 
     Returns:
         dict: images (their number), max_abs_diff (of probabilities), same_top1 (up to ties), same_class (number of
@@ -70,11 +85,11 @@ def verify(folder, model, transform_ops, image_shape, images, precision="fp32", 
     return parity
 
 
-def _compare(what, probs, expected, precision):
+def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str) -> Tuple[float, bool, int]:
     """Compare the `probs` of `what` with those `expected`, both (N, class_num).
 
     Returns:
-        (largest difference, whether all best classes agree up to ties, how many are the same).
+        (largest difference, True if all best classes agree up to ties, number of equal ones).
     """
     if probs.shape != expected.shape:
         raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")
@@ -96,7 +111,7 @@ def _compare(what, probs, expected, precision):
     )
 
 
-def _onnx_difference(paddle_served, onnx_served):
+def _onnx_difference(paddle_served: Dict[str, np.ndarray], onnx_served: Dict[str, np.ndarray]) -> float:
     largest = 0.0
     for batch, key in ((1, "probs"), (8, "probs_of_8")):
         difference = float(np.abs(onnx_served[key] - paddle_served[key]).max())
@@ -109,20 +124,20 @@ def _onnx_difference(paddle_served, onnx_served):
     return largest
 
 
-def _same_top1(probs, expected, tolerance):
-    """Return for each image whether the best classes agree; ones tied within the tolerance may swap places."""
+def _same_top1(probs: np.ndarray, expected: np.ndarray, tolerance: float) -> np.ndarray:
+    """Return per image whether the best classes agree; ones tied within the tolerance may swap places."""
     best = expected[np.arange(len(expected)), probs.argmax(axis=1)]
     return expected.max(axis=1) - best <= 2 * tolerance
 
 
-def prepared(transform_ops, image_shape, images):
+def prepared(transform_ops: Ops, image_shape: Sequence[int], images: Sequence[Path]) -> Iterator[np.ndarray]:
     """Yield each of `images` (paths) as the network takes it, float32 `image_shape` (C, H, W).
 
     Raises:
         DataError: an image cannot be read. ExportError: the transforms give another shape.
     """
     decode, ops = split_decode(transform_ops)
-    prepare = build_transforms([*(decode or [("DecodeImage", {})]), *ops])
+    prepare = build_transforms([*(decode or [Op("DecodeImage", {})]), *ops])
     for path in images:
         with located(os.fspath(path), "image to compare on"):
             image = prepare(read_bytes(path))
@@ -134,7 +149,9 @@ def prepared(transform_ops, image_shape, images):
         yield image
 
 
-def _dygraph_probs(model, transform_ops, image_shape, images):
+def _dygraph_probs(
+    model: nn.Layer, transform_ops: Ops, image_shape: Sequence[int], images: Sequence[Path]
+) -> np.ndarray:
     rows = []
     for image in prepared(transform_ops, image_shape, images):
         with paddle.no_grad():
@@ -143,8 +160,10 @@ def _dygraph_probs(model, transform_ops, image_shape, images):
     return np.stack(rows)
 
 
-def served_probs(folder, images, engine="paddle", precision="fp32"):
-    """Return what `python -m ppcls_light.predict` says of `images` (paths), by its names.
+def served_probs(
+    folder: str, images: Sequence[Path], engine: str = "paddle", precision: str = "fp32"
+) -> Dict[str, np.ndarray]:
+    """Return the arrays of `python -m ppcls_light.predict` on `images`, by its names.
 
     Raises:
         ExportError: it fails.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..bundle.folder import Bundle
-from ..bundle.onnx import with_onnx_file
+from ..bundle.onnx import onnx_file
 from ..errors import DeviceError
 from .engines import ENGINES
 from .options import EngineOptions
@@ -50,4 +50,4 @@ def graph_file(bundle: Bundle, options: EngineOptions) -> str:
             f"{bundle.folder}: this graph is int8 for Paddle, which engine {options.engine} cannot run; set "
             "Global.engine=paddle"
         )
-    return with_onnx_file(bundle).onnx_file
+    return onnx_file(bundle)

@@ -15,7 +15,7 @@ import numpy as np
 from ..base.probabilities import softmax
 from ..base.timing import SETTLE_SECONDS, TimedProcess
 from ..bundle.folder import Bundle
-from ..bundle.onnx import with_onnx_file
+from ..bundle.onnx import onnx_file
 from ..errors import DeviceError, UserError
 from .engines import ENGINES, create_engine, missing_library
 from .options import EngineOptions
@@ -131,7 +131,7 @@ def _start(bundle: Bundle, options: EngineOptions, images: np.ndarray) -> TimedP
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     if options.engine != "paddle" and options.precision != "int8":
-        bundle = with_onnx_file(bundle)
+        bundle = replace(bundle, onnx_file=onnx_file(bundle))
     return TimedProcess(EngineCall, bundle, options, images, patience=_PATIENCE_SECONDS)
 
 

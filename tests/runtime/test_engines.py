@@ -64,7 +64,7 @@ def family(request, tmp_path_factory):
     ops = [("ResizeImage", {"size": SIZE}), ("NormalizeImage", {"order": ""})]
     own = {"arch": request.param, "class_num": CLASSES, "image_shape": [3, SIZE, SIZE]}
     write_inference_yml(str(folder), ops, 1, None, own)
-    shutil.copy(onnx.with_onnx_file(read_bundle(folder)).onnx_file, folder / "inference.onnx")
+    shutil.copy(onnx.onnx_file(read_bundle(folder)), folder / "inference.onnx")
     return folder
 
 
@@ -73,8 +73,8 @@ def converted(exported, tmp_path_factory):
     """The folder of colours, with inference.onnx and without Paddle's files."""
     require_conversion()
     folder = shutil.copytree(exported, tmp_path_factory.mktemp("converted") / "inference")
-    bundle = onnx.with_onnx_file(read_bundle(folder))
-    shutil.move(bundle.onnx_file, folder / "inference.onnx")
+    bundle = read_bundle(folder)
+    shutil.move(onnx.onnx_file(bundle), folder / "inference.onnx")
     for path in (bundle.graph_file, bundle.params_file):
         (folder / path.rsplit("/", 1)[1]).unlink()
     return folder
@@ -240,7 +240,7 @@ def test_a_damaged_conversion_is_to_be_deleted(exported, tmp_path, engine):
     needs(engine)
     require_conversion()
     folder = shutil.copytree(exported, tmp_path / "inference")
-    path = onnx.with_onnx_file(read_bundle(folder)).onnx_file
+    path = onnx.onnx_file(read_bundle(folder))
     with open(path, "r+b") as file:
         file.truncate(100)
     with pytest.raises(WeightsError, match=r"inference_\w+\.onnx: .*delete this file, and it is made again"):
@@ -250,15 +250,15 @@ def test_a_damaged_conversion_is_to_be_deleted(exported, tmp_path, engine):
 def test_the_conversion_is_kept_and_follows_the_graph(exported, tmp_path):
     require_conversion()
     folder = shutil.copytree(exported, tmp_path / "inference")
-    first = onnx.with_onnx_file(read_bundle(folder)).onnx_file
+    first = onnx.onnx_file(read_bundle(folder))
     made = (folder / first.rsplit("/", 1)[1]).stat().st_mtime_ns
-    assert onnx.with_onnx_file(read_bundle(folder)).onnx_file == first
+    assert onnx.onnx_file(read_bundle(folder)) == first
     assert (folder / first.rsplit("/", 1)[1]).stat().st_mtime_ns == made
     bundle = read_bundle(folder)
     with open(bundle.graph_file, "a") as file:  # white space after JSON is nothing, and another checksum
         file.write("\n")
     if bundle.format == "json":
-        second = onnx.with_onnx_file(bundle).onnx_file
+        second = onnx.onnx_file(bundle)
         assert second != first
         assert sorted(folder.glob("*.onnx")) == [folder / second.rsplit("/", 1)[1]]
 

@@ -197,13 +197,15 @@ def compare(
 
 def _settled(entry: Entry, image_shape: Sequence[int]) -> Tuple[Bundle, EngineOptions]:
     """Return bundle and options with what "auto" comes to here, and the ONNX graph: neither is part of loading."""
-    from ppcls_light.bundle.onnx import with_onnx_file
+    from ppcls_light.bundle.onnx import onnx_file
     from ppcls_light.runtime.auto import resolve
 
     bundle, options = entry.bundle, entry.options
     if "auto" in (options.engine, options.precision):
         options = resolve(bundle, options, image_shape)
-    return (bundle if options.engine == "paddle" else with_onnx_file(bundle)), options
+    if options.engine != "paddle":
+        bundle = replace(bundle, onnx_file=onnx_file(bundle))
+    return bundle, options
 
 
 def times(observation: harness.Observation, batch: int) -> Tuple[float, ...]:
