@@ -8,7 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from ..errors import UserError
-from .files import atomic_path, set_aside
+from .files import StrPath, atomic_path, set_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def plain(text: str, longest: int = 28) -> str:
     return text.replace("$", r"\$")
 
 
-def save_figure(figure: Figure, path: str | os.PathLike[str], source: str | None = None) -> list[str]:
+def save_figure(figure: Figure, path: StrPath, source: str | None = None) -> list[str]:
     """Save `figure` as `path`.png and `path`.svg (a suffix of either kind is left off) and return the two.
 
     Args:

@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import zlib
-from typing import IO, Any, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import IO, Any, Collection, Iterable, Iterator, Mapping, Sequence, Union
 
 from ..errors import DataError, UserError
 
@@ -22,6 +22,8 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
+
+StrPath = Union[str, "os.PathLike[str]"]
 
 logger = logging.getLogger(__name__)
 _TEMPORARY = re.compile(r"\..*\.([0-9a-f]{8})-([1-9]\d{0,9})\.tmp", re.DOTALL)
@@ -36,9 +38,7 @@ _PICTURES = (".png", ".svg")  # drawn from the numbers beside them, and never tw
 
 
 @contextlib.contextmanager
-def atomic_path(
-    path: str | os.PathLike[str], error: type[UserError] = UserError, keep: bool = False
-) -> Iterator[str]:
+def atomic_path(path: StrPath, error: type[UserError] = UserError, keep: bool = False) -> Iterator[str]:
     """Give a temporary path in the folder of `path`; it replaces `path` when the block ends without error.
 
     A reader sees the old file or the new one, never a part; the data are on disk before the rename. Files that
@@ -69,7 +69,7 @@ def atomic_path(
 
 
 @contextlib.contextmanager
-def results(folder: str | os.PathLike[str], error: type[UserError] = UserError) -> Iterator[str]:
+def results(folder: StrPath, error: type[UserError] = UserError) -> Iterator[str]:
     """Give an empty folder to write results into; they move to `folder` when the block ends without error.
 
     Files of the same names and content are replaced. If the content of one differs, all of them are set aside, see
@@ -94,7 +94,7 @@ def temporary_name(name: str = "") -> str:
     return f".{name}.{_machine()}-{os.getpid()}.tmp"
 
 
-def remove_orphans(folder: str | os.PathLike[str]) -> None:
+def remove_orphans(folder: StrPath) -> None:
     """Remove files and folders with a `temporary_name` of a process of this machine that has ended."""
     if os.name == "nt":  # os.kill would end a process there
         return
@@ -129,7 +129,7 @@ def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) 
     logger.warning("%s of something else moved to %s", ", ".join(there), set_aside(folder, there, error))
 
 
-def require_writable(path: str | os.PathLike[str], error: type[UserError] = UserError) -> None:
+def require_writable(path: StrPath, error: type[UserError] = UserError) -> None:
     """Raise `error` if no file can be made at `path`, or its folder takes none: before long work, not after it."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise error(f"cannot write {path}: it is no ordinary file; give another name")
@@ -144,9 +144,7 @@ def require_writable(path: str | os.PathLike[str], error: type[UserError] = User
         ) from None
 
 
-def write_text(
-    path: str | os.PathLike[str], text: str, error: type[UserError] = UserError, keep: bool = False
-) -> None:
+def write_text(path: StrPath, text: str, error: type[UserError] = UserError, keep: bool = False) -> None:
     """Write `text` as UTF-8 with "\\n" line ends to `path`, atomically; `keep` as in `atomic_path`.
 
     Text that UTF-8 cannot hold, such as a file name of broken bytes, becomes its escape, which JSON reads back.
@@ -158,7 +156,7 @@ def write_text(
         file.write(text)
 
 
-def open_plain(path: str | os.PathLike[str] | int, **options: Any) -> IO[Any]:
+def open_plain(path: StrPath | int, **options: Any) -> IO[Any]:
     """Open an ordinary file to read it, like `open` with mode "rb" (or `options`), which never waits.
 
     Raises:
@@ -186,7 +184,7 @@ def _require_plain(status: os.stat_result) -> None:
         raise OSError(errno.EINVAL, f"it is a {kind}, not an ordinary file")
 
 
-def read_plain(path: str | os.PathLike[str], most: int = MAX_TEXT) -> bytes:
+def read_plain(path: StrPath, most: int = MAX_TEXT) -> bytes:
     """Return the bytes of an ordinary file. Raises DataError naming it, also for one of more than `most` bytes."""
     try:
         with open_plain(path) as file:
@@ -201,7 +199,7 @@ def read_plain(path: str | os.PathLike[str], most: int = MAX_TEXT) -> bytes:
     return data
 
 
-def read_utf8(path: str | os.PathLike[str]) -> bytes:
+def read_utf8(path: StrPath) -> bytes:
     """Return the content of a UTF-8 text file as bytes, without byte order mark. Raises DataError."""
     data = read_plain(path)
     data = data[3:] if data.startswith(b"\xef\xbb\xbf") else data
@@ -213,7 +211,7 @@ def read_utf8(path: str | os.PathLike[str]) -> bytes:
     return data
 
 
-def checksum(path: str | os.PathLike[str], error: type[UserError] = UserError) -> str:
+def checksum(path: StrPath, error: type[UserError] = UserError) -> str:
     """Return the SHA-256 of a file, "" when it is not there. Raises `error` when it cannot be read."""
     digest = hashlib.sha256()
     try:
@@ -227,9 +225,7 @@ def checksum(path: str | os.PathLike[str], error: type[UserError] = UserError) -
     return digest.hexdigest()
 
 
-def set_aside(
-    folder: str | os.PathLike[str], names: Iterable[str], error: type[UserError] = UserError
-) -> str:
+def set_aside(folder: StrPath, names: Iterable[str], error: type[UserError] = UserError) -> str:
     """Move the files or folders `names` of `folder`, in this order, into a new `folder/previous_N`; return that.
 
     N is one more than the highest there is. Each is renamed, so whatever moment the process dies at, every file
@@ -268,7 +264,7 @@ def hold(file: IO[Any]) -> bool | None:
     return True
 
 
-def short_names(folders: Sequence[str | os.PathLike[str]], taken: Collection[str] = ()) -> list[str]:
+def short_names(folders: Sequence[StrPath], taken: Collection[str] = ()) -> list[str]:
     """Return the last parts of each path, as many as make all different, and different from the names in `taken`."""
     parts = [os.path.abspath(folder).split(os.sep) for folder in folders]
     names: list[str] = []

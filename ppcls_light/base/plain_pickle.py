@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, Callable, ClassVar, Iterable, Iterator
 import numpy as np
 
 from ..errors import UserError, WeightsError
-from .files import atomic_path
+from .files import StrPath, atomic_path
 
 # Errors of reading a damaged or hostile file: a pickle, or one of the archives that hold some.
 _DAMAGED = (
@@ -257,7 +257,7 @@ class PlainUnpickler(pickle._Unpickler):
 _SEAL = b"\nSHA-256 "
 
 
-def load_plain_pickle(path: str | os.PathLike[str], sealed: bool = False) -> Any:
+def load_plain_pickle(path: StrPath, sealed: bool = False) -> Any:
     """Return the content of the pickle file `path`, plain data only; see `read_plain_pickle`.
 
     A seal (see `dump_plain_pickle`) is always checked; with `sealed` there must be one.
@@ -302,7 +302,7 @@ def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
 
 
 @contextlib.contextmanager
-def reading(path: str | os.PathLike[str], kind: str, error: type[UserError] = WeightsError) -> Iterator[None]:
+def reading(path: StrPath, kind: str, error: type[UserError] = WeightsError) -> Iterator[None]:
     """Turn the errors of reading the file `path`, supposed to be a `kind`, into one `error` that names it."""
     path = os.fspath(path)
     try:
@@ -318,9 +318,7 @@ def reading(path: str | os.PathLike[str], kind: str, error: type[UserError] = We
         ) from None
 
 
-def dump_plain_pickle(
-    obj: object, path: str | os.PathLike[str], keep: bool = False, seal: bool = False
-) -> None:
+def dump_plain_pickle(obj: object, path: StrPath, keep: bool = False, seal: bool = False) -> None:
     """Write `obj`, made of plain data (see `load_plain_pickle`), to `path` atomically, as pickle protocol 4.
 
     `keep` as in `files.atomic_path`. With `seal` the SHA-256 of the pickle follows it, where `pickle.load` and Paddle

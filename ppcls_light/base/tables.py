@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
 from typing import Iterable, Sequence
 
-from .files import atomic_path
+from .files import StrPath, atomic_path
 
 
 def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
@@ -16,7 +15,7 @@ def markdown_table(columns: Sequence[str], rows: Iterable[Iterable[object]]) -> 
     return "\n".join(lines) + "\n"
 
 
-def write_csv(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def write_csv(path: StrPath, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Write `columns` as the header and then `rows` to `path`, atomically. Raises UserError."""
     with atomic_path(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from typing import Any, Iterable, Mapping, Optional, Type, TypeVar, Union
 
-from ..base.files import write_text
+from ..base.files import StrPath, write_text
 from ..errors import ConfigError, warn_once
 from . import schema
 from .bind import bind
@@ -18,7 +18,7 @@ Plain = Mapping[str, Any]  # sections as YAML has them: dicts, lists and scalars
 ConfigLike = Union[schema.Config, Plain]
 
 
-def load_config(source: str | os.PathLike[str] | Plain, overrides: Iterable[str] = ()) -> schema.Config:
+def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schema.Config:
     """Read a training config.
 
     Args:
@@ -34,7 +34,7 @@ def load_config(source: str | os.PathLike[str] | Plain, overrides: Iterable[str]
     return load_as(schema.Config, source, overrides)
 
 
-def load_as(cls: Type[S], source: str | os.PathLike[str] | Plain, overrides: Iterable[str] = ()) -> S:
+def load_as(cls: Type[S], source: StrPath | Plain, overrides: Iterable[str] = ()) -> S:
     """Like `load_config`, for any dataclass `cls` of sections."""
     tree = from_plain(source) if isinstance(source, Mapping) else read_tree(source)
     for override in overrides:
@@ -66,7 +66,7 @@ def dump_config(config: Sections, moved: Optional[Mapping[str, str]] = None) -> 
     return dump_yaml(_relocated(_plain(config), moved or {}))
 
 
-def relocate_config(path: str | os.PathLike[str], moved: Mapping[str, str]) -> None:
+def relocate_config(path: StrPath, moved: Mapping[str, str]) -> None:
     """Write the YAML file `path` anew with the new paths of files that have `moved`, as in `dump_config`.
 
     Raises:

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import yaml
 
-from ..base.files import open_plain
+from ..base.files import StrPath, open_plain
 from ..errors import ConfigError
 
 # Far above any config, and low enough that a file made to exhaust memory fails at once.
@@ -150,7 +150,7 @@ def dump_yaml(plain: Any) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def read_tree(path: str | os.PathLike[str], _children: Tuple[str, ...] = ()) -> Node:
+def read_tree(path: StrPath, _children: Tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
     Raises:
