@@ -170,7 +170,7 @@ def compare(
     Returns:
         Rows of `COLUMNS`, numbers as numbers; "" where there is nothing to compare.
     """
-    cases: harness.Cases = {}
+    cases: Dict[Any, Tuple[Any, ...]] = {}
     asked: Dict[Any, Entry] = {}
     for entry in entries:
         settings = entry.options.engine, entry.options.precision, entry.batch, entry.options.cpu_threads

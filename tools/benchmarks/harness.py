@@ -8,7 +8,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, Dict, Hashable, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Tuple
 
 from ppcls_light.base.machine import physical_cores, processor_name
 from ppcls_light.base.tables import markdown_table, write_csv
@@ -16,7 +16,7 @@ from ppcls_light.base.timing import SETTLE_SECONDS, TimedProcess
 from ppcls_light.errors import UserError
 
 # {name: (function that returns the call to be timed, *its arguments)}; the function as of `TimedProcess`.
-Cases = Dict[Hashable, Tuple[Any, ...]]
+Cases = Mapping[Any, Tuple[Any, ...]]
 
 TIMES = ("median ms", "fastest round", "slowest round")  # of a `Spread`
 

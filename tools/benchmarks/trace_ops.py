@@ -43,11 +43,16 @@ def parse_arguments():
     return parser.parse_args()
 
 
-def engine_options(arguments, **more):
+def engine_options(arguments, profile=False):
     from ppcls_light.runtime.options import EngineOptions
 
-    switches = {"onednn": not arguments.no_onednn, "cpu_ops": not arguments.no_cpu_ops}
-    return EngineOptions(cpu_threads=arguments.threads, batch_size=arguments.batch, **switches, **more)
+    return EngineOptions(
+        cpu_threads=arguments.threads,
+        batch_size=arguments.batch,
+        onednn=not arguments.no_onednn,
+        cpu_ops=not arguments.no_cpu_ops,
+        profile=profile,
+    )
 
 
 def image_shape(bundle):
