@@ -14,21 +14,8 @@ import inspect
 import math
 import re
 import typing
-from typing import (
-    Annotated,
-    Any,
-    Callable,
-    Collection,
-    Dict,
-    Iterable,
-    Iterator,
-    Literal,
-    Mapping,
-    Optional,
-    Tuple,
-    TypeVar,
-    Union,
-)
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Annotated, Any, Literal, TypeVar, Union
 
 from ..errors import ConfigError, UserError
 from ..registry import Registry, nearest
@@ -73,7 +60,7 @@ def located(where: str, path: str) -> Iterator[None]:
 
 def check_arguments(
     target: Callable[..., Any], node: Node, path: str, skip: Collection[str] = ()
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """Return the keyword arguments for `target` that `node` gives, checked and converted.
 
     Args:
@@ -105,7 +92,7 @@ def unknown_key(where: str, path: str, key: str, known: Iterable[str]) -> Config
     return ConfigError(message(where, f"unknown key {_join(path, key)}{hint}"))
 
 
-def _signature(target: Any) -> Tuple[Dict[str, Any], Dict[str, Any], Any]:
+def _signature(target: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """Return {name: default}, {name: annotation} and the annotation of `**further` keywords.
 
     Without an annotation (None) further keywords are not the user's: `object.__init__` claims to take any.
@@ -124,7 +111,7 @@ def _signature(target: Any) -> Tuple[Dict[str, Any], Dict[str, Any], Any]:
     return parameters, hints, open_ended
 
 
-def _mapping(node: Node, path: str, keys: Iterable[str]) -> Dict[str, Node]:
+def _mapping(node: Node, path: str, keys: Iterable[str]) -> dict[str, Node]:
     fields = {} if node.value is None else node.value
     if not isinstance(fields, dict):
         raise _wrong(node, path, "a mapping of keys", f"{{{next(iter(keys), 'key')}: ...}}")
@@ -204,7 +191,7 @@ def _convert_keyed(annotation: Any, node: Node, path: str) -> Any:
     return bind(choices[name], params, _join(path, name))
 
 
-def _one_key(node: Node, path: str, example: str) -> Tuple[str, Node]:
+def _one_key(node: Node, path: str, example: str) -> tuple[str, Node]:
     if not isinstance(node.value, dict) or len(node.value) != 1:
         raise _wrong(node, path, "one name with its parameters (check the indentation)", example)
     return next(iter(node.value.items()))
@@ -244,19 +231,19 @@ def _convert_union(annotation: Any, node: Node, path: str) -> Any:
     raise _wrong(node, path, _describe(annotation), _example(annotation))
 
 
-def _names(cls: Any) -> Tuple[str, ...]:
+def _names(cls: Any) -> tuple[str, ...]:
     """Return the values of `name` that stand for the dataclass `cls`; () for anything else."""
     hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
     return typing.get_args(hints.get("name"))
 
 
-def _name_of(node: Node) -> Optional[str]:
+def _name_of(node: Node) -> str | None:
     """Return the text of the mapping's `name`, or None."""
     name = node.value.get("name") if isinstance(node.value, dict) else None
     return name.value if name is not None and isinstance(name.value, str) else None
 
 
-def _convert_named(by_name: Dict[str, type], node: Node, path: str) -> Any:
+def _convert_named(by_name: dict[str, type], node: Node, path: str) -> Any:
     """Choose among dataclasses, given by name, by the mapping's `name`."""
     if not isinstance(node.value, dict) or "name" not in node.value:
         raise _wrong(node, path, "a mapping with a name", f"{{name: {next(iter(by_name))}, ...}}")
@@ -276,17 +263,17 @@ def _convert_scalar(annotation: Any, node: Node, path: str) -> Any:
     return value
 
 
-def _read_bool(node: Node, path: str) -> Optional[bool]:
+def _read_bool(node: Node, path: str) -> bool | None:
     return node.value if isinstance(node.value, bool) else None
 
 
-def _read_int(node: Node, path: str) -> Optional[int]:
+def _read_int(node: Node, path: str) -> int | None:
     value = node.value
     fits = isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _LARGEST_INT
     return value if fits else None
 
 
-def _read_float(node: Node, path: str) -> Optional[float]:
+def _read_float(node: Node, path: str) -> float | None:
     number = _number(node.value)
     if number and not _LEAST <= abs(number) <= _MOST:
         hint = f"; computing is in float32, which holds {_LEAST:.1e} to {_MOST:.1e} and 0"
@@ -294,7 +281,7 @@ def _read_float(node: Node, path: str) -> Optional[float]:
     return number
 
 
-def _read_text(node: Node, path: str) -> Optional[str]:
+def _read_text(node: Node, path: str) -> str | None:
     value = node.value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         value = str(value) if node.text is None else node.text
@@ -316,7 +303,7 @@ _CONVERTERS = {
 }
 
 
-def _number(value: Any) -> Optional[float]:
+def _number(value: Any) -> float | None:
     """Return `value` as a finite float: a number, its text, or a fraction "a/b"; None for anything else."""
     if isinstance(value, str):
         parts = [part.strip() for part in value.split("/")]
