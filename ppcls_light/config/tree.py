@@ -69,7 +69,7 @@ def from_plain(values: Any, where: str = "") -> Node:
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers = {}  # noqa: RUF012 - PyYAML's own way: add_implicit_resolver fills the class's
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - add_implicit_resolver fills the class's
 
 
 class _Dumper(yaml.SafeDumper):
@@ -147,7 +147,7 @@ def parse_literal(text: str, origin: str) -> Node:
 
 def dump_yaml(plain: Any) -> str:
     """Return plain values (dicts, lists, scalars) as YAML that `parse_yaml` reads back as the same values."""
-    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 
 def read_tree(path: StrPath, _children: Tuple[str, ...] = ()) -> Node:

@@ -32,7 +32,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from typing import Any, Iterator
+from typing import Iterator
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -48,9 +48,8 @@ from .guards.limits import MAX_BYTES, MAX_PIXELS, Room, TooManyPixelsError, chec
 # OpenCV's own bound is 6 times as high; it reads this one as it loads.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
 
-cv2: Any  # what resizes and flips asks here, too; None without OpenCV
 try:
-    import cv2
+    import cv2 as cv2  # modules that resize or flip take it from here
 except ImportError:
     cv2 = None
 
