@@ -61,44 +61,28 @@ class MLPBlock(nn.Layer):
         return x + self.drop_path(branch)
 
 
-class Stage(nn.Layer):
+class Stage(nn.Sequential):
     """An MLPBlock for each of the `hidden` widths and `drop_path` rates; (N, dim, H, W)."""
 
-    def __init__(self, hidden: Sequence[int], drop_path: Sequence[float], **block_options: Any) -> None:
-        super().__init__()
-        self.blocks = nn.Sequential(
-            *[
-                MLPBlock(hidden=width, drop_path=rate, **block_options)
-                for width, rate in zip(hidden, drop_path)
-            ]
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.blocks(x)
+    def __init__(self, hidden: Sequence[int], drop_path: Sequence[float], **options: Any) -> None:
+        blocks = [MLPBlock(hidden=width, drop_path=rate, **options) for width, rate in zip(hidden, drop_path)]
+        super().__init__(("blocks", nn.Sequential(*blocks)))
 
 
-class PatchEmbed(nn.Layer):
+class PatchEmbed(nn.Sequential):
     """(N, 3, H, W) to (N, dim, H / 4, W / 4): 4x4 convolution of stride 4, batch norm."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.proj = nn.Conv2D(3, dim, 4, stride=4, bias_attr=False)
-        self.norm = nn.BatchNorm2D(dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.proj(x))
+        proj = nn.Conv2D(3, dim, 4, stride=4, bias_attr=False)
+        super().__init__(("proj", proj), ("norm", nn.BatchNorm2D(dim)))
 
 
-class PatchMerging(nn.Layer):
+class PatchMerging(nn.Sequential):
     """(N, dim, H, W) to (N, 2 dim, H / 2, W / 2): 2x2 convolution of stride 2, batch norm."""
 
     def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.reduction = nn.Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
-        self.norm = nn.BatchNorm2D(2 * dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.reduction(x))
+        reduction = nn.Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
+        super().__init__(("reduction", reduction), ("norm", nn.BatchNorm2D(2 * dim)))
 
 
 class FasterNet(nn.Layer):

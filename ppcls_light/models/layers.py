@@ -59,14 +59,12 @@ class Conv2D(nn.Conv2D):
         if ordinary and cpu_ops.serves(x):
             if self._groups == self._in_channels > 1:
                 return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
-            if self._pointwise and padding == (0, 0):
+            pointwise = (
+                self._kernel_size == self._stride == [1, 1] and padding == (0, 0) and self._groups == 1
+            )
+            if pointwise and self.bias is None:
                 return cpu_ops.pointwise_conv(x, self.weight)
         return nn.Conv2D.forward(self, x)
-
-    @property
-    def _pointwise(self) -> bool:
-        unit = self._kernel_size == self._stride == [1, 1]
-        return unit and self._groups == 1 and self.bias is None
 
 
 class DropPath(nn.Layer):

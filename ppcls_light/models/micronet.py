@@ -184,7 +184,7 @@ class DYShiftMax(nn.Layer):
         return reduce(paddle.maximum, fusions).reshape([-1, channels, height, width])
 
 
-class FactorizedConv(nn.Layer):
+class FactorizedConv(nn.Sequential):
     """A kxk convolution of rank one: kx1, batch norm, 1xk, batch norm (section 3.2).
 
     (N, in_channels, H, W) to (N, out_channels, H / stride, W / stride). The 1xk convolution is depthwise,
@@ -192,41 +192,26 @@ class FactorizedConv(nn.Layer):
     """
 
     def __init__(
-        self,
-        in_channels: int,
-        mid_channels: int,
-        out_channels: int,
-        kernel_size: int,
-        stride: int,
-        groups: int,
+        self, in_channels: int, middle: int, out_channels: int, kernel_size: int, stride: int, groups: int
     ) -> None:
-        super().__init__()
         k, padding = kernel_size, kernel_size // 2
         column = {"stride": (stride, 1), "padding": (padding, 0), "groups": groups}
-        row = {"stride": (1, stride), "padding": (0, padding), "groups": mid_channels}
-        self.conv = nn.Sequential(
-            Conv2D(in_channels, mid_channels, (k, 1), bias_attr=False, **column),
-            nn.BatchNorm2D(mid_channels),
-            Conv2D(mid_channels, out_channels, (1, k), bias_attr=False, **row),
+        row = {"stride": (1, stride), "padding": (0, padding), "groups": middle}
+        conv = nn.Sequential(
+            Conv2D(in_channels, middle, (k, 1), bias_attr=False, **column),
+            nn.BatchNorm2D(middle),
+            Conv2D(middle, out_channels, (1, k), bias_attr=False, **row),
             nn.BatchNorm2D(out_channels),
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        super().__init__(("conv", conv))
 
 
-class GroupConv(nn.Layer):
+class GroupConv(nn.Sequential):
     """1x1 convolution in groups, batch norm: P or Q of a micro-factorized pointwise convolution."""
 
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
-        super().__init__()
-        self.conv = nn.Sequential(
-            nn.Conv2D(in_channels, out_channels, 1, groups=groups, bias_attr=False),
-            nn.BatchNorm2D(out_channels),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)
+        conv = nn.Conv2D(in_channels, out_channels, 1, groups=groups, bias_attr=False)
+        super().__init__(("conv", nn.Sequential(conv, nn.BatchNorm2D(out_channels))))
 
 
 def _lite(in_channels: int, block: Block, init: Init) -> list[nn.Layer]:
@@ -291,33 +276,21 @@ class MicroBlock(nn.Layer):
         return x + self.layers(x) if self.shortcut else self.layers(x)
 
 
-class Stem(nn.Layer):
+class Stem(nn.Sequential):
     """(N, 3, H, W) to (N, channels * multiplier, H / 2, W / 2): 3x1, 1x3, shuffle, ReLU6."""
 
     def __init__(self, channels: int, multiplier: int) -> None:
-        super().__init__()
         width = channels * multiplier
-        self.stem = nn.Sequential(
-            FactorizedConv(3, channels, width, 3, stride=2, groups=1),
-            ChannelShuffle(width, channels),
-            nn.ReLU6(),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.stem(x)
+        conv = FactorizedConv(3, channels, width, 3, stride=2, groups=1)
+        super().__init__(("stem", nn.Sequential(conv, ChannelShuffle(width, channels), nn.ReLU6())))
 
 
-class SwishLinear(nn.Layer):
+class SwishLinear(nn.Sequential):
     """Linear layer, batch norm, Hardswish; (N, in_features) to (N, out_features)."""
 
     def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__()
-        self.linear = nn.Sequential(
-            nn.Linear(in_features, out_features), nn.BatchNorm1D(out_features), nn.Hardswish()
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(x)
+        linear, norm = nn.Linear(in_features, out_features), nn.BatchNorm1D(out_features)
+        super().__init__(("linear", nn.Sequential(linear, norm, nn.Hardswish())))
 
 
 class MicroNet(nn.Layer):
@@ -328,7 +301,7 @@ class MicroNet(nn.Layer):
     as the authors' have, so none is below -0.375.
 
     Args:
-        layout: whose stem and blocks, a key of `LAYOUTS`.
+        layout: of stem and blocks, a key of `LAYOUTS`.
         class_num: logits.
         feature_dim: width of the hidden layer between pooling and classifier.
         dropout_rate: of that hidden layer.
@@ -359,9 +332,7 @@ class MicroNet(nn.Layer):
         self.features_only = features_only
         self.spare_prefixes = ("classifier.",) if features_only else ()
         if not features_only:
-            self.avgpool = nn.Sequential(
-                nn.ReLU6(), nn.AdaptiveAvgPool2D(1), nn.Hardswish(), nn.Flatten()
-            )  # fmt: skip
+            self.avgpool = nn.Sequential(nn.ReLU6(), nn.AdaptiveAvgPool2D(1), nn.Hardswish(), nn.Flatten())
             self.classifier = nn.Sequential(
                 SwishLinear(width, feature_dim), nn.Dropout(dropout_rate), SwishLinear(feature_dim, class_num)
             )

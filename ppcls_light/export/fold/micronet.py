@@ -17,7 +17,6 @@ from ...models.micronet import (
     GroupConv,
     MicroBlock,
     MicroNet,
-    Stem,
 )
 from ...registry import FOLDS
 from .norms import convolution, fold_batch_norms
@@ -39,9 +38,11 @@ def fold_micronet(model: nn.Layer) -> None:
     for network in model.sublayers(include_self=True):
         if isinstance(network, MicroNet):
             fold_batch_norms(network)
-            for name, layer in list(network.features.named_children()):
-                folded = FoldedBlock(layer) if isinstance(layer, MicroBlock) else _fold_stem(layer)
-                network.features.add_sublayer(name, folded)
+            stem, *blocks = network.features
+            factorized, shuffle, act = stem.stem
+            network.features[0] = nn.Sequential(*_fold_factorized(factorized, shuffle.index.numpy()), act)
+            for i, block in enumerate(blocks, 1):
+                network.features[i] = FoldedBlock(block)
 
 
 class FoldedBlock(nn.Layer):
@@ -198,11 +199,6 @@ class RotatedShiftMax(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         parts = paddle.split(x, self.parts, axis=1)
         return self.act(x, paddle.concat(parts[::-1], axis=1))
-
-
-def _fold_stem(stem: Stem) -> nn.Layer:
-    factorized, shuffle, act = stem.stem
-    return nn.Sequential(*_fold_factorized(factorized, shuffle.index.numpy()), act)
 
 
 def _fold_factorized(factorized: FactorizedConv, rows: np.ndarray) -> list[nn.Conv2D]:

@@ -26,8 +26,8 @@ def fold_batch_norms(model: nn.Layer) -> None:
         if _is_pair(layer, norm):
             scale, offset = affine(norm)
             bias = offset if layer.bias is None else array(layer.bias) * scale + offset
-            out_axis = 0 if isinstance(layer, nn.Conv2D) else 1
-            set_weights(layer, array(layer.weight) * _along(scale, out_axis, layer.weight.ndim), bias)
+            factor = scale[:, None, None, None] if isinstance(layer, nn.Conv2D) else scale
+            set_weights(layer, array(layer.weight) * factor, bias)
             parent.add_sublayer(name, nn.Identity())
 
 
@@ -84,10 +84,6 @@ def affine(norm: nn.Layer) -> tuple[np.ndarray, np.ndarray]:
         scale = scale * array(norm.weight)
     offset = -array(norm._mean) * scale
     return scale, offset if norm.bias is None else offset + array(norm.bias)
-
-
-def _along(values: np.ndarray, axis: int, dimensions: int) -> np.ndarray:
-    return values.reshape([-1 if i == axis else 1 for i in range(dimensions)])
 
 
 def set_weights(layer: nn.Layer, weight: np.ndarray, bias: np.ndarray) -> nn.Layer:
