@@ -13,7 +13,7 @@ from ..errors import DataError
 from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
 from .log import LOGGER, ON_BAR, StepTimer, eval_line, format_values, progress
 from .losses import build_loss
-from .metrics import Averages, TopkAccuracy, build_metric
+from .metrics import Averages, build_metric
 from .readers import Reader
 
 
@@ -74,12 +74,15 @@ def evaluate(
                 break
     if was_training:
         model.train()
-    result = _over_ranks(losses, accuracy, runtime)
-    scored = int(result.pop("images"))
+    means, seen = losses.means(), losses.images
+    totals = np.array([seen, *(value * seen for value in means.values()), *accuracy.totals()], "float64")
+    scored, *sums = sum_over_ranks(totals, runtime).tolist()
     if max_batches is None and scored != len(reader.images):
         raise DataError(
-            f"{scored} images were scored, but the list has {len(reader.images)}; please report this"
+            f"{scored:.0f} images were scored, but the list has {len(reader.images)}; please report this"
         )
+    accuracy.load(sums[len(means) :])
+    result = {**{name: total / scored for name, total in zip(means, sums)}, **accuracy.compute()}
     LOGGER.info("[Eval][Epoch %d][Avg]%s", epoch, format_values(result))
     return result
 
@@ -111,13 +114,3 @@ def evaluate_each(
             "please report this"
         )
     return result, logits
-
-
-def _over_ranks(losses: Averages, accuracy: TopkAccuracy, runtime: Runtime) -> dict[str, float]:
-    """Return the means over the images of all processes, and their number as "images"."""
-    means, seen = losses.means(), losses.images
-    totals = np.array([seen, *(value * seen for value in means.values()), *accuracy.totals()], "float64")
-    totals = sum_over_ranks(totals, runtime)
-    result = {name: total / totals[0] for name, total in zip(means, totals[1:])}
-    accuracy.load(totals[1 + len(means) :])
-    return {"images": totals[0], **result, **accuracy.compute()}

@@ -12,6 +12,7 @@ import time
 from typing import Callable, Collection, Iterator, Mapping, TextIO
 
 from ..errors import ConfigError
+from .position import Position
 
 LOGGER = logging.getLogger("ppcls_light")
 _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
@@ -257,22 +258,15 @@ def _eta(timer: StepTimer, remaining_steps: int) -> datetime.timedelta:
 
 
 def train_line(
-    epoch: int,
-    epochs: int,
-    step: int,
-    steps: int,
-    schedule_name: str,
-    lr: float,
-    values: Mapping[str, float],
-    timer: StepTimer,
-    remaining_steps: int,
+    at: Position, epochs: int, schedule_name: str, lr: float, values: Mapping[str, float], timer: StepTimer
 ) -> str:
-    """Return one `[Train]` line; `remaining_steps` of the whole run give the eta."""
-    eta = _eta(timer, remaining_steps)
+    """Return one `[Train]` line, of the batch at `at`."""
+    remaining = epochs * at.batches_per_epoch - at.batches_before
     return (
-        f"[Train][Epoch {epoch}/{epochs}][Iter: {step}/{steps}]lr({schedule_name}): {lr:.8f}, "
-        f"{format_values(values)}, batch_cost: {timer.batch_cost:.5f}s, reader_cost: {timer.reader_cost:.5f}, "
-        f"ips: {timer.images_per_second:.5f} samples/s, eta: {eta}, data wait: {timer.data_share:.0%}"
+        f"[Train][Epoch {at.epoch + 1}/{epochs}][Iter: {at.batch}/{at.batches_per_epoch}]"
+        f"lr({schedule_name}): {lr:.8f}, {format_values(values)}, batch_cost: {timer.batch_cost:.5f}s, "
+        f"reader_cost: {timer.reader_cost:.5f}, ips: {timer.images_per_second:.5f} samples/s, "
+        f"eta: {_eta(timer, remaining)}, data wait: {timer.data_share:.0%}"
     )
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, List
+from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Sequence
 
 import numpy as np
 import paddle
@@ -71,7 +71,7 @@ class TopkAccuracy:
         self._unread = []
         return self._totals.copy()
 
-    def load(self, totals: np.ndarray) -> None:
+    def load(self, totals: Sequence[float]) -> None:
         """Replace the counts by `totals`, as `totals()` returns them, summed or not."""
         self._totals, self._unread = np.array(totals, np.int64), []
 

@@ -130,20 +130,18 @@ def trained_weights(config: Config) -> str:
         WeightsError: no weights are given; results of random weights would look like results.
     """
     settings = config.Global
-    given = {key: getattr(settings, key) for key in ("checkpoints", "pretrained_model")}
-    given = {key: value for key, value in given.items() if value}
-    if len(given) == 2:
-        given = {
-            key: value for key, value in given.items() if config.where(f"Global.{key}").startswith("-o ")
-        }
-        if len(given) != 1:
+    checkpoints, pretrained = settings.checkpoints, settings.pretrained_model
+    if checkpoints and pretrained:
+        options = [config.where(f"Global.{key}")[:3] == "-o " for key in ("checkpoints", "pretrained_model")]
+        if options[0] == options[1]:
             raise ConfigError(
                 "Global.checkpoints and Global.pretrained_model are both given; name the weights that are meant by "
                 "one of them: -o Global.checkpoints=null or -o Global.pretrained_model=null"
             )
-    if "pretrained_model" in given:
-        return given["pretrained_model"]
-    if settings.checkpoints == "auto":
+        pretrained = None if options[0] else pretrained
+    if pretrained:
+        return pretrained
+    if checkpoints == "auto":
         for name in ("best_model", "latest"):
             prefix = os.path.join(settings.output_dir, name)
             if os.path.isfile(f"{prefix}.pdparams"):
@@ -152,8 +150,8 @@ def trained_weights(config: Config) -> str:
             f"Global.checkpoints: auto: neither best_model nor latest in {settings.output_dir}; train first, "
             "or name the weights: -o Global.pretrained_model=FILE"
         )
-    if settings.checkpoints:
-        return strip_suffix(settings.checkpoints)
+    if checkpoints:
+        return strip_suffix(checkpoints)
     if isinstance(config.Arch.pretrained, str):
         return config.Arch.pretrained
     raise WeightsError(

@@ -71,8 +71,9 @@ class Profiler:
             return
         LOGGER.info("%s", self._profiler.step_info())
         self._profiler.stop()
+        device, _, statistic = self._options.sorted_key.rpartition("_")
         self._profiler.summary(
-            sorted_by=getattr(paddle.profiler.SortedKeys, _paddle_name(self._options.sorted_key)),
+            sorted_by=getattr(paddle.profiler.SortedKeys, (device or "cpu").upper() + statistic.capitalize()),
             op_detail=self._options.tracer_option != "Default",
         )
         self._profiler = None
@@ -88,9 +89,3 @@ class Profiler:
                 "-p: the run had %d steps and ended before batch_range %s did; there is no profile",
                 self._step, self._options.batch_range,
             )  # fmt: skip
-
-
-def _paddle_name(key: str) -> str:
-    """Return the name in `paddle.profiler.SortedKeys` of a `sorted_key`: GPUMax of gpu_max."""
-    device, _, statistic = f"cpu_{key}".replace("cpu_gpu", "gpu").partition("_")
-    return device.upper() + statistic.capitalize()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
-import sys
 import time
-from typing import Callable, Iterable, Mapping
+from typing import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ..base.machine import peak_memory
 from ..config import Config
 from ..config.types import Op
 from ..data import build_transforms
@@ -27,8 +28,7 @@ _SHOWN_IMAGES = 16
 class Recorder:
     """Record of the measurements of a run, everywhere that shows or keeps them.
 
-    Only the main process keeps any. Between `start()` and the end of its `with` block it writes files; outside, as
-    in a dry run, it only logs.
+    Only the main process keeps any, in files that are open within `files`; outside, as in a dry run, it only logs.
 
     Args:
         steps_per_epoch: batches per epoch; as PaddleClas' Iter, a step here is a batch.
@@ -44,34 +44,31 @@ class Recorder:
         self._history: History | None = None
         self._sinks: list[Sink] = []
         self._batch_shown = False
-        self._files = contextlib.ExitStack()
         self._show: Callable[..., None] | None = None
         self._values: Mapping[str, float] = {}
         if runtime.is_main:
             check_loggers(self._settings)
 
-    def start(self, position: Position, evaluated: bool, model: nn.Layer) -> Recorder:
-        """Open the files of a run that goes on at `position`; return self.
+    @contextlib.contextmanager
+    def files(self, position: Position, evaluated: bool, model: nn.Layer) -> Iterator[None]:
+        """Open the files of a run that goes on at `position`, and close them when the block ends.
 
         Rows of steps that a crash took back leave them; `evaluated`: see `History`.
         """
-        self._show = self._files.enter_context(progress())
-        if self._runtime.is_main:
-            path = os.path.join(self._settings.output_dir, FILE_NAME)
-            self._history = History(path, position.epoch + position.batch / self._steps, evaluated)
-            self._files.callback(self._history.close)
-            self._sinks = open_sinks(self._config, position.batches_before)
-        for sink in self._sinks:
-            self._files.callback(sink.close)
-            sink.graph(model, self._settings.image_shape)
-        return self
-
-    def __enter__(self) -> Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._history, self._sinks, self._show = None, [], None
-        self._files.close()
+        with contextlib.ExitStack() as files:
+            self._show = files.enter_context(progress())
+            if self._runtime.is_main:
+                path = os.path.join(self._settings.output_dir, FILE_NAME)
+                self._history = History(path, position.epoch + position.batch / self._steps, evaluated)
+                files.callback(self._history.close)
+                self._sinks = open_sinks(self._config, position.batches_before)
+            for sink in self._sinks:
+                files.callback(sink.close)
+                sink.graph(model, self._settings.image_shape)
+            try:
+                yield
+            finally:
+                self._history, self._sinks, self._show = None, [], None
 
     def batch(self, images: np.ndarray) -> None:
         """Keep pictures of the first batch of the run, float32 (N, 3, H, W) as the network gets them."""
@@ -96,22 +93,20 @@ class Recorder:
                 progress bar goes on showing those of the last one.
             skipped: updates that AMP has left out so far.
         """
-        epochs = self._settings.epochs
-        remaining = epochs * self._steps - at.batches_before
         self._values = self._values if values is None else values
+        epochs = self._settings.epochs
         if self._show is not None:
-            title = f"Epoch {at.epoch + 1}/{epochs}"
-            self._show(title, at.batch + 1, self._steps, self._values, timer, remaining)
+            remaining = epochs * self._steps - at.batches_before
+            self._show(
+                f"Epoch {at.epoch + 1}/{epochs}", at.batch + 1, self._steps, self._values, timer, remaining
+            )
         if values is None:
             return
-        line = train_line(
-            at.epoch + 1, epochs, at.batch, self._steps, self._schedule_name, lr, values, timer, remaining
-        )
+        line = train_line(at, epochs, self._schedule_name, lr, values, timer)
         if skipped:
             line += f", skipped updates: {skipped}"
-        memory = peak_memory(self._runtime.device) if self._settings.print_mem_info else {}
-        for name, megabytes in memory.items():
-            line += f", {name}: {megabytes:.2f} MB"
+        memory = peak_memories(self._runtime.device) if self._settings.print_mem_info else {}
+        line += "".join(f", {name}: {megabytes:.2f} MB" for name, megabytes in memory.items())
         LOGGER.info(line, extra=ON_BAR)
         self._keep("train", at.epoch, at.batch + 1, values, timer, lr, memory)
 
@@ -167,20 +162,16 @@ def denormalise(images: np.ndarray, ops: Iterable[Op]) -> np.ndarray:
     return np.clip(np.rint(images), 0, 255).astype(np.uint8)
 
 
-def peak_memory(device: str) -> dict[str, float]:
-    """Return the most memory that the process has had so far, {name: megabytes}, as far as the machine tells."""
+def peak_memories(device: str) -> dict[str, float]:
+    """Return the most memory that the process has had so far, {name: megabytes}, as far as the system tells."""
     if device == "gpu":
         cuda = paddle.device.cuda
         return {
             "max_mem_reserved": cuda.max_memory_reserved() / 2**20,
             "max_mem_allocated": cuda.max_memory_allocated() / 2**20,
         }
-    try:
-        import resource
-    except ImportError:  # Windows has none
-        return {}
-    unit = 1 if sys.platform == "darwin" else 1024
-    return {"max_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+    peak = peak_memory()
+    return {"max_rss": peak} if math.isfinite(peak) else {}
 
 
 def _finite(tensor: paddle.Tensor) -> np.ndarray:

@@ -172,9 +172,8 @@ class Trainer:
             )
             return
         self._begin(settings)
-        recorder = self.recorder.start(self.position, self.evaluated, self.model)
         stop = StopSignals()
-        with stop, recorder:
+        with stop, self.recorder.files(self.position, self.evaluated, self.model):
             if not self.evaluated:
                 self._end_of_epoch()
             while self.position.epoch < settings.epochs and not self._stops_early():

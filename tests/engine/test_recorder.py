@@ -13,7 +13,7 @@ from ppcls_light.data import read_image
 from ppcls_light.engine import checkpoint, sinks
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.log import setup_logging
-from ppcls_light.engine.recorder import denormalise, peak_memory
+from ppcls_light.engine.recorder import denormalise, peak_memories
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
 
@@ -60,7 +60,7 @@ def test_the_rows_are_the_lines_of_the_log(config_file, tmp_path):
         speeds, abs=1e-3
     )
     assert all(0 <= row["data_wait"] <= 1 for row in kept if row["split"] != "train_avg")
-    if peak_memory("cpu"):
+    if peak_memories("cpu"):
         assert len(re.findall(r"max_rss: [\d.]+ MB", log)) == 4
         assert kept[0]["memory_mb"]["max_rss"] > 50
 
