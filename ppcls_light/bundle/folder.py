@@ -24,9 +24,9 @@ tools serve the folder, and one section of our own:
 
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
 
-from ..base.files import checksum, write_text
+from ..base.files import StrPath, checksum, write_text
 from ..config.bind import bind
 from ..config.reading import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
@@ -167,7 +167,7 @@ class _InferenceYml:
     ppcls_light: _Own = field(default_factory=_Own)
 
 
-def read_bundle(folder: Union[str, "os.PathLike[str]"]) -> Bundle:
+def read_bundle(folder: StrPath) -> Bundle:
     """Read the description of the network in `folder`; the network itself is not loaded.
 
     Raises:
@@ -217,7 +217,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
 
 
 def write_inference_yml(
-    folder: Union[str, "os.PathLike[str]"],
+    folder: StrPath,
     transform_ops: Ops,
     topk: int,
     class_names: Optional[Iterable[str]],

@@ -24,7 +24,7 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from ..base.files import atomic_path, require_writable
+from ..base.files import StrPath, atomic_path, require_writable
 from ..base.processes import run_module
 from ..errors import ExportError, UserError
 from .folder import Bundle
@@ -100,7 +100,7 @@ INT8_TO_ONNX = (
 )
 
 
-def to_onnx(bundle: Bundle, path: str | os.PathLike[str]) -> None:
+def to_onnx(bundle: Bundle, path: StrPath) -> None:
     """Write the graph of `bundle` as an ONNX file, which passes onnx.checker.
 
     Its input is `x`, float32 (batch, C, H, W) with any batch; its output is `probs` or `logits`, (batch, class_num).

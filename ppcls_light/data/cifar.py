@@ -13,7 +13,7 @@ from typing import Any, Iterable, NamedTuple, Sequence
 
 import numpy as np
 
-from ..base.files import open_plain
+from ..base.files import StrPath, open_plain
 from ..base.plain_pickle import read_plain_pickle, reading
 from ..errors import DataError, UserError
 from .classes import ClassNames
@@ -50,7 +50,7 @@ class CifarImages(ImageList):
     """
 
     def __init__(
-        self, source: str | os.PathLike, pixels: np.ndarray, labels: Sequence[int], names: Iterable[str]
+        self, source: StrPath, pixels: np.ndarray, labels: Sequence[int], names: Iterable[str]
     ) -> None:
         super().__init__(source, (name.encode(errors="replace") for name in names), labels)
         self.pixels = pixels
@@ -79,7 +79,7 @@ class CifarDataset(ImageDataset):
         return False
 
 
-def read_cifar(data_file: str | os.PathLike, split: str, class_num: int) -> tuple[CifarImages, ClassNames]:
+def read_cifar(data_file: StrPath, split: str, class_num: int) -> tuple[CifarImages, ClassNames]:
     """Read one split of CIFAR-10 (`class_num` 10) or CIFAR-100 (100).
 
     Args:
@@ -120,7 +120,7 @@ def read_cifar(data_file: str | os.PathLike, split: str, class_num: int) -> tupl
     )
 
 
-def _from_folder(folder: str | os.PathLike, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _from_folder(folder: StrPath, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return {file name: its dict} of those of `wanted` that are in `folder`."""
     found = {}
     for name in wanted:
@@ -131,7 +131,7 @@ def _from_folder(folder: str | os.PathLike, wanted: Iterable[str]) -> dict[str, 
     return found
 
 
-def _from_tarball(path: str | os.PathLike, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
+def _from_tarball(path: StrPath, wanted: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return {file name: its dict} of those of `wanted` that are in the tarball `path`, in whatever folder."""
     found = {}
     with (
@@ -160,7 +160,7 @@ def _text(value: Any) -> Any:
 
 
 def _part(
-    source: str | os.PathLike, name: str, content: dict[str, Any], label_key: str, class_num: int
+    source: StrPath, name: str, content: dict[str, Any], label_key: str, class_num: int
 ) -> tuple[np.ndarray, list[int], list[str]]:
     """Return (pixels, labels, file names) of one batch, checked."""
     pixels, labels = content.get("data"), content.get(label_key)

@@ -8,14 +8,13 @@ the same ones in the same order: else a class would silently become another.
 from __future__ import annotations
 
 import json
-import os
 import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
-from ..base.files import read_utf8
+from ..base.files import StrPath, read_utf8
 from ..errors import ConfigError, DataError, listed
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def require_same_folders(
         )
 
 
-def read_class_names(path: str | os.PathLike, delimiter: str | None = None) -> ClassNames:
+def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
     """Read a label map.
 
     It is a JSON list of names, a JSON object {id: name} or {name: id}, or text with one class per line: "id name",
@@ -203,11 +202,11 @@ def read_class_names(path: str | os.PathLike, delimiter: str | None = None) -> C
     return ClassNames(tuple(name for _, name in sorted(entries)), str(path))
 
 
-def _wrong(where: str | os.PathLike, problem: str) -> DataError:
+def _wrong(where: StrPath, problem: str) -> DataError:
     return DataError(f"{where}: {problem}; {_FORM}")
 
 
-def _from_json(path: str | os.PathLike, text: str) -> dict[int, str]:
+def _from_json(path: StrPath, text: str) -> dict[int, str]:
     """Return {id: name}."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -234,9 +233,7 @@ def _from_json(path: str | os.PathLike, text: str) -> dict[int, str]:
     raise _wrong(path, "no JSON list of names, {id: name} or {name: id}")
 
 
-def _from_lines(
-    path: str | os.PathLike, lines: list[tuple[int, str]], delimiter: str | None
-) -> list[tuple[int, str]]:
+def _from_lines(path: StrPath, lines: list[tuple[int, str]], delimiter: str | None) -> list[tuple[int, str]]:
     """Return the (id, name) of each of the `lines`, (number, text)."""
     lines = _without_bullets(path, lines)
     apart = re.escape(delimiter) if delimiter and delimiter.strip() else _APART
@@ -274,7 +271,7 @@ def _from_lines(
     return [(place, _unquoted(text)) for place, (_, text) in enumerate(lines)]
 
 
-def _without_bullets(path: str | os.PathLike, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
+def _without_bullets(path: StrPath, lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
     """Return the lines of a list in YAML or Markdown as names; refuse comments and tables among them."""
     marked = [bool(_MARK.match(text)) for _, text in lines]
     if all(_BULLET.match(text) for _, text in lines):
@@ -285,7 +282,7 @@ def _without_bullets(path: str | os.PathLike, lines: list[tuple[int, str]]) -> l
     return lines
 
 
-def _require_places(path: str | os.PathLike, lines: list[tuple[int, str]]) -> None:
+def _require_places(path: StrPath, lines: list[tuple[int, str]]) -> None:
     """Refuse names alone that are counted in another order than that of their lines, or not from 0."""
     texts, places = [text for _, text in lines], list(range(len(lines)))
     first = [_FIRST.match(text) for text in texts]

@@ -37,7 +37,7 @@ from typing import Iterator
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from ..base.files import read_plain
+from ..base.files import StrPath, read_plain
 from ..errors import ConfigError, DataError
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
 from .formats import Format, NoFormatError, format_of
@@ -130,7 +130,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     return size
 
 
-def read_bytes(path: str | os.PathLike) -> bytes:
+def read_bytes(path: StrPath) -> bytes:
     """Return the content of an image file.
 
     Raises:
@@ -139,7 +139,7 @@ def read_bytes(path: str | os.PathLike) -> bytes:
     return read_plain(path, MAX_BYTES)
 
 
-def read_image(path: str | os.PathLike, to_rgb: bool = True, backend: str = "cv2") -> np.ndarray:
+def read_image(path: StrPath, to_rgb: bool = True, backend: str = "cv2") -> np.ndarray:
     """Read and decode one file, see `decode_image`. Raises DataError naming `path` and the reason."""
     data = read_bytes(path)
     try:

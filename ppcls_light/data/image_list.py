@@ -15,7 +15,7 @@ from typing import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..base.files import read_utf8
+from ..base.files import StrPath, read_utf8
 from ..errors import DataError
 from .shared import SharedArray
 
@@ -65,10 +65,10 @@ class ImageList:
 
     def __init__(
         self,
-        root: str | os.PathLike,
+        root: StrPath,
         names: Iterable[bytes],
         labels: Sequence[int] | np.ndarray | None = None,
-        source: str | os.PathLike | None = None,
+        source: StrPath | None = None,
     ) -> None:
         self.root = os.fspath(root)
         self.source = self.root if source is None else os.fspath(source)
@@ -141,8 +141,8 @@ def _stamp(path: str) -> int:
 
 
 def read_image_list(
-    list_file: str | os.PathLike,
-    image_root: str | os.PathLike,
+    list_file: StrPath,
+    image_root: StrPath,
     class_num: int | None = None,
     delimiter: str | None = None,
     labelled: bool = True,
@@ -215,8 +215,8 @@ def _short(text: bytes) -> str:
 
 
 def _report(
-    list_file: str | os.PathLike,
-    image_root: str | os.PathLike,
+    list_file: StrPath,
+    image_root: StrPath,
     problems: list[tuple[int, str]],
     lines: int,
     class_num: int | None,
@@ -233,7 +233,7 @@ def _report(
     return [head, *listed, *more]
 
 
-def _missing(names: _Names, root: str | os.PathLike) -> list[int]:
+def _missing(names: _Names, root: StrPath) -> list[int]:
     """Return the indices of the `names` that are no files below `root`.
 
     One directory listing per folder takes the place of one system call per file, and a hash of 8 bytes that of a path.

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import Iterable
 
+from ..base.files import StrPath
 from ..errors import DataError, listed, warn_once
 
 SPLITS = ("train", "val", "test")
@@ -26,7 +27,7 @@ _SPLIT_OF = {
 _LONGEST = 100  # characters of a path in a message
 
 
-def printable(path: str | os.PathLike) -> str:
+def printable(path: StrPath) -> str:
     """Return a path as one line of at most 100 characters: its end, and escapes for what has no picture."""
     text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in os.fspath(path))
     return text if len(text) <= _LONGEST else f"...{text[3 - _LONGEST :]}"

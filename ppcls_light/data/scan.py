@@ -11,6 +11,7 @@ import os
 from collections import Counter
 from typing import Callable, Iterator
 
+from ..base.files import StrPath
 from ..errors import DataError, warn_once
 from . import formats
 from .classes import ClassNames
@@ -44,7 +45,7 @@ _DETAILS = 4  # of a kind that the line lists
 class LeftOut:
     """Tally of what the scan of `root` did not take: counts by kind, and the first path of each."""
 
-    def __init__(self, root: str | os.PathLike) -> None:
+    def __init__(self, root: StrPath) -> None:
         self.root = os.fspath(root)
         self._counts: Counter[str] = Counter()
         self._details: dict[str, Counter[str]] = {}
@@ -77,7 +78,7 @@ class LeftOut:
             warn_once(self.line)
 
 
-def find_images(path: str | os.PathLike) -> list[str]:
+def find_images(path: StrPath) -> list[str]:
     """Return [path] for a file, or all images below a folder in the order of their names; one warning names the rest.
 
     Raises:
@@ -87,7 +88,7 @@ def find_images(path: str | os.PathLike) -> list[str]:
 
 
 def iter_images(
-    path: str | os.PathLike, left_out: LeftOut | None = None, ended: Callable[[], bool] | None = None
+    path: StrPath, left_out: LeftOut | None = None, ended: Callable[[], bool] | None = None
 ) -> Iterator[str]:
     """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths.
 
@@ -116,7 +117,7 @@ def iter_images(
 
 
 def scan_image_folder(
-    folder: str | os.PathLike, class_names: ClassNames | None = None, left_out: LeftOut | None = None
+    folder: StrPath, class_names: ClassNames | None = None, left_out: LeftOut | None = None
 ) -> tuple[ImageList, ClassNames]:
     """List a folder whose sub-folders are the classes; each is searched recursively.
 

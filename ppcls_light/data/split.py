@@ -8,7 +8,7 @@ from typing import Iterable
 
 import numpy as np
 
-from ..base.files import results, write_text
+from ..base.files import StrPath, results, write_text
 from ..errors import ConfigError, DataError, listed, warn_once
 from .classes import ClassNames, read_class_names
 from .image_list import ImageList
@@ -17,11 +17,11 @@ from .scan import LABEL_FILE, LeftOut, entries, scan_image_folder, utf8
 
 
 def write_image_lists(
-    folder: str | os.PathLike,
+    folder: StrPath,
     split: str | None = None,
     seed: int = 0,
-    out: str | os.PathLike | None = None,
-    label_map: str | os.PathLike | None = None,
+    out: StrPath | None = None,
+    label_map: StrPath | None = None,
 ) -> tuple[ClassNames, dict[str, int], str]:
     """Write train_list.txt, val_list.txt, test_list.txt and labels.txt for `folder`; one warning names the rest.
 

@@ -24,7 +24,7 @@ from typing import Any, Dict, Mapping
 
 import numpy as np
 
-from ..base.files import checksum
+from ..base.files import StrPath, checksum
 from ..errors import WeightsError
 from ..weights import dump_plain_pickle, load_plain_pickle
 from ..weights.io import widened
@@ -83,7 +83,7 @@ def save(
             os.remove(f"{prefix}.pdema")
 
 
-def load(prefix: str | os.PathLike[str]) -> Checkpoint:
+def load(prefix: StrPath) -> Checkpoint:
     """Read the set `prefix.*` (a suffix is accepted).
 
     Raises:
@@ -187,7 +187,7 @@ def _progress(prefix: str) -> tuple[int, bool]:
         return -1, False
 
 
-def strip_suffix(path: str | os.PathLike[str]) -> str:
+def strip_suffix(path: StrPath) -> str:
     """Return `path` without the suffix of one of a checkpoint's files."""
     path = os.fspath(path)
     root, suffix = os.path.splitext(path)

@@ -20,7 +20,7 @@ import paddle
 from paddle import nn
 
 from .. import __version__
-from ..base.files import checksum, remove_orphans, set_aside, temporary_name
+from ..base.files import StrPath, checksum, remove_orphans, set_aside, temporary_name
 from ..bundle.folder import (
     CONFIG_FILE,
     GRAPH_FILES,
@@ -39,7 +39,7 @@ from .fold.steps import fold
 from .int8 import check_int8, save_int8
 from .precisions import add_precisions
 from .static import STEM, save_static
-from .verify import Path, verify
+from .verify import verify
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +104,13 @@ class ExportReport:
 
 def export_model(
     model: nn.Layer,
-    folder: Path,
+    folder: StrPath,
     image_shape: Sequence[int],
     transform_ops: Ops,
     class_names: Names = None,
     model_name: Optional[str] = None,
     topk: int = 5,
-    images: Optional[Iterable[Path]] = None,
+    images: Optional[Iterable[StrPath]] = None,
     onnx: bool = False,
     gate: Optional[AccuracyGate] = None,
     fold_steps: Optional[Collection[str]] = None,
@@ -293,7 +293,7 @@ def _put(source: str, target: str) -> None:
 
 
 @contextlib.contextmanager
-def _sample_images(images: Optional[Iterable[Path]]) -> Iterator[List[str]]:
+def _sample_images(images: Optional[Iterable[StrPath]]) -> Iterator[List[str]]:
     """Yield up to 16 paths: of `images`, evenly spaced, or of pictures drawn into a temporary folder."""
     if images is not None:
         paths = [os.fspath(path) for path in images]

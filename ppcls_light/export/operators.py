@@ -12,6 +12,7 @@ from typing import Iterator, List, Sequence, Set, Tuple
 import paddle
 from paddle import nn
 
+from ..base.files import StrPath
 from ..base.tables import markdown_table
 from ..bundle.folder import GRAPH_FILES
 from .static import save_static
@@ -24,7 +25,7 @@ _LIST = "a list of tensors packed or unpacked"
 _NO_WORK = (_LIST, "fetch")
 
 
-def count_ops(folder: str | os.PathLike[str]) -> Counter[str]:
+def count_ops(folder: StrPath) -> Counter[str]:
     """Return Counter {operator: occurrences} of the graph in `folder`, inference.json or inference.pdmodel.
 
     Only those that an image passes through count: engines compute the others once, when they load the graph. They
@@ -59,7 +60,7 @@ def _json_ops(path: str) -> Iterator[Operator]:
                 yield name if dialect != "0" else _LIST, inputs, outputs
 
 
-def _pdmodel_ops(folder: str | os.PathLike[str]) -> Iterator[Operator]:
+def _pdmodel_ops(folder: StrPath) -> Iterator[Operator]:
     with open(os.path.join(folder, GRAPH_FILES["pdmodel"]), "rb") as file:
         content = file.read()
     paddle.enable_static()  # Paddle reads programs in no other mode
@@ -72,7 +73,7 @@ def _pdmodel_ops(folder: str | os.PathLike[str]) -> Iterator[Operator]:
             yield op.type, op.input_arg_names, op.output_arg_names
 
 
-def compare_ops(model: nn.Layer, folder: str | os.PathLike[str], image_shape: Sequence[int]) -> str:
+def compare_ops(model: nn.Layer, folder: StrPath, image_shape: Sequence[int]) -> str:
     """Return a Markdown table: the operators of `model` saved as it was trained, and of its export in `folder`.
 
     It has those that changed most, and the sums. `image_shape` is (C, H, W).

@@ -8,6 +8,8 @@ from typing import Sequence
 import paddle
 from paddle import nn
 
+from ..base.files import StrPath
+
 STEM = "inference"
 
 
@@ -38,9 +40,7 @@ class _Recorded(nn.Layer):
         return self.network(x)
 
 
-def save_static(
-    model: nn.Layer, folder: str | os.PathLike[str], image_shape: Sequence[int], softmax: bool = True
-) -> str:
+def save_static(model: nn.Layer, folder: StrPath, image_shape: Sequence[int], softmax: bool = True) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json.

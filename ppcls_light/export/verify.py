@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any, Dict, Iterator, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ..base.files import StrPath
 from ..base.machine import instruction_set, processor_name
 from ..base.processes import run_module
 from ..bundle.folder import Ops, split_decode
@@ -18,8 +19,6 @@ from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
-
-Path = Union[str, "os.PathLike[str]"]
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
@@ -33,7 +32,7 @@ def verify(
     model: nn.Layer,
     transform_ops: Ops,
     image_shape: Sequence[int],
-    images: Sequence[Path],
+    images: Sequence[StrPath],
     precision: str = "fp32",
     onnx: bool = False,
 ) -> Dict[str, Any]:
@@ -130,7 +129,9 @@ def _same_top1(probs: np.ndarray, expected: np.ndarray, tolerance: float) -> np.
     return expected.max(axis=1) - best <= 2 * tolerance
 
 
-def prepared(transform_ops: Ops, image_shape: Sequence[int], images: Sequence[Path]) -> Iterator[np.ndarray]:
+def prepared(
+    transform_ops: Ops, image_shape: Sequence[int], images: Sequence[StrPath]
+) -> Iterator[np.ndarray]:
     """Yield each of `images` (paths) as the network takes it, float32 `image_shape` (C, H, W).
 
     Raises:
@@ -150,7 +151,7 @@ def prepared(transform_ops: Ops, image_shape: Sequence[int], images: Sequence[Pa
 
 
 def _dygraph_probs(
-    model: nn.Layer, transform_ops: Ops, image_shape: Sequence[int], images: Sequence[Path]
+    model: nn.Layer, transform_ops: Ops, image_shape: Sequence[int], images: Sequence[StrPath]
 ) -> np.ndarray:
     rows = []
     for image in prepared(transform_ops, image_shape, images):
@@ -161,7 +162,7 @@ def _dygraph_probs(
 
 
 def served_probs(
-    folder: str, images: Sequence[Path], engine: str = "paddle", precision: str = "fp32"
+    folder: str, images: Sequence[StrPath], engine: str = "paddle", precision: str = "fp32"
 ) -> Dict[str, np.ndarray]:
     """Return the arrays of `python -m ppcls_light.predict` on `images`, by its names.
 

@@ -5,12 +5,12 @@ One file is one family (`family.Family`), registered when it is imported, and ev
 
 import fnmatch
 import importlib
-import os
 import pkgutil
 from typing import Dict, List, Union
 
 from paddle import nn
 
+from ..base.files import StrPath
 from ..config.bind import bind_plain
 from ..errors import ConfigError, WeightsError
 from ..registry import MODELS
@@ -26,7 +26,7 @@ for _module in pkgutil.iter_modules(__path__):
 def create_model(
     name: str,
     class_num: int = 1000,
-    pretrained: Union[str, os.PathLike[str], bool, None] = None,
+    pretrained: Union[StrPath, bool, None] = None,
     features_only: bool = False,
     **kwargs: object,
 ) -> nn.Layer:

@@ -6,13 +6,13 @@ import contextlib
 import copy
 import functools
 import logging
-import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from ..base.files import StrPath
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
@@ -57,7 +57,7 @@ class Predictor:
 
     def __init__(
         self,
-        folder: str | os.PathLike[str] | Bundle,
+        folder: StrPath | Bundle,
         *,
         device: Device = "cpu",
         batch_size: int = 1,

@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ..base.files import StrPath
 from ..errors import ConfigError
 from .body import Body
 
@@ -19,7 +20,7 @@ TOKEN_VARIABLE = "PPCLS_SERVING_TOKEN"
 _LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
 
-def read_token(path: Union[str, os.PathLike, None]) -> Optional[bytes]:
+def read_token(path: Union[StrPath, None]) -> Optional[bytes]:
     """Return the bearer token in the file `path` or the environment, bytes; None without either.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 import numpy as np
 
+from ..base.files import StrPath
 from ..base.plain_pickle import PlainArray, reading
 from ..errors import WeightsError
 from ..registry import MODELS
@@ -117,9 +118,7 @@ def convert_state_dict(state: Mapping[str, Any], arch: str) -> State:
     return _convert(state, arch)[0]
 
 
-def convert_file(
-    source: str | os.PathLike[str], destination: str | os.PathLike[str], arch: str, ema: bool = False
-) -> ConversionReport:
+def convert_file(source: StrPath, destination: StrPath, arch: str, ema: bool = False) -> ConversionReport:
     """Convert the weights in `source` to those of the network `arch` and write them.
 
     Args:

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 from paddle import nn
 
-from ..base.files import atomic_path, checksum
+from ..base.files import StrPath, atomic_path, checksum
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..errors import WeightsError
 from ..registry import nearest
@@ -31,7 +31,7 @@ _RENAMING = 0.2  # s, more than a few renames take
 _NAME_MAP_KEY = "StructuredToParameterName@@"
 
 
-def read_weights(path: str | os.PathLike[str]) -> State:
+def read_weights(path: StrPath) -> State:
     """Return the weights in a `.pdparams` or `.safetensors` file as {key: numpy array}.
 
     `path` may leave the suffix out, as in PaddleClas. bfloat16 comes back as float32.
@@ -48,7 +48,7 @@ def read_weights(path: str | os.PathLike[str]) -> State:
     return state
 
 
-def write_weights(path: str | os.PathLike[str], state: Mapping[str, Any], keep: bool = False) -> None:
+def write_weights(path: StrPath, state: Mapping[str, Any], keep: bool = False) -> None:
     """Write `state` ({key: array}) to `path` atomically; the suffix (.pdparams, .safetensors) is the format.
 
     Values may be numpy arrays or Paddle tensors. `keep` as in `files.atomic_path`.
@@ -65,7 +65,7 @@ def write_weights(path: str | os.PathLike[str], state: Mapping[str, Any], keep: 
         raise WeightsError(f"cannot tell the format of {path}; end its name in {' or '.join(SUFFIXES)}")
 
 
-def _find(path: str | os.PathLike[str]) -> str:
+def _find(path: StrPath) -> str:
     """Return the weights file that the user means by `path`, with or without suffix."""
     path = os.fspath(path)
     if "://" in path:
@@ -197,7 +197,7 @@ def key_shapes(model: nn.Layer) -> dict[str, tuple]:
 
 def load_weights(
     model: nn.Layer,
-    path_or_state: str | os.PathLike[str] | Mapping[str, Any],
+    path_or_state: StrPath | Mapping[str, Any],
     reset_head: bool = False,
     source: str = "the weights",
 ) -> KeyReport:

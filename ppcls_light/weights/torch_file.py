@@ -13,7 +13,6 @@ its name and does nothing: no code is imported or called because a file says so.
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import struct
 import zipfile
@@ -22,6 +21,7 @@ from typing import Any, BinaryIO, Callable, ClassVar, NoReturn
 
 import numpy as np
 
+from ..base.files import StrPath
 from ..base.plain_pickle import PLAIN_GLOBALS, PlainUnpickler, reading
 from ..errors import WeightsError
 from .io import widened
@@ -159,12 +159,12 @@ def _unpickle(file: BinaryIO, persistent_load: Callable[[Any], Any] = _no_refere
     return _TorchUnpickler(file, persistent_load).load()
 
 
-def reading_torch(path: str | os.PathLike[str]) -> AbstractContextManager[None]:
+def reading_torch(path: StrPath) -> AbstractContextManager[None]:
     """Return the context in which a failure of reading the torch file `path` is one line."""
     return reading(path, "file of torch.save")
 
 
-def load_torch_file(path: str | os.PathLike[str]) -> Any:
+def load_torch_file(path: StrPath) -> Any:
     """Return the content of the torch file `path`: plain data, `TorchTensor`, `PlainArray` and `Unknown`.
 
     A tensor's numbers are read when its `numpy()` is called; do this in `reading_torch(path)` too.
