@@ -46,6 +46,6 @@ void norm_act_backward(const Planes& at, Activation activation, const float* x, 
                        const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
                        float* grad_x, float* grad_gamma, float* grad_beta);
 
-// The outputs (batch, class_num) of a MicroNet for x (batch, 3, height, width), as `plan` and `weights` say (see plan.py).
+// The outputs (batch, class_num) of a MicroNet for x (batch, 3, height, width); `plan` and `weights` as in plan.py.
 void micronet_forward(int64_t batch, Pair image, const float* x, const int32_t* plan, const float* weights,
                       float* out);

@@ -69,9 +69,8 @@ inline void along(int64_t positions, Body body) {
   const int64_t whole = positions / kLanes * kLanes;
   for (int64_t p = 0; p < whole; p += kLanes) body(p, [](Vec value) __attribute__((always_inline)) { return value; });
   if (whole == positions) return;
-  Mask fresh;
-  for (int i = 0; i < kLanes; ++i) fresh[i] = i < kLanes - (positions - whole) ? 0 : -1;
-  body(positions - kLanes, [fresh](Vec value) { return (Vec)((Mask)value & fresh); });
+  const Mask fresh = last_lanes(positions - whole);
+  body(positions - kLanes, [fresh](Vec value) { return keep_lanes(value, fresh); });
 }
 
 // Factor and summand of the normalised y = x * scale + shift.

@@ -70,8 +70,7 @@ template <int lefts, int rights>
 void gradient_tile(int64_t images, int64_t length, int64_t positions, const float* left, int64_t left_step,
                    const float* right, int64_t right_step, float* sums, int64_t step) {
   const int64_t whole = length / kLanes * kLanes;
-  Mask keep;  // the lanes of the last, overlapping vector that are new
-  for (int i = 0; i < kLanes; ++i) keep[i] = i < kLanes - (length - whole) ? 0 : -1;
+  const Mask fresh = last_lanes(length - whole);
   Vec total[lefts][rights] = {};
   const auto multiply = [&](const float* a, const float* b, bool last) __attribute__((always_inline)) {
     Vec values[rights];
@@ -80,7 +79,7 @@ void gradient_tile(int64_t images, int64_t length, int64_t positions, const floa
 #pragma GCC unroll 8
     for (int r = 0; r < lefts; ++r) {
       Vec value = load(a + r * positions);
-      if (last) value = (Vec)((Mask)value & keep);
+      if (last) value = keep_lanes(value, fresh);
 #pragma GCC unroll 8
       for (int s = 0; s < rights; ++s) total[r][s] += value * values[s];
     }

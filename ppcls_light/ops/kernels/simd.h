@@ -45,6 +45,15 @@ void strided(int64_t step, int64_t count, Move move) {
   }
 }
 
+// All bits in the last `count` lanes, none in the others; they are new in a vector that overlaps the one before it.
+inline Mask last_lanes(int64_t count) {
+  Mask mask;
+  for (int i = 0; i < kLanes; ++i) mask[i] = i < kLanes - count ? 0 : -1;
+  return mask;
+}
+
+inline Vec keep_lanes(Vec value, Mask mask) { return (Vec)((Mask)value & mask); }
+
 // Always in the same order, so that a sum does not depend on who computes it.
 inline float sum_lanes(Vec value) {
   float lanes[kLanes];
