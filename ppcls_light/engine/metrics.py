@@ -13,7 +13,7 @@ import numpy as np
 import paddle
 
 from ..errors import UserError, listed
-from .distributed import mean_over_ranks, raise_on_all_ranks
+from .distributed import gather, mean_over_ranks, raise_on_all_ranks
 
 if TYPE_CHECKING:
     from ..config.optim import TopkAcc
@@ -138,15 +138,18 @@ class FiniteAverages(Averages):
         """
         places, self._unchecked = self._unchecked, []
         bad = [
-            (name, value, *place)
-            for row, place in zip(self.read(), places)
+            (at.batches_before, self._message(name, value, at, indices))
+            for row, (at, indices) in zip(self.read(), places)
             for name, value in row.items()
             if not math.isfinite(value)
         ]
         if mean_over_ranks({"bad": len(bad)}, self._runtime)["bad"]:
+            # The update of one rank's loss spoils the later ones of all.
+            number, message = bad[0] if bad else (math.inf, "")
+            first = min(gather(number, self._runtime))
             with raise_on_all_ranks(self._runtime):
-                if bad:
-                    raise UserError(self._message(*bad[0]))
+                if number == first:
+                    raise UserError(message)
 
     def means(self) -> Dict[str, float]:
         self.check()
