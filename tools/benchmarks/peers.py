@@ -39,9 +39,7 @@ def parse_arguments():
     parser.add_argument("--onnx", action="store_true", help="paddleclas: write OUT/onnx/NAME.onnx as well")
     parser.add_argument("--out", metavar="DIR", default="peers", help="default: peers")
     parser.add_argument(
-        "--size",
-        type=harness.positive,
-        help="height and width in pixels; default: those of the published result",
+        "--size", type=harness.positive, help="height and width in pixels; default: EdgeNeXt 256, else 224"
     )
     arguments = parser.parse_args()
     for option, sources in (("repo", ("paddleclas", "authors")), ("python", ("timm", "authors"))):
@@ -120,11 +118,9 @@ def export_torch(arguments, name, size):
 
 def main():
     arguments = parse_arguments()
-    from ppcls_light.models import variant
-
     export = export_paddleclas if arguments.source == "paddleclas" else export_torch
     for name in arguments.names:
-        export(arguments, name, arguments.size or variant(name).image_size)
+        export(arguments, name, arguments.size or (256 if name.startswith("EdgeNeXt") else 224))
 
 
 if __name__ == "__main__":
