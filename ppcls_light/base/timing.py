@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Callable, List, NamedTuple
 
 from ..errors import UserError
@@ -42,25 +43,32 @@ class Spread(NamedTuple):
         return cls(statistics.median(values), min(values), max(values))
 
 
-class Prepared(NamedTuple):
-    """A case that is ready for its turns.
+@dataclass
+class Observation:
+    """A case as it was timed.
 
     Attributes:
         load: milliseconds from the start of preparing, imports included, to the end of the first call.
-        memory: the most that the process held at once so far, MiB, the interpreter included.
+        memory: the most that the process held at once, MiB, the interpreter included.
         note: attribute `note` of the call, None where it has none.
+        turns: milliseconds of the calls, a list per turn.
     """
 
     load: float
     memory: float
     note: Any
+    turns: List[List[float]] = field(default_factory=list)
 
+    @property
+    def medians(self) -> List[float]:
+        """Median of each turn, milliseconds."""
+        return [statistics.median(turn) for turn in self.turns]
 
-class Turn(NamedTuple):
-    """Milliseconds of each call of a turn; `memory` as of `Prepared`."""
-
-    times: List[float]
-    memory: float
+    @property
+    def p90(self) -> float:
+        """90th percentile of all calls, milliseconds; interpolated as numpy does."""
+        times = [time for turn in self.turns for time in turn]
+        return statistics.quantiles(times, n=10, method="inclusive")[8] if len(times) > 1 else times[0]
 
 
 def time_calls(call: Callable[[], object], runs: float = math.inf, seconds: float = math.inf) -> List[float]:
@@ -91,14 +99,17 @@ class TimedProcess:
         self._process = Child(__name__, stderr=self._stderr)
         self._send((prepare, arguments))
 
-    def prepared(self) -> Prepared:
+    def prepared(self) -> Observation:
         """Wait until the call is prepared. Raises UserError: it cannot be, with the reason."""
-        return Prepared(*self._receive())
+        self._seen = Observation(*self._receive())
+        return self._seen
 
-    def turn(self, runs: float = math.inf, seconds: float = math.inf) -> Turn:
-        """Time calls as `time_calls` does, after one that does not count. Raises UserError."""
+    def turn(self, runs: float = math.inf, seconds: float = math.inf) -> List[float]:
+        """Time calls as `time_calls` does, after one that does not count, for the observation. Raises UserError."""
         self._send((runs, seconds))
-        return Turn(*self._receive())
+        times, self._seen.memory = self._receive()
+        self._seen.turns.append(times)
+        return times
 
     def close(self) -> None:
         """End the process."""

@@ -76,14 +76,15 @@ class Result:
 
 
 class EngineCall:
-    """A batch of images through an engine, to be timed.
+    """A batch of random images of `shape` (N, C, H, W), the same for all, through an engine, to be timed.
 
     Attributes:
         note: what it answers (N, class_num), and its options in force, which may differ from those asked for.
     """
 
-    def __init__(self, bundle: Bundle, options: EngineOptions, images: np.ndarray) -> None:
-        self._engine, self._images = create_engine(bundle, options), images
+    def __init__(self, bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> None:
+        self._images = np.random.default_rng(0).standard_normal(shape).astype("float32")
+        self._engine = create_engine(bundle, options)
 
     def __call__(self) -> np.ndarray:
         self._answers = self._engine.run(self._images)
@@ -106,12 +107,11 @@ def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int
     references = [result for result in results if result.options.precision == "fp32"]
     if not references:  # only to know what the answers should be
         references = [Result(replace(listed[0], engine=engine, precision="fp32")) for engine in ENGINES]
-    images = np.random.default_rng(0).standard_normal(shape).astype("float32")
     with contextlib.ExitStack() as stack:
         processes = {}
         for result in dict.fromkeys([*references, *results]):
             with result.refusals():
-                processes[result] = _start(bundle, result.options, images)
+                processes[result] = _start(bundle, result.options, shape)
                 stack.callback(processes[result].close)
         for result, process in processes.items():
             with result.refusals():
@@ -127,12 +127,12 @@ def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int
     return results
 
 
-def _start(bundle: Bundle, options: EngineOptions, images: np.ndarray) -> TimedProcess:
+def _start(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> TimedProcess:
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     if options.engine != "paddle" and options.precision != "int8":
         bundle = replace(bundle, onnx_file=onnx_file(bundle))
-    return TimedProcess(EngineCall, bundle, options, images, patience=_PATIENCE_SECONDS)
+    return TimedProcess(EngineCall, bundle, options, shape, patience=_PATIENCE_SECONDS)
 
 
 def _compare(result: Result, right: np.ndarray) -> None:
@@ -158,8 +158,7 @@ def _take_turns(processes: Mapping[Result, TimedProcess]) -> None:
             if result.options.cpu_threads != 1:
                 time.sleep(SETTLE_SECONDS)
             with result.refusals():
-                turn = processes[result].turn(seconds=_ROUND_SECONDS)
-                result.milliseconds.append(statistics.median(turn.times))
+                result.milliseconds.append(statistics.median(processes[result].turn(seconds=_ROUND_SECONDS)))
 
 
 def _races(result: Result, rivals: Iterable[Result], number: int) -> bool:

@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from ppcls_light.base.timing import Spread, TimedProcess, time_calls
+from ppcls_light.base.timing import Observation, Spread, TimedProcess, time_calls
 from ppcls_light.errors import ConfigError, UserError
 
 
@@ -54,13 +54,20 @@ def test_a_call_is_prepared_and_timed_in_a_process_of_its_own(process):
         "prepare = Call\n"
     )
     one = process(text, np.arange(3))
-    load, memory, (doubled, calls, pid) = one.prepared()
+    seen = one.prepared()
+    doubled, calls, pid = seen.note
     assert doubled.tolist() == [0, 2, 4]
     assert (calls, pid != os.getpid()) == (4, True)
-    assert load >= 10
-    assert memory > 1
-    assert len(one.turn(runs=3).times) == 3
-    assert len(one.turn(seconds=0).times) == 1
+    assert seen.load >= 10
+    assert seen.memory > 1
+    assert seen.turns == [one.turn(runs=3), one.turn(seconds=0)]
+    assert [len(turn) for turn in seen.turns] == [3, 1]
+    assert seen.medians == [np.median(turn) for turn in seen.turns]
+    assert seen.p90 == pytest.approx(np.percentile([*seen.turns[0], *seen.turns[1]], 90))
+
+
+def test_the_90th_percentile_of_a_single_call():
+    assert Observation(0, 0, None, [[3.0]]).p90 == 3
 
 
 def test_errors_arrive_as_they_are_and_other_ends_with_their_last_line(process):

@@ -12,7 +12,6 @@ import paddle
 import pytest
 from paddle import nn
 
-from ppcls_light.base.timing import Turn
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.errors import DeviceError
@@ -67,7 +66,7 @@ class Paced:
         self.left = [milliseconds + 0.001 * (50 - turn) for turn in range(50)]
 
     def turn(self, seconds):
-        return Turn([self.left.pop(0)], 0)
+        return [self.left.pop(0)]
 
 
 def test_the_near_ones_race_longer(monkeypatch):

@@ -7,15 +7,16 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ppcls_light.base.files import short_names
-from ppcls_light.base.timing import Spread
+from ppcls_light.base.timing import Observation, Spread
 from ppcls_light.bundle.folder import Bundle, read_bundle
 from ppcls_light.errors import ConfigError
 from ppcls_light.runtime.engines import missing_library
 from ppcls_light.runtime.options import EngineOptions
 from ppcls_light.runtime.paddle_library import FREEING_FLAG
+from ppcls_light.runtime.race import EngineCall
 from tools.benchmarks import harness
 
 TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
@@ -149,10 +150,10 @@ def row_names(models: Sequence[str]) -> Dict[str, str]:
     return {model: names.get(model, model) for model in different.values()}
 
 
-def peer_batch(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> Callable[[], Any]:
-    """Return `harness.engine_batch` in an engine as others run it."""
+def peer_call(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> EngineCall:
+    """Return the call of a case as others run it."""
     os.environ.setdefault(FREEING_FLAG, "0")
-    return harness.engine_batch(bundle, options, shape)
+    return EngineCall(bundle, options, shape)
 
 
 def compare(
@@ -176,7 +177,7 @@ def compare(
         settings = entry.options.engine, entry.options.precision, entry.batch, entry.options.cpu_threads
         name = (model, entry.network, *settings)
         with harness.noting(refused, name):
-            prepare = peer_batch if entry.peer else harness.engine_batch
+            prepare = peer_call if entry.peer else EngineCall
             cases[name] = (prepare, *_settled(entry, image_shape), (entry.batch, *image_shape))
             asked[name] = entry
     seen = harness.observe(cases, arguments.rounds, arguments.runs, arguments.seconds, refused)
@@ -208,7 +209,7 @@ def _settled(entry: Entry, image_shape: Sequence[int]) -> Tuple[Bundle, EngineOp
     return bundle, options
 
 
-def times(observation: harness.Observation, batch: int) -> Tuple[float, ...]:
+def times(observation: Observation, batch: int) -> Tuple[float, ...]:
     """Return the values of `TIMES`: the median over the rounds of their medians, images per second by it."""
     median, least, greatest = Spread.of(observation.medians)
     per_second = 1000 * batch / median

@@ -5,46 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import statistics
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable, Dict, Hashable, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Hashable, List, Mapping, Tuple
 
 from ppcls_light.base.machine import physical_cores, processor_name
 from ppcls_light.base.tables import markdown_table, write_csv
-from ppcls_light.base.timing import SETTLE_SECONDS, TimedProcess
+from ppcls_light.base.timing import SETTLE_SECONDS, Observation, TimedProcess
 from ppcls_light.errors import UserError
 
 # {name: (function that returns the call to be timed, *its arguments)}; the function as of `TimedProcess`.
 Cases = Mapping[Any, Tuple[Any, ...]]
 
 TIMES = ("median ms", "fastest round", "slowest round")  # of a `Spread`
-
-
-class Observation(NamedTuple):
-    """A case as it was timed.
-
-    Attributes:
-        turns: milliseconds of the calls, a list per turn.
-        load, note: as of `timing.Prepared`.
-        memory: the most that its process held at once, MiB, the interpreter included.
-    """
-
-    turns: List[List[float]]
-    load: float
-    memory: float
-    note: Any
-
-    @property
-    def medians(self) -> List[float]:
-        """Median of each turn, milliseconds."""
-        return [statistics.median(turn) for turn in self.turns]
-
-    @property
-    def p90(self) -> float:
-        """90th percentile of all calls, milliseconds; interpolated as numpy does."""
-        times = [time for turn in self.turns for time in turn]
-        return statistics.quantiles(times, n=10, method="inclusive")[8] if len(times) > 1 else times[0]
 
 
 def tool_parser(description: str) -> argparse.ArgumentParser:
@@ -97,14 +70,13 @@ def observe(
             with noting(refused, name):
                 process = TimedProcess(*case)
                 stack.callback(process.close)
-                seen[name] = Observation([], *process.prepared())
+                seen[name] = process.prepared()
                 processes[name] = process
         for _ in range(rounds):
             for name, process in list(processes.items()):
                 with noting(refused, name):
                     time.sleep(SETTLE_SECONDS)
-                    times, memory = process.turn(runs, seconds)
-                    seen[name] = seen[name]._replace(turns=[*seen[name].turns, times], memory=memory)
+                    process.turn(runs, seconds)
                     continue
                 del processes[name]
     return {name: seen[name] for name in processes}
@@ -119,20 +91,6 @@ def noting(refused: Dict[Hashable, str] | None, name: Hashable) -> Iterator[None
         if refused is None:
             raise UserError(f"{name}: {error}") from error
         refused[name] = str(error)
-
-
-def engine_batch(bundle: Any, options: Any, shape: Sequence[int]) -> Callable[[], Any]:
-    """Return the call of a case: a batch of random images of `shape` (N, C, H, W) through an engine.
-
-    Args:
-        bundle: a `Bundle`.
-        options: `EngineOptions`.
-    """
-    import numpy as np
-
-    from ppcls_light.runtime.race import EngineCall
-
-    return EngineCall(bundle, options, np.random.default_rng(0).standard_normal(shape).astype("float32"))
 
 
 def report(

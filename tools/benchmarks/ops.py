@@ -135,11 +135,12 @@ def engine_case(operator, shape, layers, folder, threads):
     from ppcls_light.bundle import read_bundle
     from ppcls_light.export.static import save_static
     from ppcls_light.runtime.options import EngineOptions
+    from ppcls_light.runtime.race import EngineCall
 
     head = [nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(shape[0], 2)]
     folder.mkdir()
     save_static(nn.Sequential(*build_stack(operator, shape[0], layers), *head), str(folder), shape)
-    return harness.engine_batch, read_bundle(folder), EngineOptions(cpu_threads=threads), (1, *shape)
+    return EngineCall, read_bundle(folder), EngineOptions(cpu_threads=threads), (1, *shape)
 
 
 def cost(operator, shape, layers):

@@ -62,11 +62,12 @@ def image_shape(bundle):
 def run_profiled(arguments):
     """Run the network with Paddle's profile, which Paddle prints when the process ends."""
     from ppcls_light.bundle import read_bundle
+    from ppcls_light.runtime.race import EngineCall
 
     bundle = read_bundle(arguments.folder)
     os.chdir(arguments.profiled)  # Paddle leaves a profile.log where it runs
     options = engine_options(arguments, profile=True)
-    run = harness.engine_batch(bundle, options, (arguments.batch, *image_shape(bundle)))
+    run = EngineCall(bundle, options, (arguments.batch, *image_shape(bundle)))
     for _ in range(arguments.runs):
         run()
 
@@ -93,6 +94,7 @@ def limit(arguments):
     from ppcls_light.bundle import read_bundle
     from ppcls_light.export.static import save_static
     from ppcls_light.models.profile import profile
+    from ppcls_light.runtime.race import EngineCall
 
     bundle = read_bundle(arguments.folder)
     if not bundle.model_name:
@@ -107,7 +109,7 @@ def limit(arguments):
     with tempfile.TemporaryDirectory() as scratch:
         save_static(convolution, scratch, shapes["one 1x1 convolution"])
         cases = {
-            name: (harness.engine_batch, of, engine_options(arguments), (arguments.batch, *shape))
+            name: (EngineCall, of, engine_options(arguments), (arguments.batch, *shape))
             for (name, shape), of in zip(shapes.items(), (bundle, read_bundle(scratch)))
         }
         medians = harness.measure(cases, rounds=5, runs=20)

@@ -13,6 +13,7 @@ import paddle
 import pytest
 
 from ppcls_light.base.machine import supports, usable_flags
+from ppcls_light.base.timing import Observation
 from ppcls_light.errors import ConfigError
 from ppcls_light.export.static import save_static
 from ppcls_light.runtime.options import EngineOptions
@@ -31,7 +32,7 @@ def test_ratios_are_taken_within_the_rounds():
 
 def test_times_by_hand():
     turns = [[4.0, 2.0, 3.0], [5.0, 50.0, 6.0], [1.0, 1.5, 2.0]]
-    values = comparison.times(harness.Observation(turns, 700.0, 80.0, ""), batch=8)
+    values = comparison.times(Observation(700.0, 80.0, None, turns), batch=8)
     row = dict(zip(comparison.TIMES, values))
     assert len(values) == len(comparison.TIMES)
     assert (row["median ms"], row["fastest round"], row["slowest round"]) == (3, 1.5, 6)
@@ -114,7 +115,7 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     bundle = Peer.parse("paddle.vision:squeezenet1_1").bundle("Net", str(tmp_path), [3, 64, 64])
     (entry,) = Peer("squeeze", "").entries(bundle, batch=2, threads=1)
     assert (entry.options.engine, entry.peer, entry.options.cpu_threads) == ("paddle", True, 1)
-    run = comparison.peer_batch(entry.bundle, entry.options, (entry.batch, 3, 64, 64))
+    run = comparison.peer_call(entry.bundle, entry.options, (entry.batch, 3, 64, 64))
     assert run().shape == (2, 1000)
     np.testing.assert_allclose(run().sum(axis=1), 1, rtol=1e-5)
     assert run.note[1].title == "paddle fp32"
@@ -150,7 +151,7 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
     ]
     images = np.random.default_rng(0).standard_normal((2, 3, 4, 4)).astype("float32")
     for entry in entries:
-        run = comparison.peer_batch(entry.bundle, entry.options, (2, 3, 4, 4))
+        run = comparison.peer_call(entry.bundle, entry.options, (2, 3, 4, 4))
         np.testing.assert_allclose(np.asarray(run()).reshape(2, 3), images.mean((2, 3)), atol=1e-6)
         assert run.note[1].title == f"{entry.options.engine} fp32"
 

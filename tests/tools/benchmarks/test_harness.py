@@ -75,14 +75,9 @@ def test_what_is_seen_of_a_case(tmp_path):
     assert min(min(turn) for turn in small.turns) >= 20
     assert small.load >= 20
     assert small.medians == [float(np.median(turn)) for turn in small.turns]
-    assert small.p90 == pytest.approx(np.percentile(small.turns, 90))
     assert large.memory > small.memory + 70
     assert small.note is None
     del held
-
-
-def test_p90_of_a_single_call():
-    assert harness.Observation([[3.0]], 0, 0, "").p90 == 3
 
 
 def test_a_turn_ends_after_its_seconds_but_not_before_one_call(tmp_path):
