@@ -11,7 +11,6 @@ from ..data.image_list import ImageList
 from ..errors import ConfigError, DataError, ExportError
 from .verify import served_probs
 
-CALIBRATION_IMAGES = 256
 MAX_DROP = 1.0
 FEWEST = 16  # with less, one image is more than six percentage points
 
@@ -94,17 +93,15 @@ def top1(labels: np.ndarray, answers: np.ndarray) -> float:
     return float(100 * np.mean(right))
 
 
-def part(
-    images: ImageList, count: int = CALIBRATION_IMAGES, calibration: ImageList | None = None
-) -> Labelled:
+def part(images: ImageList, count: int, calibration: ImageList | None = None) -> Labelled:
     """Draw images to calibrate with, and leave the others to be scored on: no image does both.
 
     The draw is random with a fixed seed, since lists are often sorted by class.
 
     Args:
         images: labelled, to be scored on.
-        count: how many calibrate, at most; at most half of `images` when they come out of these.
-        calibration: where to draw from; None: `images` themselves.
+        count: of the images that calibrate, at most; at most half of `images` when they come out of these.
+        calibration: images that calibrate are drawn from these; None: from `images` themselves.
 
     Raises:
         DataError: less than 16 images are left for one of the two.

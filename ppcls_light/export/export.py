@@ -21,6 +21,7 @@ from paddle import nn
 
 from .. import __version__
 from ..base.files import StrPath, checksum, remove_orphans, set_aside, temporary_name
+from ..base.machine import require
 from ..bundle.folder import (
     CONFIG_FILE,
     GRAPH_FILES,
@@ -30,13 +31,13 @@ from ..bundle.folder import (
     read_bundle,
     write_inference_yml,
 )
-from ..bundle.onnx import to_onnx
+from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
 from ..data import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
 from .accuracy import AccuracyGate
 from .fold.steps import fold
-from .int8 import check_int8, save_int8
+from .int8 import save_int8
 from .precisions import add_precisions
 from .static import STEM, save_static
 from .verify import verify
@@ -147,9 +148,12 @@ def export_model(
         ExportError: the names do not fit the classes, the exported model does not equal `model`, or no engine passes
             `gate` in int8.
     """
-    if is_quantized(model) or gate is not None:
-        check_int8(onnx and is_quantized(model))
-    if images is None and is_quantized(model):
+    quantized = is_quantized(model)
+    if quantized or gate is not None:  # before any work: it is proved in Paddle Inference, in int8
+        require("int8", "an int8 export", "export on a processor that has them, or in fp32")
+    if quantized and onnx:
+        raise ExportError(INT8_TO_ONNX)
+    if quantized and images is None:
         raise ExportError(
             "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
         )
@@ -158,7 +162,7 @@ def export_model(
     reference.eval()
     transform_ops = list(transform_ops)
     with _staged(folder) as stage, _sample_images(images) as paths:
-        if is_quantized(model):
+        if quantized:
             precision, graph_format = "int8", save_int8(model, stage, image_shape)
         else:
             folded = fold(model, fold_steps)

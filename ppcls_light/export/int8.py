@@ -29,7 +29,7 @@ from ..base.files import write_text
 from ..base.machine import require
 from ..base.processes import run_module
 from ..bundle.folder import INT8_FILES, Bundle
-from ..bundle.onnx import INT8_TO_ONNX, onnx_file
+from ..bundle.onnx import onnx_file
 from ..compress import calibrate
 from ..compress.quantize import QUANTIZED, input_scales, quantize
 from ..errors import DeviceError, ExportError
@@ -37,22 +37,6 @@ from ..models import create_model
 from ..weights import load_weights, read_weights, write_weights
 from .fold.steps import fold
 from .static import STEM, WithSoftmax, image_spec
-
-
-def check_int8(onnx: bool = False) -> None:
-    """Refuse an int8 export that would come to nothing, before any work is done for it.
-
-    The export is proved in Paddle Inference, which needs the processor's int8 instructions for that.
-
-    Args:
-        onnx: True if the int8 graph is wanted as ONNX, too.
-
-    Raises:
-        DeviceError: the processor has no int8. ExportError: paddle2onnx does not convert int8.
-    """
-    require("int8", "an int8 export", "export on a processor that has them, or in fp32")
-    if onnx:
-        raise ExportError(INT8_TO_ONNX)
 
 
 def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: nn.Layer) -> None:

@@ -17,6 +17,7 @@ from ..bundle.folder import read_bundle
 from ..errors import UserError
 from ..runtime.one_operator import available
 from ..runtime.options import EngineOptions
+from .pipeline import read_ahead
 from .predictor import Predictor
 
 
@@ -40,7 +41,8 @@ def main(folder: str, list_file: str, output: str, engine: str, precision: str) 
 
 
 def _one_by_one(predictor: Predictor, paths: list[str]) -> np.ndarray:
-    return np.concatenate([predictor.run(predictor.preprocess(path)[None]) for path in paths])
+    batches = read_ahead(paths, predictor.preprocess, 1)
+    return np.concatenate([predictor.run(ready()[None]) for _, (ready,) in batches])
 
 
 if __name__ == "__main__":

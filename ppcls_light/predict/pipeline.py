@@ -54,8 +54,8 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def read_ahead(
-    images: Iterable[Item], prepare: Callable[[Item], np.ndarray], batch_size: int
-) -> Generator[tuple[list[Item], list[Callable[[], np.ndarray]]], None, None]:
+    images: Iterable[T], prepare: Callable[[T], np.ndarray], batch_size: int
+) -> Generator[tuple[list[T], list[Callable[[], np.ndarray]]], None, None]:
     """Yield ([image], [function that returns its `prepare(image)` or raises]) of each batch, in order.
 
     Up to 2 batches more than were asked for are taken from `images` and prepared by threads.
@@ -67,7 +67,7 @@ def read_ahead(
         yield batch, [functools.partial(prepare, batch[0])]
         return
     threads = _reading_threads(os.getpid())
-    waiting: deque[tuple[list[Item], list[Future[np.ndarray]]]] = deque()
+    waiting: deque[tuple[list[T], list[Future[np.ndarray]]]] = deque()
     try:
         for batch in itertools.chain(first, batches):
             waiting.append((batch, [threads.submit(prepare, image) for image in batch]))
@@ -81,8 +81,8 @@ def read_ahead(
 
 
 def _results(
-    batch: list[Item], futures: list[Future[np.ndarray]]
-) -> tuple[list[Item], list[Callable[[], np.ndarray]]]:
+    batch: list[T], futures: list[Future[np.ndarray]]
+) -> tuple[list[T], list[Callable[[], np.ndarray]]]:
     return batch, [future.result for future in futures]
 
 

@@ -38,7 +38,7 @@ def test_the_change_is_counted_in_percentage_points():
     [(99.0, 98.0, 1.0, True), (99.0, 97.9, 1.0, False), (90.0, 95.0, 0.0, True), (50.0, 50.0, 0.0, True)],
 )
 def test_a_drop_passes_up_to_the_bound(fp32, other, max_drop, passes):
-    gate, change = AccuracyGate(part(image_list(40)), max_drop), Top1Change(100, fp32, other)
+    gate, change = AccuracyGate(part(image_list(40), 20), max_drop), Top1Change(100, fp32, other)
     if passes:
         gate.check(change)
     else:
@@ -52,7 +52,7 @@ def test_a_drop_passes_up_to_the_bound(fp32, other, max_drop, passes):
 @pytest.mark.parametrize("points", [-0.5, 101, math.nan])
 def test_a_bound_that_bounds_nothing_is_refused(points):
     with pytest.raises(ConfigError, match=r"max-drop.*0 to 100"):
-        AccuracyGate(part(image_list(40)), points)
+        AccuracyGate(part(image_list(40), 20), points)
 
 
 def test_no_image_both_calibrates_and_scores():
@@ -85,8 +85,8 @@ def test_too_few_images_are_refused():
     with pytest.raises(
         DataError, match=r"15 images to calibrate int8 with and 16 others .* 16 are left for each"
     ):
-        part(image_list(31))
-    assert len(part(image_list(32)).scored) == 16
+        part(image_list(31), 256)
+    assert len(part(image_list(32), 256).scored) == 16
 
 
 def test_top1_is_that_of_the_engines_own_answers(tmp_path):
