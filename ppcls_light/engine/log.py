@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import time
+from logging.handlers import MemoryHandler
 from typing import Callable, Collection, Iterator, Mapping, TextIO
 
 from ..errors import ConfigError
@@ -29,8 +30,8 @@ def setup_logging(
 ) -> None:
     """Log to stdout and append to `path`. Ranks that are not in `ranks` only give warnings and errors, on stderr.
 
-    The file is rank 0's alone, and has every line whatever `ranks` are. With `keep` the lines are kept for the
-    file that `log_to` will name.
+    The file is rank 0's alone, and has every line whatever `ranks` are. With `keep` the lines wait in memory
+    for the file that `log_to` will name: a run that may not begin leaves none in the log of the one before it.
 
     Raises:
         ConfigError: `path` cannot be written.
@@ -42,14 +43,12 @@ def setup_logging(
     LOGGER.setLevel(logging.INFO)
     console = _Console(sys.stdout if rank in ranks else sys.stderr)
     console.setLevel(logging.INFO if rank in ranks else logging.WARNING)
-    handlers: list[logging.Handler] = [console]
+    console.setFormatter(_FORMAT)
+    LOGGER.addHandler(console)
     if keep and rank == 0:
-        handlers.append(_Kept())
+        LOGGER.addHandler(MemoryHandler(sys.maxsize, logging.CRITICAL + 1))
     if path and rank == 0:
-        handlers.append(_open(path, _LogFile))
-    for handler in handlers:
-        handler.setFormatter(_FORMAT)
-        LOGGER.addHandler(handler)
+        LOGGER.addHandler(_open(path, _LogFile))
 
 
 def log_to(path: str) -> None:
@@ -59,14 +58,12 @@ def log_to(path: str) -> None:
         ConfigError: `path` cannot be written.
     """
     file = _open(path, _RunLog)
-    file.setFormatter(_FORMAT)
     for handler in list(LOGGER.handlers):
-        if isinstance(handler, _Kept):
-            for record in handler.records:
-                file.handle(record)
-        if isinstance(handler, (_Kept, _RunLog)):
+        if isinstance(handler, MemoryHandler):
+            handler.setTarget(file)
+        if isinstance(handler, (MemoryHandler, _RunLog)):
             LOGGER.removeHandler(handler)
-            handler.close()
+            handler.close()  # which gives the target what was kept
     LOGGER.addHandler(file)
 
 
@@ -74,22 +71,13 @@ def _open(path: str, kind: type[_LogFile]) -> _LogFile:
     folder = os.path.dirname(path) or "."
     try:
         os.makedirs(folder, exist_ok=True)
-        return kind(path, encoding="utf-8", errors="backslashreplace")
+        file = kind(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise ConfigError(
             f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
         ) from None
-
-
-class _Kept(logging.Handler):
-    """Records in memory: a run that may not begin leaves no line in the log of the one before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+    file.setFormatter(_FORMAT)
+    return file
 
 
 class _UntilLost(logging.StreamHandler):

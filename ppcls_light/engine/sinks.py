@@ -11,7 +11,7 @@ import math
 import os
 import time
 import uuid
-from typing import Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 import numpy as np
 from paddle import nn
@@ -54,8 +54,31 @@ class Sink:
         """Write the rest to disk."""
 
 
-class VisualDLSink(Sink):
+class _WriterSink(Sink):
+    """Sink of a writer with the methods that VisualDL and TensorBoard have in common."""
+
+    _writer: Any
+    _buckets: str  # name of add_histogram's argument
+
+    def scalars(self, group: str, values: Values, step: int) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(f"{group}/{name}", value, step)
+
+    def images(self, tag: str, images: np.ndarray, step: int) -> None:
+        self._writer.add_image(tag, _sheet(images), step, dataformats="HWC")
+
+    def histograms(self, arrays: Arrays, step: int) -> None:
+        for name, array in arrays.items():
+            self._writer.add_histogram(name, array, step, **{self._buckets: BUCKETS})
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class VisualDLSink(_WriterSink):
     """For `visualdl --logdir OUTPUT_DIR/vdl`."""
+
+    _buckets = "buckets"
 
     def __init__(self, config: Config, step: int) -> None:
         from visualdl import LogWriter
@@ -67,17 +90,6 @@ class VisualDLSink(Sink):
             drop_records_after(os.path.join(self._folder, last), step)
         with contextlib.redirect_stdout(io.StringIO()):  # it prints that the file exists
             self._writer = LogWriter(logdir=self._folder, file_name=last or "")
-
-    def scalars(self, group: str, values: Values, step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(tag=f"{group}/{name}", value=value, step=step)
-
-    def images(self, tag: str, images: np.ndarray, step: int) -> None:
-        self._writer.add_image(tag=tag, img=_sheet(images), step=step)
-
-    def histograms(self, arrays: Arrays, step: int) -> None:
-        for name, array in arrays.items():
-            self._writer.add_histogram(tag=name, values=array, step=step, buckets=BUCKETS)
 
     def graph(self, model: nn.Layer, image_shape: tuple[int, int, int]) -> None:
         if _names(self._folder, "vdlgraph."):
@@ -91,39 +103,23 @@ class VisualDLSink(Sink):
         else:
             write_text(os.path.join(self._folder, f"vdlgraph.{int(time.time()):010d}.log"), text)
 
-    def close(self) -> None:
-        self._writer.close()
 
-
-class TensorBoardSink(Sink):
+class TensorBoardSink(_WriterSink):
     """For `tensorboard --logdir OUTPUT_DIR/tensorboard`."""
+
+    _buckets = "bins"
 
     def __init__(self, config: Config, step: int) -> None:
         from tensorboardX import SummaryWriter
 
         folder = os.path.join(config.Global.output_dir, "tensorboard")
         # TensorBoard joins the files of a folder and forgets the values from `purge_step` on.
-        self._writer = SummaryWriter(
-            folder, purge_step=step + 1 if step else None, filename_suffix=f".{step}"
-        )
-
-    def scalars(self, group: str, values: Values, step: int) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(f"{group}/{name}", value, step)
-
-    def images(self, tag: str, images: np.ndarray, step: int) -> None:
-        self._writer.add_image(tag, _sheet(images), step, dataformats="HWC")
-
-    def histograms(self, arrays: Arrays, step: int) -> None:
-        for name, array in arrays.items():
-            self._writer.add_histogram(name, array, step, bins=BUCKETS)
-
-    def close(self) -> None:
-        self._writer.close()
+        purged = step + 1 if step else None
+        self._writer = SummaryWriter(folder, purge_step=purged, filename_suffix=f".{step}")
 
 
 class WandbSink(Sink):
-    """A run of Weights & Biases; WANDB_MODE=offline keeps it in OUTPUT_DIR/wandb for a later `wandb sync`."""
+    """Run of Weights & Biases; WANDB_MODE=offline keeps it in OUTPUT_DIR/wandb for a later `wandb sync`."""
 
     def __init__(self, config: Config, step: int) -> None:
         import wandb
