@@ -27,10 +27,11 @@ from typing import IO, Any, Callable, Dict
 from ..errors import ExportError
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
-# In place of the working folder, in which Python looks first and where there may be modules of others, comes the
-# folder of this package: a checkout works without being installed. Python 3.11 has `-P` for the first half.
+# Without the working folder, in which Python looks first and where there may be modules of others (`-P` of Python
+# 3.11), and with the folder of this package: a checkout works without being installed.
 _START = (
-    "import sys; sys.path[:] = [sys.argv.pop(1), *filter(None, sys.path)]; "
+    "import sys; root, path = sys.argv.pop(1), [*filter(None, sys.path)]; "
+    "sys.path[:] = path if root in path else [root, *path]; "
     "from ppcls_light.base.processes import run_main; run_main()"
 )
 _ROOT = str(Path(__file__).resolve().parents[2])

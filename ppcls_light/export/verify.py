@@ -53,9 +53,7 @@ def verify(
         onnx: compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
 
     Returns:
-        dict: images (their number), max_abs_diff (of probabilities), same_top1 (up to ties), same_class (number of
-        images whose best class is the same), class_num, onednn, processor, instruction_set, and with `onnx`
-        onnx_max_abs_diff.
+        dict: class_num, and attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only.
 
     Raises:
         ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
@@ -94,7 +92,8 @@ def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str)
         raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")
     tolerance, share = TOLERANCES[precision]
     differences = np.abs(probs - expected).max(axis=1)
-    same = _same_top1(probs, expected, tolerance)
+    best = expected[np.arange(len(expected)), probs.argmax(axis=1)]
+    same = expected.max(axis=1) - best <= 2 * tolerance  # ones tied within the tolerance may swap places
     agree = same & (differences <= tolerance)  # false for NaN, too
     if agree.mean() < share:
         raise ExportError(
@@ -121,12 +120,6 @@ def _onnx_difference(paddle_served: Dict[str, np.ndarray], onnx_served: Dict[str
             )
         largest = max(largest, difference)
     return largest
-
-
-def _same_top1(probs: np.ndarray, expected: np.ndarray, tolerance: float) -> np.ndarray:
-    """Return per image whether the best classes agree; ones tied within the tolerance may swap places."""
-    best = expected[np.arange(len(expected)), probs.argmax(axis=1)]
-    return expected.max(axis=1) - best <= 2 * tolerance
 
 
 def prepared(
