@@ -116,7 +116,7 @@ def test_the_sweeps_take_it_with_one_test_parameter(checkout):
         "tests/tools/benchmarks/test_zoo_table.py",
     )
     picked = "Toy or swept or named_after_it or published_result"
-    out = run_python(checkout, "-m", "pytest", "-v", "-n0", "-p", "no:cacheprovider", "-k", picked, *tests)
+    out = run_python(checkout, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-k", picked, *tests)
     for test in (
         *(f"test_params_and_multiply_adds[{name}]" for name in COSTS),
         *(f"test_every_parameter_of_every_entry_can_be_checked[model-{name}]" for name in COSTS),
