@@ -37,11 +37,6 @@ _CV2_FILTERS = cv2 and {
 }
 
 
-def to_array(image: Picture) -> np.ndarray:
-    """Return `image` as an array (H, W, C)."""
-    return image if isinstance(image, np.ndarray) else np.asarray(image)
-
-
 def to_pil(image: Picture) -> Image.Image:
     """Return `image`, an array uint8 (H, W, 3) or a Pillow image, as a Pillow image.
 
@@ -60,7 +55,7 @@ def to_pil(image: Picture) -> Image.Image:
 
 def as_given(image: Picture, result: Picture) -> Picture:
     """Return `result` as the kind of picture that `image` is."""
-    return to_pil(result) if isinstance(image, Image.Image) else to_array(result)
+    return to_pil(result) if isinstance(image, Image.Image) else np.asarray(result)
 
 
 def size_of(image: Picture) -> WidthHeight:
@@ -116,5 +111,5 @@ class Resizer:
         one = len(self._filters) == 1
         resample = self._filters[0 if one else rng.integers(len(self._filters))]
         if self._backend == "cv2":
-            return as_given(image, cv2.resize(to_array(image), size, interpolation=resample))
+            return as_given(image, cv2.resize(np.asarray(image), size, interpolation=resample))
         return as_given(image, to_pil(image).resize(size, resample))

@@ -38,7 +38,6 @@ from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
 from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, ImageList, build_transforms, find_images
 from ppcls_light.data.decode import cv2
-from ppcls_light.data.image import to_array
 from ppcls_light.data.transforms.compose import DecodeAndCrop
 from ppcls_light.errors import UserError
 
@@ -119,7 +118,7 @@ def stages(dataset, count, batch_size):
             call = each(part, values)
             yield name, call
             values = [result if isinstance(result, tuple) else (result,) for result in call()]
-    arrays = [to_array(value) for (value,) in values]
+    arrays = [np.asarray(value) for (value,) in values]
     parts = [arrays[start : start + batch_size] for start in range(0, count, batch_size)]
     yield "stack", lambda: drain(map(np.stack, parts))
     if dataset.transforms.closing is not None:
@@ -165,7 +164,7 @@ class Baseline:
             return self._transforms(image, rng)
         for op in self._transforms.steps:
             image = op(image, rng)
-        image = (to_array(image).astype(np.float32) * closing.scale - closing.mean) / closing.std
+        image = (np.asarray(image).astype(np.float32) * closing.scale - closing.mean) / closing.std
         return image.transpose(2, 0, 1)
 
 

@@ -1,1 +1,1 @@
-"""Augmentation policies: AutoAugment, RandAugment, timm's and AugMix."""
+"""Augmentation policies for 8-bit images of any size: AutoAugment, RandAugment, timm's and AugMix."""

@@ -12,7 +12,7 @@ from PIL import Image
 from ...config.types import PositiveFloat, PositiveInt, Probability, Range
 from ...registry import TRANSFORMS
 from ..image import Picture, as_given, to_pil
-from .operations import BILINEAR, Operations, Scale
+from .operations import BILINEAR, SHEARS, TRANSLATIONS, Operations, Scale
 
 # As the authors: what overlaps with ImageNet-C's corruptions is left out.
 _SCALES = {
@@ -21,10 +21,8 @@ _SCALES = {
     "Posterize": Scale(4, 0, whole=int),
     "Rotate": Scale(0, 30, signed=True, whole=int),
     "Solarize": Scale(256, 0, whole=int),
-    "ShearX": Scale(0, 0.3, signed=True),
-    "ShearY": Scale(0, 0.3, signed=True),
-    "TranslateX": Scale(0, 1 / 3, signed=True),
-    "TranslateY": Scale(0, 1 / 3, signed=True),
+    **SHEARS,
+    **dict.fromkeys(TRANSLATIONS, Scale(0, 1 / 3, signed=True)),
 }
 _TOP_LEVEL = 10
 
@@ -60,10 +58,7 @@ def augment_and_mix(
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class AugMix:
-    """Mix an image with `mixture_width` chains of operations on it, with the authors' nine operations.
-
-    Takes and returns a uint8 array (H, W, 3) or a Pillow image of any size. The Jensen-Shannon loss that the
-    paper adds is not part of it.
+    """Mix an image with chains of the authors' nine operations on it, without the paper's Jensen-Shannon loss.
 
     Args:
         prob: probability of a change.

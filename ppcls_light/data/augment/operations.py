@@ -41,6 +41,10 @@ def _solarize_add(image: Image.Image, amount: int) -> Image.Image:
     return image.point(table * len(image.getbands()))
 
 
+def _blur(image: Image.Image, radius: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(radius))
+
+
 def _cutout(image: Image.Image, half: float, how: _Drawing) -> Image.Image:
     """Fill a square of 2 * `half` pixels whose centre is anywhere in the image; what is outside is cut off."""
     x, y = how.rng.integers(image.width + 1), how.rng.integers(image.height + 1)
@@ -65,10 +69,8 @@ _OPERATIONS: dict[str, Callable[[Image.Image, Any, _Drawing], Image.Image]] = {
     "Brightness": lambda image, amount, how: ImageEnhance.Brightness(image).enhance(amount),
     "Sharpness": lambda image, amount, how: ImageEnhance.Sharpness(image).enhance(amount),
     "Desaturate": lambda image, amount, how: ImageEnhance.Color(image).enhance(1 - amount),
-    "GaussianBlur": lambda image, amount, how: image.filter(ImageFilter.GaussianBlur(amount)),
-    "GaussianBlurRand": lambda image, amount, how: image.filter(
-        ImageFilter.GaussianBlur(how.rng.uniform(0.1, amount))
-    ),
+    "GaussianBlur": lambda image, amount, how: _blur(image, amount),
+    "GaussianBlurRand": lambda image, amount, how: _blur(image, how.rng.uniform(0.1, amount)),
     "Cutout": _cutout,
     "Rotate": lambda image, amount, how: image.rotate(amount, how.resample, fillcolor=how.fill),
     "ShearX": lambda image, amount, how: _affine(image, (1, amount, 0, 0, 1, 0), how),
@@ -140,14 +142,14 @@ class Operations:
 
 
 WITHOUT_STRENGTH = dict.fromkeys(("AutoContrast", "Equalize", "Invert"))
+SHEARS = dict.fromkeys(("ShearX", "ShearY"), Scale(0, 0.3, signed=True))
+TRANSLATIONS = ("TranslateX", "TranslateY")
 
 # arXiv 1805.09501, table 6, levels 0..9: enhancements are 1 +- up to 0.9. As in PaddleClas, rotation is to the
 # left only.
 PAPER_SCALES = {
-    "ShearX": Scale(0, 0.3, signed=True),
-    "ShearY": Scale(0, 0.3, signed=True),
-    "TranslateX": Scale(0, 150 / 331, signed=True),
-    "TranslateY": Scale(0, 150 / 331, signed=True),
+    **SHEARS,
+    **dict.fromkeys(TRANSLATIONS, Scale(0, 150 / 331, signed=True)),
     "Rotate": Scale(0, 30),
     **dict.fromkeys(ENHANCEMENTS, Scale(1, 1.9, signed=True, within=(0, math.inf))),
     "Posterize": Scale(8, 4, whole=round),
@@ -155,4 +157,7 @@ PAPER_SCALES = {
     **WITHOUT_STRENGTH,
     "Cutout": Scale(0, 20, whole=round),
 }
-PAPER_TOP_LEVEL = 9
+
+
+def paper_operations(fill: Sequence[int]) -> Operations:
+    return Operations(PAPER_SCALES, 9, fill, (NEAREST,), (BICUBIC,))

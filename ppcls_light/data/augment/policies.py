@@ -9,7 +9,7 @@ from PIL import Image
 
 from ...registry import TRANSFORMS
 from ..image import Picture, Rgb, as_given, to_pil
-from .operations import BICUBIC, NEAREST, PAPER_SCALES, PAPER_TOP_LEVEL, Operations
+from .operations import paper_operations
 
 Policy = Tuple[Tuple[Tuple[str, float, float], ...], ...]
 
@@ -96,14 +96,12 @@ def apply_one_of(
 class AutoAugment:
     """The ImageNet policy of AutoAugment: one of 25 pairs of operations, each with its own probability.
 
-    Takes and returns a uint8 array (H, W, 3) or a Pillow image of any size.
-
     Args:
         fillcolor: RGB of the corners that rotation and shear leave empty.
     """
 
     def __init__(self, fillcolor: Rgb = (128, 128, 128)):
-        self.operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, fillcolor, (NEAREST,), (BICUBIC,))
+        self.operations = paper_operations(fillcolor)
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         return as_given(image, apply_one_of(IMAGENET_POLICY, self.operations.apply, to_pil(image), rng))

@@ -1,7 +1,4 @@
-"""RandAugment (Cubuk et al., arXiv 1909.13719) in the four forms that PaddleClas has.
-
-All take and return a uint8 array (H, W, 3) or a Pillow image of any size. `TimmAutoAugment` is a fifth form.
-"""
+"""RandAugment (Cubuk et al., arXiv 1909.13719) in the four forms of PaddleClas; `TimmAutoAugment` is a fifth."""
 
 from __future__ import annotations
 
@@ -15,17 +12,8 @@ from ...config.types import NonNegativeFloat, PositiveInt
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..image import Picture, Rgb, as_given, to_pil
-from .operations import (
-    BICUBIC,
-    BILINEAR,
-    ENHANCEMENTS,
-    NEAREST,
-    PAPER_SCALES,
-    PAPER_TOP_LEVEL,
-    WITHOUT_STRENGTH,
-    Operations,
-    Scale,
-)
+from . import operations as ops
+from .operations import ENHANCEMENTS, PAPER_SCALES, SHEARS, WITHOUT_STRENGTH, Operations, Scale
 
 _TOP_LEVEL = 10
 
@@ -35,10 +23,8 @@ _SCALES = {
     "Solarize": Scale(0, 256),
 }
 _EFFICIENTNETV2_SCALES = {
-    "ShearX": Scale(0, 0.3, signed=True),
-    "ShearY": Scale(0, 0.3, signed=True),
-    "TranslateXPixels": Scale(0, 100, signed=True),
-    "TranslateYPixels": Scale(0, 100, signed=True),
+    **SHEARS,
+    **dict.fromkeys(("TranslateXPixels", "TranslateYPixels"), Scale(0, 100, signed=True)),
     "Rotate": Scale(0, 30, signed=True),
     **dict.fromkeys(ENHANCEMENTS, Scale(0.1, 1.9)),
     "Posterize": Scale(0, 4, whole=int, within=(0, 8)),
@@ -73,7 +59,7 @@ class RandAugment:
     fillcolor: Rgb = (128, 128, 128)
 
     def __post_init__(self) -> None:
-        self.operations = Operations(_SCALES, _TOP_LEVEL, self.fillcolor, (NEAREST,), (BICUBIC,))
+        self.operations = Operations(_SCALES, _TOP_LEVEL, self.fillcolor, (ops.NEAREST,), (ops.BICUBIC,))
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         result, names = to_pil(image), self.operations.names
@@ -120,7 +106,7 @@ class RandAugmentV3(RandAugment):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
 
     def __post_init__(self) -> None:
-        filters = (BICUBIC if self.interpolation == "bicubic" else BILINEAR,)
+        filters = (ops.BICUBIC if self.interpolation == "bicubic" else ops.BILINEAR,)
         self.operations = Operations(_MOBILEVITV2_SCALES, _TOP_LEVEL, self.fillcolor, filters)
 
 
@@ -132,12 +118,12 @@ class RandAugmentV4:
     with probability 1/2.
     """
 
-    operations = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, (128, 128, 128), (NEAREST,), (BICUBIC,))
+    operations = ops.paper_operations((128, 128, 128))
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         result = to_pil(image)
         for _ in range(2):
-            name, level = self.operations.draw(rng), int(rng.integers(1, PAPER_TOP_LEVEL + 1))
+            name, level = self.operations.draw(rng), int(rng.integers(1, 10))
             if rng.random() < 0.5:
                 result = self.operations.apply(result, name, level, rng)
         return as_given(image, result)

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image
 
+from ...config.bind import located
 from ...config.types import Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..image import Picture, Size, as_given, to_pil
 from ..transforms.core import IMAGENET_MEAN
+from . import operations as ops
 from .augmix import augment_and_mix
-from .operations import BICUBIC, BILINEAR, ENHANCEMENTS, WITHOUT_STRENGTH, Operations, Scale
+from .operations import ENHANCEMENTS, SHEARS, TRANSLATIONS, WITHOUT_STRENGTH, Operations, Scale
 from .policies import IMAGENET_POLICY, THREE_AUGMENT_POLICY, V0_POLICY, apply_one_of
 
 _TOP_LEVEL = 10
@@ -30,10 +32,8 @@ _PLAIN: dict[str, Scale | None] = {
     "Solarize": Scale(0, 256, whole=int, within=(0, 256)),
     "SolarizeAdd": Scale(0, 110, whole=int, within=(0, 128)),
     **dict.fromkeys(ENHANCEMENTS, Scale(0.1, 1.9)),
-    "ShearX": Scale(0, 0.3, signed=True),
-    "ShearY": Scale(0, 0.3, signed=True),
-    "TranslateX": Scale(0, 0.45, signed=True),
-    "TranslateY": Scale(0, 0.45, signed=True),
+    **SHEARS,
+    **dict.fromkeys(TRANSLATIONS, Scale(0, 0.45, signed=True)),
     "Desaturate": Scale(0.5, 1, within=(0.5, 1)),
     "GaussianBlur": Scale(0.1, 2, within=(0.1, 2)),
     "GaussianBlurRand": Scale(0, 2, within=(0.1, 2)),
@@ -47,14 +47,9 @@ _INCREASING: dict[str, Scale | None] = {
 }
 
 _AUGMIX_SCALES = {
-    **{
-        name: _INCREASING[name]
-        for name in ("AutoContrast", *ENHANCEMENTS, "Equalize", "Rotate", "Posterize", "Solarize")
-    },
-    "ShearX": _INCREASING["ShearX"],
-    "ShearY": _INCREASING["ShearY"],
-    "TranslateX": Scale(0, 0.3, signed=True),
-    "TranslateY": Scale(0, 0.3, signed=True),
+    **{name: _INCREASING[name] for name in ("AutoContrast", *ENHANCEMENTS, "Equalize")},
+    **{name: _INCREASING[name] for name in ("Rotate", "Posterize", "Solarize", *SHEARS)},
+    **dict.fromkeys(TRANSLATIONS, Scale(0, 0.3, signed=True)),
 }
 
 # first section of the string -> sub-policies and scales; "r": posterize as Google's research code has it.
@@ -74,46 +69,41 @@ _RAND_CHOICES: dict[str, dict[str, Any]] = {
     "w0": {
         **dict.fromkeys(_RAND_NAMES, 0.005),
         "Rotate": 0.3,
-        **dict.fromkeys(("ShearX", "ShearY"), 0.2),
-        **dict.fromkeys(("TranslateX", "TranslateY"), 0.1),
+        **dict.fromkeys(SHEARS, 0.2),
+        **dict.fromkeys(TRANSLATIONS, 0.1),
         **dict.fromkeys(("Color", "Sharpness", "AutoContrast"), 0.025),
         **dict.fromkeys(("Posterize", "Invert"), 0),
     },
     "tweights": {
         **dict.fromkeys(_RAND_NAMES, 0.05),
         "Rotate": 3,
-        **dict.fromkeys(("ShearX", "ShearY"), 2),
-        **dict.fromkeys(("TranslateX", "TranslateY"), 1),
+        **dict.fromkeys(SHEARS, 2),
+        **dict.fromkeys(TRANSLATIONS, 1),
         **dict.fromkeys(("Color", "Sharpness", "AutoContrast"), 0.25),
     },
     "t3a": dict.fromkeys(("Solarize", "Desaturate", "GaussianBlur"), None),
     "t3aw": {
         **dict.fromkeys(("Solarize", "Desaturate", "GaussianBlur"), 6),
         "Rotate": 3,
-        **dict.fromkeys(("ShearX", "ShearY"), 2),
+        **dict.fromkeys(SHEARS, 2),
         **dict.fromkeys(("Posterize", "AutoContrast", *ENHANCEMENTS, "Equalize", "Invert"), 1),
     },
 }
 _Filters = Sequence[Image.Resampling]
-_FILTERS: dict[str, _Filters] = {
-    "bilinear": (BILINEAR,),
-    "bicubic": (BICUBIC,),
-    "random": (BILINEAR, BICUBIC),
-}
+_BILINEAR, _BICUBIC = (ops.BILINEAR,), (ops.BICUBIC,)
+_FILTERS = {"bilinear": _BILINEAR, "bicubic": _BICUBIC, "random": _BILINEAR + _BICUBIC}
 
 
-def _read(text: str, sections: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
+def _read(sections: Sequence[str], defaults: dict[str, Any]) -> dict[str, Any]:
     """Return the options of `sections`, names with a number each; an option has the type of its default."""
     options = dict(defaults)
     for section in sections:
         match = re.fullmatch(r"([a-z]+)(\d+(?:\.\d+)?)", section)
         if match is None or match[1] not in defaults:
-            raise ConfigError(
-                f"config_str '{text}': '{section}' is not one of {', '.join(defaults)} with a number"
-            )
+            raise ConfigError(f"'{section}' is not one of {', '.join(defaults)} with a number")
         name, number = match.groups()
         if isinstance(defaults[name], int) and not number.isdigit():
-            raise ConfigError(f"config_str '{text}': {name} takes a whole number, got {number}")
+            raise ConfigError(f"{name} takes a whole number, got {number}")
         options[name] = type(defaults[name])(number)
     return options
 
@@ -130,32 +120,27 @@ def _level(mean: float, deviation: float, most: float, rng: Generator) -> float:
 class _RandAugment:
     """RandAugment (Cubuk et al., arXiv 1909.13719): n operations, each applied with probability p."""
 
-    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
+    def __init__(self, kind: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
         chosen = [section for section in sections if section in _RAND_CHOICES]
-        self.options = _read(
-            text,
+        self.options = o = _read(
             [section for section in sections if section not in _RAND_CHOICES],
             {"m": 10.0, "n": 2, "p": 0.5, "mstd": 0.0, "mmax": float(_TOP_LEVEL), "inc": 0},
         )
         if len(chosen) > 1:
-            raise ConfigError(f"config_str '{text}': {chosen[0]} and {chosen[1]} exclude each other")
+            raise ConfigError(f"{chosen[0]} and {chosen[1]} exclude each other")
         choice = _RAND_CHOICES[chosen[0]] if chosen else dict.fromkeys(_RAND_NAMES)
-        increasing = self.options["inc"] or (chosen and chosen[0] != "w0")
+        increasing = o["inc"] or (chosen and chosen[0] != "w0")
         self.names, weights = list(choice), list(choice.values())
         self.weights = None if None in weights else np.array(weights) / np.sum(weights)
         self.operations = Operations(_INCREASING if increasing else _PLAIN, _TOP_LEVEL, fill, filters)
-        if self.options["m"] > self.options["mmax"]:
+        if o["m"] > o["mmax"]:
             raise ConfigError(
-                f"config_str '{text}': m is at most {self.options['mmax']:g}, more would change nothing; "
-                f"mmax{self.options['m']:g} raises the end"
+                f"m is at most {o['mmax']:g}, more would change nothing; mmax{o['m']:g} raises the end"
             )
-        if self.options["p"] > 1:
-            raise ConfigError(f"config_str '{text}': p is a probability, 0 to 1")
-        if self.weights is not None and self.options["n"] > np.count_nonzero(self.weights):
-            raise ConfigError(
-                f"config_str '{text}': n is at most {np.count_nonzero(self.weights)}, "
-                "as weighted operations are not repeated"
-            )
+        if o["p"] > 1:
+            raise ConfigError("p is a probability, 0 to 1")
+        if self.weights is not None and o["n"] > (most := np.count_nonzero(self.weights)):
+            raise ConfigError(f"n is at most {most}, as weighted operations are not repeated")
 
     def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
         o = self.options
@@ -169,12 +154,12 @@ class _RandAugment:
 class _AugMix:
     """AugMix (Hendrycks et al., arXiv 1912.02781) with timm's operations."""
 
-    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
-        self.options = _read(text, sections, {"m": 3.0, "w": 3, "d": 0, "a": 1.0, "b": 0, "mstd": 0.0})
+    def __init__(self, kind: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
+        self.options = _read(sections, {"m": 3.0, "w": 3, "d": 0, "a": 1.0, "b": 0, "mstd": 0.0})
         if self.options["m"] > _TOP_LEVEL:
-            raise ConfigError(f"config_str '{text}': m is at most {_TOP_LEVEL}")
+            raise ConfigError(f"m is at most {_TOP_LEVEL}")
         if not self.options["w"] or not self.options["a"]:
-            raise ConfigError(f"config_str '{text}': w and a are above 0")
+            raise ConfigError("w and a are above 0")
         self.operations = Operations(_AUGMIX_SCALES, _TOP_LEVEL, fill, filters)
 
     def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
@@ -190,9 +175,9 @@ class _AugMix:
 class _SubPolicies:
     """One of the policies of AutoAugment's kind (Cubuk et al., arXiv 1805.09501)."""
 
-    def __init__(self, text: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
-        self.deviation = _read(text, sections, {"mstd": 0.0})["mstd"]
-        self.policy, scales = _POLICIES[text.split("-")[0]]
+    def __init__(self, kind: str, sections: list[str], fill: Sequence[int], filters: _Filters) -> None:
+        self.deviation = _read(sections, {"mstd": 0.0})["mstd"]
+        self.policy, scales = _POLICIES[kind]
         self.operations = Operations(scales, _TOP_LEVEL, fill, filters)
 
     def __call__(self, image: Image.Image, rng: Generator) -> Image.Image:
@@ -202,19 +187,16 @@ class _SubPolicies:
         return self.operations.apply(image, name, _level(level, self.deviation, _TOP_LEVEL, rng), rng)
 
 
-_KINDS: dict[str, Any] = {
-    "rand": _RandAugment,
-    "augmix": _AugMix,
-    **dict.fromkeys(_POLICIES, _SubPolicies),
-}
+_KINDS: dict[str, Any] = {"rand": _RandAugment, "augmix": _AugMix}
+_KINDS |= dict.fromkeys(_POLICIES, _SubPolicies)
 
 
 @TRANSFORMS.register()
 class TimmAutoAugment:
     """timm's RandAugment, AugMix and AutoAugment policies, chosen by `config_str`.
 
-    Takes and returns a uint8 array (H, W, 3) or a Pillow image of any size. The first word of `config_str` is
-    the policy, further ones, with dashes, set options (here with their defaults); None leaves images unchanged.
+    The first word of `config_str` is the policy, further ones, with dashes, set options (here with their defaults);
+    None leaves images unchanged.
 
     | policy | operations |
     |---|---|
@@ -262,7 +244,8 @@ class TimmAutoAugment:
                     f"config_str '{config_str}' starts with none of {', '.join(_KINDS)}; "
                     "for example rand-m7-mstd0.5-inc1, or null"
                 )
-            self.policy = _KINDS[kind](config_str, sections, self.fill, _FILTERS[interpolation])
+            with located("", f"config_str '{config_str}'"):
+                self.policy = _KINDS[kind](kind, sections, self.fill, _FILTERS[interpolation])
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if self.policy is None or rng.random() >= self.prob:

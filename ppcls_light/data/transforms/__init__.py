@@ -1,1 +1,1 @@
-"""Image ops of `transform_ops`: decode, resize, crop, turn, colour, erase, normalize."""
+"""Image ops of `transform_ops`; they take arrays (H, W, C) or Pillow images, and return the same kind."""

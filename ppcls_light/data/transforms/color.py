@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from ...config.types import NonNegativeFloat, NonNegativeInt, Probability, Range
 from ...registry import TRANSFORMS
 from ..decode import check_backend, cv2
-from ..image import Picture, as_given, check_ranges, to_array, to_pil
+from ..image import Picture, as_given, check_ranges, to_pil
 
 Jitter = Union[NonNegativeFloat, Tuple[NonNegativeFloat, NonNegativeFloat]]
 HueShift = Annotated[float, Range(-0.5, 0.5)]
@@ -20,9 +20,9 @@ HueShift = Annotated[float, Range(-0.5, 0.5)]
 
 @TRANSFORMS.register()
 class ColorJitter:
-    """Change brightness, contrast, saturation and hue, in random order, each by an amount of its own.
+    """Change brightness, contrast, saturation and hue of an 8-bit image, in random order, each by its own amount.
 
-    Takes and returns a uint8 array (H, W, 3) or a Pillow image. Parameters as of `paddle.vision`.
+    Parameters as of `paddle.vision`.
 
     Args:
         prob: probability of a change; PaddleClas' default 2 means always, as 1 does.
@@ -82,11 +82,7 @@ class _Hue:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class RandomGrayscale:
-    """Take the colour out of a uint8 array (H, W, 3) or a Pillow image (ITU-R 601-2 luma); R = G = B.
-
-    Args:
-        p: probability.
-    """
+    """Take the colour out of an 8-bit image with probability `p`: R = G = B (ITU-R 601-2 luma)."""
 
     p: Probability = 0.1
 
@@ -112,7 +108,7 @@ class PCALighting:
     )
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
-        array = to_array(image)
+        array = np.asarray(image)
         shift = self._eigenvectors @ (rng.normal(0, self._deviation, 3) * self._eigenvalues)
         if array.dtype != np.uint8:
             return array + shift.astype(array.dtype)
@@ -126,11 +122,7 @@ _FILTERS = ("INTER_NEAREST", "INTER_LINEAR", "INTER_AREA", "INTER_CUBIC", "INTER
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class RandomInterpolationAugment:
-    """Resample to 0.2 to 1 times the size and back, with two of OpenCV's five filters drawn at random.
-
-    Args:
-        prob: probability.
-    """
+    """Resample to 0.2 to 1 times the size and back with probability `prob`, by two random ones of OpenCV's filters."""
 
     prob: Probability
 
@@ -140,13 +132,13 @@ class RandomInterpolationAugment:
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
-        array, share = to_array(image), rng.uniform(0.2, 1)
-        height, width = array.shape[:2]
+        array, share = np.asarray(image), rng.uniform(0.2, 1)
+        size = array.shape[1], array.shape[0]
+        small = tuple(max(1, int(share * side)) for side in size)
         first, second = (getattr(cv2, _FILTERS[index]) for index in rng.integers(len(_FILTERS), size=2))
-        small = cv2.resize(
-            array, (max(1, int(share * width)), max(1, int(share * height))), interpolation=first
+        return as_given(
+            image, cv2.resize(cv2.resize(array, small, interpolation=first), size, interpolation=second)
         )
-        return as_given(image, cv2.resize(small, (width, height), interpolation=second))
 
 
 @TRANSFORMS.register()
@@ -171,7 +163,7 @@ class BlurImage:
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.ratio:
             return image
-        array = to_array(image)
+        array = np.asarray(image)
         if rng.random() < 0.5:
             size = tuple(_odd(self.gaussian_max_ksize, rng) for _ in range(2))
             return as_given(image, cv2.GaussianBlur(array, size, 0))

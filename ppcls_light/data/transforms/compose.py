@@ -11,7 +11,7 @@ from ...config.bind import bind_plain
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
 from ..guards.jpeg import jpeg_size
-from ..image import Picture, WidthHeight, size_of, to_array
+from ..image import Picture, WidthHeight, size_of
 from .core import DecodeImage, NormalizeImage, ToCHWImage
 from .crops import Box, RandCropImage
 
@@ -79,7 +79,7 @@ class Compose:
         for op in self.steps:
             sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
             image = op(image, _NoRandomness(op) if rng is None else rng, *sized)
-        image = to_array(image)
+        image = np.asarray(image)
         if self.closing is not None:
             if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
                 return image

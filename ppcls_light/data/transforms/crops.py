@@ -1,4 +1,4 @@
-"""Crops, and the draws of where they are."""
+"""Crops, and the draws of their places; those that do not resize raise DataError for an image that is smaller."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 from ...config.types import ByteValue, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ...errors import DataError
 from ...registry import TRANSFORMS
-from ..image import Picture, Resizer, Size, WidthHeight, as_given, check_ranges, pair, size_of, to_array
+from ..image import Picture, Resizer, Size, WidthHeight, as_given, check_ranges, pair, size_of
 
 Box = Tuple[int, int, int, int]  # left, top, width, height
 Ratio = Tuple[PositiveFloat, PositiveFloat]
@@ -77,13 +77,7 @@ def check_holds(image: Picture, size: WidthHeight, key: str) -> None:
 
 @TRANSFORMS.register()
 class CropImage:
-    """Cut out the centre.
-
-    Args:
-        size: side, or [width, height], in pixels.
-
-    Calling raises DataError when the image is smaller than that.
-    """
+    """Cut out the centre of `size`, a side, or [width, height], in pixels."""
 
     def __init__(self, size: Size = 224):
         self.size = pair(size)
@@ -114,15 +108,14 @@ class RandCropImage:
     def __init__(
         self,
         size: Size,
-        scale: Optional[Tuple[PositiveFloat, PositiveFloat]] = None,
-        ratio: Optional[Tuple[PositiveFloat, PositiveFloat]] = None,
+        scale: Optional[Ratio] = None,
+        ratio: Optional[Ratio] = None,
         interpolation: Optional[str] = None,
         use_log_aspect: bool = False,
         backend: str = "cv2",
     ):
-        self.size = pair(size)
+        self.size, self.use_log_aspect = pair(size), use_log_aspect
         self.scale, self.ratio = scale or (0.08, 1.0), ratio or (3 / 4, 4 / 3)
-        self.use_log_aspect = use_log_aspect
         check_ranges(scale=self.scale, ratio=self.ratio)
         self._resize = Resizer(interpolation, backend)
 
@@ -145,13 +138,7 @@ class RandCropImage:
 
 @TRANSFORMS.register(aliases=["RandCropImageV2"])
 class RandomCropImage:
-    """Cut out a part of exactly `size`, without resizing, anywhere in an array (H, W, C) or a Pillow image.
-
-    Args:
-        size: side, or [width, height], in pixels.
-
-    Calling raises DataError when the image is smaller than that.
-    """
+    """Cut out a part of exactly `size`, a side, or [width, height], in pixels, anywhere; nothing is resized."""
 
     takes_size = True
 
@@ -190,8 +177,6 @@ class CropImageAtRatio:
 class CropWithPadding:
     """Keep a random part of an image in its place and paint over the rest; the size stays.
 
-    Takes and returns an array (H, W, C) or a Pillow image.
-
     Args:
         prob: probability.
         padding_num: value of the rest.
@@ -213,7 +198,7 @@ class CropWithPadding:
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
-        array = to_array(image)
+        array = np.asarray(image)
         box = random_box(*size_of(image), self.scale, self.ratio, rng)
         result = np.full_like(array, self.padding_num)
         crop(result, *box)[...] = crop(array, *box)

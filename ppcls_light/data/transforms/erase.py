@@ -16,7 +16,7 @@ from numpy.random import Generator
 from ...config.types import PositiveInt, Probability, Range
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import Picture, as_given, rgb, to_array
+from ..image import Picture, as_given, rgb
 from .crops import Box, crop, random_place, random_sides
 
 Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
@@ -24,7 +24,7 @@ Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
 
 def _writable(image: Picture) -> tuple[np.ndarray, np.ndarray]:
     """Return a copy of `image` as an array, and a view of the copy as (H, W, C)."""
-    array = np.array(to_array(image))
+    array = np.array(np.asarray(image))
     return array, array if array.shape[-1] in (3, 4) else np.moveaxis(array, 0, -1)
 
 

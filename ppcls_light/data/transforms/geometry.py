@@ -7,12 +7,12 @@ from typing import Literal, Optional, Tuple, Union
 
 import numpy as np
 from numpy.random import Generator
+from PIL import Image
 
 from ...config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from ...errors import ConfigError, DataError
 from ...registry import TRANSFORMS
 from ..image import (
-    PIL_FILTERS,
     Picture,
     Rgb,
     Size,
@@ -22,7 +22,6 @@ from ..image import (
     require_possible,
     rgb,
     size_of,
-    to_array,
     to_pil,
 )
 
@@ -31,9 +30,7 @@ Fill = Union[ByteValue, Rgb]
 
 @TRANSFORMS.register()
 class RandomRotation:
-    """Turn by a random angle, uniform in a range. Parameters as of `paddle.vision`.
-
-    Takes and returns a uint8 array (H, W, 3) or a Pillow image.
+    """Turn an 8-bit image by a random angle, uniform in a range. Parameters as of `paddle.vision`.
 
     Args:
         degrees: x for the range [-x, x], or [low, high]; counter-clockwise.
@@ -58,7 +55,7 @@ class RandomRotation:
         if expand and center is not None:
             raise ConfigError("expand makes room about the image's own centre; leave center out")
         self.prob, self.expand, self.center, self.fill = prob, expand, center, rgb(fill)
-        self._resample = PIL_FILTERS[interpolation]
+        self._resample = Image.Resampling[interpolation.upper()]
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
@@ -70,16 +67,16 @@ class RandomRotation:
 
 @TRANSFORMS.register()
 class RandomRot90:
-    """Turn an array (H, W, C) or a Pillow image by 0, 90, 180 or 270 degrees, counter-clockwise."""
+    """Turn by 0, 90, 180 or 270 degrees, counter-clockwise."""
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
-        return as_given(image, np.ascontiguousarray(np.rot90(to_array(image), int(rng.integers(4)))))
+        return as_given(image, np.ascontiguousarray(np.rot90(np.asarray(image), int(rng.integers(4)))))
 
 
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class Pad:
-    """Add a border to an array (H, W, C) or a Pillow image.
+    """Add a border.
 
     Args:
         padding: width of the border in pixels.
@@ -95,11 +92,10 @@ class Pad:
     backend: Literal["pil", "cv2"] = "pil"
 
     def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
-        array, p = to_array(image), self.padding
+        array, p = np.asarray(image), self.padding
         require_possible(image, [side + 2 * p for side in size_of(image)], "padding")
-        border = ((p, p), (p, p), (0, 0))
         if self.padding_mode != "constant":
-            return as_given(image, np.pad(array, border, mode=self.padding_mode))
+            return as_given(image, np.pad(array, ((p, p), (p, p), (0, 0)), mode=self.padding_mode))
         height, width = array.shape[:2]
         padded = np.full((height + 2 * p, width + 2 * p, array.shape[2]), rgb(self.fill), array.dtype)
         padded[p : p + height, p : p + width] = array
@@ -108,18 +104,16 @@ class Pad:
 
 @TRANSFORMS.register()
 class Padv2:
-    """Put an image on a canvas of a given size, or of the next multiples of a number.
+    """Put an image on a canvas of a given size, or of the next multiples of a number; float32, as in PaddleClas.
 
-    Returns a float32 array (H, W, 3), as PaddleClas does.
+    Calling raises DataError when it does not fit.
 
     Args:
         size: side, or [width, height], in pixels; null for multiples of size_divisor.
         size_divisor: the sides become the next multiples of this.
-        pad_mode: where the image goes: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
+        pad_mode: place of the image: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
         offsets: [x, y] of its top left corner for pad_mode -1.
         fill_value: colour of the canvas, one value or RGB.
-
-    Calling raises DataError when the image does not fit on the canvas.
     """
 
     def __init__(
@@ -147,7 +141,7 @@ class Padv2:
             )
         require_possible(image, canvas, "padding")
         padded = np.full((canvas[1], canvas[0], 3), self.fill_value)
-        padded[top : top + size[1], left : left + size[0]] = to_array(image)
+        padded[top : top + size[1], left : left + size[0]] = np.asarray(image)
         return padded
 
     def _start(self, axis: int, room: int) -> int:

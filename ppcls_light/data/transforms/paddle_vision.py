@@ -14,7 +14,7 @@ from PIL import Image
 from ...config.types import PositiveFloat, Probability
 from ...errors import ConfigError
 from ...registry import TRANSFORMS
-from ..image import Picture, Resizer, Size, WidthHeight, check_ranges, pair, size_of, to_array
+from ..image import Picture, Resizer, Size, WidthHeight, check_ranges, pair, size_of
 from .core import NormalizeImage, RandFlipImage
 from .crops import Ratio, check_holds, crop, random_box
 
@@ -39,17 +39,13 @@ def _width_height(size: Size) -> WidthHeight:
 
 @TRANSFORMS.register()
 class ToTensor:
-    """A float32 array: uint8 (H, W, C), or a Pillow image, divided by 255; float values stay.
-
-    Args:
-        data_format: CHW or HWC, of the result.
-    """
+    """Return a float32 array in `data_format`: 8-bit values divided by 255, float values as they are."""
 
     def __init__(self, data_format: Layout = "CHW"):
         self.makes_chw = data_format == "CHW"
 
     def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
-        array = to_array(image)
+        array = np.asarray(image)
         values = array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1)
         return values.transpose(2, 0, 1) if self.makes_chw else values
 
@@ -76,7 +72,7 @@ class Normalize:
         self.axis, self.to_rgb = (0 if data_format == "CHW" else 2), to_rgb
 
     def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
-        array = to_array(image)
+        array = np.asarray(image)
         if array.ndim != 3 or array.shape[self.axis] != 3:
             raise ConfigError(
                 f"Normalize.data_format does not fit an image of shape {array.shape}; CHW is for (3, H, W), "
@@ -110,13 +106,7 @@ class Resize:
 
 @TRANSFORMS.register()
 class CenterCrop:
-    """Cut out the centre.
-
-    Args:
-        size: side, or [height, width], in pixels.
-
-    Calling raises DataError when the image is smaller than that.
-    """
+    """Cut out the centre of `size`, a side, or [height, width], in pixels. Raises DataError if it is smaller."""
 
     def __init__(self, size: Size):
         self.size = _width_height(size)
@@ -129,11 +119,7 @@ class CenterCrop:
 
 @TRANSFORMS.register()
 class RandomHorizontalFlip(RandFlipImage):
-    """Flip left-right.
-
-    Args:
-        prob: probability.
-    """
+    """Flip left-right with probability `prob`."""
 
     def __init__(self, prob: Probability = 0.5):
         super().__init__(1, prob)
@@ -141,9 +127,7 @@ class RandomHorizontalFlip(RandFlipImage):
 
 @TRANSFORMS.register()
 class RandomResizedCrop:
-    """Cut out a random part and resize it (Szegedy et al., arXiv 1409.4842, section 6).
-
-    `RandCropImage` does the same with another distribution.
+    """Cut out a random part and resize it, as `RandCropImage` does with another distribution.
 
     Args:
         size: side, or [height, width], of the result in pixels.

@@ -10,10 +10,9 @@ from ppcls_light.data.augment.operations import (
     BICUBIC,
     BILINEAR,
     NEAREST,
-    PAPER_SCALES,
-    PAPER_TOP_LEVEL,
     Operations,
     Scale,
+    paper_operations,
 )
 
 GREY = (128, 128, 128)
@@ -51,7 +50,7 @@ def same(ours, reference):
 
 def test_paper_operations_are_pillow_s(photo):
     image = Image.fromarray(photo)
-    paper = Operations(PAPER_SCALES, PAPER_TOP_LEVEL, GREY, (NEAREST,), (BICUBIC,))
+    paper = paper_operations(GREY)
     rgba = image.convert("RGBA").rotate(30)
     rotated = Image.composite(rgba, Image.new("RGBA", rgba.size, (128,) * 4), rgba).convert("RGB")
     affine = Image.Transform.AFFINE
