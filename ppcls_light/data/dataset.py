@@ -6,6 +6,7 @@ import numpy as np
 
 from ..errors import DataError
 from .decode import read_bytes
+from .image import WidthHeight
 from .image_list import ImageList, IndexedWatch
 from .transforms.compose import Compose
 
@@ -34,20 +35,15 @@ class ImageDataset:
         """Return whether the file of an entry is another than when this was last asked, in any process."""
         return self._watch.changed(index, self.image_list.path(index))
 
-    def sample(
-        self, index: int, epoch: int = 0, size: tuple[int, int] | None = None
-    ) -> tuple[np.ndarray, int]:
+    def sample(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:
         """Return (image float32 (C, H, W), label) of an entry in `epoch`; `size` as in `sampler.Plan`.
 
-        Raises:
-            DataError: the file cannot be read, decoded or transformed; it is named with the reason.
+        Raises DataError with the file and the reason if it cannot be read, decoded or transformed.
         """
         image, label = self.prepare(index, epoch, size)
         return self.transforms.finish(image[None])[0], label
 
-    def prepare(
-        self, index: int, epoch: int = 0, size: tuple[int, int] | None = None
-    ) -> tuple[np.ndarray, int]:
+    def prepare(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:
         """Like `sample`, but with the image as `Compose.prepare` returns it."""
         data = self.read(index)
         try:

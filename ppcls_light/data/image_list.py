@@ -184,7 +184,13 @@ def read_image_list(
         path = os.path.join(os.fspath(image_root), _short(names[index]))
         problems.append((numbers[index], f"there is no image {path}"))
     if problems:
-        raise DataError(*_report(list_file, image_root, sorted(problems), lines, class_num))
+        most = "" if class_num is None else f" up to {class_num - 1}"
+        raise _report(
+            list_file,
+            problems,
+            f"{lines} lines are wrong; correct or delete them: 'path label' with the path relative to image_root "
+            f"{image_root} and labels from 0{most}",
+        )
     if not names:
         raise DataError(
             f"{list_file}: the list is empty; write one 'path label' per line (tools/make_list.py)"
@@ -214,23 +220,13 @@ def _short(text: bytes) -> str:
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
 
-def _report(
-    list_file: StrPath,
-    image_root: StrPath,
-    problems: list[tuple[int, str]],
-    lines: int,
-    class_num: int | None,
-) -> list[str]:
-    listed = [f"{list_file}:{number}: {reason}" for number, reason in problems[:_SHOWN]]
+def _report(list_file: StrPath, problems: list[tuple[int, str]], head: str) -> DataError:
+    """Return all problems as one error: the first of them with the number of their line, below `head`."""
+    listed = [f"{list_file}:{number}: {reason}" for number, reason in sorted(problems)[:_SHOWN]]
     if len(problems) == 1:
-        return listed
-    most = "" if class_num is None else f" up to {class_num - 1}"
-    head = (
-        f"{list_file}: {len(problems)} of {lines} lines are wrong; correct or delete them: "
-        f"'path label' with the path relative to image_root {image_root} and labels from 0{most}"
-    )
+        return DataError(*listed)
     more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return [head, *listed, *more]
+    return DataError(f"{list_file}: {len(problems)} of {head}", *listed, *more)
 
 
 def _missing(names: _Names, root: StrPath) -> list[int]:

@@ -59,8 +59,7 @@ class Batch(NamedTuple):
 class BatchLoader:
     """Read the batches of a sampler, ahead of the caller when there are workers.
 
-    Workers are started at the first epoch and serve the following ones; `close()` (or leaving a `with`
-    block, or dropping the loader) ends them.
+    Workers are started at the first epoch; `close()`, the end of a `with` block or of the loader ends them.
 
     Args:
         num_workers: processes that read; 0 reads in the caller's process, with up to 4 threads.
@@ -108,8 +107,8 @@ class BatchLoader:
     def epoch(self, epoch: int, start: int = 0) -> Generator[Batch, None, None]:
         """Yield the batches of `epoch` in order, beginning with batch number `start`.
 
-        A list, or an image, that is another than in an earlier epoch is named in the log: results stand for what was
-        read, and a resumed run may end elsewhere.
+        A list, or an image, that is another than in an earlier epoch is named in the log: results stand for the files
+        as they were read, and a resumed run may end elsewhere.
 
         Raises:
             DataError: a bad image (see `on_bad`, `max_bad`), images of different shapes in one batch, or a
@@ -155,8 +154,7 @@ class BatchLoader:
         """Apply `on_bad` to a batch made from the indices `wanted`."""
         if self.on_bad == "raise" and batch.failed:
             raise DataError(batch.failed[0][1])
-        allowed = math.ceil(self.max_bad * len(self.dataset))
-        reasons = dict(batch.failed)
+        allowed, reasons = math.ceil(self.max_bad * len(self.dataset)), dict(batch.failed)
         for index in wanted.tolist():
             if index not in reasons:
                 self._bad_in_a_row = 0

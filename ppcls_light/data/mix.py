@@ -16,14 +16,8 @@ from ..registry import BATCH_TRANSFORMS
 Mixed = Tuple[np.ndarray, np.ndarray]  # images and labels
 
 
-def build_batch_transforms(
-    ops: Iterable[tuple[str, Mapping[str, Any] | None]] | None, class_num: int
-) -> BatchTransforms | None:
-    """Build the batch transforms `ops`, (name, parameters) each; None when there are none.
-
-    Raises:
-        ConfigError: an unknown name or parameter, or a value of the wrong type or range.
-    """
+def build_batch_transforms(ops: Iterable[tuple[str, Any]] | None, class_num: int) -> BatchTransforms | None:
+    """Build the batch transforms `ops`, (name, parameters) each, as `build_transforms` does; None for none."""
     built = [_build(name, params) for name, params in ops or ()]
     for op in _with_inner(built):
         if getattr(op, "num_classes", None) not in (None, class_num):

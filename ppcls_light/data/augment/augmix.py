@@ -25,15 +25,11 @@ _SCALES = {
     **dict.fromkeys(TRANSLATIONS, Scale(0, 1 / 3, signed=True)),
 }
 _TOP_LEVEL = 10
+Change = Callable[[Image.Image], Image.Image]
 
 
 def augment_and_mix(
-    image: Image.Image,
-    alpha: float,
-    width: int,
-    depth: int,
-    rng: Generator,
-    augment: Callable[[Image.Image], Image.Image],
+    image: Image.Image, alpha: float, width: int, depth: int, rng: Generator, augment: Change
 ) -> Image.Image:
     """Return AugMix of a Pillow image (arXiv 1912.02781, algorithm 1).
 

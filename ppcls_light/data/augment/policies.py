@@ -12,6 +12,7 @@ from ..image import Picture, Rgb, as_given, to_pil
 from .operations import paper_operations
 
 Policy = Tuple[Tuple[Tuple[str, float, float], ...], ...]
+Apply = Callable[[Image.Image, str, float, Generator], Image.Image]
 
 # arXiv 1805.09501, table 9: the 25 sub-policies for ImageNet; levels 0..9.
 IMAGENET_POLICY: Policy = (
@@ -79,12 +80,7 @@ THREE_AUGMENT_POLICY: Policy = (
 )
 
 
-def apply_one_of(
-    policy: Policy,
-    apply: Callable[[Image.Image, str, float, Generator], Image.Image],
-    image: Image.Image,
-    rng: Generator,
-) -> Image.Image:
+def apply_one_of(policy: Policy, apply: Apply, image: Image.Image, rng: Generator) -> Image.Image:
     """Return `image` after a random sub-policy of `policy`; `apply(image, name, level, rng)` does an operation."""
     for name, probability, level in policy[rng.integers(len(policy))]:
         if rng.random() < probability:

@@ -30,16 +30,16 @@ def build_transforms(ops: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Com
 class Compose:
     """Apply transforms in order.
 
-    Calling it with the bytes of an image file (or what the first op takes) and, for random ops, a numpy
-    Generator returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not
-    `ToCHWImage` was given. A `size` replaces the one of the ops that say `takes_size`.
+    Calling it with the bytes of an image file (or the input of the first op) and, for random ops, a Generator
+    returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not `ToCHWImage` was
+    given. A `size` replaces the one of the ops that say `takes_size`.
 
     `prepare` and `finish` are the same in two parts, for batches: what passes between them is a quarter of the
     bytes when NormalizeImage is the last op.
 
     Attributes:
         ops: as given.
-        steps: what `prepare` applies; DecodeImage and RandCropImage may be one step.
+        steps: those that `prepare` applies; DecodeImage and RandCropImage may be one step.
         closing: the NormalizeImage that `finish` applies, or None.
         makes_chw: True if an op's results are channels first.
     """
@@ -114,12 +114,9 @@ class DecodeAndCrop:
     """`DecodeImage` and the `RandCropImage` after it in one step.
 
     The box is drawn from the size in the file's header, by the same random numbers as without this class.
-    The photo is then decoded at the smallest of 1/8, 1/4, 1/2 and full size at which the box still has as many
-    pixels as the result, each way, so that nothing is enlarged that was not before. The box is rounded to
-    pixels of that size.
-
-    Args:
-        decode: a `DecodeImage` of pictures (H, W, 3).
+    The photo is then decoded, as (H, W, 3), at the smallest of 1/8, 1/4, 1/2 and full size at which the box still
+    has as many pixels as the result, each way, so that nothing is enlarged that was not before. The box is rounded
+    to pixels of that size.
     """
 
     takes_size = True
@@ -137,8 +134,7 @@ class DecodeAndCrop:
         full = jpeg_size(data)
         if full is not None and full[0] >= SHRINKS[-1] * width and full[1] >= SHRINKS[-1] * height:
             box = self._crop.box(*full, rng)
-            fitting = (s for s in SHRINKS if box[2] >= s * width and box[3] >= s * height)
-            shrink = next(fitting, 1)
+            shrink = next((s for s in SHRINKS if box[2] >= s * width and box[3] >= s * height), 1)
             image = self._decode(data, shrink=shrink)
             if size_of(image) == (-(-full[0] // shrink), -(-full[1] // shrink)):
                 return image, _reduced(box, size_of(image), shrink)
