@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a channel -> 8 bits, by the one rule that `decode` states."""
+"""Pictures of more than 8 bits per channel -> 8 bits, by the one rule that `decode` states."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ def to_8_bits(values: np.ndarray, bits: int | None = None) -> np.ndarray:
         bits: their number; None where the file does not say. Then 8, 10 or 12, if all values but one in a thousand
             are below 256, 1024 or 4096, and 16 for all others.
 
-    Raises:
-        DataError: a value is below 0 or above 65535.
+    Raises DataError: a value is below 0 or above 65535.
     """
     largest = int(values.max())
     if values.min() < 0 or largest >= 1 << FULL:
-        raise DataError("the image holds negative or 32-bit integers; save it with 8 or 16 bits a channel")
+        raise DataError("the image holds negative or 32-bit integers; save it with 8 or 16 bits per channel")
     if bits is None:
         # A few pixels of a sensor are stuck at white.
         bits = next(
@@ -53,8 +52,7 @@ def to_8_bits(values: np.ndarray, bits: int | None = None) -> np.ndarray:
 def declared_bits(file: Image.Image) -> int | None:
     """Return the number of bits of a value of an opened image if its file says so, else None.
 
-    Raises:
-        DataError: a TIFF file of a kind that Pillow reads wrongly.
+    Raises DataError: a TIFF file of a kind that Pillow reads wrongly.
     """
     if file.format == "TIFF":
         if file.tag_v2.get(_TIFF_PLANES) == 2 and max(file.tag_v2.get(_TIFF_BITS, (1,))) > 8:
@@ -92,7 +90,7 @@ def warn_of_black(rgb: np.ndarray, file: Image.Image, data: bytes) -> None:
     start = data.find(b"\xff\x4f\xff\x51") if file.format == "JPEG2000" else -1
     if start >= 0 and data[start + 42] & 0x7F >= 8 and rgb.max() < 1 << _LOW_BITS[-1] - 8:
         warn_once(
-            f"a JPEG 2000 picture of {(data[start + 42] & 0x7F) + 1} bits a colour uses only its low ones and is "
+            f"a JPEG 2000 picture of {(data[start + 42] & 0x7F) + 1} bits per colour uses only its low ones and is "
             "nearly black; save it as PNG (not said again)"
         )
 

@@ -1,6 +1,6 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) from the files that https://www.cs.toronto.edu/~kriz/cifar.html offers.
 
-The python version is a tarball of pickles. It is read where it lies: nothing is unpacked, and of the pickles
+The python version is a tarball of pickles. It is read in place: nothing is unpacked, and of the pickles
 nothing but numbers, texts and arrays is built (see `plain_pickle`).
 """
 
@@ -86,8 +86,7 @@ def read_cifar(data_file: StrPath, split: str, class_num: int) -> tuple[CifarIma
         data_file: cifar-10-python.tar.gz or cifar-100-python.tar.gz, or the folder that it unpacks to.
         split: "train" or "test".
 
-    Raises:
-        DataError: the file is missing, damaged, of another dataset, or asks to load code.
+    Raises DataError: the file is missing, damaged, of another dataset, or asks to load code.
     """
     layout = LAYOUTS[class_num]
     batches = layout.train if split == "train" else layout.test

@@ -81,8 +81,7 @@ class ClassNames:
     def labels_of(self, folders: Iterable[str], source: str) -> dict[str, int]:
         """Return {name: label} of the class folders in `source`, which are some of these classes or all.
 
-        Raises:
-            DataError: a folder is no class here, or two classes have its name.
+        Raises DataError: a folder is no class here, or two classes have its name.
         """
         times = Counter(self.names)
         unknown = [name for name in folders if times[_composed(name)] != 1]
@@ -117,8 +116,7 @@ class ClassNames:
 def as_class_names(names: ClassNames | Sequence[str] | Mapping[int, str], source: str) -> ClassNames:
     """Return names given in Python as ClassNames; those that are so already keep their own source.
 
-    Raises:
-        ConfigError: the ids are not 0 to N - 1.
+    Raises ConfigError: the ids are not 0 to N - 1.
     """
     if isinstance(names, ClassNames):
         return names
@@ -179,8 +177,7 @@ def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
     Args:
         delimiter: text between id and name; None: any of those above.
 
-    Raises:
-        DataError: with the line.
+    Raises DataError: with the line.
     """
     text = read_utf8(path).decode()
     lines: list[tuple[int, str]] = []

@@ -6,16 +6,16 @@
 | RGBA, grey with alpha, transparent palette | alpha is dropped, colours stay as stored |
 | palette | its colours |
 | CMYK (JPEG, TIFF) | RGB without colour management |
-| 16 bits a channel, all below 4096 | scaled by 8, 10 or 12 bits, whichever hold the largest value; said once |
-| 16 bits a channel, others | the high byte |
+| 16 bits per channel, all below 4096 | scaled by 8, 10 or 12 bits, whichever hold the largest value; said once |
+| 16 bits per channel, others | the high byte |
 | EXIF orientation | applied: the picture stands upright |
 | several frames (GIF, TIFF) | the first one |
 | cut short, empty, not of a format in `formats.FORMATS` | DataError with the reason |
 | larger than `limits` allow, or than its bytes can be; a decoder gives up, whatever it raises | the same |
 
-Nothing that a file says costs more than a picture of `limits.MAX_PIXELS` does: `header` refuses what cannot be
-before a decoder runs, and formats whose headers bound nothing are decoded in a process that is ended after a time
-(`decoder_process`). Threads share the memory for what they decode at once (`limits.Room`).
+No claim of a file costs more than a picture of `limits.MAX_PIXELS`: `header` refuses impossible ones before a
+decoder runs, and formats whose headers bound nothing are decoded in a process that is ended after a time
+(`decoder_process`). Threads share the memory for their pictures (`limits.Room`).
 
 Cameras of 10 and 12 bits store their values in the low bits of 16; the high byte of those is black. A file that
 says its own range (TIFF's BitsPerSample and MaxSampleValue, the largest value of PGM and PPM) is scaled by that.
@@ -23,7 +23,7 @@ says its own range (TIFF's BitsPerSample and MaxSampleValue, the largest value o
 OpenCV decodes complete JPEG and PNG files (the rule above is its IMREAD_COLOR). All others, and animated PNG,
 are Pillow's in both backends: OpenCV's treatment of them changes from version to version (4.6 fills a truncated
 JPEG with grey in silence and ignores the orientation of WebP and TIFF, 5.0 answers a damaged animation with what
-was in memory), and Pillow says what is wrong with a file.
+was in memory), and Pillow names the damage.
 PNG files of 16 bits are OpenCV's in both, as Pillow reads the high byte of colours only.
 """
 
@@ -87,16 +87,12 @@ def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink:
         shrink: 2, 4 or 8 decodes a JPEG file at that part of its width and height, rounded up, which takes
             less time (libjpeg leaves fine coefficients out); for JPEG files only, see `jpeg_size`.
 
-    Raises:
-        DataError: the reason why `data` is not a readable image, without a file name.
+    Raises DataError: the reason why it is not readable, without a file name.
     """
     form = _format_of(data)
-    size = check_header(form.name, data)
-    if _runs_elsewhere(form, data):
-        width, height = decoder_process.size_of(data)
-        with _ROOM.hold(_PIL_MEMORY * width * height):
-            picture = decoder_process.decode(data)
-        return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
+    size, elsewhere = check_header(form.name, data), _runs_elsewhere(form, data)
+    if elsewhere:
+        size = decoder_process.size_of(data)
     width, height = size or (0, 0)
     if cv2 is not None and size is not None and _is_for_cv2(data, backend):
         with _ROOM.hold(_CV2_MEMORY * width * height):
@@ -104,7 +100,7 @@ def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink:
             if image is not None:
                 return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
     with _ROOM.hold(_PIL_MEMORY * width * height):
-        picture = decode_here(data, shrink)
+        picture = decoder_process.decode(data) if elsewhere else decode_here(data, shrink)
     return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
 
 
@@ -118,7 +114,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     Raises:
         NoFormatError: no format of the table, or one whose reader is not installed.
         TooManyPixelsError: more than `limits.MAX_PIXELS`.
-        DataError: the header is damaged, or says what cannot be; see `header`.
+        DataError: the header is damaged, or its size impossible; see `header`.
     """
     form = _format_of(data)
     size = header_size(form.name, data)
@@ -133,8 +129,7 @@ def image_size(data: bytes) -> tuple[int, int]:
 def read_bytes(path: StrPath) -> bytes:
     """Return the content of an image file.
 
-    Raises:
-        DataError: naming `path`: it cannot be read, is no ordinary file, or has more than `limits.MAX_BYTES`.
+    Raises DataError, with the path, if it cannot be read, is no ordinary file, or has more than `limits.MAX_BYTES`.
     """
     return read_plain(path, MAX_BYTES)
 
@@ -250,7 +245,7 @@ def _upright_rgb(image: Image.Image, bits: int | None = None) -> np.ndarray:
     if image.mode.startswith("I"):
         return np.repeat(to_8_bits(np.asarray(image), bits)[:, :, None], 3, axis=2)
     if image.mode == "F":
-        raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits a channel")
+        raise DataError("the image holds 32-bit floats; save it with 8 or 16 bits per channel")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of the direct way; the colours are the same
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))

@@ -103,8 +103,7 @@ def is_image(path: str) -> bool:
     A suffix of the table, in any case, says so, and one of `OTHER_SUFFIXES` that it is none: a million files on a
     network disk are not opened for that. Files with another suffix, or with none, are judged by their first bytes.
 
-    Raises:
-        OSError: such a file cannot be read.
+    Raises OSError: such a file cannot be read.
     """
     suffix = os.path.splitext(path)[1].lower()
     if suffix in SUFFIXES:

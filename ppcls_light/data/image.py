@@ -40,8 +40,7 @@ _CV2_FILTERS = cv2 and {
 def to_pil(image: Picture) -> Image.Image:
     """Return `image`, an array uint8 (H, W, 3) or a Pillow image, as a Pillow image.
 
-    Raises:
-        ConfigError: an array of another kind, as NormalizeImage and ToCHWImage make them.
+    Raises ConfigError: an array of another kind, as NormalizeImage and ToCHWImage make them.
     """
     if isinstance(image, Image.Image):
         return image
@@ -93,8 +92,7 @@ def require_possible(image: Picture, size: Sequence[int], verb: str) -> None:
 class Resizer:
     """Resampling by one backend; the result is the kind of picture that was given.
 
-    Raises:
-        ConfigError: the backend is missing or does not know `interpolation`.
+    Raises ConfigError: the backend is missing or does not know `interpolation`.
     """
 
     def __init__(self, interpolation: str | None, backend: str) -> None:

@@ -156,8 +156,7 @@ def read_image_list(
         labelled: False for lines that hold a path only; their labels are -1.
         check_files: check that every image is there.
 
-    Raises:
-        DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
+    Raises DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
     """
     data = read_utf8(list_file)
     if check_files and not os.path.isdir(image_root):

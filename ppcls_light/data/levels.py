@@ -41,8 +41,7 @@ def split_of(name: str) -> str | None:
 def split_folders(folder: str, names: Iterable[str]) -> dict[str, str]:
     """Return {split: name}, in the order of `SPLITS`, if `names` of sub-folders hold train and val or test, else {}.
 
-    Raises:
-        DataError: two of the names mean the same split.
+    Raises DataError: two of the names mean the same split.
     """
     names = sorted(names)
     parts = {split: [name for name in names if split_of(name) == split] for split in SPLITS}

@@ -98,7 +98,7 @@ class CutmixOperator:
 def _box(shape: tuple[int, ...], share: float, rng: Generator) -> list[slice]:
     """Draw the rows and columns of a box with 1 - `share` of an image of `shape` (..., H, W).
 
-    Its centre is uniform; what lies outside of the image is cut off.
+    Its centre is uniform; the part outside of the image is cut off.
     """
     spans, side = [], np.sqrt(1 - share)
     for length in shape[-2:]:

@@ -113,8 +113,7 @@ class BatchSampler:
         balance: labels int (length,) of the samples: see `SampleOrder`. None: each sample once.
         size_schedule: a `SizeSchedule`, or None for the transforms' own size throughout.
 
-    Raises:
-        ConfigError: `drop_last` leaves no batch at all.
+    Raises ConfigError: `drop_last` leaves no batch at all.
     """
 
     length: int
@@ -171,8 +170,7 @@ class MultiScaleSampler:
         divided_factor: sizes are rounded down to multiples of it.
         shuffle, seed, rank, world_size, balance: as in `BatchSampler`.
 
-    Raises:
-        ConfigError: no scale, or one smaller than `divided_factor`; `first_bs` is more than there are samples.
+    Raises ConfigError: no scale, or one smaller than `divided_factor`; `first_bs` is more than there are samples.
     """
 
     length: int

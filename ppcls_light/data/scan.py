@@ -1,8 +1,7 @@
 """Folders of images, searched by one rule for every tool: images are taken, the rest is counted and named.
 
-`formats.is_image` tells images. Files and folders whose names begin with "." and what systems put into
-folders by themselves (Thumbs.db, __MACOSX, @eaDir and the like) are no part of the photos and are not named,
-except for hidden images.
+`formats.is_image` tells images. Files and folders whose names begin with "." and those of the system
+(Thumbs.db, __MACOSX, @eaDir and the like) are no part of the photos and are not named, except for hidden images.
 """
 
 from __future__ import annotations
@@ -81,8 +80,7 @@ class LeftOut:
 def find_images(path: StrPath) -> list[str]:
     """Return [path] for a file, or all images below a folder in the order of their names; one warning names the rest.
 
-    Raises:
-        DataError: nothing there, or a folder without images.
+    Raises DataError: nothing there, or a folder without images.
     """
     return list(iter_images(path))
 
@@ -101,8 +99,10 @@ def iter_images(
         yield path
         return
     if not os.path.isdir(path):
-        what = "no ordinary file and no folder" if os.path.exists(path) else "no such image file or folder"
-        raise DataError(f"{path}: {what}")
+        there = os.path.exists(path)
+        raise DataError(
+            f"{path}: {'no ordinary file and no folder' if there else 'no such image file or folder'}"
+        )
     tally = LeftOut(path) if left_out is None else left_out
     scan = _Scan(path, tally, ended)
     images = scan.images(path)

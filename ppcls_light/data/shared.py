@@ -29,8 +29,7 @@ def available() -> bool:
 class SharedMemory:
     """A piece of memory that grows to what is put there. It can be pickled only as an argument of a new process.
 
-    Raises:
-        OSError: the system has none left.
+    Raises OSError: the system has none left.
     """
 
     def __init__(self, fd: int | None = None) -> None:

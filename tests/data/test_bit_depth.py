@@ -1,4 +1,4 @@
-"""Pictures of 16 bits a channel, in every container, against shifts of the values that were written."""
+"""Pictures of 16 bits per channel, in every container, against shifts of the values that were written."""
 
 import io
 import struct
@@ -109,7 +109,7 @@ def test_nearly_black_jpeg_2000_is_said(caplog):
     warn_once.cache_clear()
     large = np.kron(values(10, 3), np.ones((12, 12, 1), np.uint16))
     assert decode_image(cv2_file(".jp2", large)).max() < 16
-    assert "JPEG 2000 picture of 16 bits a colour uses only its low ones" in caplog.text
+    assert "JPEG 2000 picture of 16 bits per colour uses only its low ones" in caplog.text
 
 
 def test_what_cannot_be_scaled_is_refused():

@@ -213,7 +213,7 @@ def test_backend_names():
 
 
 def test_both_backends_refuse_decompression_bombs(tmp_path):
-    """A complete PNG of 1 bit a pixel and 400 million pixels: 50 kB as a file, 1.2 GB once decoded."""
+    """A complete PNG of 1 bit per pixel and 400 million pixels: 50 kB as a file, 1.2 GB once decoded."""
     path = tmp_path / "bomb.png"
     Image.new("1", (20000, 20000)).save(path)
     assert path.stat().st_size < 100_000

@@ -14,7 +14,7 @@ from ...registry import TRANSFORMS
 from ..image import Picture, as_given, to_pil
 from .operations import BILINEAR, SHEARS, TRANSLATIONS, Operations, Scale
 
-# As the authors: what overlaps with ImageNet-C's corruptions is left out.
+# As the authors: operations that overlap with ImageNet-C's corruptions are left out.
 _SCALES = {
     "AutoContrast": None,
     "Equalize": None,

@@ -46,7 +46,7 @@ def _blur(image: Image.Image, radius: float) -> Image.Image:
 
 
 def _cutout(image: Image.Image, half: float, how: _Drawing) -> Image.Image:
-    """Fill a square of 2 * `half` pixels whose centre is anywhere in the image; what is outside is cut off."""
+    """Fill a square of 2 * `half` pixels, cut off at the edges, whose centre is anywhere in the image."""
     x, y = how.rng.integers(image.width + 1), how.rng.integers(image.height + 1)
     box = (max(0, x - half), max(0, y - half), min(image.width, x + half), min(image.height, y + half))
     result = image.copy()

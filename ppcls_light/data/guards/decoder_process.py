@@ -37,7 +37,7 @@ class Budget(NamedTuple):
 
     Attributes:
         seconds, seconds_of_pixel: of processor time, so that a busy machine loses no image; by the clock ten times
-            as long. The slowest readers are loops in Python, a fifth of a microsecond a pixel.
+            as long. The slowest readers are loops in Python, a fifth of a microsecond per pixel.
         memory, memory_of_pixel: bytes. Colours of 16 bits take the most.
     """
 

@@ -1,6 +1,6 @@
 """Sizes that the header of an image file claims, against the bytes that are there; no decoder has run by then.
 
-Decoders believe what a file says of itself: 97 bytes can ask for 2 GB, and half a megabyte for a minute. Of the
+Decoders believe a file's claims: 97 bytes can ask for 2 GB, and half a megabyte for a minute. Of the
 formats that are decoded in this process all sizes that cost memory or time are read here first:
 
 | format | refused | source |
@@ -23,7 +23,7 @@ from ...errors import DataError
 from .jpeg import check_jpeg, jpeg_frame_size
 from .limits import check_pixels, require_bytes
 
-# Encoders write 8 kB a chunk or more; each costs a decoder microseconds, however empty it is.
+# Encoders write 8 kB per chunk or more; each costs a decoder microseconds, however empty it is.
 MAX_CHUNKS = 100_000
 
 _SUMS = 8  # bytes at the end of IDAT that are no pixels: the sums of Deflate and of the chunk

@@ -12,25 +12,25 @@ from ...errors import DataError
 from .limits import MAX_PIXELS, require_bytes
 
 # libjpeg's progressive files have 10 scans, those of optimizers some more. A decoder goes over all coefficients in
-# each one, a millisecond a megapixel: large pictures may have as many as take 3 seconds.
+# each one, a millisecond per megapixel: large pictures may have as many as take 3 seconds.
 MAX_SCANS = 100
 _MAX_SCANNED_PIXELS = 16 * MAX_PIXELS
 
 _STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset((0xC2, 0xC6, 0xCA, 0xCE))
-_ARITHMETIC = 0xC9  # from here on; such code may take less than a bit a block
+_ARITHMETIC = 0xC9  # from here on; such code may take less than a bit per block
 # A block of 8 x 8 values takes a bit of Huffman code, and all components together have a quarter of the blocks.
 _PIXELS_OF_BYTE = 8 * 64 * 4
 _START_OF_SCAN, _END = 0xDA, 0xD9
 _BARE = frozenset((0x01, 0xD8))  # markers without a segment
-# A marker behind what decoders skip: fill bytes, and pixels, whose FF is stored as FF 00, with restarts among them.
+# A marker behind bytes that are skipped: fill bytes, and pixels, whose FF is stored as FF 00, with restarts among them.
 _MARKER = re.compile(rb"\xff+([^\0\xd0-\xd7\xff])", re.DOTALL)
 
 
 def jpeg_size(data: bytes) -> tuple[int, int] | None:
     """Return (width, height) of the upright picture in a JPEG file, from its header alone; None for other data.
 
-    A start of frame holds the size of the stored picture, and "Exif" whether it has to be turned.
+    A start of frame holds the size of the stored picture, and "Exif" its orientation.
     """
     turned = False
     for kind, start, end in _segments(data):

@@ -11,7 +11,7 @@ from ...errors import DataError
 
 # Pillow's own bound for decompression bombs: 537 MB as RGB.
 MAX_PIXELS = 178_956_970
-# Of a file: as much as a picture at the bound above takes at 12 bits a pixel, which no photo needs.
+# Of a file: as much as a picture at the bound above takes at 12 bits per pixel, more than any photo needs.
 MAX_BYTES = 1 << 28
 
 

@@ -21,8 +21,7 @@ SHRINKS = (8, 4, 2)
 def build_transforms(ops: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Compose:
     """Build the transforms `ops`, (name, parameters) each.
 
-    Raises:
-        ConfigError: an unknown name or parameter, or a value of the wrong type or range.
+    Raises ConfigError: an unknown name or parameter, or a value of the wrong type or range.
     """
     return Compose([bind_plain(TRANSFORMS.get(name), dict(params or {}), name) for name, params in ops])
 
@@ -34,8 +33,8 @@ class Compose:
     returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not `ToCHWImage` was
     given. A `size` replaces the one of the ops that say `takes_size`.
 
-    `prepare` and `finish` are the same in two parts, for batches: what passes between them is a quarter of the
-    bytes when NormalizeImage is the last op.
+    `prepare` and `finish` are the same in two parts, for batches: a quarter of the bytes passes between them when
+    NormalizeImage is the last op.
 
     Attributes:
         ops: as given.

@@ -94,7 +94,7 @@ class RandomErasing:
 
 @TRANSFORMS.register()
 class Cutout:
-    """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; what lies outside of the image is cut off.
+    """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; their parts outside of the image are cut off.
 
     Args:
         n_holes: number of squares.

@@ -40,7 +40,7 @@ def test_room_is_given_back_after_an_error():
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="needs /proc")
 def test_large_pictures_in_small_files_share_the_room(tmp_path):
-    """Eight WebP files of 5000 x 5000 take 18 bytes a pixel each; all at once would be 3.6 GB."""
+    """Eight WebP files of 5000 x 5000 take 18 bytes per pixel each; all at once would be 3.6 GB."""
     file = io.BytesIO()
     Image.new("RGB", (5000, 5000), "red").save(file, "WEBP", method=0)
     code = """
