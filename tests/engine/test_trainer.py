@@ -60,12 +60,18 @@ def test_resume_inside_an_epoch_is_exact_with_or_without_suffix(config_file, tmp
     assert_same_bits(state(whole), state(parts))
 
 
+@pytest.mark.parametrize("earlier_version", [False, True])
 def test_a_run_stopped_at_the_last_step_of_an_epoch_goes_on_with_its_evaluation(
-    config_file, tmp_path, stop_after
+    config_file, tmp_path, stop_after, earlier_version
 ):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     trainer(config_file, f"Global.output_dir={whole}", "Global.epochs=2").fit()
     stop_after(trainer(config_file, f"Global.output_dir={parts}", "Global.epochs=2"), steps=6)
+    found = checkpoint.load(parts / "latest")
+    assert [found.states[name] for name in ("epoch", "position", "step", "evaluated")] == [1, 0, 6, False]
+    if earlier_version:  # which counted that as the end of the epoch before
+        states = {**found.states, "epoch": 0, "position": 6, "evaluated": True}
+        checkpoint.save(str(parts / "latest"), found.weights, found.optimizer, states)
     resumed = trainer(config_file, f"Global.output_dir={parts}", "Global.epochs=2", "Global.checkpoints=auto")
     lines = log_lines(resumed.fit)
     assert [line for line in lines if "[Train][Epoch 1/2][Avg]" in line] == []
