@@ -164,7 +164,7 @@ class Bar:
 
 @contextlib.contextmanager
 def progress() -> Iterator[Callable[..., None]]:
-    """Give a function `show(title, done, total, values, timer, remaining_steps)` for each step of a loop.
+    """Yield a function `show(title, done, total, values, timer, remaining_steps)` for each step of a loop.
 
     It draws a progress bar on a terminal and nothing elsewhere; the bar is gone when the block ends.
     """

@@ -76,7 +76,7 @@ class _WriterSink(Sink):
 
 
 class VisualDLSink(_WriterSink):
-    """For `visualdl --logdir OUTPUT_DIR/vdl`."""
+    """Files for `visualdl --logdir OUTPUT_DIR/vdl`."""
 
     _buckets = "buckets"
 
@@ -105,7 +105,7 @@ class VisualDLSink(_WriterSink):
 
 
 class TensorBoardSink(_WriterSink):
-    """For `tensorboard --logdir OUTPUT_DIR/tensorboard`."""
+    """Files for `tensorboard --logdir OUTPUT_DIR/tensorboard`."""
 
     _buckets = "bins"
 
