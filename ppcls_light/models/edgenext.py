@@ -246,7 +246,6 @@ class EdgeNeXt(nn.Layer):
     fixed H and W: the positional encoding is a constant of it.
 
     Args:
-        class_num: logits.
         depths: blocks of the four stages.
         dims: channels of the four stages.
         global_block: number of SDTA encoders at the end of each stage; the blocks before are conv encoders.
@@ -259,7 +258,6 @@ class EdgeNeXt(nn.Layer):
         layer_scale_init_value: initial factor of every branch, learned for each channel.
         classifier_dropout: before the classifier.
         bn_hs: batch norm and Hardswish, which run faster, instead of layer norm and GELU.
-        features_only: no head; return feature maps.
 
     Attributes: see `family.Family`.
     """

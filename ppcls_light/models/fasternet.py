@@ -93,7 +93,6 @@ class FasterNet(nn.Layer):
     authors do for detection.
 
     Args:
-        class_num: logits.
         embed_dim: channels of the first stage; they double at each stage.
         depths: blocks of the four stages.
         mlp_ratio: hidden width of a block over its width.
@@ -107,7 +106,6 @@ class FasterNet(nn.Layer):
         pconv_fw_type: `mode` of PConv; the result is the same.
         spatial_mixing: the 3x3 operator of every block, as `layers.mixing_layer` has them. The published
             variants are "pconv"; the others are for comparison, with weights of their own.
-        features_only: no head; return feature maps.
 
     Attributes: see `family.Family`; with `features_only`, `head_keys` are those of the four norms.
 

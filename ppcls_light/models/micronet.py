@@ -302,10 +302,8 @@ class MicroNet(nn.Layer):
 
     Args:
         layout: of stem and blocks, a key of `LAYOUTS`.
-        class_num: logits.
         feature_dim: width of the hidden layer between pooling and classifier.
         dropout_rate: of that hidden layer.
-        features_only: no head; return feature maps.
 
     Attributes: see `family.Family`; `head_keys` include those of the classifier's batch norm.
     """

@@ -150,7 +150,6 @@ class PPLCNet(nn.Layer):
         scale: multiplies every width but class_expand; widths are rounded to multiples of 8.
         widths: channels of the stem and of each of the 13 blocks in place of those of `scale`, as pruning
             leaves them; a squeeze-and-excitation has a quarter of its block's.
-        class_num: logits.
         dropout_prob: of the head's dropout.
         class_expand: width of the head's 1x1 convolution.
         lr_mult_list: learning-rate multipliers of the stem and blocks2 to blocks6.
@@ -163,7 +162,6 @@ class PPLCNet(nn.Layer):
         last_conv_bias: a bias in the head's 1x1 convolution.
         initialisation: "fan_in", a normal of variance 2 / inputs for convolutions as in PaddleClas, or "fan_out",
             as timm has it, see `initialise_by_fan_out`.
-        features_only: no head; return feature maps.
 
     Attributes: see `family.Family`; a feature stride is (height, width) where the two differ.
     """
