@@ -18,8 +18,7 @@ from ppcls_light.errors import DeviceError
 from ppcls_light.export.static import save_static
 from ppcls_light.predict import Predictor
 from ppcls_light.runtime import race
-from ppcls_light.runtime.auto import candidates, choose, resolve
-from ppcls_light.runtime.engine_file import conditions, load_choice, save_choice
+from ppcls_light.runtime.auto import candidates, choose, conditions, load_choice, resolve, save_choice
 from ppcls_light.runtime.engines import ENGINES, missing_library
 from ppcls_light.runtime.options import EngineOptions
 from ppcls_light.runtime.race import Result, measure

@@ -21,7 +21,7 @@ from ppcls_light.export.static import save_static
 from ppcls_light.export.verify import served_probs
 from ppcls_light.ops import build
 from ppcls_light.runtime import one_operator
-from ppcls_light.runtime.engine_file import conditions
+from ppcls_light.runtime.auto import conditions
 from ppcls_light.runtime.engines import create_engine
 from ppcls_light.runtime.options import EngineOptions
 from ppcls_light.runtime.paddle_graph import GraphError, PaddleGraph

@@ -32,7 +32,7 @@ from ppcls_light.base.files import require_writable
 from ppcls_light.base.machine import physical_cores
 from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.errors import ConfigError, DeviceError, ExportError
-from ppcls_light.runtime.engine_file import engine_versions
+from ppcls_light.runtime.auto import engine_versions
 from ppcls_light.runtime.options import EngineOptions
 from tools.benchmarks import comparison, harness
 
