@@ -32,7 +32,7 @@ def parse_args(argv=None):
     parser.add_argument(
         "--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none"
     )
-    for moved in ("--labels", "--image-root", "--max-drop"):  # their keys say where to
+    for moved in ("--labels", "--image-root", "--max-drop"):  # refused with a pointer to the export
         parser.add_argument(moved, help=argparse.SUPPRESS)
     parser.add_argument(
         "--resume", action="store_true", help="go on from the rows that an ended run left in --output"

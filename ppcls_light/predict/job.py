@@ -76,7 +76,7 @@ def classify_files(
         raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
     stop, source = StopSignals(), cast(str, run.infer_imgs)
     images = iter_images(source, ended=lambda: stop.signal is not None)
-    images = itertools.chain([next(images)], images)  # a missing folder is said before the model is loaded
+    images = itertools.chain([next(images)], images)  # a missing folder ends this before the model is loaded
     with stop, contextlib.ExitStack() as ends:
         predictor = predictor_from_config(config)
         if announce is not None:
@@ -91,7 +91,7 @@ def classify_files(
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
-        told = Progress(lambda: _count(source, stop), before, progress)
+        shown = Progress(lambda: _count(source, stop), before, progress)
         new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
@@ -101,7 +101,7 @@ def classify_files(
                 file.write(row)
             new, new_failed = new + 1, new_failed + ("error" in row)
             show(row)
-            told.note(before + new, new_failed)
+            shown.note(before + new, new_failed)
         if file is not None and stop.signal is None:
             file.finish()
     partial = file.partial if file is not None and os.path.exists(file.partial) else None
@@ -182,15 +182,15 @@ class Progress:
     def __init__(self, count: Callable[[], int], done: int, stream: TextIO | None):
         self._count, self._before, self._stream = count, done, stream
         self._total: int | None = None
-        self._began = self._said = time.monotonic()
+        self._began = self._shown = time.monotonic()
         self._seconds = TERMINAL_SECONDS if stream is not None and stream.isatty() else LOG_SECONDS
 
     def note(self, done: int, failed: int = 0) -> None:
         """Note that `done` images have rows, of this run `failed` with an error; most calls print nothing."""
         now = time.monotonic()
-        if self._stream is None or now - self._said < self._seconds:
+        if self._stream is None or now - self._shown < self._seconds:
             return
-        self._said = now
+        self._shown = now
         if self._total is None:
             self._total = self._count()
         new, seconds = done - self._before, now - self._began

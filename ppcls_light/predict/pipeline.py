@@ -1,7 +1,7 @@
 """Many images through a predictor: read ahead in threads, or shared out among processes.
 
 Reading, decoding and resizing hold no lock of Python's, so threads share them well. Paddle's run
-holds that lock, and a network of a millisecond a layer gains little from a second core: twice the images per second
+holds that lock, and a network of a millisecond per layer gains little from a second core: twice the images per second
 come from as many processes as there are cores, each with one thread and the whole way from file to row.
 """
 
@@ -26,10 +26,13 @@ from ..runtime.options import EngineOptions
 from .items import Item
 from .results import Row
 
+READING_THREADS = 4  # at most
+AHEAD = 2  # batches: one in the making, one ready
+
 T = TypeVar("T")
 
 
-class Classifier(Protocol):
+class BatchPredictor(Protocol):
     """The side of a `Predictor` that processes need."""
 
     batch_size: int
@@ -39,11 +42,7 @@ class Classifier(Protocol):
 
     def predict_batch(self, images: Sequence[Item]) -> list[Row]: ...
 
-    def remake(self, cpu_threads: int) -> Callable[[], Classifier]: ...
-
-
-READING_THREADS = 4  # at most
-AHEAD = 2  # batches: one in the making, one ready
+    def remake(self, cpu_threads: int) -> Callable[[], BatchPredictor]: ...
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -103,7 +102,7 @@ class Processes:
         number: of processes.
     """
 
-    def __init__(self, predictor: Classifier, number: int):
+    def __init__(self, predictor: BatchPredictor, number: int):
         cores = physical_cores()
         threads = max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
         self._number = number
@@ -150,7 +149,7 @@ class Processes:
             ) from None
 
 
-def shared_out(predictor: Classifier, images: Iterable[Item], workers: int) -> Iterator[list[Row]]:
+def shared_out(predictor: BatchPredictor, images: Iterable[Item], workers: int) -> Iterator[list[Row]]:
     """Yield the rows of `images` from `workers` processes; until the first of them is ready, from `predictor`."""
     batches = in_batches(images, predictor.batch_size)
     with Processes(predictor, workers) as processes:
@@ -161,10 +160,10 @@ def shared_out(predictor: Classifier, images: Iterable[Item], workers: int) -> I
         yield from processes.predict(batches)
 
 
-_make: Callable[[], Classifier]
+_make: Callable[[], BatchPredictor]
 
 
-def _start_worker(make: Callable[[], Classifier]) -> None:
+def _start_worker(make: Callable[[], BatchPredictor]) -> None:
     global _make
     _make = make
     if decode.cv2 is not None:
@@ -172,7 +171,7 @@ def _start_worker(make: Callable[[], Classifier]) -> None:
 
 
 @functools.cache
-def _predictor() -> Classifier:
+def _predictor() -> BatchPredictor:
     # Not in `_start_worker`: an error there would reach nobody.
     return _make()
 

@@ -22,7 +22,8 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
 from ..errors import ConfigError, DataError, DeviceError
 from . import Predictor
 from .job import speed
-from .rows import Parts, Row
+from .results import Row
+from .rows import Parts
 from .sources import fetch, is_url, read_names
 
 THREADS = 16  # an actor's, to fetch with: they wait more than they work

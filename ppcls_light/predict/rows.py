@@ -20,14 +20,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Dict, List, Optional, Tuple, Union
 
 from ..base.files import atomic_path, hold, require_writable, set_aside, write_text
 from ..errors import ConfigError, DataError, ExportError, UserError
+from .results import Row
 
 logger = logging.getLogger(__name__)
 
-Row = Dict[str, Any]  # file_name, and class_ids, scores, label_names, or error
 # Of a row that was read: file_name, {class id: score} or None if it failed, {class id: name}.
 ReadRow = Tuple[str, Optional[Dict[int, float]], Dict[int, str]]
 

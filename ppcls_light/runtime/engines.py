@@ -109,7 +109,7 @@ def input_error(path: str, images: np.ndarray, error: Exception) -> ConfigError:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an exception that says something."""
+    """Return the first line of an exception that is a message."""
     lines = (line.strip() for line in str(error).splitlines())
     # OpenVINO names its own source files first
     return next(

@@ -24,13 +24,13 @@ _ERRORS = (
 
 def session_options(options: EngineOptions) -> ort.SessionOptions:
     """Return the options of a session."""
-    said = ort.SessionOptions()
-    said.intra_op_num_threads = options.cpu_threads or physical_cores()
-    said.inter_op_num_threads = 1
-    said.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    said.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    said.log_severity_level = 3
-    return said
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.cpu_threads or physical_cores()
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    settings.log_severity_level = 3
+    return settings
 
 
 class OnnxEngine:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 def properties(options: EngineOptions) -> dict[str, str | int | bool]:
     """Return the properties of a compiled network.
 
-    The precision must be said: on a processor that has bf16, OpenVINO takes that by itself. Pinning must be off:
+    The precision must be set: on a processor that has bf16, OpenVINO takes that by itself. Pinning must be off:
     each process would take the first cores, so two processes of one thread would share one core.
     """
     return {

@@ -12,7 +12,7 @@ MOST_THREADS = 1024  # with many more OpenMP ends the process
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """Options of an inference engine; every field is said to it explicitly.
+    """Options of an inference engine; every field is set there explicitly.
 
     Attributes:
         engine: "paddle", "onnxruntime", "openvino", or "auto": the fastest of them on this machine.

@@ -153,7 +153,7 @@ def plan(
     else:
         calls.append(("disable_gpu", ()))
         calls.append(("set_cpu_math_library_num_threads", (options.cpu_threads or physical_cores(),)))
-        # oneDNN is on by default from Paddle 3.0 on, so "off" must be said as well
+        # oneDNN is on by default from Paddle 3.0 on, so "off" must be set as well
         calls.append(("enable_mkldnn" if options.onednn else "disable_mkldnn", ()))
         if int8 and options.onednn:
             calls.append(("enable_mkldnn_int8", (_INT8_OPERATORS,)))
@@ -241,7 +241,7 @@ class PaddleEngine:
         self._running = threading.Lock()
 
     def _create_as_one_operator(self) -> Any:
-        """Return None, and let the options say so, where it cannot be."""
+        """Return None, with `cpu_ops` off in the options, where that fails."""
         files = one_operator.write(self._bundle)
         if files:
             try:

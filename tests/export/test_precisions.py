@@ -107,6 +107,10 @@ def test_each_installed_engine_gets_an_int8_graph_with_its_top1(config_file, opt
         os.path.getsize(tmp_path / "inference" / f"{stem}.pdiparams") for stem in ("inference", INT8_STEM)
     ]
     assert sizes[1] < 0.5 * sizes[0]
+    # An export without int8 leaves nothing of it.
+    report = jobs.export(load_config(config_file, [*options, "Global.export_precision=fp32"]))
+    assert report.precisions == read_bundle(report.folder).precisions == {}
+    assert not list((tmp_path / "inference").glob(f"{INT8_STEM}.*"))
 
 
 @pytest.mark.slow
