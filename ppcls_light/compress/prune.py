@@ -41,9 +41,8 @@ CRITERIA = {"l1_norm": l1_norm, "fpgm": distance_to_others}
 def prune(model: nn.Layer, ratio: float, criterion: str = "l1_norm") -> nn.Layer:
     """Return a new network with about `ratio` of the filters of `model` removed from each prunable layer.
 
-    PPLCNet loses channels everywhere, FasterNet inside its blocks (`mlp_widths`) and in its head
-    (`feature_dim`): its residual stream joins all blocks of a stage. What is left is a multiple of 8, which
-    keeps vector units full, at least 8, and at most 10 % less than asked for (`make_divisible`). Layers are
+    The prunable channels are a fact of each family (`models.family.Pruning`). The rest of them is a multiple of 8,
+    which keeps vector units full, at least 8, and at most 10 % less than asked for (`make_divisible`). Layers are
     ranked independently of each other (arXiv 1608.08710, section 3.2).
 
     The result equals `model` with the removed channels' values ignored by the layers that read them. Its

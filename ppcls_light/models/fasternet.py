@@ -199,7 +199,7 @@ def _weight_options(state: State) -> dict[str, object]:
 
 
 def _groups(model: FasterNet) -> Iterator[Group]:
-    """Yield the hidden channels of every block, then the head's."""
+    """Yield the hidden channels of every block, then the head's; the residual stream joins all blocks of a stage."""
     for name, _ in model.named_sublayers():
         if name.endswith(".mlp"):
             cuts = {**conv_and_norm(f"{name}.0", f"{name}.1"), f"{name}.3.weight": 1}
