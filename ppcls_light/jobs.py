@@ -19,7 +19,7 @@ from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
 from .config import Config, ConfigLike, checked, dump_config
 from .config.schema import ArchConfig
-from .data import ImageList
+from .data.image_list import ImageList
 from .engine import distributed as runtimes
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.evaluate import evaluate as score

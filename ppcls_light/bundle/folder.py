@@ -31,7 +31,8 @@ from ..config.bind import bind
 from ..config.reading import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
-from ..data import ClassNames, build_transforms
+from ..data.classes import ClassNames
+from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
 
 CONFIG_FILE = "inference.yml"

@@ -24,8 +24,9 @@ import numpy as np
 from ..config import Config
 from ..config.bind import located
 from ..config.reading import DatasetConfig
-from ..data import ClassNames, ImageList, read_class_names, read_image_list, scan_image_folder
-from ..data.classes import folder_labels, require_same_folders
+from ..data.classes import ClassNames, folder_labels, read_class_names, require_same_folders
+from ..data.image_list import ImageList, read_image_list
+from ..data.scan import scan_image_folder
 from ..errors import ConfigError, DataError, listed
 from ..weights import load_plain_pickle
 from .checkpoint import strip_suffix

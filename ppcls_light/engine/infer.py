@@ -16,7 +16,10 @@ from paddle.nn import functional
 from ..base.files import read_utf8, write_text
 from ..config import Config
 from ..config.schema import InferConfig
-from ..data import ClassNames, LeftOut, build_transforms, iter_images, read_bytes
+from ..data.classes import ClassNames
+from ..data.decode import read_bytes
+from ..data.scan import LeftOut, iter_images
+from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..predict.results import Topk, classify_batch
 from .distributed import Runtime, gather, require_same

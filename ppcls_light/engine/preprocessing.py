@@ -6,8 +6,7 @@ import numpy as np
 
 from ..config import Config
 from ..config.reading import CifarConfig, DatasetConfig
-from ..data import build_transforms
-from ..data.transforms.compose import Compose
+from ..data.transforms.compose import Compose, build_transforms
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError
 from .log import LOGGER

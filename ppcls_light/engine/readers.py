@@ -9,21 +9,15 @@ from ..config import Config
 from ..config.bind import located
 from ..config.reading import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
 from ..config.schema import DistillationArch
-from ..data import (
-    BatchLoader,
-    BatchSampler,
-    CifarDataset,
-    ClassNames,
-    ImageDataset,
-    MultiScaleSampler,
-    SizeSchedule,
-    build_batch_transforms,
-    build_transforms,
-    read_cifar,
-    read_image_list,
-    scan_image_folder,
-)
-from ..data.classes import folder_labels, require_same_folders
+from ..data.cifar import CifarDataset, read_cifar
+from ..data.classes import ClassNames, folder_labels, require_same_folders
+from ..data.dataset import ImageDataset
+from ..data.image_list import read_image_list
+from ..data.loader import BatchLoader
+from ..data.mix import build_batch_transforms
+from ..data.sampler import BatchSampler, MultiScaleSampler, SizeSchedule
+from ..data.scan import scan_image_folder
+from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.accuracy import part
 from .checkpoint import Checkpoint
@@ -41,7 +35,7 @@ from .log import LOGGER
 
 if TYPE_CHECKING:
     from ..config.types import Op
-    from ..data import ImageList
+    from ..data.image_list import ImageList
     from ..data.mix import BatchTransforms
     from ..data.transforms.compose import Compose
     from ..export.accuracy import Labelled

@@ -15,7 +15,7 @@ from paddle import nn
 from ..base.machine import peak_memory
 from ..config import Config
 from ..config.types import Op
-from ..data import build_transforms
+from ..data.transforms.compose import build_transforms
 from .distributed import Runtime
 from .history import FILE_NAME, History
 from .log import LOGGER, ON_BAR, StepTimer, format_values, progress, train_line

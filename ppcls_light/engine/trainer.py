@@ -24,7 +24,7 @@ from .. import __version__
 from ..base.files import write_text
 from ..config import Config, dump_config
 from ..config.schema import GlobalConfig
-from ..data import Batch
+from ..data.loader import Batch
 from ..optim import (
     ExponentialMovingAverage,
     build_optimizer,

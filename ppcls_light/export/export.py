@@ -33,7 +33,7 @@ from ..bundle.folder import (
 )
 from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
-from ..data import ClassNames, as_class_names
+from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
 from .accuracy import AccuracyGate
 from .fold.steps import fold

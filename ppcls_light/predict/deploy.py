@@ -7,7 +7,7 @@ from typing import cast
 
 from ..config import load_as
 from ..config.deploy import DeployConfig, Precision
-from ..data import as_class_names, read_class_names
+from ..data.classes import as_class_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
 

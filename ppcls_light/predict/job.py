@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO, cast
 from ..base.machine import physical_cores
 from ..base.processes import StopSignals
 from ..config.deploy import DeployConfig, DeployGlobalConfig
-from ..data import LeftOut, iter_images
+from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .deploy import predictor_from_config
 from .predictor import Predictor

@@ -16,7 +16,7 @@ from ..base.files import StrPath
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
-from ..data import ClassNames, as_class_names
+from ..data.classes import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..runtime.engines import create_engine

@@ -7,7 +7,7 @@ from typing import Any, Dict, TypeVar
 
 import numpy as np
 
-from ..data import ClassNames, as_class_names
+from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError, DataError, UserError
 
 _NO_NUMBERS = (

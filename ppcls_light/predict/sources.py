@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 
 from ..base.files import open_plain
-from ..data import find_images
+from ..data.scan import find_images
 from ..errors import ConfigError, DataError, DeviceError
 
 COLUMNS = ("path", "url", "image", "file_name")

@@ -12,7 +12,7 @@ import numpy as np
 from ..base.figures import new_figure, plain, save_figure
 from ..base.files import results, write_text
 from ..base.tables import write_csv
-from ..data import ImageList
+from ..data.image_list import ImageList
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
