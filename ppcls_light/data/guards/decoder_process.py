@@ -2,7 +2,7 @@
 
 Libraries of formats such as AVIF, TIFF and JPEG 2000 can be neither stopped nor trusted to end, and no header bounds
 their work. A process is started when it is first needed, serves one image at a time and is kept for the next one;
-as many run as threads ask at once. A process that an image ends costs that image, and nothing else.
+as many run as threads ask at once. A process that an image ends costs that image, and nothing else. It runs `decoder`.
 
 Where the system has no such limits (Windows), the process still keeps a crash to itself.
 """
@@ -11,25 +11,17 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import logging.handlers
 import os
-import queue
 import signal
 import subprocess
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...base.processes import Caller, Child, ProcessEndedError
+from ...base.processes import Child, ProcessEndedError
 from ...errors import DataError, warn_once
 from ..formats import NoFormatError
 from .limits import TooManyPixelsError
-
-resource: Any
-try:
-    import resource
-except ImportError:  # Windows
-    resource = None
 
 
 class Budget(NamedTuple):
@@ -48,7 +40,7 @@ class Budget(NamedTuple):
 
 
 BUDGET = Budget()
-_TIME_IS_UP = [getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)]
+TIME_IS_UP = [getattr(signal, name) for name in ("SIGPROF", "SIGALRM") if hasattr(signal, name)]
 _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # their stacks are memory, too
 _idle: list[Child] = []
 _ERRORS = {kind.__name__: kind for kind in (DataError, NoFormatError, TooManyPixelsError)}
@@ -93,13 +85,13 @@ def _take() -> Child:
                 return process
             process.close()
     try:
-        return Child(__name__, _ENVIRONMENT, subprocess.DEVNULL)
+        return Child(f"{__package__}.decoder", _ENVIRONMENT, subprocess.DEVNULL)
     except OSError as error:
         raise DataError(f"no process can be started to decode it: {error.strerror or error}") from None
 
 
 def _reason(code: int | None) -> str:
-    if code in [-number for number in _TIME_IS_UP]:
+    if code in [-number for number in TIME_IS_UP]:
         return "damaged image: to decode it takes more time than a picture of its size"
     return f"damaged image: its decoder crashed (exit code {code})"
 
@@ -117,77 +109,3 @@ def _forget_all() -> None:
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
-
-
-def main() -> None:
-    """Answer what `_ask` asks, until the caller ends."""
-    caller = Caller()
-    for number in _TIME_IS_UP:
-        signal.signal(number, signal.SIG_DFL)
-    if _TIME_IS_UP:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _TIME_IS_UP)
-    heard: queue.SimpleQueue = queue.SimpleQueue()
-    logger = logging.getLogger("ppcls_light")
-    logger.addHandler(logging.handlers.QueueHandler(heard))
-    logger.propagate = False
-    while True:
-        (task, budget), (data,) = caller.receive()
-        warn_once.cache_clear()  # the caller says it once
-        try:
-            answer, pixels = _answer(task, data, Budget(*budget))
-        except DataError as error:
-            answer, pixels = {"error": str(error), "kind": type(error).__name__}, []
-        warnings = [heard.get().getMessage() for _ in range(heard.qsize())]
-        caller.send({**answer, "warnings": warnings}, *pixels)
-
-
-def _answer(task: str, data: bytes, budget: Budget) -> tuple[dict[str, Any], list[np.ndarray]]:
-    from ..decode import decode_here, open_image
-
-    with _limits(budget) as allow:
-        with open_image(data) as file:
-            size = file.size
-        if task == "size":
-            return {"size": size}, []
-        allow(size[0] * size[1])
-        pixels = np.ascontiguousarray(decode_here(data))
-        return {"shape": pixels.shape}, [pixels]
-
-
-@contextlib.contextmanager
-def _limits(budget: Budget) -> Iterator[Callable[[int], None]]:
-    """Bound time and memory in the block; it gets a function that grants those of so many pixels."""
-    if resource is None:
-        yield lambda pixels: None
-        return
-    before = resource.getrlimit(resource.RLIMIT_DATA)
-
-    def allow(pixels: int) -> None:
-        # The signal at the end of a timer ends the process, in a library, too.
-        seconds = budget.seconds + budget.seconds_of_pixel * pixels
-        signal.setitimer(signal.ITIMER_PROF, seconds)
-        signal.setitimer(signal.ITIMER_REAL, 10 * seconds)
-        most = _data_size() + budget.memory + budget.memory_of_pixel * pixels
-        if before[1] == resource.RLIM_INFINITY or most < before[1]:
-            resource.setrlimit(resource.RLIMIT_DATA, (most, before[1]))
-
-    allow(0)
-    try:
-        yield allow
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        resource.setrlimit(resource.RLIMIT_DATA, before)
-
-
-def _data_size() -> int:
-    """Return the bytes that count for RLIMIT_DATA."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[5]) * resource.getpagesize()
-    except (OSError, IndexError):  # not Linux
-        return 1 << 30
-
-
-if __name__ == "__main__":
-    main()
