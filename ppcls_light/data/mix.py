@@ -172,7 +172,6 @@ class MixupCutmixHybrid:
         mixup_alpha, cutmix_alpha: of the Beta distributions; 0 turns one of the two off.
         cutmix_minmax: [low, high] of the box's sides as shares of the image's; turns CutMix on. The box then
             lies inside the image, and cutmix_alpha is not used.
-        prob: probability of mixing at all.
         switch_prob: probability of CutMix where both are on.
         mode: scope of a draw: the whole "batch", each "pair" (both get the other's part), or each image ("elem").
         correct_lam: mix the labels by the area of the box inside the image; False: by the lambda drawn.

@@ -52,7 +52,6 @@ class SampleOrder:
     """The order of the samples in an epoch, the same on every rank.
 
     Args:
-        length: number of samples.
         shuffle: a new order each epoch; False keeps the list's.
         labels: int (length,); an epoch then has every class that occurs equally often, about `length` samples
             in all, whatever `shuffle` says. Each run of as many samples as there are classes has one of each.
@@ -102,11 +101,9 @@ class BatchSampler:
     All ranks draw the same order, from the seed and the epoch, and take every `world_size`-th sample.
 
     Args:
-        length: number of samples.
         batch_size: per rank.
         shuffle: a new order each epoch; False keeps the list's.
         drop_last: leave out an incomplete last batch.
-        seed: of the order.
         rank, world_size: this process among all.
         pad: training: samples from the start of the order are repeated until all ranks have equally many
             (as PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
@@ -164,7 +161,6 @@ class MultiScaleSampler:
     the same size on every rank. The last batch is filled up from the start of the order.
 
     Args:
-        length: number of samples.
         scales: sides, or [width, height], in pixels. The first is the one of batches of `first_bs`.
         first_bs: batch size per rank at the first scale.
         divided_factor: sizes are rounded down to multiples of it.

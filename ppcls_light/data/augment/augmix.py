@@ -57,7 +57,6 @@ class AugMix:
     """Mix an image with chains of the authors' nine operations on it, without the paper's Jensen-Shannon loss.
 
     Args:
-        prob: probability of a change.
         aug_prob_coeff: alpha of the Dirichlet and Beta distributions of the weights (1 in the paper).
         mixture_width: number of chains.
         mixture_depth: operations in a chain; -1: 1 to 3 at random, as in the paper.

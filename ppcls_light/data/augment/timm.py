@@ -215,7 +215,6 @@ class TimmAutoAugment:
     | b0 | augmix | b1 is timm's other way to the same sum |
 
     Args:
-        prob: probability of a change.
         config_str: for example rand-m7-mstd0.5-inc1.
         interpolation: of geometric operations: bicubic, bilinear, or random (one of the two).
         img_size: accepted from PaddleClas; translations are shares of the side and need no size.

@@ -104,7 +104,6 @@ class RandFlipImage:
 
     Args:
         flip_code: 1 left-right, 0 upside down, -1 both at once.
-        p: probability of flipping.
     """
 
     flip_code: int = 1

@@ -178,7 +178,6 @@ class CropWithPadding:
     """Keep a random part of an image in its place and paint over the rest; the size stays.
 
     Args:
-        prob: probability.
         padding_num: value of the rest.
         size, interpolation: accepted from PaddleClas; nothing is resized.
         scale: range of the part's area, as a share of the image's.

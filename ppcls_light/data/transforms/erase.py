@@ -93,6 +93,7 @@ class RandomErasing:
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class Cutout:
     """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; their parts outside of the image are cut off.
 
@@ -103,21 +104,16 @@ class Cutout:
             `RandomErasing`.
     """
 
-    def __init__(
-        self,
-        n_holes: PositiveInt = 1,
-        length: PositiveInt = 112,
-        fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0),
-    ):
-        self.n_holes, self.length = n_holes, length
-        self.fill_value = None if fill_value is None or fill_value == "none" else rgb(fill_value)
+    n_holes: PositiveInt = 1
+    length: PositiveInt = 112
+    fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0)
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         array, view = _writable(image)
-        half = self.length // 2
+        half, fill = self.length // 2, self.fill_value
         for _ in range(self.n_holes):
             y, x = rng.integers(view.shape[0]), rng.integers(view.shape[1])
-            colour = _noise(array, 3, rng) if self.fill_value is None else self.fill_value
+            colour = _noise(array, 3, rng) if fill is None or fill == "none" else rgb(fill)
             _paint(view[max(0, y - half) : y + half, max(0, x - half) : x + half], colour)
         return as_given(image, array)
 

@@ -12,18 +12,7 @@ from PIL import Image
 from ...config.types import ByteValue, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability
 from ...errors import ConfigError, DataError
 from ...registry import TRANSFORMS
-from ..image import (
-    Picture,
-    Rgb,
-    Size,
-    as_given,
-    check_ranges,
-    pair,
-    require_possible,
-    rgb,
-    size_of,
-    to_pil,
-)
+from ..image import Picture, Rgb, Size, as_given, check_ranges, pair, require_possible, rgb, size_of, to_pil
 
 Fill = Union[ByteValue, Rgb]
 
@@ -34,7 +23,6 @@ class RandomRotation:
 
     Args:
         degrees: x for the range [-x, x], or [low, high]; counter-clockwise.
-        prob: probability of turning at all.
         interpolation: nearest, bilinear or bicubic.
         expand: enlarge the image so that all of the turned one is in it; only about its own centre.
         center: [x, y] in pixels; default the image's centre.
@@ -103,6 +91,7 @@ class Pad:
 
 
 @TRANSFORMS.register()
+@dataclass(eq=False)
 class Padv2:
     """Put an image on a canvas of a given size, or of the next multiples of a number; float32, as in PaddleClas.
 
@@ -116,23 +105,19 @@ class Padv2:
         fill_value: colour of the canvas, one value or RGB.
     """
 
-    def __init__(
-        self,
-        size: Optional[Size] = None,
-        size_divisor: PositiveInt = 32,
-        pad_mode: Literal[-1, 0, 1, 2] = 0,
-        offsets: Optional[Tuple[NonNegativeInt, NonNegativeInt]] = None,
-        fill_value: Union[float, Tuple[float, float, float]] = (127.5, 127.5, 127.5),
-    ):
-        if (pad_mode == -1) != (offsets is not None):
+    size: Optional[Size] = None
+    size_divisor: PositiveInt = 32
+    pad_mode: Literal[-1, 0, 1, 2] = 0
+    offsets: Optional[Tuple[NonNegativeInt, NonNegativeInt]] = None
+    fill_value: Union[float, Tuple[float, float, float]] = (127.5, 127.5, 127.5)
+
+    def __post_init__(self) -> None:
+        if (self.pad_mode == -1) != (self.offsets is not None):
             raise ConfigError("offsets and pad_mode: -1 belong together; for example offsets: [16, 16]")
-        self.size = None if size is None else pair(size)
-        self.size_divisor, self.pad_mode, self.offsets = size_divisor, pad_mode, offsets
-        self.fill_value = np.asarray(rgb(fill_value), np.float32)
 
     def __call__(self, image: Picture, rng: Generator | None = None) -> np.ndarray:
-        size = size_of(image)
-        canvas = self.size or tuple(-(-side // self.size_divisor) * self.size_divisor for side in size)
+        size, step = size_of(image), self.size_divisor
+        canvas = pair(self.size or [-(-side // step) * step for side in size])
         left, top = (self._start(axis, canvas[axis] - size[axis]) for axis in range(2))
         if left + size[0] > canvas[0] or top + size[1] > canvas[1] or min(left, top) < 0:
             raise DataError(
@@ -140,7 +125,7 @@ class Padv2:
                 f"of {canvas[0]}x{canvas[1]} at {left},{top}; put a ResizeImage before it or raise size"
             )
         require_possible(image, canvas, "padding")
-        padded = np.full((canvas[1], canvas[0], 3), self.fill_value)
+        padded = np.full((canvas[1], canvas[0], 3), rgb(self.fill_value), np.float32)
         padded[top : top + size[1], left : left + size[0]] = np.asarray(image)
         return padded
 
