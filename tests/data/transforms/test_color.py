@@ -74,8 +74,9 @@ def test_jitter_s_probability(photo):
     assert np.mean(changed) == pytest.approx(0.8, abs=0.04)
     assert all(out is not photo for out in draws(ColorJitter(brightness=0.4), photo, 50))
     assert ColorJitter()(photo, np.random.default_rng(0)) is photo
-    with pytest.raises(ConfigError, match=r"contrast is a range \[low, high\]; got \[2, 1\]"):
-        ColorJitter(contrast=(2, 1))
+    for key in ("brightness", "contrast", "saturation", "hue"):
+        with pytest.raises(ConfigError, match=rf"^{key} is a range \[low, high\]; got \[0.4, 0.1\]"):
+            ColorJitter(**{key: (0.4, 0.1)})
 
 
 def test_grey(photo):

@@ -196,6 +196,12 @@ def test_flip(photo, code):
     assert 70 < flips < 130
 
 
+def test_flips_behind_a_transposition_take_wide_images():
+    wide = np.random.default_rng(0).normal(size=(3, 4, 600)).astype(np.float32)  # OpenCV ends at 512 channels
+    for code, axes in ((1, 1), (0, 0), (-1, (0, 1))):
+        assert np.array_equal(RandFlipImage(code, p=1)(wide, np.random.default_rng(0)), np.flip(wide, axes))
+
+
 def test_normalise_is_the_formula(photo):
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     expected = (photo / 255 - mean) / std
