@@ -42,18 +42,24 @@ def test_another_name_is_an_attribute_error():
         from ppcls_light.data import no_such_name  # noqa: F401
 
 
-@pytest.mark.parametrize("package", [ppcls_light, data, export])
-def test_type_checkers_are_told_of_the_names_that_are_loaded_on_first_use(package):
+@pytest.mark.parametrize("package", [data, export])
+def test_names_of_parts_are_there(package):
+    assert {name for name in dir(package) if not name.startswith("_")} == set(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name).__module__.startswith(package.__name__)
+
+
+def test_type_checkers_are_told_of_the_names_that_are_loaded_on_first_use():
     """The imports under TYPE_CHECKING are of the same objects from the same modules."""
-    (block,) = [node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.If)]
+    (block,) = [node for node in ast.parse(inspect.getsource(ppcls_light)).body if isinstance(node, ast.If)]
     told = {}
     for node in block.body:
         (alias,) = node.names
         assert alias.asname == alias.name  # else it is not a re-export
-        told[alias.name] = f"{package.__name__}.{node.module}" if node.module else package.__name__
-    assert sorted(told) == sorted(package.__all__)
+        told[alias.name] = f"ppcls_light.{node.module}" if node.module else "ppcls_light"
+    assert sorted(told) == sorted(ppcls_light.__all__)
     for name, module in told.items():
-        assert getattr(importlib.import_module(module), name) is getattr(package, name)
+        assert getattr(importlib.import_module(module), name) is getattr(ppcls_light, name)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__qualname__)
