@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import tempfile
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -41,7 +41,7 @@ from .report.classes import write_report
 from .weights import dump_plain_pickle, write_weights
 
 
-def train(config: ConfigLike, profiler_options: Optional[str] = None) -> None:
+def train(config: ConfigLike, profiler_options: str | None = None) -> None:
     """Train as `config` says; `profiler_options` is the text of `-p`."""
     profiler = Profiler(parse_profiler_options(profiler_options)) if profiler_options else None
     config = checked(config)
@@ -53,8 +53,8 @@ def train(config: ConfigLike, profiler_options: Optional[str] = None) -> None:
 
 
 def evaluate(
-    config: ConfigLike, predictions: Optional[str] = None, report: Optional[str] = None
-) -> Dict[str, float]:
+    config: ConfigLike, predictions: str | None = None, report: str | None = None
+) -> dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
     Args:
@@ -93,7 +93,7 @@ def evaluate(
 
 
 def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) -> None:
-    def row(index: int) -> Dict[str, Any]:
+    def row(index: int) -> dict[str, Any]:
         order = (-probabilities[index]).argsort(kind="stable")
         return {
             "file_name": images.path(index),
@@ -106,7 +106,7 @@ def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) 
     write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
-def infer(config: ConfigLike) -> List[Dict[str, Any]]:
+def infer(config: ConfigLike) -> list[dict[str, Any]]:
     """Classify the files of the section Infer with trained weights; only the main process returns rows."""
     config = checked(config)
     runtime = _start(config, "infer.log")
@@ -116,10 +116,10 @@ def infer(config: ConfigLike) -> List[Dict[str, Any]]:
 
 def export(
     config: ConfigLike,
-    graph_format: Optional[str] = None,
-    max_drop: Optional[float] = None,
+    graph_format: str | None = None,
+    max_drop: float | None = None,
     operators: bool = False,
-) -> Optional[ExportReport]:
+) -> ExportReport | None:
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
     With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
@@ -218,7 +218,7 @@ def dry_run(config: ConfigLike) -> None:
 
 
 def _start(
-    config: Config, log_name: Optional[str], device: Optional[str] = None, keep_log: bool = False
+    config: Config, log_name: str | None, device: str | None = None, keep_log: bool = False
 ) -> runtimes.Runtime:
     setup_logging()
     runtime = runtimes.start(device or config.Global.device)
@@ -237,9 +237,9 @@ def _export(
     model: nn.Layer,
     config: Config,
     folder: str,
-    weights: Optional[str] = None,
+    weights: str | None = None,
     onnx: bool = False,
-    gate: Optional[AccuracyGate] = None,
+    gate: AccuracyGate | None = None,
 ) -> ExportReport:
     return export_model(
         model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, TypeVar
+from typing import Any, Callable, Iterable, Sequence, TypeVar
 
 from .errors import ConfigError
 
@@ -30,10 +30,10 @@ class Registry:
     def __init__(self, kind: str, modules: Sequence[str] = ()) -> None:
         self.kind = kind
         self._modules = tuple(modules)
-        self._entries: Dict[str, Any] = {}
-        self._aliases: Dict[str, str] = {}
+        self._entries: dict[str, Any] = {}
+        self._aliases: dict[str, str] = {}
 
-    def register(self, name: Optional[str] = None, aliases: Iterable[str] = ()) -> Callable[[Entry], Entry]:
+    def register(self, name: str | None = None, aliases: Iterable[str] = ()) -> Callable[[Entry], Entry]:
         """Return a decorator that registers a class or function under `name` (default: its own name)."""
 
         def decorate(entry: Entry) -> Entry:
@@ -63,7 +63,7 @@ class Registry:
         """Return the entry called `name` in any case. Raises ConfigError naming the nearest entries."""
         return self._entries[self.canonical(name)]
 
-    def names(self) -> List[str]:
+    def names(self) -> list[str]:
         """Return the registered names in order of registration, without aliases."""
         self._load()
         return list(self._entries)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Any, Iterable, Mapping, Optional, Type, TypeVar, Union
+from typing import Any, Iterable, Mapping, TypeVar, Union
 
 from ..base.files import StrPath, write_text
 from ..errors import ConfigError, warn_once
@@ -34,7 +34,7 @@ def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schem
     return load_as(schema.Config, source, overrides)
 
 
-def load_as(cls: Type[S], source: StrPath | Plain, overrides: Iterable[str] = ()) -> S:
+def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()) -> S:
     """Like `load_config`, for any dataclass `cls` of sections."""
     tree = from_plain(source) if isinstance(source, Mapping) else read_tree(source)
     for override in overrides:
@@ -58,7 +58,7 @@ def checked(config: ConfigLike) -> schema.Config:
     return load_config(config)
 
 
-def dump_config(config: Sections, moved: Optional[Mapping[str, str]] = None) -> str:
+def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str:
     """Return the fully resolved config as YAML; loading it again gives the same config.
 
     `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
@@ -103,7 +103,7 @@ def _leave_out_fold(tree: Node) -> None:
 _OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"))
 
 
-def _relocated(value: Any, moved: Mapping[str, str], key: Optional[str] = None) -> Any:
+def _relocated(value: Any, moved: Mapping[str, str], key: str | None = None) -> Any:
     """Return `value`, the value of `key`, with the new paths of `moved` files under each key of `_OF_RUNS`."""
     if isinstance(value, dict):
         return {name: _relocated(child, moved, name) for name, child in value.items()}

@@ -12,7 +12,7 @@ import glob
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Mapping
 
 import yaml
 
@@ -43,7 +43,7 @@ class Node:
 
     value: Any
     where: str
-    text: Optional[str] = None
+    text: str | None = None
 
     def plain(self) -> Any:
         """Return the value without positions."""
@@ -76,7 +76,7 @@ class _Dumper(yaml.SafeDumper):
     """SafeDumper that also quotes the text that only `_Loader` takes for something else."""
 
     def represent_sequence(
-        self, tag: str, sequence: Any, flow_style: Optional[bool] = None
+        self, tag: str, sequence: Any, flow_style: bool | None = None
     ) -> yaml.SequenceNode:
         """Put a list of scalars on one line, as people write it."""
         scalars = not any(isinstance(item, (dict, list)) for item in sequence)
@@ -150,7 +150,7 @@ def dump_yaml(plain: Any) -> str:
     return str(yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110))
 
 
-def read_tree(path: StrPath, _children: Tuple[str, ...] = ()) -> Node:
+def read_tree(path: StrPath, _children: tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
     Raises:
@@ -261,7 +261,7 @@ def _alike(path: str) -> str:
     def plain(name: str) -> str:
         return re.sub("[-_]", "", os.path.splitext(os.path.basename(name))[0].lower())
 
-    found: Dict[str, str] = {}
+    found: dict[str, str] = {}
     for folder in (*_SHIPPED, os.path.join(glob.escape(os.path.dirname(path)), "*")):
         found.update((plain(name), name) for name in sorted(glob.glob(f"{folder}.y*ml")))
     for name in difflib.get_close_matches(plain(path), found, n=1, cutoff=0.8):
@@ -280,7 +280,7 @@ def _scalar_value(loader: _Loader, tag: str, text: str) -> Any:
         return text
 
 
-def _list_index(items: List[Node], part: str, path: str, origin: str) -> int:
+def _list_index(items: list[Node], part: str, path: str, origin: str) -> int:
     if re.fullmatch(r"-?[0-9]{1,9}", part) and -len(items) <= int(part) < len(items):
         return int(part)
     positions = f"use a position such as {path}.0" if items else "it has no positions yet"
@@ -303,7 +303,7 @@ class _Builder:
         return f"{self._origin}:{line + 1}" if self._numbered else self._origin
 
     def build(
-        self, node: yaml.Node, loader: _Loader, where: Optional[str] = None, _open: Tuple[yaml.Node, ...] = ()
+        self, node: yaml.Node, loader: _Loader, where: str | None = None, _open: tuple[yaml.Node, ...] = ()
     ) -> Node:
         where = where or self.where(node.start_mark.line)
         self._nodes_left -= 1
@@ -319,8 +319,8 @@ class _Builder:
             return Node(_scalar_value(loader, node.tag, node.value), where, node.value)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.build(item, loader, None, _open) for item in node.value], where)
-        merged: Dict[str, Node] = {}
-        own: Dict[str, Node] = {}
+        merged: dict[str, Node] = {}
+        own: dict[str, Node] = {}
         for key_node, value_node in node.value:
             key = self._key(key_node, own)
             child = self.build(value_node, loader, self.where(key_node.start_mark.line), _open)
@@ -339,7 +339,7 @@ class _Builder:
         if node.tag not in implied:
             raise ConfigError(f"{where}: a config has no tags such as {node.tag!r}; remove it")
 
-    def _key(self, node: yaml.Node, siblings: Dict[str, Node]) -> str:
+    def _key(self, node: yaml.Node, siblings: dict[str, Node]) -> str:
         where = self.where(node.start_mark.line)
         if not isinstance(node, yaml.ScalarNode) or not _is_plain_key(node.value):
             raise ConfigError(f"{where}: a key must be a plain word, as in 'epochs: 100'")
@@ -348,7 +348,7 @@ class _Builder:
             raise ConfigError(f"{where}: '{node.value}' is given twice (first at {first}); remove one")
         return str(node.value)
 
-    def _merge_key(self, source: Node, merged: Dict[str, Node]) -> None:
+    def _merge_key(self, source: Node, merged: dict[str, Node]) -> None:
         """Take over the keys of `<<: *mapping` or `<<: [*first, *second]`; the first to name a key wins."""
         for mapping in source.value if isinstance(source.value, list) else [source]:
             if not isinstance(mapping.value, dict):
