@@ -1,6 +1,6 @@
 """Processes that work for this one, and the signals that end it and them.
 
-`run_module` runs a module of this package once, `Child` keeps one that answers messages, `Pool` shares out calls.
+`Child` keeps a module of this package that answers messages, `Pool` shares out calls, `call` makes a single one.
 None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its caller
 answers, or outlives its caller, however that ends.
 """
@@ -16,15 +16,12 @@ import runpy
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any, Callable, Dict
-
-from ..errors import ExportError
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 # Without the working folder, in which Python looks first and where there may be modules of others (`-P` of Python
@@ -111,27 +108,6 @@ def _listen(caller: IO[bytes]) -> None:
         while True:
             _messages.put(_read(caller))
     os._exit(0)
-
-
-def run_module(module: str, *arguments: str, task: str, environment: Dict[str, str] | None = None) -> None:
-    """Run `python -m module arguments...` and wait for it.
-
-    Args:
-        task: completes the message "Paddle Inference cannot run the exported model".
-        environment: variables to set in addition.
-
-    Raises:
-        ExportError: it failed; the message ends with the last line that it wrote to stderr.
-    """
-    with tempfile.TemporaryFile() as stderr:
-        process = _start(module, arguments, environment or {}, stdout=subprocess.DEVNULL, stderr=stderr)
-        try:
-            code = process.wait()
-        finally:
-            process.kill()
-            process.communicate()
-        if code != 0:
-            raise ExportError(f"{task} (exit {code}): {last_line(stderr)}")
 
 
 def last_line(stderr: IO[bytes]) -> str:

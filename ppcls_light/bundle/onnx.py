@@ -1,8 +1,6 @@
 """The ONNX file of an exported folder: its own, or its graph converted by paddle2onnx.
 
-paddle2onnx writes to stdout and ends the process on a graph that it does not know, so it gets a process of its own:
-
-    python -m ppcls_light.bundle.onnx GRAPH PARAMS OUT.onnx OUTPUT_NAME
+paddle2onnx writes to stdout and ends the process on a graph that it does not know, so it gets a process of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +14,6 @@ import importlib.util
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -24,8 +21,8 @@ from typing import Any, Dict, List
 
 import numpy as np
 
+from ..base.call import call_in_process
 from ..base.files import StrPath, atomic_path, require_writable
-from ..base.processes import run_module
 from ..errors import ExportError, UserError
 from .folder import Bundle
 
@@ -117,14 +114,8 @@ def to_onnx(bundle: Bundle, path: StrPath) -> None:
     if importlib.util.find_spec("paddle2onnx") is None:
         raise ExportError('ONNX needs paddle2onnx, which is not here; pip install "ppcls_light[onnx]"')
     with atomic_path(path, ExportError) as temporary:
-        run_module(
-            "ppcls_light.bundle.onnx",
-            bundle.graph_file,
-            bundle.params_file,
-            temporary,
-            bundle.output,
-            task="paddle2onnx cannot convert the graph",
-        )
+        files = (bundle.graph_file, bundle.params_file, temporary)
+        call_in_process(convert, *files, bundle.output, task="paddle2onnx cannot convert the graph")
 
 
 def convert(graph: str, params: str, path: str, output: str) -> None:
@@ -134,9 +125,9 @@ def convert(graph: str, params: str, path: str, output: str) -> None:
     try:
         import paddle2onnx
     except ImportError as error:
-        sys.exit(
+        raise ExportError(
             f"the installed paddle2onnx and Paddle do not go together, paddle2onnx 2 needs Paddle 3 ({error})"
-        )
+        ) from None
 
     paddle2onnx.export(graph, params, path, opset_version=OPSET, optimize_tool=None)
     model = onnx.load(path)
@@ -202,7 +193,3 @@ def _with_biases(nodes: List[Any], constants: Dict[str, np.ndarray]) -> List[Any
         conv.input.append(name)
         conv.output[0] = node.output[0]
     return kept
-
-
-if __name__ == "__main__":
-    convert(*sys.argv[1:])

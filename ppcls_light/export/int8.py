@@ -1,20 +1,12 @@
-"""int8 graphs of a network: Paddle's own, and those that the tools of ONNX Runtime and OpenVINO make.
-
-Paddle 3 writes int8 graphs only as inference.pdmodel and only in a process that was started for its older
-graph format (`FLAGS_enable_pir_api=0`), so this module is also a program:
-
-    python -m ppcls_light.export.int8 NETWORK.json WEIGHTS.pdparams FOLDER
-"""
+"""int8 graphs of a network: Paddle's own, and those that the tools of ONNX Runtime and OpenVINO make."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -25,16 +17,15 @@ from paddle import Tensor, nn
 from paddle.base.layer_helper import LayerHelper
 from paddle.quantization.imperative.qat import ImperativeQuantizeOutputs
 
-from ..base.files import write_text
+from ..base.call import call_in_process
 from ..base.machine import require
-from ..base.processes import run_module
 from ..bundle.folder import INT8_FILES, Bundle
 from ..bundle.onnx import onnx_file
 from ..compress import calibrate
 from ..compress.quantize import QUANTIZED, input_scales, quantize
 from ..errors import DeviceError, ExportError
 from ..models import create_model
-from ..weights import load_weights, read_weights, write_weights
+from ..weights import load_weights
 from .fold.steps import fold
 from .static import STEM, WithSoftmax, image_spec
 
@@ -172,28 +163,22 @@ def save_int8(model: nn.Layer, folder: str, image_shape: Sequence[int]) -> str:
     Raises:
         ExportError: Paddle cannot write it.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        network, weights = os.path.join(scratch, "network.json"), os.path.join(scratch, "weights.pdparams")
-        described = {"name": model.model_name, "options": model.options, "image_shape": list(image_shape)}
-        write_text(network, json.dumps(described))
-        write_weights(weights, model.state_dict())
-        run_module(
-            "ppcls_light.export.int8",
-            network,
-            weights,
-            folder,
-            task="Paddle cannot save the network as int8",
-            environment={"FLAGS_enable_pir_api": "0"},
-        )
+    call_in_process(
+        _save,
+        *(model.model_name, model.options, {key: value.numpy() for key, value in model.state_dict().items()}),
+        *(os.path.abspath(folder), list(image_shape)),
+        task="Paddle cannot save the network as int8",
+        # It writes int8 graphs only as inference.pdmodel and only in a process that was started for its older format.
+        environment={"FLAGS_enable_pir_api": "0"},
+    )
     return "pdmodel"
 
 
-def main(network_file: str, weights: str, folder: str) -> None:
+def _save(
+    name: str, options: dict[str, Any], state: dict[str, np.ndarray], folder: str, image_shape: list[int]
+) -> None:
     paddle.set_device("cpu")
-    with open(network_file, encoding="utf-8") as file:
-        described = json.load(file)
-    state = read_weights(weights)
-    model = create_model(described["name"], **described["options"])
+    model = create_model(name, **options)
     load_weights(model, {key: state[key] for key in model.state_dict()})
     scales = input_scales(state)
     static = quantize(fold(model, ["batch_norm"]), "moving_average_abs_max", only=scales)
@@ -201,7 +186,6 @@ def main(network_file: str, weights: str, folder: str) -> None:
         if isinstance(layer, QUANTIZED):
             layer._fake_quant_input._scale.set_value(scales[name])
     static.eval()
-    image_shape = described["image_shape"]
     static(paddle.zeros([1, *image_shape]))  # finds the scales of the weights
     network = WithSoftmax(static)
     network.eval()
@@ -238,7 +222,3 @@ def _restore_older_operators() -> None:
 
     paddle.matmul, paddle.maximum = matmul, maximum
     paddle.nn.functional.gelu, paddle.nn.functional.normalize = gelu, normalize
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

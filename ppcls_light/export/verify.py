@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from typing import Any, Dict, Iterator, Sequence, Tuple
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ..base.call import call_in_process
 from ..base.files import StrPath
 from ..base.machine import instruction_set, processor_name
-from ..base.processes import run_module
 from ..bundle.folder import Ops, split_decode
 from ..config.bind import located
 from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
+from ..predict.served import probabilities
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
@@ -157,23 +157,6 @@ def _dygraph_probs(
 def served_probs(
     folder: str, images: Sequence[StrPath], engine: str = "paddle", precision: str = "fp32"
 ) -> Dict[str, np.ndarray]:
-    """Return the arrays of `python -m ppcls_light.predict` on `images`, by its names.
-
-    Raises:
-        ExportError: it fails.
-    """
-    with tempfile.TemporaryDirectory() as scratch:
-        listed, output = os.path.join(scratch, "images.txt"), os.path.join(scratch, "probs.npz")
-        with open(listed, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{os.path.abspath(path)}\n" for path in images)
-        run_module(
-            "ppcls_light.predict",
-            os.path.abspath(folder),
-            listed,
-            output,
-            engine,
-            precision,
-            task=f"{ENGINE_NAMES[engine]} cannot run the exported model",
-        )
-        with np.load(output) as saved:
-            return dict(saved)
+    """Return the `probabilities` of `images` in a new process. Raises ExportError: it fails."""
+    paths, task = list(map(os.path.abspath, images)), f"{ENGINE_NAMES[engine]} cannot run the exported model"
+    return call_in_process(probabilities, os.path.abspath(folder), paths, engine, precision, task=task)

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import ppcls_light
-from ppcls_light.base.processes import Child, ProcessEndedError, run_module
-from ppcls_light.errors import ExportError
+from ppcls_light.base.processes import Child, ProcessEndedError
 
 ROOT = Path(ppcls_light.__file__).parents[1]
 ECHO = """
@@ -82,14 +81,6 @@ def test_a_child_that_ends_or_takes_too_long_says_so(module):
     child.close()
 
 
-def test_a_module_that_fails_is_told_by_its_last_line(module):
-    code = "import sys; print('printed'); sys.exit(' '.join(sys.argv[1:]) if sys.argv[1:] else None)"
-    environment = module(code)
-    run_module("toy", task="the toy fails", environment=environment)
-    with pytest.raises(ExportError, match=r"^the toy fails \(exit 1\): no such thing$"):
-        run_module("toy", "no such", "thing", task="the toy fails", environment=environment)
-
-
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs /proc")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
@@ -98,7 +89,8 @@ def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
         textwrap.dedent(
             """
             import os, time
-            from ppcls_light.base.processes import Child, Pool, run_module
+            from ppcls_light.base.call import call_in_process
+            from ppcls_light.base.processes import Child, Pool
 
             def nothing():
                 pass
@@ -109,7 +101,7 @@ def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
                 worker = pool.submit(os.getpid).result()
                 pool.submit(time.sleep, 600)
                 print(child.pid, worker, flush=True)
-                run_module("toy", task="waits for ever")
+                call_in_process(time.sleep, 600, task="waits for ever")
             """
         )
     )
@@ -135,13 +127,14 @@ def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
 
 
 POOL = """
-    from ppcls_light.base.processes import Pool, run_module
+    from ppcls_light.base.call import call_in_process
+    from ppcls_light.base.processes import Pool
 
     def start():
         import json
 
     if __name__ == "__main__":
-        run_module("toy", task="the toy fails")
+        call_in_process(len, "four", task="the call fails")
         {pool}
         print("works")
 """
