@@ -126,15 +126,19 @@ def cross_entropy(
     """
     soft = labels.ndim == 2
     if not soft and not epsilon and class_weights is None:
-        return F.cross_entropy(logits, labels, reduction=reduction)
-    classes = logits.shape[1]
-    target = labels.astype(logits.dtype) if soft else F.one_hot(labels, classes).astype(logits.dtype)
-    if epsilon:
-        target = (1.0 - epsilon) * target + epsilon / classes
-    if class_weights is not None:
-        losses = -(target * F.log_softmax(logits) * paddle.to_tensor(class_weights, logits.dtype)).sum(axis=1)
-        return getattr(losses, reduction)()
-    return F.cross_entropy(logits, target, soft_label=True, reduction=reduction)
+        losses = F.cross_entropy(logits, labels, reduction="none")
+    else:
+        classes = logits.shape[1]
+        target = labels.astype(logits.dtype) if soft else F.one_hot(labels, classes).astype(logits.dtype)
+        if epsilon:
+            target = (1.0 - epsilon) * target + epsilon / classes
+        if class_weights is None:
+            losses = F.cross_entropy(logits, target, soft_label=True, reduction="none")
+        else:
+            weights = paddle.to_tensor(class_weights, logits.dtype)
+            losses = -(target * F.log_softmax(logits) * weights).sum(axis=1)
+    # Here and not in F.cross_entropy, which waits for the device in Paddle 2 to count ignored labels.
+    return getattr(losses, reduction)()
 
 
 Named = Dict[str, paddle.Tensor]

@@ -1,6 +1,6 @@
 """Accuracy and means over any number of batches and processes.
 
-What is added stays on its device until a result is asked for: reading it waits for the device, adding does not.
+Batches stay on their device until a result is asked for: reading them waits for the device, adding does not.
 """
 
 from __future__ import annotations

@@ -220,7 +220,7 @@ class Trainer:
             logits, labels, _ = self.train_step(batch)
             if self.metrics:
                 accuracy.update(logits, labels)
-            # Nothing else in a step waits for the device, but the check of the losses on CPU and a loss scale.
+            # A step reads nothing else from the device, but for the check of the losses on CPU and a loss scale.
             values = means() if self.recorder.prints(at) else None
             timer.step_done(len(batch.indices))
             self.recorder.train_step(at, self.optimizer.get_lr(), values, timer, self.precision.skipped)

@@ -45,12 +45,15 @@ def on_batch(run, change):
     "overrides",
     [
         [],
+        ["Loss.Train=[{CELoss: {weight: 1.0}}]", "Metric.Train=[]"],
+        ["Loss.Train=[{CELoss: {weight: 1.0, class_weights: balanced}}]"],
         ["Global.update_freq=2", "EMA={decay: 0.6}", "Optimizer.clip_grad=1.0"],
+        ["Optimizer.clip_norm=1.0"],
         ["DataLoader.Train.dataset.batch_transform_ops=[{MixupOperator: {alpha: 0.2}}]"],
         ["Optimizer={name: AdamW, lr: {name: Cosine, learning_rate: 0.002}}"],
     ],
 )
-def test_a_step_waits_for_the_device_only_when_it_prints(config_file, monkeypatch, overrides):
+def test_a_step_reads_from_the_device_only_when_it_prints(config_file, monkeypatch, overrides):
     reads, by_batch = [], []
 
     def counted(read):
