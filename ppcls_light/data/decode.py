@@ -58,12 +58,6 @@ _BOUNDED = frozenset(("JPEG", "PNG", "WEBP", "BMP", "DIB"))
 # Bytes for a pixel while it is decoded, with those of WebP's canvas and of JPEG's coefficients.
 _CV2_MEMORY, _PIL_MEMORY = 10, 20
 _ROOM = Room(1 << 30)
-_CV2_FLAGS = cv2 and {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
 
 
 def check_backend(name: str) -> str:
@@ -212,8 +206,9 @@ def _is_for_cv2(data: bytes, backend: str) -> bool:
 
 def _decode_cv2(data: bytes, shrink: int) -> np.ndarray | None:
     """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
+    flag = getattr(cv2, "IMREAD_COLOR" if shrink == 1 else f"IMREAD_REDUCED_COLOR_{shrink}")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), _CV2_FLAGS[shrink] | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
     return image if image is None or image.dtype == np.uint8 else to_8_bits(image)

@@ -20,7 +20,7 @@ WidthHeight = Tuple[int, int]
 Size = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]
 Rgb = Tuple[ByteValue, ByteValue, ByteValue]
 
-PIL_FILTERS = {
+_PIL_FILTERS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -97,7 +97,7 @@ class Resizer:
 
     def __init__(self, interpolation: str | None, backend: str) -> None:
         self._backend = check_backend(backend)
-        filters = _CV2_FILTERS if self._backend == "cv2" else PIL_FILTERS
+        filters = _CV2_FILTERS if self._backend == "cv2" else _PIL_FILTERS
         name = "bilinear" if interpolation is None else str(interpolation).lower()
         if name != "random" and name not in filters:
             hint = nearest(name, filters) or f"; use {', '.join(filters)} or random"
