@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -60,7 +60,7 @@ def verify(
             differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
             side fails.
     """
-    expected = _dygraph_probs(model, transform_ops, image_shape, images)
+    expected = _dygraph_probs(model, prepared(transform_ops, image_shape, images))
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
     if "operator_probs" in served:
@@ -143,15 +143,10 @@ def prepared(
         yield image
 
 
-def _dygraph_probs(
-    model: nn.Layer, transform_ops: Ops, image_shape: Sequence[int], images: Sequence[StrPath]
-) -> np.ndarray:
-    rows = []
-    for image in prepared(transform_ops, image_shape, images):
-        with paddle.no_grad():
-            logits = model(paddle.to_tensor(image[None]))
-            rows.append(paddle.nn.functional.softmax(logits, axis=-1).numpy()[0])
-    return np.stack(rows)
+@paddle.no_grad()
+def _dygraph_probs(model: nn.Layer, images: Iterable[np.ndarray]) -> np.ndarray:
+    logits = [model(paddle.to_tensor(image[None])) for image in images]
+    return nn.functional.softmax(paddle.concat(logits), axis=-1).numpy()
 
 
 def served_probs(

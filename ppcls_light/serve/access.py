@@ -4,7 +4,7 @@ import hmac
 import os
 import urllib.parse
 from pathlib import Path
-from typing import Any, Iterable, Optional, Union
+from typing import Any, Iterable, Optional
 
 from fastapi import HTTPException, Request, Security
 from fastapi.responses import JSONResponse
@@ -20,7 +20,7 @@ TOKEN_VARIABLE = "PPCLS_SERVING_TOKEN"
 _LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 
 
-def read_token(path: Union[StrPath, None]) -> Optional[bytes]:
+def read_token(path: Optional[StrPath]) -> Optional[bytes]:
     """Return the bearer token in the file `path` or the environment, bytes; None without either.
 
     Raises:

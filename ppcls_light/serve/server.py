@@ -11,24 +11,18 @@ import logging
 import os
 import socket
 import sys
-import typing
 from collections.abc import Iterator, Sequence
-from typing import Callable
+from typing import Callable, get_args
 
 from ..base.machine import physical_cores
+from ..config.deploy import EngineName, Precision
 from ..errors import ConfigError, DeviceError, UserError
+from ..runtime.options import Device
 
 logger = logging.getLogger(__name__)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    from ..runtime.options import EngineOptions
-
-    types = typing.get_type_hints(EngineOptions)
-
-    def choices(name: str) -> tuple[str, ...]:
-        return typing.get_args(types[name])
-
     def at_least(smallest: float, kind: type = int) -> Callable[[str], float]:
         def number(text: str) -> float:
             value = kind(text)
@@ -84,9 +78,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help="addresses whose X-Forwarded-For names the client, as 10.0.0.2,...",
     )
     add("--drain", type=at_least(0, float), default=1, help="s between SIGTERM and closing the port")
-    add("--engine", choices=choices("engine"), default="paddle")
-    add("--precision", choices=choices("precision"), default="fp32")
-    add("--device", choices=choices("device"), default="cpu")
+    add("--engine", choices=get_args(EngineName), default="paddle")
+    add("--precision", choices=get_args(Precision), default="fp32")
+    add("--device", choices=get_args(Device), default="cpu")
     arguments = parser.parse_args(argv)
     cores = physical_cores()
     if arguments.workers is None:
