@@ -251,19 +251,15 @@ def _from_lines(path: StrPath, lines: list[tuple[int, str]], delimiter: str | No
     if readings:
         return (right or readings)[0]
     numbered = [bool(a or b) for a, b in zip(first, last)]
-    if all(numbered):
-        begins = next(line for line, match in zip(lines, first) if match)
-        ends = lines[first.index(None)]
-        raise _wrong(
-            f"{path}:{ends[0]}",
-            f"'{ends[1]}' ends with a number, and line {begins[0]} '{begins[1]}' begins with one",
-        )
     if any(numbered):
-        with_number, without = lines[numbered.index(True)], lines[numbered.index(False)]
-        raise _wrong(
-            f"{path}:{with_number[0]}",
-            f"'{with_number[1]}' has a number, and line {without[0]} '{without[1]}' has none (delete a header line)",
-        )
+        if all(numbered):
+            here, there = first.index(None), next(place for place, match in enumerate(first) if match)
+            differ = "ends with a number", "begins with one"
+        else:
+            here, there = numbered.index(True), numbered.index(False)
+            differ = "has a number", "has none (delete a header line)"
+        (number, text), (other, odd) = lines[here], lines[there]
+        raise _wrong(f"{path}:{number}", f"'{text}' {differ[0]}, and line {other} '{odd}' {differ[1]}")
     _require_places(path, lines)
     return [(place, _unquoted(text)) for place, (_, text) in enumerate(lines)]
 
