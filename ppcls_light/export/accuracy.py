@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..config.deploy import EngineName, Precision
 from ..data.image_list import ImageList
 from ..errors import ConfigError, DataError, ExportError
 from .verify import served_probs
@@ -21,25 +22,6 @@ class Labelled(NamedTuple):
     calibration: list[str]
     scored: list[str]
     labels: np.ndarray
-
-
-class Top1Change(NamedTuple):
-    """Top-1 of one network in two precisions, in percent, on the same `images` images."""
-
-    images: int
-    fp32: float
-    other: float
-
-    @property
-    def change(self) -> float:
-        """Percentage points; negative when the other precision is worse."""
-        return self.other - self.fp32
-
-    def __str__(self) -> str:
-        return (
-            f"top-1 {self.other:.2f} % ({self.change:+.2f} percentage points; {self.fp32:.2f} % in fp32) "
-            f"on {self.images} images"
-        )
 
 
 class AccuracyGate:
@@ -60,26 +42,19 @@ class AccuracyGate:
             )
         self.images, self.max_drop = images, max_drop
 
-    def compare(self, folder: str, engine: str, precision: str, fp32: float | None = None) -> Top1Change:
-        """Return the change in top-1 from `fp32` percent, None: none, of an export that `engine` runs in `precision`.
+    def top1(self, folder: str, engine: EngineName, precision: Precision) -> float:
+        """Return the top-1 in percent of an exported folder in an engine. Raises ExportError: it cannot be run."""
+        return top1(self.images.labels, served_probs(folder, self.images.scored, engine, precision)["probs"])
 
-        Raises:
-            ExportError: the engine cannot run it, or it loses more than `max_drop`.
-        """
-        probs = served_probs(folder, self.images.scored, engine, precision)["probs"]
-        other = top1(self.images.labels, probs)
-        change = Top1Change(len(self.images.scored), other if fp32 is None else fp32, other)
-        self.check(change)
+    def check(self, fp32: float, other: float) -> str:
+        """Return the change from one top-1 to another, in percent, in words. Raises ExportError: it is too large."""
+        change = (
+            f"top-1 {other:.2f} % ({other - fp32:+.2f} percentage points; {fp32:.2f} % in fp32) "
+            f"on {len(self.images.scored)} images"
+        )
+        if fp32 - other > self.max_drop + 1e-9:  # half an image's worth of rounding must not decide
+            raise ExportError(f"{change}; --max-drop allows {self.max_drop:g}")
         return change
-
-    def check(self, change: Top1Change) -> None:
-        """Raise ExportError for a `change` of more than `max_drop`."""
-        # Half an image's worth of rounding must not decide.
-        if -change.change > self.max_drop + 1e-9:
-            raise ExportError(
-                f"loses {-change.change:.2f} percentage points of top-1, more than the {self.max_drop:g} allowed "
-                f"(--max-drop): {change.other:.2f} % after {change.fp32:.2f} % in fp32 on {change.images} images"
-            )
 
 
 def top1(labels: np.ndarray, answers: np.ndarray) -> float:

@@ -48,31 +48,36 @@ def add_precisions(
     passed: dict[str, dict[str, float]] = {}
     refused = []
     for engine, precision in _candidates():
-        fp32 = passed.get(engine, {}).get("fp32")
-        if precision != "fp32" and fp32 is None:
+        scores = passed.setdefault(engine, {})
+        if precision != "fp32" and "fp32" not in scores:
             continue
         try:
             if precision == "int8":
                 make_int8(read_bundle(folder), engine, images, model)
-            change = gate.compare(folder, engine, precision, fp32)
+            top1 = gate.top1(folder, engine, precision)
+            change = gate.check(scores.get("fp32", top1), top1)
         except (DeviceError, ExportError) as problem:
             refused.append(f"{engine} {precision}: {problem}")
             logger.warning("left out: %s", refused[-1])
             continue
-        passed.setdefault(engine, {})[precision] = round(change.other, 3)
+        scores[precision] = top1
         if precision != "fp32":
             logger.info("%s %s: %s", engine, precision, change)
-    if not any("int8" in top1 for top1 in passed.values()):
+    if not any("int8" in scores for scores in passed.values()):
         raise ExportError(
             f"no engine passes in int8 ({'; '.join(refused)}); nothing was exported. Train for it "
             "(Slim.quant.name=pact), export in fp32, or allow more"
         )
-    for name, files in INT8_FILES.items():
-        if "int8" not in passed.get(name, {}):
-            for file in files:
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(os.path.join(folder, file))
-    return passed
+    for name in (
+        file for engine, files in INT8_FILES.items() if "int8" not in passed.get(engine, {}) for file in files
+    ):
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
+    return {
+        engine: {name: round(top1, 3) for name, top1 in scores.items()}
+        for engine, scores in passed.items()
+        if scores
+    }
 
 
 def _candidates() -> Iterator[tuple[EngineName, Precision]]:
