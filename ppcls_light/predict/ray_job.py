@@ -90,6 +90,12 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("--workers", type=positive, metavar="N", help="actors of one CPU each; default: all CPUs")
     add("--batch-size", type=positive, default=8, metavar="N", help="images a forward pass (8)")
     add("--engine", choices=["paddle", "onnxruntime", "openvino"], default="paddle")
+    add(
+        "--precision",
+        choices=["fp32", "bf16", "int8"],
+        default="fp32",
+        help="int8: of a folder that has it (fp32)",
+    )
     add("--timeout", type=positive, default=20, metavar="SECONDS", help="for one URL (20)")
     add("--max-bytes", type=positive, default=20_000_000, metavar="N", help="of one URL (20 million)")
     return parser.parse_args(argv)
@@ -102,6 +108,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     settings = {
         "folder": os.path.abspath(args.model),
         "engine": args.engine,
+        "precision": args.precision,
         "batch_size": args.batch_size,
         "cpu_threads": 1,
     }

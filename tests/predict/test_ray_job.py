@@ -208,6 +208,7 @@ def test_settings_that_are_wrong_are_one_line(root, inference, tmp_path):
     for arguments, reason in (
         (["--model", tmp_path, "--input", inference], "no images in this folder"),
         (["--model", tmp_path / "no", "--input", inference / "inference.yml"], "no: no such folder"),
+        (["--model", inference, "--input", inference / "inference.yml", "--precision", "int8"], "int8"),
     ):
         process = classify(root, *arguments, "--output", tmp_path / "rows")
         _, err = process.communicate()
