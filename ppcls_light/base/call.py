@@ -1,4 +1,4 @@
-"""A function called in a process of its own, which it may end, litter with flags or fill with output."""
+"""Functions called in a process of their own, which they may end, litter with flags or fill with output."""
 
 from __future__ import annotations
 
@@ -8,16 +8,61 @@ import tempfile
 from typing import Any, Callable, Dict
 
 from ..errors import ExportError, UserError
-from .processes import Caller, Child, ProcessEndedError, last_line
+from . import missing
+from .processes import Caller, Child, ProcessEndedError
+from .quiet import quiet_paddle
+
+
+class CallProcess:
+    """A process that calls functions, one after the other.
+
+    They are of modules that can be imported by their names; arguments and results can be pickled.
+
+    Args:
+        environment: variables to set in addition.
+        patience: seconds that a call may take, None for any.
+    """
+
+    def __init__(self, environment: Dict[str, str] | None = None, patience: float | None = None) -> None:
+        self._patience = patience
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+        self._child = Child(__name__, environment, self._stderr)
+
+    def start(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Have `function(*arguments)` called; `result` waits for it."""
+        with contextlib.suppress(ProcessEndedError):  # `result` tells why
+            self._child.send(None, pickle.dumps((function, arguments)))
+
+    def result(self) -> Any:
+        """Return the result of the call.
+
+        Raises:
+            UserError: the function raised it.
+            ProcessEndedError: the process ended; its text is the last line on stderr.
+        """
+        try:
+            _, (block,) = self._child.receive(self._patience)
+        except ProcessEndedError as end:
+            self._stderr.seek(0)
+            lines = self._stderr.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise ProcessEndedError(lines[-1], end.code) from None
+        result = pickle.loads(block)
+        if isinstance(result, UserError):
+            raise result
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        self._child.close()
+        self._stderr.close()
 
 
 def call_in_process(
     function: Callable[..., Any], *arguments: Any, task: str, environment: Dict[str, str] | None = None
 ) -> Any:
-    """Return `function(*arguments)` of a new process.
+    """Return `function(*arguments)` of a `CallProcess`.
 
     Args:
-        function: of a module that can be imported by its name; its arguments and its result can be pickled.
         task: completes the message "Paddle Inference cannot run the exported model".
         environment: variables to set in addition.
 
@@ -25,30 +70,32 @@ def call_in_process(
         ExportError: it raised a UserError, whose text ends the message; or its process ended, whose exit code and last
             line on stderr do.
     """
-    with (
-        tempfile.TemporaryFile() as stderr,
-        contextlib.closing(Child(__name__, environment, stderr)) as child,
-    ):
+    with contextlib.closing(CallProcess(environment)) as process:
+        process.start(function, *arguments)
         try:
-            child.send(None, pickle.dumps((function, arguments)))
-            _, (block,) = child.receive()
+            return process.result()
         except ProcessEndedError as end:
-            raise ExportError(f"{task} (exit {end.code}): {last_line(stderr)}") from None
-    answer = pickle.loads(block)
-    if isinstance(answer, UserError):
-        raise ExportError(f"{task}: {answer}")
-    return answer
+            raise ExportError(f"{task} (exit {end.code}): {end}") from None
+        except UserError as error:
+            raise ExportError(f"{task}: {error}") from None
 
 
 def main() -> None:
+    quiet_paddle()
     caller = Caller()
-    _, (block,) = caller.receive()
-    try:
-        function, arguments = pickle.loads(block)
-        answer = function(*arguments)
-    except UserError as error:
-        answer = error
-    caller.send(None, pickle.dumps(answer))
+    while True:
+        _, (block,) = caller.receive()
+        try:
+            function, arguments = pickle.loads(block)
+            result = function(*arguments)
+        except UserError as error:
+            result = error
+        except ModuleNotFoundError as error:
+            line = missing.line(error)
+            if line is None:
+                raise
+            result = UserError(line)
+        caller.send(None, pickle.dumps(result))
 
 
 if __name__ == "__main__":

@@ -79,20 +79,8 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start(
-    module: str, arguments: Sequence[str], environment: Dict[str, str], **pipes: Any
-) -> subprocess.Popen:
-    with _interrupts_held():
-        return subprocess.Popen(
-            [sys.executable, "-c", _START, _ROOT, module, *arguments],
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,  # ends with this process
-            **pipes,
-        )
-
-
 def run_main() -> None:
-    """Run the module that `_start` started this process for."""
+    """Run the module of a `Child`, in its process."""
     for number in _STOPS:  # sent to a whole group; the caller has work to finish
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"),), daemon=True).start()
@@ -108,12 +96,6 @@ def _listen(caller: IO[bytes]) -> None:
         while True:
             _messages.put(_read(caller))
     os._exit(0)
-
-
-def last_line(stderr: IO[bytes]) -> str:
-    """Return the last line that a process wrote to the file `stderr`."""
-    stderr.seek(0)
-    return (stderr.read().decode(errors="replace").strip().splitlines() or ["no message"])[-1]
 
 
 class ProcessEndedError(Exception):
@@ -141,7 +123,14 @@ class Child:
     def __init__(
         self, module: str, environment: Dict[str, str] | None = None, stderr: int | IO[bytes] | None = None
     ) -> None:
-        self._process = _start(module, (), environment or {}, stdout=subprocess.PIPE, stderr=stderr)
+        with _interrupts_held():
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, _ROOT, module],
+                stdin=subprocess.PIPE,  # ends with this process
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env={**os.environ, **(environment or {})},
+            )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout

@@ -7,21 +7,17 @@ for it, once more.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import pickle
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, List, NamedTuple
+from typing import Any, Callable, List, NamedTuple, Tuple
 
 from ..errors import UserError
-from . import missing
+from .call import CallProcess
 from .machine import peak_memory
-from .processes import Caller, Child, ProcessEndedError, last_line
-from .quiet import quiet_paddle
+from .processes import ProcessEndedError
 
 # OpenMP's threads spin for 0.2 s after their last work before they sleep (KMP_BLOCKTIME); until then they would take a
 # core from the case that is next. Callers sleep for so long before a turn.
@@ -94,76 +90,47 @@ class TimedProcess:
     def __init__(
         self, prepare: Callable[..., Callable[[], object]], *arguments: Any, patience: float | None = None
     ) -> None:
-        self._patience = patience
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._process = Child(__name__, stderr=self._stderr)
-        self._send((prepare, arguments))
+        self._process = CallProcess(patience=patience)
+        self._process.start(_prepare, prepare, arguments)
 
     def prepared(self) -> Observation:
         """Wait until the call is prepared. Raises UserError: it cannot be, with the reason."""
-        self._seen = Observation(*self._receive())
+        self._seen = Observation(*self._result())
         return self._seen
 
     def turn(self, runs: float = math.inf, seconds: float = math.inf) -> List[float]:
         """Time calls as `time_calls` does, after one that does not count, for the observation. Raises UserError."""
-        self._send((runs, seconds))
-        times, self._seen.memory = self._receive()
+        self._process.start(_turn, runs, seconds)
+        times, self._seen.memory = self._result()
         self._seen.turns.append(times)
         return times
 
     def close(self) -> None:
         """End the process."""
         self._process.close()
-        self._stderr.close()
 
-    def _send(self, message: object) -> None:
-        with contextlib.suppress(
-            ProcessEndedError
-        ):  # then there is no answer, either, and `_receive` tells why
-            self._process.send(None, pickle.dumps(message))
-
-    def _receive(self) -> Any:
+    def _result(self) -> Any:
         try:
-            _, (block,) = self._process.receive(self._patience)
+            return self._process.result()
         except ProcessEndedError as end:
-            raise UserError(f"its process ended ({end.code}): {last_line(self._stderr)}") from None
-        answer = pickle.loads(block)
-        if isinstance(answer, UserError):
-            raise answer
-        return answer
+            raise UserError(f"its process ended ({end.code}): {end}") from None
 
 
-def main() -> None:
-    quiet_paddle()
-    caller = Caller()
-
-    def receive() -> Any:
-        _, (block,) = caller.receive()
-        return pickle.loads(block)
-
-    def answer(message: object) -> None:
-        caller.send(None, pickle.dumps(message))
-
-    try:
-        prepare, arguments = receive()
-        began = time.perf_counter()
-        call = prepare(*arguments)
-        call()
-        load = (time.perf_counter() - began) * 1000
-        time_calls(call, _WARM_UP - 1, _WARM_UP_SECONDS)
-        answer((load, peak_memory(), getattr(call, "note", None)))
-        while True:
-            runs, seconds = receive()
-            call()  # wakes threads up and fills the caches, which another case has had meanwhile
-            answer((time_calls(call, runs, seconds), peak_memory()))
-    except UserError as error:
-        answer(error)
-    except ModuleNotFoundError as error:
-        line = missing.line(error)
-        if line is None:
-            raise
-        answer(UserError(line))
+_call: Callable[[], object]  # in the process of a `TimedProcess`
 
 
-if __name__ == "__main__":
-    main()
+def _prepare(
+    prepare: Callable[..., Callable[[], object]], arguments: Sequence[Any]
+) -> Tuple[float, float, Any]:
+    global _call
+    began = time.perf_counter()
+    _call = prepare(*arguments)
+    _call()
+    load = (time.perf_counter() - began) * 1000
+    time_calls(_call, _WARM_UP - 1, _WARM_UP_SECONDS)
+    return load, peak_memory(), getattr(_call, "note", None)
+
+
+def _turn(runs: float, seconds: float) -> Tuple[List[float], float]:
+    _call()  # wakes threads up and fills the caches, which another case has had meanwhile
+    return time_calls(_call, runs, seconds), peak_memory()
