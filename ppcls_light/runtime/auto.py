@@ -65,13 +65,13 @@ def resolve(bundle: Bundle, options: EngineOptions, image_shape: Sequence[int]) 
         return replace(options, engine="paddle")
     shape = (options.batch_size or 1, *image_shape)
     options = replace(options, cpu_threads=options.cpu_threads or physical_cores())
-    key = conditions(bundle, options, shape)
+    listed, key = candidates(bundle, options), conditions(bundle, options, shape)
     choice = load_choice(bundle.folder, key)
     if choice is None:
         logger.info(
             "choosing an engine by measurement, some seconds, once for this machine and %s", bundle.folder
         )
-        results = measure(bundle, candidates(bundle, options), shape)
+        results = measure(bundle, listed, shape)
         best = choose(results)
         if best is None:
             reasons = "; ".join(f"{result.options.title}: {result.left_out}" for result in results)

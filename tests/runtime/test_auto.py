@@ -297,6 +297,19 @@ def test_on_a_gpu_auto_is_paddle_without_measurement(folder):
         resolve(read_bundle(folder), EngineOptions(precision="auto", device="gpu"), SHAPE[1:])
 
 
+def test_a_folder_without_the_list_runs_in_fp32_and_says_how_int8_is_made_each_time(
+    folder, paddle_only, caplog
+):
+    for _ in range(2):
+        caplog.clear()
+        options = Predictor(folder, engine="auto", precision="auto", cpu_threads=1).engine_options
+        assert (options.engine, options.precision) == ("paddle", "fp32")
+        assert (
+            sum("tools/export_model.py -o Global.export_precision=int8" in line for line in caplog.messages)
+            == 1
+        )
+
+
 def test_a_folder_that_does_not_record_its_shape(tmp_path, paddle_only):
     ops = [("ResizeImage", {"size": 32}), ("NormalizeImage", {"order": ""})]
     model = nn.Sequential(nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(3, 3))
