@@ -18,12 +18,6 @@ _PIXELS = np.array([[0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255,
 _TRIED = 8  # images, of which the first ones may be damaged
 
 
-def check_preprocessing(config: Config, train: Reader) -> None:
-    """Warn when the splits give a network different pixels, or images of a size that is not exported."""
-    check_pixels(config)
-    _compare_sizes(config, train)
-
-
 def check_pixels(config: Config) -> None:
     """Warn when DataLoader.Train and DataLoader.Eval, if both are there, give a network different pixels."""
     if config.DataLoader.Train and config.DataLoader.Eval:
@@ -90,7 +84,7 @@ def _interpolations(dataset: DatasetConfig | CifarConfig) -> set[str]:
     }
 
 
-def _compare_sizes(config: Config, train: Reader) -> None:
+def check_sizes(config: Config, train: Reader) -> None:
     """Warn when images for evaluation and export, or for training, have not the size of Global.image_shape."""
     wanted, dataset = list(config.Global.image_shape), train.loader.dataset
     if not (config.Infer.transforms or config.DataLoader.Eval):

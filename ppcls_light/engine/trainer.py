@@ -56,7 +56,7 @@ from .network import StaticGraph, build_model, choose_operators, student_weights
 from .output_folder import make_room
 from .position import Position
 from .precision import Precision
-from .preprocessing import check_preprocessing
+from .preprocessing import check_pixels, check_sizes
 from .profiler import Profiler
 from .readers import Reader, build_reader, check_classes, resumed_names
 from .recorder import Recorder
@@ -122,7 +122,8 @@ class Trainer:
         if config.Global.eval_during_train:
             self.eval_reader = build_reader(config, "Eval", runtime, self.class_names)
         check_classes(config, self.reader, self.eval_reader)
-        check_preprocessing(config, self.reader)
+        check_pixels(config)
+        check_sizes(config, self.reader)
         for split, reader in (("Train", self.reader), ("Eval", self.eval_reader)):
             if reader is not None:
                 contents = len(reader.images), zlib.crc32(reader.images.labels.tobytes())

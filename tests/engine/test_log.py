@@ -1,4 +1,4 @@
-"""Where log lines go, and what happens when they cannot."""
+"""Places of log lines, and the run where they cannot be written."""
 
 import logging
 

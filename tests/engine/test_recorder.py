@@ -1,4 +1,4 @@
-"""What a run leaves of its numbers: metrics.jsonl, the sinks, early stop."""
+"""Numbers of a run: in metrics.jsonl and the sinks; early stop."""
 
 import json
 import re
