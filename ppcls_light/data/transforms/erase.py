@@ -24,7 +24,7 @@ Color = Union[float, Tuple[float, float, float]]  # one value, or RGB
 
 def _writable(image: Picture) -> tuple[np.ndarray, np.ndarray]:
     """Return a copy of `image` as an array, and a view of the copy as (H, W, C)."""
-    array = np.array(np.asarray(image))
+    array = np.array(image)
     return array, array if array.shape[-1] in (3, 4) else np.moveaxis(array, 0, -1)
 
 
