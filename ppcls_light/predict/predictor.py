@@ -53,6 +53,9 @@ class Predictor:
 
     Any number of threads may use it at once. With Paddle one runs at a time; a `clone()` for each thread makes no
     difference to the answers.
+
+    Attributes:
+        bundle: the folder, with what was given in place of its own settings.
     """
 
     def __init__(
@@ -66,21 +69,14 @@ class Predictor:
         class_names: ClassNames | Sequence[str] | dict[int, str] | None = None,
         **engine_options: Any,
     ) -> None:
-        self.bundle = bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
+        bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
         self.batch_size = batch_size
-        self._overrides: dict[str, Any] = {
-            "transform_ops": transform_ops,
-            "topk": topk,
-            "class_names": class_names,
-        }
-        transform_ops = bundle.transform_ops if transform_ops is None else transform_ops
-        if transform_ops is None:
+        ops = bundle.transform_ops if transform_ops is None else [Op(*pair) for pair in transform_ops]
+        if ops is None:
             raise ConfigError(
                 f"{bundle.folder}: no inference.yml here, which says how images are prepared; export the model "
                 "again with tools/export_model.py, or give PreProcess.transform_ops in the deploy YAML"
             )
-        decode, ops = split_decode(transform_ops)
-        self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         names = bundle.class_names
         if class_names is not None:
             given = as_class_names(class_names, "class_names")
@@ -92,6 +88,11 @@ class Predictor:
         self._topk = Topk(bundle.topk if topk is None else topk, names)
         if bundle.class_num is not None:
             self._topk.check_class_num(bundle.class_num)
+        self.bundle = bundle = replace(
+            bundle, transform_ops=ops, topk=self._topk.topk, class_names=self._topk.class_names
+        )
+        decode, ops = split_decode(ops)
+        self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
         if "auto" in (options.engine, options.precision):
             from ..runtime.auto import resolve  # its imports for the measurement take time
@@ -214,7 +215,7 @@ class Predictor:
     def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
         options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
-        return functools.partial(Predictor, self.bundle, **self._overrides, **options)
+        return functools.partial(Predictor, self.bundle, **options)
 
 
 def _names(items: Iterable[Item]) -> list[str | None]:

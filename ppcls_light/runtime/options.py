@@ -23,7 +23,7 @@ class EngineOptions:
         cpu_ops: the project's own operator for MicroNet in Paddle on the CPU, in fp32 with oneDNN, where a compiler can
             build it; off takes several times as long. For other networks it means nothing.
         precision: "fp32"; "fp16" on a GPU; "bf16" on a CPU that has instructions for it; "int8"; "auto": the
-            fastest of those for the CPU. A folder that is int8 is run as that.
+            fastest that the export proved. A folder that is int8 alone is run as that.
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
         ir_optim: Paddle's graph optimisation.
         profile: Paddle's own operator profile, printed at the end of the process.
