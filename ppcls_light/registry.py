@@ -81,7 +81,6 @@ TRANSFORMS = Registry(
         f"ppcls_light.data.{module}"
         for module in (
             "transforms.core",
-            "augment.policies",
             "augment.timm",
             "augment.rand",
             "augment.augmix",

@@ -117,7 +117,10 @@ def split_by_class(images: ImageList, shares: list[float], seed: int) -> list[Im
         ends = np.maximum(1, np.floor(bounds * len(members) + 0.5)).astype(int)
         for part, piece in zip(chosen, np.split(members, ends[:-1])):
             part.append(piece)
-    return [_take(images, np.sort(np.concatenate(part))) for part in chosen]
+    parts = [np.sort(np.concatenate(pieces)) for pieces in chosen]
+    return [
+        ImageList(images.root, (images.name(i).encode() for i in part), images.labels[part]) for part in parts
+    ]
 
 
 def _read_split(
@@ -185,10 +188,6 @@ def _write_labels(path: str, class_names: ClassNames) -> None:
         same = False
     if not same:
         write_text(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n", DataError)
-
-
-def _take(images: ImageList, indices: np.ndarray) -> ImageList:
-    return ImageList(images.root, (images.name(i).encode() for i in indices), images.labels[indices])
 
 
 def _write_lines(path: str, lines: Iterable[str]) -> None:

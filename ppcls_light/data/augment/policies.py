@@ -1,4 +1,4 @@
-"""AutoAugment (Cubuk et al., arXiv 1805.09501) and other learned policies, of (operation, probability, level) each."""
+"""The learned policies: sub-policies of (operation, probability, level) each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,6 @@ from typing import Callable, Tuple
 
 from numpy.random import Generator
 from PIL import Image
-
-from ...registry import TRANSFORMS
-from ..image import Picture, Rgb, as_given, to_pil
-from .operations import paper_operations
 
 Policy = Tuple[Tuple[Tuple[str, float, float], ...], ...]
 Apply = Callable[[Image.Image, str, float, Generator], Image.Image]
@@ -86,18 +82,3 @@ def apply_one_of(policy: Policy, apply: Apply, image: Image.Image, rng: Generato
         if rng.random() < probability:
             image = apply(image, name, level, rng)
     return image
-
-
-@TRANSFORMS.register()
-class AutoAugment:
-    """The ImageNet policy of AutoAugment: one of 25 pairs of operations, each with its own probability.
-
-    Args:
-        fillcolor: RGB of the corners that rotation and shear leave empty.
-    """
-
-    def __init__(self, fillcolor: Rgb = (128, 128, 128)):
-        self.operations = paper_operations(fillcolor)
-
-    def __call__(self, image: Picture, rng: Generator) -> Picture:
-        return as_given(image, apply_one_of(IMAGENET_POLICY, self.operations.apply, to_pil(image), rng))

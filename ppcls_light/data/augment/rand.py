@@ -1,4 +1,7 @@
-"""RandAugment (Cubuk et al., arXiv 1909.13719) in the four forms of PaddleClas; `TimmAutoAugment` is a fifth."""
+"""AutoAugment (Cubuk et al., arXiv 1805.09501), and RandAugment (arXiv 1909.13719) in the four forms of PaddleClas.
+
+`TimmAutoAugment` has a fifth form.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from ...registry import TRANSFORMS
 from ..image import Picture, Rgb, as_given, to_pil
 from . import operations as ops
 from .operations import ENHANCEMENTS, PAPER_SCALES, SHEARS, WITHOUT_STRENGTH, Operations, Scale
+from .policies import IMAGENET_POLICY, apply_one_of
 
 _TOP_LEVEL = 10
 
@@ -39,6 +43,21 @@ _MOBILEVITV2_SCALES = {
     "Posterize": Scale(8, 4, whole=int, within=(0, 8)),
     "Solarize": Scale(255, 0, within=(0, math.inf)),
 }
+
+
+@TRANSFORMS.register()
+class AutoAugment:
+    """The ImageNet policy of AutoAugment: one of 25 pairs of operations, each with its own probability.
+
+    Args:
+        fillcolor: RGB of the corners that rotation and shear leave empty.
+    """
+
+    def __init__(self, fillcolor: Rgb = (128, 128, 128)):
+        self.operations = ops.paper_operations(fillcolor)
+
+    def __call__(self, image: Picture, rng: Generator) -> Picture:
+        return as_given(image, apply_one_of(IMAGENET_POLICY, self.operations.apply, to_pil(image), rng))
 
 
 @TRANSFORMS.register()

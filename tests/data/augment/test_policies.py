@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from ppcls_light.data.augment.operations import Operations
-from ppcls_light.data.augment.policies import IMAGENET_POLICY, AutoAugment
+from ppcls_light.data.augment.policies import IMAGENET_POLICY
+from ppcls_light.data.augment.rand import AutoAugment
 
 
 @pytest.fixture
