@@ -52,7 +52,7 @@ class AccuracyGate:
             f"top-1 {other:.2f} % ({other - fp32:+.2f} percentage points; {fp32:.2f} % in fp32) "
             f"on {len(self.images.scored)} images"
         )
-        if fp32 - other > self.max_drop + 1e-9:  # half an image's worth of rounding must not decide
+        if fp32 - other > self.max_drop + 1e-9:  # the rounding of floats must not decide
             raise ExportError(f"{change}; --max-drop allows {self.max_drop:g}")
         return change
 

@@ -57,13 +57,11 @@ def classify_files(
 
     Args:
         config: with Global.infer_imgs, Global.output, that keeps the rows, and Global.workers, the processes.
-        show: called with each row as soon as there is one.
+        show: called with each row as soon as there is one; `announce` with the `Predictor` before the first.
         resume: go on from the rows of Global.output.
-        progress: stream for a line now and then, or None.
-        announce: called with the `Predictor` before the first row.
+        progress: stream for a line now and then.
 
-    Returns:
-        An `Outcome`; SIGINT and SIGTERM end the job early.
+    SIGINT and SIGTERM end the job early.
 
     Raises:
         UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this

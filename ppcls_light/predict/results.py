@@ -85,12 +85,9 @@ def classify_batch(
     """Return one row for each of `inputs`, in their order; images of one shape are classified together.
 
     Args:
-        inputs: images for `prepare`.
-        names: their file names.
         prepare: input -> array (C, H, W); its DataError, or a decoder's own exception, makes the row
             {file_name, error}.
         classify: (N, C, H, W) -> probabilities (N, class_num).
-        topk: a `Topk`.
     """
     rows: dict[int, Row] = {}
     by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
