@@ -38,9 +38,9 @@ def find_checkpoint(settings: GlobalConfig, runtime: Runtime) -> Checkpoint | No
         with raise_on_all_ranks(runtime):
             if runtime.is_main:
                 require_resumable(settings)
+        folder = settings.output_dir
         LOGGER.info(
-            "Global.checkpoints: auto: nothing to go on from in %s; starting from the beginning",
-            settings.output_dir,
+            "Global.checkpoints: auto: nothing to go on from in %s; starting from the beginning", folder
         )
     return found
 
