@@ -8,7 +8,7 @@ PYTHON_OLDEST ?= python3.9
 PIP_FLAGS := -q --disable-pip-version-check
 JOBS ?= 2
 
-.PHONY: quickstart test test-paddle26 test-oldest test-paddlex sanitize lint clean
+.PHONY: quickstart test test-paddle26 test-oldest test-paddlex sanitize benchmark lint clean
 
 quickstart: $(VENV)/.ready
 	$(VENV)/bin/python tools/quickstart.py
@@ -32,6 +32,10 @@ test-paddlex: $(VENVX)/.ready
 # The C++ kernels under the address and undefined-behaviour sanitizers; `make test` does so, too.
 sanitize: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest tests/ops/test_sanitize.py
+
+# Medians of three networks, in under a minute; leave the machine alone meanwhile.
+benchmark: $(VENV)/.ready
+	$(VENV)/bin/python tools/benchmarks/models.py PPLCNet_x1_0 FasterNet_T0 MicroNet_M0 --runs 50 --seconds 1
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .

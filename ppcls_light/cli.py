@@ -1,4 +1,4 @@
-"""PaddleClas' command line, shared by the tools; a user's error is one line and exit code 2."""
+"""Command-line arguments (`-c`, `-o`) and error handling shared by all tools, compatible with PaddleClas."""
 
 import argparse
 import errno

@@ -1,4 +1,4 @@
-"""Jobs of the tools. Each takes a config, or its sections as a dict, and does all of it."""
+"""Entry points of the tools: train, evaluate, infer, export, prune and dry_run, each from a config."""
 
 from __future__ import annotations
 

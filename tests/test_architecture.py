@@ -55,6 +55,20 @@ def test_few_modules_are_at_the_root_and_every_part_has_its_place():
     assert {part_of(name) for name in GRAPH.paths} == set(ORDER)
 
 
+def test_the_map_has_the_packages_in_their_order_and_names_places_that_are_there():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == [
+        part for part in ORDER if part not in ("inference", "tools", "deploy")
+    ]
+    places = re.findall(r"`(ppcls_light/[\w/]+(?:\.py)?)(?::(\w+))?`", text)
+    assert places
+    for path, name in places:
+        assert (ROOT / path).exists(), path
+        if name:
+            tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+            assert name in {getattr(node, "name", None) for node in ast.walk(tree)}, f"{path}:{name}"
+
+
 def test_imports_point_one_way():
     wrong = []
     for own, path in GRAPH.paths.items():

@@ -1,1 +1,1 @@
-"""Files, processes, this machine, tables and pictures; nothing of networks."""
+"""Utilities without neural networks: files, subprocesses, machine properties, timing, tables and plots."""

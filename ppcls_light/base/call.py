@@ -1,4 +1,4 @@
-"""Functions called in a process of their own, which they may end, litter with flags or fill with output."""
+"""`CallProcess` and `call_in_process`: function calls in a subprocess that may crash, set flags or print."""
 
 from __future__ import annotations
 

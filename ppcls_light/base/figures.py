@@ -1,4 +1,4 @@
-"""Pictures with matplotlib, which is only imported to draw one; each is saved as PNG and as SVG."""
+"""Matplotlib figures, saved as PNG and SVG; matplotlib is imported only when a figure is drawn."""
 
 from __future__ import annotations
 

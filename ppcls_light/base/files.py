@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all and make room for others without being lost; text; short names."""
+"""Atomic file writing, moving old files to `previous_N`, bounded reading, file locks and SHA-256 checksums."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _machine() -> str:
 
 
 def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) -> None:
-    """Set aside the files of `folder` that `fresh`, {name: path}, would replace, unless all have the same content."""
+    """Move the files that `fresh`, {name: path}, would replace to `previous_N`, unless the contents are equal."""
     there = [name for name in fresh if os.path.lexists(os.path.join(folder, name))]
     told = [name for name in there if not name.endswith(_PICTURES)]
     if all(filecmp.cmp(fresh[name], os.path.join(folder, name), shallow=False) for name in told):
@@ -130,7 +130,7 @@ def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) 
 
 
 def require_writable(path: StrPath, error: type[UserError] = UserError) -> None:
-    """Raise `error` if no file can be made at `path`, or its folder takes none: before long work, not after it."""
+    """Raise `error` if `path` cannot be written; to be called before long work."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise error(f"cannot write {path}: it is no ordinary file; give another name")
     folder = os.path.dirname(os.path.abspath(path))
@@ -265,7 +265,7 @@ def hold(file: IO[Any]) -> bool | None:
 
 
 def short_names(folders: Sequence[StrPath], taken: Collection[str] = ()) -> list[str]:
-    """Return the last parts of each path, as many as make all different, and different from the names in `taken`."""
+    """Return the shortest trailing part of each path that is unique and not in `taken`."""
     parts = [os.path.abspath(folder).split(os.sep) for folder in folders]
     names: list[str] = []
     for count in range(1, max(map(len, parts), default=0) + 1):

@@ -1,4 +1,4 @@
-"""This machine: the physical cores that are worth a thread, the processor and its instruction sets, peak memory."""
+"""Properties of this machine: physical cores, processor name, instruction sets and peak memory."""
 
 from __future__ import annotations
 

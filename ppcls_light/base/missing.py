@@ -1,4 +1,4 @@
-"""One line, and exit code 2, for a tool that runs outside of its environment; to be imported is all that it takes.
+"""Error message and exit code 2 for a tool whose Python is too old or whose packages are not installed.
 
 A tool imports `cli` before anything that is not in Python itself, and `cli` imports this first. It must run on a Python
 that the project is too new for, and without any package.

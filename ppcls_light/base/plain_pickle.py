@@ -1,4 +1,4 @@
-"""Pickles of plain data, read without trusting them and written atomically.
+"""Safe loading and atomic writing of pickles that contain only plain data and arrays.
 
 A pickle can call any function that it names. Here it is read by an unpickler that knows a handful of
 harmless names and builds every array itself, so that not even numpy's own `__setstate__` sees a byte of
@@ -81,7 +81,7 @@ def _array(data: Any, dtype: Any, shape: Any, order: Any = "C") -> np.ndarray:
 
 
 def _settle(value: Any, settled: dict[int, Any]) -> Any:
-    """Return `value` with the arrays themselves where the unpickler left their stand-ins.
+    """Return `value` with each placeholder of the unpickler replaced by the array that it stands for.
 
     `settled` ({id: result}) holds the results so far: a few bytes of a pickle can hold one list in itself 2^40 times.
     """

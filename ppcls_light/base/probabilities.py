@@ -1,4 +1,4 @@
-"""From a network's answers to probabilities."""
+"""`softmax` in numpy."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Processes that work for this one, and the signals that end it and them.
+"""Child processes (`Child`, `Caller`, `Pool`) and graceful shutdown on SIGINT and SIGTERM (`StopSignals`).
 
 `Child` keeps a module of this package that answers messages, `Pool` shares out calls, `call` makes a single one.
 None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its caller
@@ -91,7 +91,7 @@ _messages: queue.SimpleQueue = queue.SimpleQueue()
 
 
 def _listen(caller: IO[bytes]) -> None:
-    """Take messages while one is answered, too: the end of the caller ends this process at once."""
+    """Queue the caller's messages in a thread, and exit this process as soon as the caller ends."""
     with contextlib.suppress(EOFError):
         while True:
             _messages.put(_read(caller))
@@ -199,7 +199,7 @@ class Caller:
         return _messages.get()
 
     def send(self, message: Any, *blocks: Any) -> None:
-        """Answer, as `Child.send`."""
+        """Send the answer and its blocks of bytes to the caller, in the format of `Child.send`."""
         _write(self._answers, message, blocks)
 
 

@@ -1,4 +1,4 @@
-"""Paddle without its notices."""
+"""`quiet_paddle`: suppression of Paddle's startup messages."""
 
 import os
 import warnings

@@ -1,4 +1,4 @@
-"""Rows as Markdown and as CSV."""
+"""Formatting of rows as a Markdown table, and writing of them as a CSV file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing on a machine that does other things as well: a process per case, and the cases take turns.
+"""Benchmark timing under background load: each case has its own process, and the cases alternate.
 
 Other load, throttling and warm-up then meet all cases alike, no case inherits another's threads or caches, and one that
 ends its process ends nothing else. Not `multiprocessing`: that would run a caller's script, which need not be prepared

@@ -1,4 +1,4 @@
-"""The exported folder: inference.yml, the checksums and the ONNX file. Training writes it, running reads it."""
+"""Reading and writing of an exported folder: inference.yml, checksums and the ONNX file."""
 
 from .folder import Bundle, read_bundle
 

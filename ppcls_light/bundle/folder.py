@@ -28,7 +28,7 @@ from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
 
 from ..base.files import StrPath, checksum, write_text
 from ..config.bind import bind
-from ..config.reading import TransformOps
+from ..config.dataloader import TransformOps
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveInt
 from ..data.classes import ClassNames
@@ -102,7 +102,7 @@ class Bundle:
     def params_file(self) -> str:
         return os.path.join(self.folder, f"{self.stem}.pdiparams")
 
-    def check_files(self, *paths: str) -> None:
+    def verify_checksums(self, *paths: str) -> None:
         """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Filter pruning: out of a trained network a smaller dense one, to be fine-tuned.
+"""Filter pruning: removal of channels from a trained network, to give a smaller dense one for fine-tuning.
 
 Convolutions lose the filters that matter least, and the layers that read their channels lose those inputs. The
 number that is left depends on the ratio and the widths alone, the same share in every layer, so that a config with

@@ -1,4 +1,4 @@
-"""Quantization-aware training: training with the rounding of the int8 form.
+"""Quantization-aware training: fake-quantizing layers that simulate int8 rounding.
 
 Every convolution and linear layer rounds its weights and its input to 8 bits and back ("fake quantization",
 Jacob et al., arXiv 1712.05877, section 3; gradients pass the rounding unchanged). Weights have one scale per

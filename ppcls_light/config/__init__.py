@@ -1,4 +1,4 @@
-"""Typed, closed configs: `load_config(path, overrides)` and `dump_config(config)`."""
+"""YAML configs: reading, validation against the schema, and dumping."""
 
 from .load import ConfigLike, checked, dump_config, load_as, load_config, relocate_config
 from .schema import Config

@@ -1,4 +1,4 @@
-"""Binding of a tree of nodes to typed signatures: dataclasses, and the constructors of registered entries.
+"""Validation of parsed YAML against dataclasses and constructor signatures; unknown keys are errors.
 
 One mechanism serves both: the parameters of `__init__` are the keys, their annotations the types, their
 defaults the defaults. An unknown key, a wrong type or a value out of range is one line with its place,

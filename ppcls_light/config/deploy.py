@@ -1,10 +1,10 @@
-"""The deploy config of predict_cls.py, PaddleClas' keys: every key only overrides the exported folder."""
+"""Schema of the deploy YAML of predict_cls.py; its keys override settings of the exported folder."""
 
 from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
 from ..errors import ConfigError
-from .reading import TransformOps
+from .dataloader import TransformOps
 from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
 EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]

@@ -1,4 +1,4 @@
-"""YAML files and `-o` overrides to a checked config, and back to YAML."""
+"""`load_config`: YAML files and `-o` overrides into a validated config; `dump_config`: back to YAML."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()
 
 
 def checked(config: ConfigLike) -> schema.Config:
-    """Return a config that was read as it is; check a dict of sections, or a `Config` built in Python, like a file.
+    """Return `config` validated: one loaded from a file as it is, a dict or a `Config` made in Python after checks.
 
     Raises:
         ConfigError: one line with the dotted path, what was expected and an example.

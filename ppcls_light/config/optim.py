@@ -1,4 +1,4 @@
-"""Sections Loss, Metric and Optimizer with its learning rate."""
+"""Schema of the sections Loss, Metric and Optimizer, including the learning rate schedules."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any, List, Literal, Optional, Tuple, Union

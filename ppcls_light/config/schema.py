@@ -9,7 +9,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 from ..errors import ConfigError
 from ..registry import MODELS
 from . import optim
-from .reading import DataLoaderConfig, ReaderConfig, TransformOps
+from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, WithParams
 
 

@@ -1,4 +1,4 @@
-"""YAML text to a tree of nodes with their places, so that every error can name one.
+"""YAML parsing into nodes that record file and line; merging of `_base_` files and `-o` overrides.
 
 Scalars follow YAML 1.2's core schema, read more narrowly than PyYAML does: `3e-5` is a number, while
 `12:30`, `2024-01-31` and `010` are text. Two habits of PaddleClas' files are kept: `yes/no/on/off` are
@@ -55,7 +55,7 @@ class Node:
 
 
 def message(*parts: str) -> str:
-    """Return one line of the parts that are known of an error's place, key and problem; "" is unknown."""
+    """Return the non-empty `parts` of an error message (place, key, problem), joined by colons."""
     return ": ".join(filter(None, parts))
 
 

@@ -1,4 +1,4 @@
-"""Base of the configs, annotations that carry a range, and marks for sections whose keys depend on a name."""
+"""`Sections`, the base class of configs, and type annotations with ranges or name-dependent parameters."""
 
 from typing import Annotated, Any, Dict, NamedTuple, Optional, Tuple
 

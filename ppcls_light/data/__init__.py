@@ -1,4 +1,4 @@
-"""From list files and photos to batches of arrays; numpy, Pillow and OpenCV only, never paddle.
+"""Data loading: image lists, decoding, transforms and batches, with numpy, Pillow and OpenCV, without Paddle.
 
 Names for scripts are loaded on first use: reading a list needs neither Pillow nor OpenCV.
 """

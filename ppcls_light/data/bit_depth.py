@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits per channel -> 8 bits, by the one rule that `decode` states."""
+"""Conversion of images with more than 8 bits per channel to 8 bits; `decode` documents the rule."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def low_bytes(file: Image.Image, reopen: Callable[[], Image.Image]) -> Image.Ima
 
 
 def warn_of_black(rgb: np.ndarray, file: Image.Image, data: bytes) -> None:
-    """Say once that a JPEG 2000 file of 16-bit colours, of which Pillow gives the high byte, has only low bits."""
+    """Warn once about a 16-bit JPEG 2000 image that uses only its low bits and is nearly black at 8 bits."""
     # ITU-T T.800, A.5.1: the marker SIZ follows the start of the code stream; 42 bytes on, the bits of a value less 1.
     start = data.find(b"\xff\x4f\xff\x51") if file.format == "JPEG2000" else -1
     if start >= 0 and data[start + 42] & 0x7F >= 8 and rgb.max() < 1 << _LOW_BITS[-1] - 8:

@@ -1,4 +1,4 @@
-"""The names of the classes in the order of their labels: one value, compared wherever two of them meet.
+"""`ClassNames`: class names in label order, read from label maps and checked against other sources.
 
 A label is a number, and its meaning a name. The names are read once, from the data (class folders, a label
 map, CIFAR's own), go into the checkpoint and from there into the exported folder. Whatever else says names must say
@@ -98,7 +98,7 @@ class ClassNames:
         return {folder: label_of[_composed(folder)] for folder in folders}
 
     def check_list(self, images: ImageList) -> None:
-        """Raise DataError for labelled images whose folders have the names of classes, but labels of others.
+        """Raise DataError if a folder in the list is named after one class but has the label of another.
 
         A list has labels and no names. Where it puts all images of a folder "cat" under a label that is "dog" here,
         it was made for another order of the classes.
@@ -276,7 +276,7 @@ def _without_bullets(path: StrPath, lines: list[tuple[int, str]]) -> list[tuple[
 
 
 def _require_places(path: StrPath, lines: list[tuple[int, str]]) -> None:
-    """Refuse names alone that are counted in another order than that of their lines, or not from 0."""
+    """Raise an error if numbers within the class names contradict the names' line order from 0."""
     texts, places = [text for _, text in lines], list(range(len(lines)))
     first = [_FIRST.match(text) for text in texts]
     found = [[int(number) for number in _ANY.findall(text)] for text in texts]

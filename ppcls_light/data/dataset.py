@@ -1,4 +1,4 @@
-"""Labelled images as arrays, one at a time."""
+"""`ImageDataset`: decoded and transformed samples of an `ImageList`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ImageDataset:
         return read_bytes(self.image_list.path(index))
 
     def changed(self, index: int) -> bool:
-        """Return whether the file of an entry is another than when this was last asked, in any process."""
+        """Return whether the file of an entry has changed since the last call for it, in any process."""
         return self._watch.changed(index, self.image_list.path(index))
 
     def sample(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""Bytes of an image file -> RGB array, by one rule for both backends.
+"""Image decoding: bytes of an image file to an RGB array, with the same rules for OpenCV and Pillow.
 
 | file | becomes |
 |---|---|

@@ -1,4 +1,4 @@
-"""Image file formats that are read: the one table of folder scans, the decoder and the server.
+"""Table of the supported image formats, used by folder scans, the decoder and the server.
 
 Pillow reads more than these. PostScript and Windows metafiles are left out for good, as their readers start other
 programs; so are documents, videos and arrays that it only recognises, and raw files of cameras, of which it reads

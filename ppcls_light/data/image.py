@@ -1,4 +1,4 @@
-"""An image as the transforms hand it on: a uint8 array (H, W, C), float32 once normalised, or a Pillow image."""
+"""Helpers for images passed between transforms: array and Pillow conversion, size checks, resizing."""
 
 from __future__ import annotations
 

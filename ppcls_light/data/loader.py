@@ -151,7 +151,7 @@ class BatchLoader:
             ) from None
 
     def _judge(self, batch: Batch, wanted: np.ndarray) -> None:
-        """Apply `on_bad` to a batch made from the indices `wanted`."""
+        """Log the unreadable images of a batch, or raise DataError, by `on_bad` and `max_bad`."""
         if self.on_bad == "raise" and batch.failed:
             raise DataError(batch.failed[0][1])
         allowed, reasons = math.ceil(self.max_bad * len(self.dataset)), dict(batch.failed)

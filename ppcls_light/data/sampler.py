@@ -89,7 +89,7 @@ class SampleOrder:
 
 
 def _rounds(members: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw `count` of a class, all of them before one comes again."""
+    """Draw `count` of `members` in shuffled rounds, so that each is drawn once per round."""
     times = math.ceil(count / len(members))
     return np.concatenate([rng.permutation(members) for _ in range(times)])[:count]
 

@@ -1,4 +1,4 @@
-"""Folders of images, searched by one rule for every tool: images are taken, the rest is counted and named.
+"""Recursive search for images in a folder, with a tally of the files that are left out.
 
 `formats.is_image` tells images. Files and folders whose names begin with "." and those of the system
 (Thumbs.db, __MACOSX, @eaDir and the like) are no part of the photos and are not named, except for hidden images.
@@ -14,8 +14,8 @@ from ..base.files import StrPath
 from ..errors import DataError, warn_once
 from . import formats
 from .classes import ClassNames
+from .folder_names import printable, require_classes
 from .image_list import ImageList
-from .levels import printable, require_classes
 
 # Files that tools/make_list.py writes into the folder itself.
 LABEL_FILE = "labels.txt"
@@ -225,7 +225,7 @@ class _Scan:
         return real
 
     def _finds(self, real: str) -> bool:
-        """Return whether the search comes to a real folder without any link."""
+        """Return whether the search reaches the folder `real` without following a symbolic link."""
         below = real[len(self._root) :].split(os.sep)
         return _is_in(real, self._root) and not any(
             name.startswith(".") or name.lower() in _SYSTEM for name in below

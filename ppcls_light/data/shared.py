@@ -1,4 +1,4 @@
-"""Memory that a process and the workers it starts see alike, where the system has it (Linux).
+"""Shared memory between a process and its workers, on Linux only.
 
 The memory has no name (`memfd_create`): nothing lies in /dev/shm, whose size containers keep small, and it goes
 when the last process that holds it ends, however it ends.

@@ -1,4 +1,4 @@
-"""List files for a folder of photos: one folder per class -> train, val and test lists and the label map."""
+"""Writing of train, val and test lists and the label map for a folder with one sub-folder per class."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from ..base.files import StrPath, results, write_text
 from ..errors import ConfigError, DataError, listed, warn_once
 from .classes import ClassNames, read_class_names
+from .folder_names import SPLITS, split_folders
 from .image_list import ImageList
-from .levels import SPLITS, split_folders
 from .scan import LABEL_FILE, LeftOut, entries, scan_image_folder, utf8
 
 

@@ -1,1 +1,1 @@
-"""Training, scoring and classifying with a config."""
+"""Training, evaluation and inference from a config, with checkpoints, logging and several processes."""

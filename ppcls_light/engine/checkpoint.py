@@ -1,12 +1,13 @@
 """Checkpoints: sets of files, written so that a crash at any moment loses nothing.
 
 `PREFIX.pdparams` holds the weights, `PREFIX.pdopt` the optimizer state by structured parameter names and
-`PREFIX.pdstates` everything else (epoch, step, position in the epoch, best metric, schedule, class names)
-with the SHA-256 of the others. With an EMA `PREFIX.pdparams` holds the averaged weights, which are the ones to
-use, and `PREFIX.pdema` those in training, as in PaddleClas. All are first written as `*.new`, the states last:
-from that moment the new set is complete, and `load` reads it whether it has been renamed yet or not. Reading
-changes nothing, so it never gets in the way of a run that still writes; `finish_renames` is for the one that
-does.
+`PREFIX.pdstates` everything else (epoch, step, position in the epoch, whether it is evaluated, best metric, schedule,
+order of the images, loss scale, class names, network, versions) with the SHA-256 of the others; `Trainer.save` collects
+them, and writes the student's weights of a distillation beside the set. With an EMA `PREFIX.pdparams` holds the
+averaged weights, which are the ones to use, and `PREFIX.pdema` those in training, as in PaddleClas. All are first
+written as `*.new`, the states last: from that moment the new set is complete, and `load` reads it whether it has been
+renamed yet or not. Reading changes nothing, so it never gets in the way of a run that still writes; `finish_renames`
+is for the one that does.
 
 Which one a run starts from (`Global.checkpoints`):
     a prefix, with or without suffix   that one, or an error

@@ -1,4 +1,4 @@
-"""Classes of a run: read once, and compared wherever a second source names them, see `data.classes`.
+"""Class names of a run: collected from label map, data and checkpoint, and checked for agreement.
 
 | source | content |
 |---|---|
@@ -23,7 +23,7 @@ import numpy as np
 
 from ..config import Config
 from ..config.bind import located
-from ..config.reading import DatasetConfig
+from ..config.dataloader import DatasetConfig
 from ..data.classes import ClassNames, folder_labels, read_class_names, require_same_folders
 from ..data.image_list import ImageList, read_image_list
 from ..data.scan import scan_image_folder
@@ -178,7 +178,7 @@ def _train_folders(config: Config) -> ClassNames | None:
 
 
 def _any_list(config: Config) -> ImageList | None:
-    """Return the ImageList of one list file that the config names, rather the shorter; None when none can be read."""
+    """Return the ImageList of the Eval list, or else of the Train list; None if neither can be read."""
     for section in (config.DataLoader.Eval, config.DataLoader.Train):
         dataset = section and section.dataset
         if isinstance(dataset, DatasetConfig) and os.path.isfile(path := dataset.cls_label_path or ""):

@@ -1,4 +1,4 @@
-"""Device, processes, randomness and signals of a run: all that depends on the machine."""
+"""Device selection, seeding, communication between processes and stop signals of a run."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def gather(value: Any, runtime: Runtime) -> list[Any]:
 
 @contextlib.contextmanager
 def raise_on_all_ranks(runtime: Runtime) -> Iterator[None]:
-    """Raise the UserError of any process on all of them, when all have left the block: none waits for another.
+    """Raise a UserError of any process on all processes when the block ends, so that no process waits for ever.
 
     Inside, the processes must not exchange anything.
     """
@@ -178,7 +178,7 @@ def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-class StopSignals(processes.StopSignals):
+class CollectiveStopSignals(processes.StopSignals):
     """Signals to all processes of a run that end it once the step is finished and saved."""
 
     def reached(self, runtime: Runtime) -> bool:

@@ -1,4 +1,4 @@
-"""Scoring a network on a split: every image once, however many processes share the work."""
+"""Evaluation of a network on a split; the processes share the images, and each is scored once."""
 
 from __future__ import annotations
 

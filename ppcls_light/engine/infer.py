@@ -1,4 +1,4 @@
-"""Classifying files with the network in training code: one row per file, in input order, failed ones too."""
+"""`infer`: classification of image files with the network before export, one row per file in input order."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _paths(settings: InferConfig, runtime: Runtime) -> list[str]:
 def _shared(
     classify: Callable[[list[str]], list[Row]], paths: list[str], settings: InferConfig, runtime: Runtime
 ) -> Iterator[list[Row]]:
-    """Yield the rows of every batch in order, on every process: one round of batches at a time is exchanged."""
+    """Yield the rows of every batch in order on all processes, which gather them once per round of batches."""
     contents = (len(paths), zlib.crc32(os.fsencode("\n".join(paths))))
     require_same(contents, runtime, "Infer: (number, checksum) of the list of images")
     starts = range(0, len(paths), settings.batch_size)

@@ -1,4 +1,4 @@
-"""Network of a config: with the weights that it starts from or was trained to, its operators and its static graph."""
+"""Construction of the config's network with initial or trained weights, and choice of its CPU operators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output folder of a run, in which no run replaces another.
+"""Protection of the runs in `Global.output_dir`: refusal to overwrite, and moving to `previous_N`.
 
 Its files are the checkpoints (best_model, latest, epoch_N), config.yaml, metrics.jsonl, the logs, the curves and
 the files of the loggers. A start in a folder that has checkpoints

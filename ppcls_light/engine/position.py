@@ -1,4 +1,4 @@
-"""Place of a batch in a training run; all numbers count from 0."""
+"""`Position`: epoch, batch and update counters in a training run, all counted from 0."""
 
 from __future__ import annotations
 

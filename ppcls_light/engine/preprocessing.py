@@ -1,11 +1,11 @@
-"""Comparison of the splits' preprocessing: differences that cannot be meant are warnings before training."""
+"""Warnings when the preprocessing of training, evaluation and export differs in pixel values or size."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..config import Config
-from ..config.reading import CifarConfig, DatasetConfig
+from ..config.dataloader import CifarConfig, DatasetConfig
 from ..data.transforms.compose import Compose, build_transforms
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError

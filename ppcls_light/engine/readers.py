@@ -1,4 +1,4 @@
-"""Readers of the splits of a config: their images, classes, transforms, samplers and batches."""
+"""`Reader` and `build_reader`: dataset, sampler, loader and class names of a split of the config."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Sequence
 
 from ..config import Config
 from ..config.bind import located
-from ..config.reading import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
+from ..config.dataloader import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
 from ..config.schema import DistillationArch
 from ..data.cifar import CifarDataset, read_cifar
 from ..data.classes import ClassNames, folder_labels, require_same_folders

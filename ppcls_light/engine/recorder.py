@@ -1,4 +1,4 @@
-"""Record of a training run: in the log and on the terminal, in metrics.jsonl and the sinks."""
+"""`Recorder`: writing of training metrics to the log, the progress bar, metrics.jsonl and the loggers."""
 
 from __future__ import annotations
 

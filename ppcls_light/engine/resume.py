@@ -1,4 +1,4 @@
-"""Checkpoint that a run goes on from, and the course of its learning rate from there."""
+"""Resuming: selection of the checkpoint, and checks of its learning rate schedule and image order."""
 
 from __future__ import annotations
 

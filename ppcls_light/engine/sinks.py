@@ -1,4 +1,4 @@
-"""Sinks of a run's numbers and pictures besides the log: VisualDL, TensorBoard, Weights & Biases."""
+"""Experiment loggers: VisualDL, TensorBoard, and Weights & Biases."""
 
 from __future__ import annotations
 

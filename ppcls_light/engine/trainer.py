@@ -1,4 +1,4 @@
-"""Train loop: one path for every precision, and a contract for resuming.
+"""Training loop: `Trainer` with the train step, evaluation, saving and exact resuming.
 
 A step is one update of the weights, made from the mean gradient of `Global.update_freq` batches; the last of
 an epoch is made from those that are left. Learning rate, shuffling, augmentation, dropout and the decay of the
@@ -36,8 +36,8 @@ from ..weights import load_weights, write_weights
 from . import checkpoint
 from .classes import described_classes
 from .distributed import (
+    CollectiveStopSignals,
     Runtime,
-    StopSignals,
     average_gradients,
     broadcast_statistics,
     gather,
@@ -173,7 +173,7 @@ class Trainer:
             )
             return
         self._begin(settings)
-        stop = StopSignals()
+        stop = CollectiveStopSignals()
         with stop, self.recorder.files(self.position, self.evaluated, self.model):
             if not self.evaluated:
                 self._end_of_epoch()
@@ -201,7 +201,7 @@ class Trainer:
         if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
             self.best = None  # of a model that is elsewhere
 
-    def train_epoch(self, stop: StopSignals) -> bool:
+    def train_epoch(self, stop: CollectiveStopSignals) -> bool:
         """Run the rest of the current epoch.
 
         Return whether `stop` asks to end the run now, on all ranks alike.
@@ -324,7 +324,7 @@ class Trainer:
         LOGGER.info("Already save model in %s", prefix)
 
     def _end_of_epoch(self) -> None:
-        """Save and evaluate; a run that dies meanwhile resumes with this, and no epoch is lost or unscored."""
+        """Save and evaluate at the end of an epoch; on resume an interrupted evaluation is repeated."""
         settings, epoch = self.config.Global, self.position.epoch
         evaluates = self.eval_reader is not None and epoch > settings.start_eval_epoch
         evaluates = evaluates and epoch % settings.eval_interval == 0
@@ -383,7 +383,7 @@ class Trainer:
         )
 
     def _go_to(self, at: Position) -> None:
-        """Set the position by the batch that was read: one without a readable image never comes."""
+        """Set the position to `at`, and clear the gradients of a step whose last batch was never read."""
         if at.step != self.position.step:  # the batch that would have ended the last step was one of those
             self.optimizer.clear_grad()
         self.position = at

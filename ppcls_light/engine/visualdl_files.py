@@ -1,4 +1,4 @@
-"""Files of VisualDL: the graph of a network, and the records of a run that goes on."""
+"""VisualDL file handling: export of the network graph, and truncation of records on resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a trained network to a folder that Paddle Inference serves, checked against the network.
+"""Export of a trained network to a folder for Paddle Inference, with verification against the network.
 
 `export_model` is loaded on first use: importing the package needs no Paddle.
 """

@@ -1,4 +1,4 @@
-"""The accuracy gate: top-1 of a network in other precisions, on labelled images that had no part in making them."""
+"""Accuracy check of int8 and bf16 exports: top-1 against fp32, on images not used for calibration."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class AccuracyGate:
         return top1(self.images.labels, served_probs(folder, self.images.scored, engine, precision)["probs"])
 
     def check(self, fp32: float, other: float) -> str:
-        """Return the change from one top-1 to another, in percent, in words. Raises ExportError: it is too large."""
+        """Return the change of top-1 against fp32 as text. Raises ExportError if the drop exceeds `max_drop`."""
         change = (
             f"top-1 {other:.2f} % ({other - fp32:+.2f} percentage points; {fp32:.2f} % in fp32) "
             f"on {len(self.images.scored)} images"
@@ -69,7 +69,7 @@ def top1(labels: np.ndarray, answers: np.ndarray) -> float:
 
 
 def part(images: ImageList, count: int, calibration: ImageList | None = None) -> Labelled:
-    """Draw images to calibrate with, and leave the others to be scored on: no image does both.
+    """Split images at random into two disjoint sets: for calibration and for scoring.
 
     The draw is random with a fixed seed, since lists are often sorted by class.
 

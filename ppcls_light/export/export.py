@@ -1,4 +1,4 @@
-"""Export: fold, save, describe, prove, and only then put in place."""
+"""`export_model`: folding, saving, inference.yml, verification and the move into the target folder."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ def _staged(folder: str) -> Iterator[str]:
 
 
 def _replace(folder: str, stage: str) -> None:
-    """Move the files of `stage` to the export in `folder`, or in its place if it is of another network."""
+    """Move the files of `stage` into `folder`, and an export of another network there to `previous_N`."""
     made = os.listdir(stage)
     others = _another_network(folder, stage)
     if others:

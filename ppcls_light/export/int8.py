@@ -1,4 +1,4 @@
-"""int8 graphs of a network: Paddle's own, and those that the tools of ONNX Runtime and OpenVINO make."""
+"""Creation of int8 graphs with Paddle, ONNX Runtime and NNCF (OpenVINO), and saving of trained int8 networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators of a saved graph, counted."""
+"""Counting of the operators in a saved graph, and comparison of two graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Precisions beside fp32 of an export: int8 graphs, made and kept where top-1 does not fall."""
+"""int8 graphs beside an fp32 export: created per engine, and kept where `AccuracyGate` passes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network saved as a static graph that Paddle Inference reads."""
+"""Saving of a network as a static graph for Paddle Inference."""
 
 from __future__ import annotations
 

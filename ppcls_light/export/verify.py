@@ -1,4 +1,4 @@
-"""Proof that an exported folder answers as the network in training code does."""
+"""Verification of an exported folder: its probabilities against those of the trained network."""
 
 from __future__ import annotations
 

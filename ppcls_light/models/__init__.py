@@ -1,6 +1,7 @@
-"""The networks: `create_model` builds one by name, `list_models` lists the names.
+"""Networks: `create_model` builds one by name, `list_models` lists the names.
 
-One file is one family (`family.Family`), registered when it is imported, and every module here is imported.
+A family is one file (`fasternet`, `micronet`, `pplcnet`, `edgenext`) that registers its networks when it is imported;
+every module here is imported. The other modules are what families share.
 """
 
 import fnmatch

@@ -1,4 +1,4 @@
-"""Networks on the same batches: a student and those it learns from.
+"""Knowledge distillation: a student network and its teachers, run on the same batch.
 
 Sources: Hinton et al., arXiv 1503.02531 (teacher and student); Cui et al., arXiv 2103.05959 (SSLD, PaddleClas'
 recipe); Zhang et al., arXiv 1706.00384 (mutual learning: nobody is frozen). The config is PaddleClas'

@@ -131,7 +131,7 @@ class Encoder(nn.Layer):
     def _add_bottleneck(
         self, dim: int, bn_hs: bool, expan_ratio: int, layer_scale_init_value: float, drop_path: float
     ) -> None:
-        """Not in the constructor: `fold` wants a convolution defined right before its batch norm."""
+        """Add the norm and the bottleneck after the convolution that `fold` expects directly before a batch norm."""
         self.norm = normalisation(dim, bn_hs)
         self.pwconv1 = nn.Linear(dim, expan_ratio * dim)
         self.act = activation("hardswish" if bn_hs else "gelu")

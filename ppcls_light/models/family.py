@@ -1,4 +1,4 @@
-"""Facts of a family of networks, which stand in the family's own file and nowhere else."""
+"""`Family` and `Variant`: registration of networks with weight-name rules, pruning groups and folds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Layers that more than one backbone uses, or that are worth using alone."""
+"""Layers and initialisers shared by the network families: Conv2D, DropPath, PConv."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators' library: built on the user's machine for its processor, once, then found in a cache.
+"""Compilation of the custom operators for this processor, and their cache in the home folder.
 
 A library runs with all rights of its user: it is loaded from a folder of this user alone, and only if it is byte by
 byte what was built.
@@ -71,7 +71,7 @@ def load() -> ctypes.CDLL:
 
 
 def _make_first_predictor(core: ModuleType) -> None:
-    """Have Paddle's search for operators behind it before there are any.
+    """Create a dummy predictor so that Paddle's one-time operator scan runs before our operators are registered.
 
     Paddle makes it at the first predictor of a process and no more. It registers what is registered already once more,
     and warns of each operator. A predictor of an empty file is none, but the first.

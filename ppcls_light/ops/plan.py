@@ -1,4 +1,4 @@
-"""Plan of a network for the operator `ppcls_micronet` (micronet.cc): its steps in order, and their weights.
+"""Encoding of a MicroNet as steps and weights for the custom operator `ppcls_micronet` (micronet.cc).
 
 A plan is int32: the number of steps; for each its kind, how many integers of its own follow, and how many floats it
 takes of the weights; then those integers. The classes below describe them.
@@ -64,7 +64,7 @@ class Factorized(Step):
     relu6: bool
 
     def channels(self, count: int) -> int:
-        """The kernels are odd and keep the size, but for the stride."""
+        """Return the number of output channels; kernels are odd and padded to keep the size, except for the stride."""
         (middles, inputs, height, one), (outputs, *_, width) = self.column.shape, self.row.shape
         _require(self.row.shape == (outputs, 1, 1, width) and one == 1, "kernels that are not kx1 and 1xk")
         kept = (height, width) == tuple(2 * padding + 1 for padding in self.padding)
@@ -79,7 +79,7 @@ class Factorized(Step):
         return outputs
 
     def encode(self) -> Encoded:
-        """Outputs of `column` that are the same are one middle, which all their `row` convolutions share."""
+        """Return integers and floats; equal `column` outputs are stored once and shared by their `row` outputs."""
         middles, inputs = len(self.column), self.column.shape[1]
         middle: np.ndarray = np.arange(len(self.row)) * middles // len(self.row)
         first = np.arange(middles) * self.groups // middles * inputs
@@ -118,7 +118,7 @@ class Pointwise(Step):
         return len(self.bias)
 
     def encode(self) -> Encoded:
-        """Outputs that read the same inputs are computed together, in tiles."""
+        """Return integers and floats; outputs that read the same inputs are grouped into tiles."""
         outputs_of: dict[bytes, list[int]] = {}
         for output, row in enumerate(self.weight):
             outputs_of.setdefault(np.flatnonzero(row).tobytes(), []).append(output)

@@ -1,8 +1,8 @@
-"""Operators for training on CPU, where Paddle's leave most of the processor idle.
+"""Custom operators for training on CPU: depthwise and pointwise convolution, batch norm with activation.
 
-Depthwise and pointwise convolution, and batch norm with its activation, each forward and backward, as custom
-operators of Paddle. They are off until `enable()`, and then serve what `serves` says: float32 tensors on CPU in
-dynamic graph. Everything else, exported files among it, is made of Paddle's own operators.
+Each has its forward and its backward pass. They are off until `enable()`, and then serve
+what `serves` says: float32 tensors on CPU in dynamic graph. Everything
+else, exported files among it, is made of Paddle's own operators.
 """
 
 from __future__ import annotations

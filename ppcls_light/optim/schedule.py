@@ -1,7 +1,8 @@
-"""The learning rate as a pure function of the step.
+"""Learning rate as a pure function of the step.
 
 The values are those of Paddle's schedulers put together as PaddleClas does. Nothing is stored but the
-config, so that a resumed run needs only its step.
+config, so that a resumed run needs only its step. The rate that it starts from follows the global batch
+(`Optimizer.lr.base_batch_size`, see `engine.global_batch`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exported folders as classifiers; no training code, and Paddle only once a `Predictor` is made."""
+"""Classification with an exported folder: `Predictor`; without training code, Paddle imported on use."""
 
 from .predictor import Predictor
 

@@ -1,4 +1,4 @@
-"""From a deploy YAML to a `Predictor`."""
+"""Reading of a deploy YAML, and construction of a `Predictor` from it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images as Python callers hand them over: read into a path, the bytes of a file, or RGB pixels.
+"""Conversion of the images accepted by `Predictor` (paths, bytes, arrays, Pillow images) to `Item`s.
 
 An item is read when it is taken, whatever is done ahead: a generator may close its file, or fill its array anew, before
 it yields the next one. The item is a copy, so threads may share it and processes can be sent it.

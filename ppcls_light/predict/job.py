@@ -1,4 +1,4 @@
-"""All images of a folder, each row shown as it comes and kept in a file that a later run can go on from."""
+"""`classify_files`: classification of a folder with progress, row file and resuming, for predict_cls.py."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _count(path: str, stop: StopSignals) -> int:
 
 
 def _require_same_answer(predictor: Predictor, file: RowFile) -> None:
-    """Raise DataError when the last row of `file` is not the answer of `predictor` now."""
+    """Raise DataError if `predictor` no longer reproduces the last row of `file`, before a job is resumed."""
     if file.last is None:
         return
     _require_same_names(predictor, file)

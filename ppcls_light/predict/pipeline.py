@@ -1,4 +1,4 @@
-"""Many images through a predictor: read ahead in threads, or shared out among processes.
+"""Parallel prediction: reading ahead in threads (`read_ahead`), or worker processes (`shared_out`).
 
 Reading, decoding and resizing hold no lock of Python's, so threads share them well. Paddle's run
 holds that lock, and a network of a millisecond per layer gains little from a second core: twice the images per second
@@ -121,7 +121,7 @@ class Processes:
 
     @property
     def ready(self) -> bool:
-        """True if a process waits for work; the first question starts them."""
+        """True once a worker process is ready; the first access starts the processes."""
         if self._ready is None:
             self._ready = [self._pool.submit(_predict, []) for _ in range(self._number)].pop()
         return self._ready.done()
@@ -150,7 +150,7 @@ class Processes:
 
 
 def shared_out(predictor: BatchPredictor, images: Iterable[Item], workers: int) -> Iterator[list[Row]]:
-    """Yield the rows of `images` from `workers` processes; until the first of them is ready, from `predictor`."""
+    """Yield the rows of `images` from `workers` processes; `predictor` classifies until the first is ready."""
     batches = in_batches(images, predictor.batch_size)
     with Processes(predictor, workers) as processes:
         for batch in batches:

@@ -1,4 +1,4 @@
-"""PaddleClas' result rows of probabilities."""
+"""Top-k result rows in PaddleClas' format, from class probabilities."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of images on the disk, which a run that was ended can go on from.
+"""Result files that can be resumed: `RowFile` (JSON lines, CSV) and `Parts` (folder of part files).
 
 A `RowFile` is written by one process, row by row, and loses none of them. `Parts` are written by many, which may
 be lost at any time and make a row twice: each file of theirs appears whole, and whoever makes it again replaces it.

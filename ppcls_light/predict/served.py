@@ -1,4 +1,4 @@
-"""Answers of an exported folder to image files, for the export that proves it."""
+"""Class probabilities of an exported folder, run in a subprocess by the export's verification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources of images: a folder, a text list or a parquet column of paths and URLs; and URLs as bytes."""
+"""Image lists from a folder, a text file or a parquet column of paths and URLs, and download of URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An evaluation class by class: tables, a confusion matrix and the worst mistakes."""
+"""Evaluation report: per-class scores, confusion matrix and the most confident mistakes."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Engines that run an exported folder, and the choice among them; no training code, no images."""
+"""Inference engines for exported folders: Paddle Inference, ONNX Runtime, OpenVINO, and their selection."""

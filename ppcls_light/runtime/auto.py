@@ -1,4 +1,4 @@
-"""The fastest engine for a network on this machine, by a short measurement that engine.json beside it keeps.
+"""Engine selection for engine or precision "auto": measured once, and cached in engine.json of the folder.
 
     {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
 
@@ -109,7 +109,7 @@ def candidates(bundle: Bundle, options: EngineOptions) -> List[EngineOptions]:
 
 
 def of_this_machine(bundle: Bundle) -> List[Tuple[EngineName, Precision]]:
-    """Return the [(engine, precision)] that the export proved and the processor has, whatever is installed."""
+    """Return the [(engine, precision)] accepted at export and supported by this processor, installed or not."""
     if bundle.precision == "int8":
         return [("paddle", "int8" if supports("int8") else "fp32")]
     if not bundle.precisions:
@@ -136,7 +136,7 @@ def choose(results: Sequence[Result]) -> Result | None:
 
 
 def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> Dict[str, Any]:
-    """Return what a measurement depends on, as JSON holds it.
+    """Return the conditions under which a measurement stays valid, as a JSON-compatible dict.
 
     Args:
         shape: (N, C, H, W) of the input.

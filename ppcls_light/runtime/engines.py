@@ -69,7 +69,9 @@ def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
         bundle = int8_bundle(bundle, options.engine)
     else:
         converted = options.engine != "paddle" and bundle.onnx_file
-        bundle.check_files(*([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file]))
+        bundle.verify_checksums(
+            *([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file])
+        )
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     try:

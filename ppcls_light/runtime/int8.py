@@ -1,4 +1,4 @@
-"""int8 graphs of an exported folder: found here, made and compared with fp32 by the export."""
+"""Lookup of the int8 graphs in an exported folder, by engine."""
 
 import os
 from dataclasses import replace
@@ -36,7 +36,7 @@ def int8_bundle(bundle: Bundle, engine: EngineName) -> Bundle:
     """
     engines_with_int8(bundle, engine)
     files = [os.path.join(bundle.folder, name) for name in INT8_FILES[engine]]
-    bundle.check_files(*files)
+    bundle.verify_checksums(*files)
     if engine == "paddle":
         return replace(bundle, stem=INT8_STEM, format="pdmodel", precision="int8")
     return replace(bundle, onnx_file=files[0])

@@ -1,4 +1,4 @@
-"""An exported MicroNet as one operator (`ops/kernels/micronet.cc`): its graph read back into the steps of a plan."""
+"""Conversion of an exported MicroNet's graph to the steps of `ops.plan`, for the custom operator."""
 
 from __future__ import annotations
 
@@ -152,14 +152,14 @@ class _Reader:
         return makers[0].inputs[0]
 
     def _pooled(self, value: int) -> int:
-        """Return the maps whose mean over positions the value is."""
+        """Return the input of the global average pooling that produces `value`."""
         found = self.match(value, ("pool2d", "x", "size"))
         self.require(value, pooling_type="avg", adaptive=True)
         self.require(found["size"], value=[1, 1])
         return found["x"]
 
     def _centred(self, value: int) -> Tuple[int, float]:
-        """Return what a number was added to, and the number."""
+        """Return (input, bias) of a `scale` operator with factor 1, or (value, 0.0) for any other operator."""
         maker = self._graph.maker(value)
         if maker.name != "scale":
             return value, 0.0

@@ -1,4 +1,4 @@
-"""An exported MicroNet run as one operator of Paddle's, `ops/kernels/micronet.cc`, which is built on this machine."""
+"""MicroNet in Paddle Inference as a single custom operator (`ops/kernels/micronet.cc`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared by the engines that run ONNX graphs: the check of their options, and the graph's file."""
+"""Option checks and the ONNX file for the engines ONNX Runtime and OpenVINO."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX Runtime; the only module that imports it."""
+"""ONNX Runtime engine."""
 
 from __future__ import annotations
 

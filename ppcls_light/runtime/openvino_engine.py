@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU."""
+"""OpenVINO engine on the CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paddle Inference: the options checked against the installed build, then one predictor.
+"""Paddle Inference engine: checks of the options against the installed build, and the predictor.
 
 With `paddle_library` the only module here that imports Paddle.
 """

@@ -1,4 +1,4 @@
-"""Paddle Inference from Paddle's compiled library alone.
+"""Loading of Paddle Inference from Paddle's extension module, without `import paddle`.
 
 `import paddle.inference` first imports all of Paddle, training, distribution and data sets included, which takes
 over a second. What runs an exported model is in one extension module, which loads in a quarter of one. Python

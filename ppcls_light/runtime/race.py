@@ -1,4 +1,4 @@
-"""Race of the engines for a network: each runs random images in a process of its own, and they take turns."""
+"""Speed comparison of the engines on random images, each in its own process, in alternating rounds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Result:
         return f"{self.options.title}: {what}"
 
     def as_dict(self) -> Dict[str, Any]:
-        """Return what engine.json keeps."""
+        """Return this result as an entry of engine.json."""
         names = ("engine", "onednn", "precision")
         return {
             **{name: getattr(self.options, name) for name in names},

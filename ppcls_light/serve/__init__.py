@@ -1,1 +1,1 @@
-"""An exported folder over HTTP: the extra `serving`; `deploy/serving/server.py` starts it."""
+"""HTTP server for an exported folder; `deploy/serving/server.py` starts it (extra `serving`)."""

@@ -1,4 +1,4 @@
-"""Access: the names of the server's host, and the bearer token of its clients."""
+"""Access control: allowed host names and the bearer token."""
 
 import hmac
 import os

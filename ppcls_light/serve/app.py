@@ -1,4 +1,4 @@
-"""The HTTP side: /predict, /health, /ready, /metrics, and the pages at / and /docs."""
+"""FastAPI application: the routes /predict, /health, /ready, /metrics, and the pages / and /docs."""
 
 from __future__ import annotations
 

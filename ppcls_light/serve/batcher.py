@@ -1,4 +1,4 @@
-"""Dynamic batching: images of many requests wait a few milliseconds for each other and run together."""
+"""Dynamic batching: images of concurrent requests are collected for a few milliseconds and run together."""
 
 from __future__ import annotations
 
@@ -110,6 +110,7 @@ class Batcher:
         return [item.answer for item in items]
 
     async def _attend(self, worker: Worker, started: bool) -> None:
+        """Serve batches with `worker`, and start it anew when it dies."""
         failures = 0
         while failures < _STARTS:
             try:
@@ -130,6 +131,7 @@ class Batcher:
         raise ProcessEndedError(f"a worker could not be started {failures} times in a row")
 
     async def _serve_batch(self, worker: Worker) -> None:
+        """Collect a batch, run it in `worker` and answer its images."""
         loop = asyncio.get_running_loop()
         batch = await self._collect()
         if not batch:
@@ -149,6 +151,7 @@ class Batcher:
             _answer(item, row, times)
 
     async def _collect(self) -> list[_Waiting]:
+        """Take a batch from the queue: when it is full, or its first image has waited for `max_delay`."""
         # One at a time: two free workers that share the arrivals would both run half a batch.
         async with self._collecting:
             while not self._queue:

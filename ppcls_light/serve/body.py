@@ -1,4 +1,4 @@
-"""The body of a request: read with a bound on its size, its time and its rate, or thrown away."""
+"""Reading of a request's body with limits on size, time and rate."""
 
 from __future__ import annotations
 

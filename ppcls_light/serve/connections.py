@@ -1,4 +1,4 @@
-"""Connections over uvicorn's: each has a deadline in every state, and there are fewer of them than files to open."""
+"""Limits on connections in uvicorn: timeouts, and a maximum number below the open-files limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fairness among clients: the choice of the one that gives way when all places are taken."""
+"""Limit on concurrent requests, and the client that loses its upload when the limit is reached."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def client_of(host: str) -> str:
 
 
 def first_of_the_busiest(holders: Mapping[Any, str]) -> tuple[Any, Counter[str]]:
-    """Return the first of the holders of the client that has most of them, and the number of each client's.
+    """Return the oldest holder of the client with the most holders, and the number of holders per client.
 
     Longest queue drop (Suter et al., INFOCOM 1998): the client that holds most loses first, so that none keeps
     others out by holding much, and no share has to be set.

@@ -1,4 +1,4 @@
-"""Start and end of the server."""
+"""Startup and graceful shutdown of the server, on SIGTERM or SIGINT."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of the server for Prometheus."""
+"""Prometheus metrics of the server."""
 
 from __future__ import annotations
 

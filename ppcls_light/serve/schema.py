@@ -1,4 +1,4 @@
-"""OpenAPI of the server: requests and answers of /predict and the probes."""
+"""OpenAPI schema of the server: requests and responses of /predict and the health probes."""
 
 from typing import Dict, List, Optional, Union
 

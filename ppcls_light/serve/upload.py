@@ -1,4 +1,4 @@
-"""The images of a /predict request: multipart files or base64 in JSON."""
+"""Parsing of /predict requests: images as multipart files or base64 in JSON."""
 
 from __future__ import annotations
 

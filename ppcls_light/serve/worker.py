@@ -1,4 +1,4 @@
-"""A process that owns a `Predictor`: it decodes images in a few threads and runs the network on them.
+"""Worker process of the server: decodes images in threads and runs a `Predictor` on them.
 
 Paddle holds Python's lock while it computes, so in the server's own process one batch would keep every other
 client waiting, the probes of /health too. An image that crashes a decoder costs this process, which is started

@@ -1,4 +1,4 @@
-"""Weights: read and write them safely, fit them to a network strictly, convert the authors' names."""
+"""Weights: safe loading and saving, strict matching to a network, conversion of the authors' key names."""
 
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from .convert import convert_file, convert_state_dict

@@ -1,4 +1,4 @@
-"""Checkpoints of other projects, renamed to this project's keys.
+"""Conversion of other projects' checkpoints to this project's parameter names.
 
 A convolution's weight has the same layout on both sides, (out, in / groups, height, width); a linear
 layer's is (out, in) in torch and (in, out) in Paddle. The names stand in the file of each family.

@@ -1,4 +1,4 @@
-"""Weights: files, read without trusting them and written atomically, and their way into a network.
+"""Reading and writing of weight files (.pdparams, .safetensors), and loading of them into a network.
 
 Files are `.pdparams`, which are pickles, and `.safetensors`. Every key must fit the network, or the message names those
 that do not, and the fix.

@@ -1,4 +1,4 @@
-"""Files that torch.save wrote since torch 0.1.10, read without torch and without trusting them.
+"""Reader of torch.save files (torch 0.1.10 and later) without torch, by a restricted unpickler.
 
 All of them hold pickles that refer to storages, flat runs of numbers kept beside them:
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.config import dump_config, load_config, optim, reading, schema
+from ppcls_light.config import dataloader, dump_config, load_config, optim, schema
 from ppcls_light.errors import ConfigError
 
 paddleclas = runpy.run_path(str(Path(__file__).with_name("paddleclas_yaml.py")))
@@ -348,15 +348,15 @@ def test_samplers_and_datasets_by_name_survive_the_way_through_yaml(write):
         "Arch.class_num=10",
     ]
     config = load_config(write(MINIMAL), overrides)
-    assert config.DataLoader.Train.sampler == reading.MultiScaleSamplerConfig([(192, 160), 256], 8)
+    assert config.DataLoader.Train.sampler == dataloader.MultiScaleSamplerConfig([(192, 160), 256], 8)
     assert config.DataLoader.Train.sampler.batch_size == 8
-    assert isinstance(config.DataLoader.Train.dataset, reading.CifarConfig)
+    assert isinstance(config.DataLoader.Train.dataset, dataloader.CifarConfig)
     assert config.DataLoader.Train.dataset.class_num == 10
     assert load_config(write(dump_config(config), "dumped.yaml")) == config
     # Without a name it is an ordinary sampler of an ordinary list, as before.
     plain = load_config(write(MINIMAL), ["DataLoader.Train.sampler.size_schedule=192_280"]).DataLoader.Train
-    assert plain.sampler == reading.SamplerConfig(8, size_schedule="192_280")
-    assert type(plain.dataset) is reading.DatasetConfig
+    assert plain.sampler == dataloader.SamplerConfig(8, size_schedule="192_280")
+    assert type(plain.dataset) is dataloader.DatasetConfig
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
-from ppcls_light.engine.distributed import Runtime, StopSignals
+from ppcls_light.engine.distributed import CollectiveStopSignals, Runtime
 from ppcls_light.engine.log import LOGGER
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, UserError
@@ -207,7 +207,7 @@ def test_a_finished_run_says_so(config_file, tmp_path):
 
 
 def test_sigterm_may_come_again_as_the_launcher_sends_it_but_a_second_ctrl_c_ends_at_once():
-    with StopSignals() as stop:
+    with CollectiveStopSignals() as stop:
         assert not stop.reached(CPU)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGTERM)

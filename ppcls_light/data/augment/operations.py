@@ -1,4 +1,4 @@
-"""The operations of augmentation policies on Pillow images, and how a level becomes the amount of one.
+"""Image operations of the augmentation policies, on Pillow images, and the mapping of levels to strengths.
 
 AutoAugment (Cubuk et al., arXiv 1805.09501, table 6) defined them; RandAugment, AugMix and their variants use
 the same ones with other scales.
@@ -129,7 +129,7 @@ class Operations:
         return tuple(self.scales)
 
     def draw(self, rng: Generator) -> str:
-        """Draw a name, all alike."""
+        """Draw the name of an operation, uniformly at random."""
         return self.names[rng.integers(len(self.names))]
 
     def apply(self, image: Image.Image, name: str, level: float, rng: Generator) -> Image.Image:

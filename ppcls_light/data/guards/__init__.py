@@ -1,1 +1,1 @@
-"""Limits of what a file may ask of a decoder: headers, sizes, scans, memory and time."""
+"""Protection against hostile image files: header checks, and limits on size, scans, memory and time."""

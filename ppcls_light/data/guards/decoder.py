@@ -1,4 +1,4 @@
-"""The process that `decoder_process` starts: it decodes one image after another within bounds of time and memory."""
+"""Main loop of the decoder subprocess (started by `decoder_process`), with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _answer(task: str, data: bytes, budget: Budget) -> tuple[dict[str, Any], lis
 
 @contextlib.contextmanager
 def _limits(budget: Budget) -> Iterator[Callable[[int], None]]:
-    """Bound time and memory in the block; it gets a function that grants those of so many pixels."""
+    """Limit time and memory in the block; yield a function that raises both limits for a number of pixels."""
     if resource is None:
         yield lambda pixels: None
         return

@@ -1,4 +1,4 @@
-"""Decoding in another process that is killed when an image takes too much time or memory.
+"""Client of the decoder subprocess: decoding that is killed when it takes too much time or memory.
 
 Libraries of formats such as AVIF, TIFF and JPEG 2000 can be neither stopped nor trusted to end, and no header bounds
 their work. A process is started when it is first needed, serves one image at a time and is kept for the next one;

@@ -1,4 +1,4 @@
-"""Sizes that the header of an image file claims, against the bytes that are there; no decoder has run by then.
+"""Checks of the image size in a file's header against the file's length, before any decoder runs.
 
 Decoders believe a file's claims: 97 bytes can ask for 2 GB, and half a megabyte for a minute. Of the
 formats that are decoded in this process all sizes that cost memory or time are read here first:
@@ -49,7 +49,7 @@ def header_size(name: str, data: bytes) -> tuple[int, int] | None:
 
 
 def check_header(name: str, data: bytes) -> tuple[int, int] | None:
-    """Return `header_size`. Raises DataError, too, for a file that cannot be so, or takes too long."""
+    """Return `header_size`; raise DataError if the file is too short for that size or too costly to decode."""
     size = header_size(name, data)
     if size is not None and name in _CHECKS:
         _CHECKS[name](data, *size)
@@ -116,7 +116,7 @@ def _check_png(data: bytes, width: int, height: int) -> None:
 
 
 def is_whole_png(data: bytes) -> bool:
-    """Return whether a PNG file has all of its chunks, and no animation: OpenCV trusts what it is told of both."""
+    """Return whether a PNG file is complete and not animated; OpenCV does not check this itself."""
     ends = {kind: end for kind, end, _ in _chunks(data)}
     return b"acTL" not in ends and ends.get(b"IEND", len(data) + 1) <= len(data)
 

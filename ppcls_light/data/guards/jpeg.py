@@ -1,4 +1,4 @@
-"""JPEG files (ITU-T T.81, annex B) by their markers: the size of the picture, and the work of decoding it."""
+"""JPEG header parsing (ITU-T T.81, annex B): image size, EXIF orientation and a limit on the scans."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def jpeg_frame_size(data: bytes) -> tuple[int, int] | None:
 
 
 def check_jpeg(data: bytes, width: int, height: int) -> None:
-    """Check a JPEG file of this size. Raises DataError for too many scans, and for fewer bytes than it can have."""
+    """Raise DataError for a JPEG file with too many scans, or too few bytes for (width, height)."""
     progressive, components = False, b""
     for kind, start, end in _segments(data):
         if kind in _STARTS_OF_FRAME and not components:

@@ -1,4 +1,4 @@
-"""Limits of one image, the same for all tools (a server has smaller ones as settings), and of all at once."""
+"""Limits on pixels and bytes per image, and on the total memory of concurrent decoding (`Room`)."""
 
 from __future__ import annotations
 

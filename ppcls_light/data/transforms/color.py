@@ -1,4 +1,4 @@
-"""Random changes of colour and sharpness; the picture's geometry stays."""
+"""Colour and sharpness augmentations: jitter, greyscale, PCA lighting, resampling and blur."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ops of a sample in order: training, evaluation, inference and the exported bundle run them by one `Compose`."""
+"""`Compose`: the transforms of a config in order, for training, evaluation, inference and deployment."""
 
 from __future__ import annotations
 

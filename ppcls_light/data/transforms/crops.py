@@ -1,4 +1,4 @@
-"""Crops, and the draws of their places; those that do not resize raise DataError for an image that is smaller."""
+"""Cropping transforms, and the random boxes that they draw."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ops that hide parts of an image.
+"""Erasing augmentations: RandomErasing, Cutout, Hide-and-Seek and GridMask.
 
 All take arrays (H, W, C) or (C, H, W), uint8 or float, or Pillow images, and return the same kind. The usual
 place is after NormalizeImage, where a value of 0 is the mean colour of the training images.

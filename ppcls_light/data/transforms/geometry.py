@@ -1,4 +1,4 @@
-"""Ops that turn and pad."""
+"""Rotation and padding transforms."""
 
 from __future__ import annotations
 

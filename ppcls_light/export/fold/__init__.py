@@ -1,1 +1,1 @@
-"""Rewriting of a trained network for inference, one module for each family."""
+"""Folding passes that rewrite a trained network for inference; `steps.fold` applies them."""

@@ -1,4 +1,4 @@
-"""EdgeNeXt's blocks rewritten for inference: fewer operators, and no way back from channels last."""
+"""Folding of EdgeNeXt: norms and layer scales in the weights, and no transposes back to channels-first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MicroNet with no channel shuffle and fewer operators, each of which engines run fast."""
+"""Folding of MicroNet: channel shuffles moved into the weights, and fewer and faster operators."""
 
 from __future__ import annotations
 

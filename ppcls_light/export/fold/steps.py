@@ -1,4 +1,4 @@
-"""Computation that is the same for every image, done once at export, on a copy of the network."""
+"""`fold`: application of the folding passes to a copy of the network."""
 
 from __future__ import annotations
 

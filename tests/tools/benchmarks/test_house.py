@@ -1,3 +1,4 @@
+import importlib.util
 import subprocess
 
 import pytest
@@ -5,6 +6,8 @@ import pytest
 from ppcls_light.errors import UserError
 from tools.benchmarks import house
 from tools.benchmarks.import_graph import ImportGraph, circles
+
+needs_ruff = pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="ruff counts branches")
 
 FILES = {
     "ppcls_light/__init__.py": "from .up import later\n",
@@ -51,6 +54,7 @@ def test_circles_are_found_at_any_length_and_apart():
     assert circles(needed) == [["a", "b", "c"], ["d", "e"]]
 
 
+@needs_ruff
 def test_the_figures_of_a_checkout(checkout):
     branches = "".join(f"    if x == {number}:\n        return {number}\n" for number in range(10))
     (checkout / "tools/many.py").write_text(f"def many(x):\n{branches}    return None\n")
@@ -70,6 +74,7 @@ def test_the_figures_of_a_checkout(checkout):
     assert (found["edges between packages"], found["upward edges"]) == (6, 2)
 
 
+@needs_ruff
 def test_revisions_stand_beside_the_working_tree(root, run_tool, capsys):
     if subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, check=False).returncode:
         pytest.skip("this is no git checkout")

@@ -1,4 +1,4 @@
-"""Folders of a data set by their names: parts of a split, or classes."""
+"""Recognition of train, val and test folders by name, to tell them from class folders."""
 
 from __future__ import annotations
 

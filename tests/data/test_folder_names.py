@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from ppcls_light.data import ClassNames, scan_image_folder
-from ppcls_light.data.levels import split_folders, split_of
+from ppcls_light.data.folder_names import split_folders, split_of
 from ppcls_light.errors import DataError
 
 

@@ -1,4 +1,4 @@
-"""Section DataLoader: images, their batches and the processes that read them."""
+"""Schema of the section DataLoader: dataset, sampler and loader."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, List, Literal, Optional, Tuple, Union
