@@ -160,8 +160,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
     `folder`/config.yaml is `config` with the pruned network's own widths; training with it fine-tunes. Other
     weights or another config that are there are set aside, see `files.results`.
 
-    Raises:
-        ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
+    Raises ConfigError: see `compress.prune`; or the config trains a student, which is pruned by a config of its own.
     """
     config = checked(config)
     if not isinstance(config.Arch, ArchConfig):

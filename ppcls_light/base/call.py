@@ -66,9 +66,8 @@ def call_in_process(
         task: completes the message "Paddle Inference cannot run the exported model".
         environment: variables to set in addition.
 
-    Raises:
-        ExportError: it raised a UserError, whose text ends the message; or its process ended, whose exit code and last
-            line on stderr do.
+    Raises ExportError: it raised a UserError, whose text ends the message; or its process ended, whose exit code and
+    last line on stderr do.
     """
     with contextlib.closing(CallProcess(environment)) as process:
         process.start(function, *arguments)

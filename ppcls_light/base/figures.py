@@ -59,8 +59,7 @@ def save_figure(figure: Figure, path: StrPath, source: str | None = None) -> lis
         source: one line about the data, kept in the files. Pictures of another source, or of none, are set aside,
             see `files.set_aside`. Without it, they are replaced.
 
-    Raises:
-        UserError: a file cannot be written.
+    Raises UserError: a file cannot be written.
     """
     root, suffix = os.path.splitext(os.fspath(path))
     root = root if suffix.lower() in (".png", ".svg") else os.fspath(path)

@@ -159,8 +159,7 @@ def write_text(path: StrPath, text: str, error: type[UserError] = UserError, kee
 def open_plain(path: StrPath | int, **options: Any) -> IO[Any]:
     """Open an ordinary file to read it, like `open` with mode "rb" (or `options`), which never waits.
 
-    Raises:
-        OSError: also for a pipe, a socket or a device, which may have no end; they are not opened.
+    Raises OSError: also for a pipe, a socket or a device, which may have no end; they are not opened.
     """
     return open(path, **{"mode": "rb", **options}, opener=_open_plain)
 

@@ -106,8 +106,7 @@ def require(precision: str, what: str | None = None, fix: str = "set Global.prec
         what: subject of the message, which needs the precision.
         fix: completes the message.
 
-    Raises:
-        DeviceError: names the instructions, the setting that switched them off, if any, and the fix.
+    Raises DeviceError: names the instructions, the setting that switched them off, if any, and the fix.
     """
     if supports(precision):
         return

@@ -262,8 +262,7 @@ def load_plain_pickle(path: StrPath, sealed: bool = False) -> Any:
 
     A seal (see `dump_plain_pickle`) is always checked; with `sealed` there must be one.
 
-    Raises:
-        WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
+    Raises WeightsError: the file is missing, damaged, or asks for anything else (the message names it).
     """
     with reading(path, "pickle"), open(path, "rb") as file:
         _check_seal(file, sealed)
@@ -295,8 +294,7 @@ def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
     Args:
         encoding: of the texts that Python 2 wrote.
 
-    Raises:
-        UserError: it asks for anything else. Errors of a damaged pickle pass through; see `reading`.
+    Raises UserError: it asks for anything else. Errors of a damaged pickle pass through; see `reading`.
     """
     return _settle(PlainUnpickler(file, encoding=encoding).load(), {})
 

@@ -116,8 +116,7 @@ class Child:
         environment: variables to set in addition.
         stderr: as of `subprocess.Popen`.
 
-    Raises:
-        OSError: no process can be started.
+    Raises OSError: no process can be started.
     """
 
     def __init__(

@@ -105,8 +105,7 @@ class Bundle:
     def verify_checksums(self, *paths: str) -> None:
         """Refuse files of the folder that inference.yml was not written for; missing ones are passed over.
 
-        Raises:
-            WeightsError: one is of another export, or damaged.
+        Raises WeightsError: one is of another export, or damaged.
         """
         for path in paths:
             wanted = self.files.get(os.path.basename(path))
@@ -171,9 +170,8 @@ class _InferenceYml:
 def read_bundle(folder: StrPath) -> Bundle:
     """Read the description of the network in `folder`; the network itself is not loaded.
 
-    Raises:
-        ConfigError: no such folder, no graph or parameters in it (the message lists what is there), or
-            inference.yml is wrong (file:line and key).
+    Raises ConfigError: no such folder, no graph or parameters in it (the message lists what is there), or
+    inference.yml is wrong (file:line and key).
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):

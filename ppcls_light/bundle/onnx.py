@@ -35,8 +35,7 @@ def onnx_file(bundle: Bundle) -> str:
     A conversion is kept beside the graph under a name that holds the graph's checksum, so that a folder that is
     exported anew never runs the old network; a folder that cannot be written costs a conversion every time.
 
-    Raises:
-        ExportError: the graph cannot be converted, or paddle2onnx is missing.
+    Raises ExportError: the graph cannot be converted, or paddle2onnx is missing.
     """
     if bundle.onnx_file is not None:
         return bundle.onnx_file
@@ -75,8 +74,7 @@ def scratch_folder() -> str:
 def checksum(bundle: Bundle) -> str:
     """Return the SHA-256 of the network's files: Paddle's graph and parameters, and `bundle.onnx_file`.
 
-    Raises:
-        UserError: a file cannot be read.
+    Raises UserError: a file cannot be read.
     """
     digest = hashlib.sha256()
     of_paddle = [] if bundle.format == "onnx" else [bundle.graph_file, bundle.params_file]

@@ -53,8 +53,7 @@ def prune(model: nn.Layer, ratio: float, criterion: str = "l1_norm") -> nn.Layer
         ratio: between 0 and 1, both excluded.
         criterion: "l1_norm" or "fpgm".
 
-    Raises:
-        ConfigError: another family, a ratio out of bounds, or one so small that no layer loses a filter.
+    Raises ConfigError: another family, a ratio out of bounds, or one so small that no layer loses a filter.
     """
     if not 0 < ratio < 1:
         raise ConfigError(

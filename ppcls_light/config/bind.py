@@ -36,8 +36,7 @@ T = TypeVar("T")
 def bind(cls: Callable[..., T], node: Node, path: str = "") -> T:
     """Build `cls` (a dataclass) from the mapping in `node`; None stands for an empty mapping.
 
-    Raises:
-        ConfigError: with "file:line: dotted.path: problem" for the first thing wrong.
+    Raises ConfigError: with "file:line: dotted.path: problem" for the first thing wrong.
     """
     arguments = check_arguments(cls, node, path)
     with located(node.where, path):

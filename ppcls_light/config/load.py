@@ -28,8 +28,7 @@ def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schem
     Returns:
         The config; `config.where("Global.epochs")` says where a value was written.
 
-    Raises:
-        ConfigError: one line with file:line, the dotted path, what was expected and an example.
+    Raises ConfigError: one line with file:line, the dotted path, what was expected and an example.
     """
     return load_as(schema.Config, source, overrides)
 
@@ -50,8 +49,7 @@ def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()
 def checked(config: ConfigLike) -> schema.Config:
     """Return `config` validated: one loaded from a file as it is, a dict or a `Config` made in Python after checks.
 
-    Raises:
-        ConfigError: one line with the dotted path, what was expected and an example.
+    Raises ConfigError: one line with the dotted path, what was expected and an example.
     """
     if isinstance(config, schema.Config):
         return config if config.tree is not None else load_config(_plain(config))
@@ -69,8 +67,7 @@ def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str
 def relocate_config(path: StrPath, moved: Mapping[str, str]) -> None:
     """Write the YAML file `path` anew with the new paths of files that have `moved`, as in `dump_config`.
 
-    Raises:
-        ConfigError: it cannot be read or written.
+    Raises ConfigError: it cannot be read or written.
     """
     write_text(path, dump_yaml(_relocated(read_tree(path).plain(), moved)), ConfigError)
 

@@ -100,8 +100,7 @@ def parse_yaml(text: str, origin: str, numbered: bool = True) -> Node:
 
     `origin` names the file or the option in messages; `numbered` adds the line to it.
 
-    Raises:
-        ConfigError: not YAML, a key given twice, an alias within itself, or too many values.
+    Raises ConfigError: not YAML, a key given twice, an alias within itself, or too many values.
     """
     builder = _Builder(origin, numbered)
     try:
@@ -153,8 +152,7 @@ def dump_yaml(plain: Any) -> str:
 def read_tree(path: StrPath, _children: tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
-    Raises:
-        ConfigError: the file is missing, not YAML, not a mapping, or inherits from itself.
+    Raises ConfigError: the file is missing, not YAML, not a mapping, or inherits from itself.
     """
     path = os.fspath(path)
     tree = parse_yaml(_read_text(path), path)

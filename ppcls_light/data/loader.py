@@ -110,9 +110,8 @@ class BatchLoader:
         A list, or an image, that is another than in an earlier epoch is named in the log: results stand for the files
         as they were read, and a resumed run may end elsewhere.
 
-        Raises:
-            DataError: a bad image (see `on_bad`, `max_bad`), images of different shapes in one batch, or a
-                worker that died.
+        Raises DataError: a bad image (see `on_bad`, `max_bad`), images of different shapes in one batch, or a worker
+        that died.
         """
         self.bad_count = self._bad_in_a_row = changed = 0
         for path in self.dataset.image_list.changes():

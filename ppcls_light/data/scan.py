@@ -127,9 +127,8 @@ def scan_image_folder(
         class_names: if they are known already (from the training): folders may be missing then.
         left_out: tally to count in; None: one warning.
 
-    Raises:
-        DataError: no class with images, a class that is not in `class_names`, or folders that are no classes but
-            the parts of a split (see `levels`).
+    Raises DataError: no class with images, a class that is not in `class_names`, or folders that are no classes but the
+    parts of a split (see `levels`).
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):

@@ -87,8 +87,7 @@ def save(
 def load(prefix: StrPath) -> Checkpoint:
     """Read the set `prefix.*` (a suffix is accepted).
 
-    Raises:
-        WeightsError: a file of the set is missing, damaged, or belongs to another set.
+    Raises WeightsError: a file of the set is missing, damaged, or belongs to another set.
     """
     prefix = strip_suffix(prefix)
     if os.path.isdir(prefix):

@@ -51,8 +51,7 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
 
     The states beside trained `weights` come first.
 
-    Raises:
-        ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
+    Raises ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
     """
     stored, mapped = stored_classes(weights, config.Arch.network.class_num), _mapped_names(config)
     if stored is not None and stored.names is not None:
@@ -79,8 +78,7 @@ def _agreed(mapped: ClassNames | None, found: ClassNames | None) -> ClassNames |
 def training_names(config: Config, found: ClassNames | None) -> ClassNames | None:
     """Return the names of a training, or None: the label map's, or `found` in the data.
 
-    Raises:
-        ConfigError, DataError: the map cannot be read, does not name every class, or says other names than `found`.
+    Raises ConfigError, DataError: the map cannot be read, does not name every class, or says other names than `found`.
     """
     return _agreed(_mapped_names(config, may_miss=True), found)
 
@@ -106,8 +104,7 @@ class StoredClasses:
             names, images: of the data.
             fix: end of the message.
 
-        Raises:
-            DataError: names both sources.
+        Raises DataError: names both sources.
         """
         if self.names is not None and names is not None:
             self.names.require_same(names, fix)
@@ -210,8 +207,7 @@ def described_classes(names: ClassNames | None, images: ImageList | None = None)
 def check_first_weights(config: Config, names: ClassNames | None, images: ImageList) -> None:
     """Refuse first weights whose head has these classes in another order; warn when it has other ones.
 
-    Raises:
-        DataError: names the states of the weights and the source of `names` or `images`.
+    Raises DataError: names the states of the weights and the source of `names` or `images`.
     """
     stored = stored_classes(
         config.Global.pretrained_model or config.Arch.pretrained, config.Arch.network.class_num

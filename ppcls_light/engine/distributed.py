@@ -39,8 +39,7 @@ def start(device: str) -> Runtime:
     Args:
         device: `Global.device`; "auto" takes a GPU when the build and the machine have one.
 
-    Raises:
-        DeviceError: the installed Paddle was not built for the device, or the machine has none.
+    Raises DeviceError: the installed Paddle was not built for the device, or the machine has none.
     """
     kind = choose_device(device, _available())
     paddle.set_device(own_device(kind, os.environ))
@@ -170,8 +169,7 @@ def broadcast_statistics(model: nn.Layer, runtime: Runtime) -> None:
 def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
     """Return `model` with batch norms over the batches of all processes (`Arch.use_sync_bn`).
 
-    Raises:
-        DeviceError: on CPU, where Paddle has no such kernel.
+    Raises DeviceError: on CPU, where Paddle has no such kernel.
     """
     if runtime.device == "cpu":
         raise DeviceError("Arch.use_sync_bn: Paddle has none on CPU; use -o Arch.use_sync_bn=false")

@@ -42,8 +42,7 @@ def evaluate(
     Returns:
         mean of each loss and metric over the images of the split, in the order of the log line.
 
-    Raises:
-        DataError: an image cannot be read, or not every image was scored exactly once.
+    Raises DataError: an image cannot be read, or not every image was scored exactly once.
     """
     criterion = build_loss(config.Loss.Eval, config.Arch.infer_model_name)
     accuracy = build_metric(config.Metric.Eval)

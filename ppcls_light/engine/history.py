@@ -75,8 +75,7 @@ class History:
 def read_history(path: str) -> list[dict[str, Any]]:
     """Return the rows of a metrics.jsonl; a line that is none, such as one that a crash cut off, is left out.
 
-    Raises:
-        OSError: the file cannot be read.
+    Raises OSError: the file cannot be read.
     """
     rows = []
     with open(path, encoding="utf-8", errors="replace") as file:

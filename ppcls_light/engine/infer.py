@@ -45,8 +45,7 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
         batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set, and other rows
         that are there are set aside, see `files.set_aside`.
 
-    Raises:
-        ConfigError, DataError: nothing to classify, or not one file could be used.
+    Raises ConfigError, DataError: nothing to classify, or not one file could be used.
     """
     settings = config.Infer
     paths = _paths(settings, runtime)

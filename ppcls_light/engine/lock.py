@@ -33,8 +33,7 @@ def sole_run(folder: str) -> Iterator[None]:
     A process that was suspended while another start took the folder over ends at once, with exit code 2, when it
     notices: the files are no longer its own.
 
-    Raises:
-        ConfigError: another process that still runs holds it, or the folder cannot be written.
+    Raises ConfigError: another process that still runs holds it, or the folder cannot be written.
     """
     path = os.path.join(folder, NAME)
     with _lock_file(folder) as file:

@@ -33,8 +33,7 @@ def setup_logging(
     The file is rank 0's alone, and has every line whatever `ranks` are. With `keep` the lines wait in memory
     for the file that `log_to` will name: a run that may not begin leaves none in the log of the one before it.
 
-    Raises:
-        ConfigError: `path` cannot be written.
+    Raises ConfigError: `path` cannot be written.
     """
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
@@ -54,8 +53,7 @@ def setup_logging(
 def log_to(path: str) -> None:
     """Append to `path` alone from now on, and first the lines that `setup_logging(keep=True)` has kept.
 
-    Raises:
-        ConfigError: `path` cannot be written.
+    Raises ConfigError: `path` cannot be written.
     """
     file = _open(path, _RunLog)
     for handler in list(LOGGER.handlers):

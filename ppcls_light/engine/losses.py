@@ -29,8 +29,7 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
         student: name of the network that `CELoss` is about, and whose logits may be given without a name.
         teachers: names of the others whose logits will be given.
 
-    Raises:
-        ConfigError: `specs` is empty, or names a network that is not there.
+    Raises ConfigError: `specs` is empty, or names a network that is not there.
     """
     specs = list(specs)
     if not specs:
@@ -88,8 +87,7 @@ def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list
         losses: of `Loss.Train`.
         labels: int (n,), of the training images.
 
-    Raises:
-        ConfigError: a class has no image.
+    Raises ConfigError: a class has no image.
     """
     if not any(getattr(loss, "class_weights", None) == "balanced" for loss in losses):
         return losses

@@ -133,8 +133,7 @@ class FiniteAverages(Averages):
     def check(self) -> None:
         """Read the losses that were added since the last call.
 
-        Raises:
-            UserError: on all ranks alike; names the first loss that is infinite or NaN, its step and its images.
+        Raises UserError: on all ranks alike; names the first loss that is infinite or NaN, its step and its images.
         """
         places, self._unchecked = self._unchecked, []
         bad = [

@@ -31,8 +31,7 @@ def build_model(config: Config, weights: str | None = None, resumes: bool = Fals
             `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
         resumes: a checkpoint will bring all weights, so none is read here.
 
-    Raises:
-        ConfigError, WeightsError: naming the key to change.
+    Raises ConfigError, WeightsError: naming the key to change.
     """
     arch, settings = config.Arch, config.Global
     if weights:
@@ -165,8 +164,7 @@ class StaticGraph(nn.Layer):
 
     `network` keeps its state dict, evaluates, is copied and exported as ever: only this wrapper is compiled.
 
-    Raises:
-        ConfigError: FLAGS_use_mkldnn is on, with which Paddle's compiled backward pass dies of a signal.
+    Raises ConfigError: FLAGS_use_mkldnn is on, with which Paddle's compiled backward pass dies of a signal.
     """
 
     def __init__(self, network: nn.Layer) -> None:

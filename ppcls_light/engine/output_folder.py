@@ -44,8 +44,7 @@ _OTHERS = (
 def claimed(settings: GlobalConfig, runtime: Runtime) -> Iterator[None]:
     """Hold `Global.output_dir` for a run until the block ends; only the main process looks, all end alike.
 
-    Raises:
-        ConfigError: see `require_room`; another run is writing to it, or it cannot be written.
+    Raises ConfigError: see `require_room`; another run is writing to it, or it cannot be written.
     """
     with contextlib.ExitStack() as held:
         with raise_on_all_ranks(runtime):
@@ -95,8 +94,7 @@ def make_room(settings: GlobalConfig, resumed_from: str | None = None) -> dict[s
     Returns:
         {absolute path: path it has now} of the weights that are elsewhere now, with and without suffix.
 
-    Raises:
-        ConfigError: see `require_room`; a file cannot be moved.
+    Raises ConfigError: see `require_room`; a file cannot be moved.
     """
     require_room(settings)
     folder = settings.output_dir

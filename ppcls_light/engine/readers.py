@@ -95,8 +95,7 @@ def _batch_transforms(config: Config) -> BatchTransforms | None:
 def inference_transforms(config: Config) -> Sequence[Op]:
     """Return the ops that prepare an image for infer and export: `Infer.transforms`, else those of Eval.
 
-    Raises:
-        ConfigError: neither is given, or they do not begin with DecodeImage.
+    Raises ConfigError: neither is given, or they do not begin with DecodeImage.
     """
     evaluation = config.DataLoader.Eval.dataset.transform_ops if config.DataLoader.Eval else []
     own = config.Infer.transforms
@@ -230,8 +229,7 @@ def _worker_count(wanted: int | Literal["auto"]) -> int:
 def resumed_names(config: Config, found: Checkpoint, reader: Reader) -> ClassNames | None:
     """Return the names that a resumed training goes on with: those of its data now, or else the checkpoint's.
 
-    Raises:
-        DataError: the checkpoint's are others; says which labels moved.
+    Raises DataError: the checkpoint's are others; says which labels moved.
     """
     stored = classes_in(found.states, f"{found.prefix}.pdstates", config.Arch.network.class_num)
     if stored is None:
@@ -248,8 +246,7 @@ def resumed_names(config: Config, found: Checkpoint, reader: Reader) -> ClassNam
 def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> None:
     """Compare the classes of the splits, the teachers and the first weights; warn once of oddities.
 
-    Raises:
-        DataError: two of them number the classes differently.
+    Raises DataError: two of them number the classes differently.
     """
     names, images = train.class_names, train.images
     if evaluation is not None and evaluation.class_names is None:
@@ -274,8 +271,7 @@ def build_sampler(
 
     `transforms` will be given the sizes of batches.
 
-    Raises:
-        ConfigError: the settings contradict each other, the transforms or the number of images.
+    Raises ConfigError: the settings contradict each other, the transforms or the number of images.
     """
     section, path = config.reader(split).sampler, f"DataLoader.{split}.sampler"
     with located(config.where(path), path):

@@ -34,8 +34,7 @@ class Recorder:
         steps_per_epoch: batches per epoch; as PaddleClas' Iter, a step here is a batch.
         schedule_name: of the learning rate, for the log lines.
 
-    Raises:
-        ConfigError: the package of one of `Global.loggers` is missing.
+    Raises ConfigError: the package of one of `Global.loggers` is missing.
     """
 
     def __init__(self, config: Config, runtime: Runtime, steps_per_epoch: int, schedule_name: str) -> None:

@@ -57,8 +57,7 @@ def resumed_schedule(
 
     `lr` and `steps_per_epoch` are those of this run, scaled to its global batch.
 
-    Raises:
-        ConfigError: it changed and nothing says so, or the checkpoint's cannot be kept.
+    Raises ConfigError: it changed and nothing says so, or the checkpoint's cannot be kept.
     """
     saved, now = found.states["schedule"], schedule_settings(lr, settings.epochs, steps_per_epoch)
     schedule = build_schedule(lr, settings.epochs, steps_per_epoch)

@@ -160,8 +160,7 @@ def save_int8(model: nn.Layer, folder: str, image_shape: Sequence[int]) -> str:
     Returns:
         "pdmodel", the format.
 
-    Raises:
-        ExportError: Paddle cannot write it.
+    Raises ExportError: Paddle cannot write it.
     """
     call_in_process(
         _save,

@@ -55,10 +55,8 @@ def verify(
     Returns:
         dict: class_num, and attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only.
 
-    Raises:
-        ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
-            differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
-            side fails.
+    Raises ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
+    differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one side fails.
     """
     expected = _dygraph_probs(model, prepared(transform_ops, image_shape, images))
     served = served_probs(folder, images)

@@ -93,8 +93,7 @@ class CrossCovarianceAttention(nn.Layer):
 
     which costs O(L dim^2 / heads). XCiT, arXiv 2106.09681, section 3.2; paper, equation 2.
 
-    Raises:
-        ConfigError: `heads` does not divide `dim`.
+    Raises ConfigError: `heads` does not divide `dim`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -157,8 +156,7 @@ class ConvEncoder(Encoder):
         kernel_size: of the depthwise convolution.
         bn_hs: batch norm and Hardswish instead of layer norm and GELU.
 
-    Raises:
-        ConfigError: an even `kernel_size`, which does not keep H and W.
+    Raises ConfigError: an even `kernel_size`, which does not keep H and W.
     """
 
     def __init__(
@@ -191,8 +189,7 @@ class SDTAEncoder(Encoder):
         num_heads: of the attention; a divisor of `dim`.
         use_pos_emb: add the positional encoding before the attention.
 
-    Raises:
-        ConfigError: `dim` channels do not make `scales` groups, or `num_heads` heads.
+    Raises ConfigError: `dim` channels do not make `scales` groups, or `num_heads` heads.
     """
 
     def __init__(

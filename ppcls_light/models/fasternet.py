@@ -109,8 +109,7 @@ class FasterNet(nn.Layer):
 
     Attributes: see `family.Family`; with `features_only`, `head_keys` are those of the four norms.
 
-    Raises:
-        ConfigError: as many `mlp_widths` as blocks are needed.
+    Raises ConfigError: as many `mlp_widths` as blocks are needed.
     """
 
     def __init__(

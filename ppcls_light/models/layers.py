@@ -104,8 +104,7 @@ class PConv(nn.Layer):
         mode: form of the same result: "split_cat" concatenates the two parts, "slicing" writes the convolved part
             into a copy of the input.
 
-    Raises:
-        ConfigError: no channel is left to convolve, or an unknown mode.
+    Raises ConfigError: no channel is left to convolve, or an unknown mode.
     """
 
     def __init__(
@@ -148,8 +147,7 @@ def mixing_layer(
 
     Source: FasterNet, arXiv 2303.03667, table 1.
 
-    Raises:
-        ConfigError: an unknown kind, or see `PConv`.
+    Raises ConfigError: an unknown kind, or see `PConv`.
     """
     if kind == "pconv":
         return PConv(dim, n_div, mode=pconv_mode)

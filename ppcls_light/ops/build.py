@@ -55,8 +55,7 @@ def cache_folder() -> Path:
 def load() -> ctypes.CDLL:
     """Return the library, as ctypes has it; its operators are Paddle's from now on, which must be loaded.
 
-    Raises:
-        BuildError: it cannot be built or loaded here.
+    Raises BuildError: it cannot be built or loaded here.
     """
     path = str(library())
     core = sys.modules["paddle.base.libpaddle"]
@@ -86,8 +85,7 @@ def library() -> Path:
     Several processes may do this at once: each builds under a name of its own, and renaming decides. A library that
     was cut, changed or put there by another user is built again.
 
-    Raises:
-        BuildError: no compiler, a failed build, with the place of its output, or another user's folder.
+    Raises BuildError: no compiler, a failed build, with the place of its output, or another user's folder.
     """
     compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     if compiler is None:

@@ -226,8 +226,7 @@ class Softmax(Step):
 def encode(steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray, int]:
     """Return (plan, weights, class_num) of a network's steps: int32, float32 and the number of classes.
 
-    Raises:
-        PlanError: they do not fit an RGB image and each other.
+    Raises PlanError: they do not fit an RGB image and each other.
     """
     class_num = _check(steps)
     plan = [len(steps)]

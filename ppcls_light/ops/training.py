@@ -44,8 +44,7 @@ def enable() -> int:
     Returns:
         The number of threads.
 
-    Raises:
-        BuildError: they cannot be built or loaded here.
+    Raises BuildError: they cannot be built or loaded here.
     """
     global _enabled, _threads_as_found
     library = build.load()

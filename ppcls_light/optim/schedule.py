@@ -55,8 +55,7 @@ def build_schedule(lr: optim.LearningRate, epochs: int, steps_per_epoch: int) ->
         epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
         steps_per_epoch: updates in an epoch.
 
-    Raises:
-        ConfigError: the warm-up would fall instead of rise.
+    Raises ConfigError: the warm-up would fall instead of rise.
     """
     if lr.warmup_epoch and lr.warmup_start_lr > lr.learning_rate:
         raise ConfigError(

@@ -32,9 +32,8 @@ def optimizer_state(optimizer: Optimizer, model: nn.Layer) -> dict[str, np.ndarr
 def load_optimizer_state(optimizer: Optimizer, model: nn.Layer, state: Mapping[str, np.ndarray]) -> None:
     """Put the `state` of `optimizer_state` into `optimizer`, before its first step or later.
 
-    Raises:
-        WeightsError: a key is missing, unexpected, or of another shape or type. The optimizer is then as
-            it was.
+    Raises WeightsError: a key is missing, unexpected, or of another shape or type. The optimizer is then as
+    it was.
     """
     tensors = _tensors(optimizer, model)
     report = compare_keys(state, {key: tuple(tensor.shape) for key, tensor in tensors.items()})

@@ -19,8 +19,7 @@ def read_deploy_config(path: str, overrides: Sequence[str] = ()) -> DeployConfig
         path: the file, PaddleClas' own or ours.
         overrides: `Section.key=value` texts.
 
-    Raises:
-        ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
+    Raises ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
     """
     config = load_as(DeployConfig, path, overrides)
     for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):

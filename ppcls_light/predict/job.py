@@ -63,9 +63,8 @@ def classify_files(
 
     SIGINT and SIGTERM end the job early.
 
-    Raises:
-        UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this
-            job's.
+    Raises UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this
+    job's.
     """
     run = config.Global
     if run.output:

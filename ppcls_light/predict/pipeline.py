@@ -131,8 +131,7 @@ class Processes:
 
         Up to 2 batches per process are taken from `batches` before their turn.
 
-        Raises:
-            DeviceError: a process died.
+        Raises DeviceError: a process died.
         """
         waiting: deque[Future[list[Row]]] = deque()
         try:

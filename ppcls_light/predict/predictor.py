@@ -133,8 +133,7 @@ class Predictor:
         Args:
             image, bgr: as of `predict`.
 
-        Raises:
-            DataError: the image cannot be used, or its shape after preprocessing is not the network's.
+        Raises DataError: the image cannot be used, or its shape after preprocessing is not the network's.
         """
         return self._prepare(take(image, bgr))
 
@@ -193,8 +192,7 @@ class Predictor:
                 process alone, in which threads read ahead.
             bgr: as of `predict`.
 
-        Raises:
-            DeviceError: a worker died.
+        Raises DeviceError: a worker died.
         """
         items = Items(images, bgr)
         if workers:

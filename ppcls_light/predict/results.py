@@ -26,8 +26,7 @@ class Topk:
         topk: number of classes; all when there are fewer.
         class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
 
-    Raises:
-        ConfigError: `topk` is no number from 1 on, or `class_names` are none.
+    Raises ConfigError: `topk` is no number from 1 on, or `class_names` are none.
     """
 
     def __init__(self, topk: int = 5, class_names: ClassNames | Sequence[str] | dict[int, str] | None = None):

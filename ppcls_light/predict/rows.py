@@ -117,8 +117,7 @@ class RowFile:
         last: (file name, {class id: score}) of the last row that `skip_done` found without an error, or None.
         names: {class id: name} of all rows that `skip_done` found.
 
-    Raises:
-        ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
+    Raises ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
     """
 
     def __init__(self, path: str, topk: int, resume: bool = False) -> None:
@@ -163,8 +162,7 @@ class RowFile:
     def skip_done(self, names: Iterator[str]) -> None:
         """Take from `names` those that have a row already, and drop a last row that is cut short.
 
-        Raises:
-            DataError: the rows in the file are not those of the first `names`.
+        Raises DataError: the rows in the file are not those of the first `names`.
         """
         whole = end = lines = 0
 

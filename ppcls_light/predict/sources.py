@@ -88,8 +88,7 @@ def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
         seconds: for all of it.
         max_bytes: longer answers are refused.
 
-    Raises:
-        DataError: the reason, without the URL.
+    Raises DataError: the reason, without the URL.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise DataError("only http and https are fetched")

@@ -74,8 +74,7 @@ def write_report(
         dict: images, accuracy, and the means over the classes (macro) of precision, recall and F1, each over
         the classes that have one.
 
-    Raises:
-        UserError: a file cannot be written.
+    Raises UserError: a file cannot be written.
     """
     class_num = probabilities.shape[1]
     names = names or [str(label) for label in range(class_num)]

@@ -35,8 +35,7 @@ class Run(NamedTuple):
 def read_runs(folders: Sequence[str]) -> list[Run]:
     """Return a Run for each of the output folders; names are as short as keeps them apart.
 
-    Raises:
-        DataError: a folder has no metrics.jsonl, or nothing is in it yet.
+    Raises DataError: a folder has no metrics.jsonl, or nothing is in it yet.
     """
     runs = []
     for folder, name in zip(folders, short_names(folders)):

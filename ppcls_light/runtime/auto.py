@@ -54,8 +54,7 @@ def resolve(bundle: Bundle, options: EngineOptions, image_shape: Sequence[int]) 
     images (C, H, W) in turns, with the threads and the batch of `options`. The fastest is taken, and saved in
     engine.json.
 
-    Raises:
-        DeviceError: no engine runs the network as asked, with the reasons; or precision "auto" on a GPU.
+    Raises DeviceError: no engine runs the network as asked, with the reasons; or precision "auto" on a GPU.
     """
     if options.device == "gpu":
         if options.precision == "auto":
@@ -87,8 +86,7 @@ def resolve(bundle: Bundle, options: EngineOptions, image_shape: Sequence[int]) 
 def candidates(bundle: Bundle, options: EngineOptions) -> List[EngineOptions]:
     """Return the `EngineOptions` that "auto" in `options` stands for.
 
-    Raises:
-        DeviceError: int8 is asked for, and the folder has none.
+    Raises DeviceError: int8 is asked for, and the folder has none.
     """
     pairs: List[Tuple[EngineName, Precision]]
     if options.precision == "auto":

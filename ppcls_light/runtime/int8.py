@@ -13,8 +13,7 @@ from ..errors import DeviceError
 def engines_with_int8(bundle: Bundle, engine: EngineName = "auto") -> List[EngineName]:
     """Return the engines that the export kept an int8 graph for; `engine` is one of them, or "auto".
 
-    Raises:
-        DeviceError: the processor has no int8, or there is no such graph.
+    Raises DeviceError: the processor has no int8, or there is no such graph.
     """
     require("int8")
     kept = [name for name in get_args(EngineName) if "int8" in bundle.precisions.get(name, {})]

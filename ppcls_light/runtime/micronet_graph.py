@@ -21,8 +21,7 @@ _SECOND_FUSION = ("add", ("multiply", "d", "x"), ("multiply", "e", "shifted"))
 def micronet_steps(graph: PaddleGraph) -> List[Step]:
     """Return the steps (`ops.plan`) of a `PaddleGraph` that is a folded MicroNet, with or without a softmax.
 
-    Raises:
-        GraphError: it is not. Any of `DAMAGE`: an attribute is missing or no number.
+    Raises GraphError: it is not. Any of `DAMAGE`: an attribute is missing or no number.
     """
     reader = _Reader(graph)
     probabilities = reader.matches(graph.output(), ("softmax", "logits"))
@@ -203,8 +202,7 @@ class _Reader:
     def match(self, value: int, pattern: Tuple[Any, ...]) -> Dict[str, int]:
         """Return the values that the pattern's names stand for.
 
-        Raises:
-            GraphError: the value is made otherwise.
+        Raises GraphError: the value is made otherwise.
         """
         found = self.matches(value, pattern)
         if not found:

@@ -18,8 +18,7 @@ _PADDLE_ONLY = {
 def check_options(options: EngineOptions) -> None:
     """Refuse options that an engine beside Paddle does not have.
 
-    Raises:
-        DeviceError: names the switch and the fix.
+    Raises DeviceError: names the switch and the fix.
     """
     if options.device != "cpu":
         raise DeviceError(
@@ -42,8 +41,7 @@ def check_options(options: EngineOptions) -> None:
 def graph_file(bundle: Bundle, options: EngineOptions) -> str:
     """Return the file of the graph that `options.engine` runs: the bundle's, or its Paddle graph converted to ONNX.
 
-    Raises:
-        UserError: there is none and it cannot be made; names the fix.
+    Raises UserError: there is none and it cannot be made; names the fix.
     """
     if bundle.precision == "int8":
         raise DeviceError(

@@ -51,8 +51,7 @@ class OnnxEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
 
-        Raises:
-            ConfigError: the network cannot take images of this shape.
+        Raises ConfigError: the network cannot take images of this shape.
         """
         try:
             return self._session.run(None, {self._input: images})[0]

@@ -93,8 +93,7 @@ class OpenVinoEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
 
-        Raises:
-            ConfigError: the network cannot take images of this shape.
+        Raises ConfigError: the network cannot take images of this shape.
         """
         batch = len(images) if len(images) == self.options.batch_size else None
         idle = self._idle[batch]

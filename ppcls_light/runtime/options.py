@@ -30,9 +30,8 @@ class EngineOptions:
         batch_size: the batch that the engine is prepared for, None for none in particular; the largest one for
             TensorRT.
 
-    Raises:
-        ConfigError: an engine, a device or a precision that there is not, no batch where there must be one, or more
-            threads than OpenMP can start.
+    Raises ConfigError: an engine, a device or a precision that there is not, no batch where there must be one, or more
+    threads than OpenMP can start.
     """
 
     engine: EngineName = "paddle"

@@ -71,8 +71,7 @@ def check_options(options: EngineOptions, build: Build, graph_format: str, int8:
 
     `int8`: the graph is quantized.
 
-    Raises:
-        DeviceError: names the switch and the fix.
+    Raises DeviceError: names the switch and the fix.
     """
     on_gpu, no_gpu, no_tensorrt = options.device == "gpu", "Global.use_gpu=False", "Global.use_tensorrt=False"
     refusals = (
@@ -271,8 +270,7 @@ class PaddleEngine:
         A run that fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
         (Paddle issue 77340), and on processors without AVX2 not the splits of a FasterNet.
 
-        Raises:
-            ConfigError: the network cannot take images of this shape.
+        Raises ConfigError: the network cannot take images of this shape.
         """
         with self._running:
             return self._run_or_without_onednn(images)
@@ -308,8 +306,7 @@ class PaddleEngine:
     def clone(self) -> PaddleEngine:
         """Return an engine for another thread; the weights are shared.
 
-        Raises:
-            WeightsError: the files, which Paddle reads again, are gone.
+        Raises WeightsError: the files, which Paddle reads again, are gone.
         """
         twin = copy.copy(self)
         twin._running = threading.Lock()

@@ -76,21 +76,13 @@ class PaddleGraph:
         return block["ops"]
 
     def maker(self, value: int) -> Operator:
-        """Return the `Operator` that makes a value.
-
-        Raises:
-            GraphError: there is none.
-        """
+        """Return the `Operator` that makes a value. Raises GraphError: there is none."""
         if value not in self._makers:
             raise GraphError(f"nothing makes value {value}")
         return self._makers[value]
 
     def parameter(self, value: int) -> np.ndarray:
-        """Return the parameter that a value is, an array.
-
-        Raises:
-            GraphError: it is something else.
-        """
+        """Return the parameter that a value is, an array. Raises GraphError: it is something else."""
         operator = self.maker(value)
         name = operator.attributes.get("name")
         if operator.name != "parameter" or name not in self._parameters:
@@ -98,11 +90,7 @@ class PaddleGraph:
         return self._parameters[name]
 
     def output(self) -> int:
-        """Return the value that the graph returns.
-
-        Raises:
-            GraphError: there are several.
-        """
+        """Return the value that the graph returns. Raises GraphError: there are several."""
         return self._only("fetch")["I"][0]["%"]
 
     def _only(self, name: str) -> Dict[str, Any]:

@@ -47,8 +47,7 @@ def load() -> Library:
     Only the library is loaded of a Paddle for CPUs on Linux that is not imported yet; a GPU build searches for
     NVIDIA's libraries in Python.
 
-    Raises:
-        ImportError: Paddle is not installed.
+    Raises ImportError: Paddle is not installed.
     """
     alone = sys.platform == "linux" and "paddle" not in sys.modules
     return (_library_alone() if alone else None) or _whole_package()

@@ -23,8 +23,7 @@ _LOOPBACK = ["localhost", "127.0.0.1", "::1"]
 def read_token(path: Optional[StrPath]) -> Optional[bytes]:
     """Return the bearer token in the file `path` or the environment, bytes; None without either.
 
-    Raises:
-        ConfigError: it cannot be read, is empty, or is not one word of ASCII.
+    Raises ConfigError: it cannot be read, is empty, or is not one word of ASCII.
     """
     place = path or f"the environment variable {TOKEN_VARIABLE}"
     try:

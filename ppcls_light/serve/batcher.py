@@ -94,8 +94,7 @@ class Batcher:
 
         An image whose future is cancelled leaves the queue; if a worker has it, the answer is thrown away.
 
-        Raises:
-            OverloadedError: there is no room.
+        Raises OverloadedError: there is no room.
         """
         if len(self._queue) + len(images) > self.capacity:
             raise OverloadedError

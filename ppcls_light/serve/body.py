@@ -48,8 +48,7 @@ class Body:
     async def receive(self) -> Message:
         """Return the next message.
 
-        Raises:
-            RequestRefusedError: 408 too slow, 413 too large, 499 the client has left, 503 revoked.
+        Raises RequestRefusedError: 408 too slow, 413 too large, 499 the client has left, 503 revoked.
         """
         length = self._headers.get("content-length", "0")
         if length.isascii() and length.isdigit() and float(length) > self._max_bytes:

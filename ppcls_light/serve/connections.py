@@ -37,8 +37,7 @@ def capacity(wanted: int | None = None) -> int:
     Args:
         wanted: connections; None takes 1000, or fewer where the limit is low.
 
-    Raises:
-        ConfigError: there are fewer files than that.
+    Raises ConfigError: there are fewer files than that.
     """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     most = files - _OTHER_FILES if files >= 0 else _UNLIMITED

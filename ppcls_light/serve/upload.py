@@ -40,8 +40,7 @@ async def read_images(request: Request, body: Body, max_images: int) -> Images:
         body: its `Body`.
         max_images: in one request.
 
-    Raises:
-        RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and the errors of `Body.receive`.
+    Raises RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and the errors of `Body.receive`.
     """
     header = email.message.Message()
     header["content-type"] = request.headers.get("content-type", "")

@@ -91,8 +91,7 @@ class Worker:
             images: the bytes of image files.
             topk: classes per row, at most.
 
-        Raises:
-            ProcessEndedError: the process is gone; `start` makes a new one.
+        Raises ProcessEndedError: the process is gone; `start` makes a new one.
         """
         assert self._process is not None
         self._process.send(topk, *images)

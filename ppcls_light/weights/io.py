@@ -36,9 +36,8 @@ def read_weights(path: StrPath) -> State:
 
     `path` may leave the suffix out, as in PaddleClas. bfloat16 comes back as float32.
 
-    Raises:
-        WeightsError: the file is missing (the message names the others there), damaged, of another format, not the one
-            whose checksum the checkpoint's states beside it have, or holds something other than named arrays.
+    Raises WeightsError: the file is missing (the message names the others there), damaged, of another format, not the
+    one whose checksum the checkpoint's states beside it have, or holds something other than named arrays.
     """
     path = _find(path)
     _check_sum(path)
@@ -212,9 +211,8 @@ def load_weights(
             another shape (another class count). This is logged.
         source: name of weights that are given as a state, in messages.
 
-    Raises:
-        WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
-            finite. The network is then as it was.
+    Raises WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
+    finite. The network is then as it was.
     """
     if isinstance(path_or_state, (str, os.PathLike)):
         source, state = os.fspath(path_or_state), read_weights(path_or_state)

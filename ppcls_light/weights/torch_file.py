@@ -169,8 +169,7 @@ def load_torch_file(path: StrPath) -> Any:
 
     A tensor's numbers are read when its `numpy()` is called; do this in `reading_torch(path)` too.
 
-    Raises:
-        WeightsError: the file is missing, damaged or not written by torch.save.
+    Raises WeightsError: the file is missing, damaged or not written by torch.save.
     """
     with reading_torch(path):
         with open(path, "rb") as file:

@@ -80,8 +80,7 @@ class Peer(NamedTuple):
             folder: an empty one, for a network of paddle.vision.
             image_shape: (C, H, W), for the same.
 
-        Raises:
-            ConfigError: a location without "{model}" does not exist.
+        Raises ConfigError: a location without "{model}" does not exist.
         """
         if self.location.startswith(_VISION):
             _save_vision(self.location[len(_VISION) :], folder, image_shape)

@@ -60,8 +60,7 @@ def observe(
         seconds: after this long a turn ends before its `runs` calls are done, though never before the first.
         refused: gets {name: message} of the cases that cannot be run, which are left out then.
 
-    Raises:
-        UserError: a case cannot be run, and there is no `refused` to say so.
+    Raises UserError: a case cannot be run, and there is no `refused` to say so.
     """
     seen = {}
     with contextlib.ExitStack() as stack:

@@ -51,8 +51,7 @@ def parse_arguments():
 def paddleclas_network(repo, name):
     """Return the network `name` of the PaddleClas checkout `repo`, with a softmax as its export has it.
 
-    Raises:
-        ConfigError: no such network there, or a package that its code needs is missing.
+    Raises ConfigError: no such network there, or a package that its code needs is missing.
     """
     from paddle import nn
 

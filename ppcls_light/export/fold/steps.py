@@ -23,8 +23,7 @@ def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
         steps: names of `GENERAL` and `FOLDS`, taken in the order there; None: `GENERAL` and the `folds` of each family
             that has a network in `model`.
 
-    Raises:
-        ConfigError: an unknown step.
+    Raises ConfigError: an unknown step.
 
     `export_model` compares the outputs afterwards.
     """
