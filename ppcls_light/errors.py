@@ -18,10 +18,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 class UserError(Exception):
     """Error in the user's input; `str(error)` names the problem, its place and the fix.
 
-    Args:
-        message: one line. Line breaks and other control characters, as names in a damaged file have them, become
-            escapes: they can neither forge a second line nor steer a terminal.
-        details: further lines, for a list of problems; each is treated alike and indented.
+    `message` is one line, and each of `details` a further, indented one. Line breaks and other control characters, as
+    names in a damaged file have them, become escapes: they can neither forge a second line nor steer a terminal.
     """
 
     exit_code = 2

@@ -19,12 +19,10 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
 
 
 class Registry:
-    """Entries of one kind by case-insensitive names.
+    """Entries of one `kind` (a noun for messages, "transform" or "model") by case-insensitive names.
 
-    Args:
-        kind: noun for an entry in messages ("transform", "model").
-        modules: modules whose import fills the registry. They are imported at the first look-up, so
-            that asking for one kind does not import the rest of the package.
+    The import of `modules` fills the registry. They are imported at the first look-up, so that asking for one kind does
+    not import the rest of the package.
     """
 
     def __init__(self, kind: str, modules: Sequence[str] = ()) -> None:

@@ -16,11 +16,8 @@ from .quiet import quiet_paddle
 class CallProcess:
     """A process that calls functions, one after the other.
 
-    They are of modules that can be imported by their names; arguments and results can be pickled.
-
-    Args:
-        environment: variables to set in addition.
-        patience: seconds that a call may take, None for any.
+    They are of modules that can be imported by their names; arguments and results can be pickled. `environment` has
+    variables to set in addition; a call may take `patience` seconds, None: any.
     """
 
     def __init__(self, environment: Dict[str, str] | None = None, patience: float | None = None) -> None:
@@ -34,11 +31,9 @@ class CallProcess:
             self._child.send(None, pickle.dumps((function, arguments)))
 
     def result(self) -> Any:
-        """Return the result of the call.
+        """Return the result of the call, or raise its UserError.
 
-        Raises:
-            UserError: the function raised it.
-            ProcessEndedError: the process ended; its text is the last line on stderr.
+        Raises ProcessEndedError: the process ended; its text is the last line on stderr.
         """
         try:
             _, (block,) = self._child.receive(self._patience)
@@ -60,14 +55,10 @@ class CallProcess:
 def call_in_process(
     function: Callable[..., Any], *arguments: Any, task: str, environment: Dict[str, str] | None = None
 ) -> Any:
-    """Return `function(*arguments)` of a `CallProcess`.
+    """Return `function(*arguments)` of a `CallProcess` with `environment`.
 
-    Args:
-        task: completes the message "Paddle Inference cannot run the exported model".
-        environment: variables to set in addition.
-
-    Raises ExportError: it raised a UserError, whose text ends the message; or its process ended, whose exit code and
-    last line on stderr do.
+    `task` completes the message "Paddle Inference cannot run the exported model". Raises ExportError: it raised a
+    UserError, whose text ends the message; or its process ended, whose exit code and last line on stderr do.
     """
     with contextlib.closing(CallProcess(environment)) as process:
         process.start(function, *arguments)

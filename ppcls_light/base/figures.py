@@ -55,11 +55,8 @@ def plain(text: str, longest: int = 28) -> str:
 def save_figure(figure: Figure, path: StrPath, source: str | None = None) -> list[str]:
     """Save `figure` as `path`.png and `path`.svg (a suffix of either kind is left off) and return the two.
 
-    Args:
-        source: one line about the data, kept in the files. Pictures of another source, or of none, are set aside,
-            see `files.set_aside`. Without it, they are replaced.
-
-    Raises UserError: a file cannot be written.
+    `source`, one line about the data, is kept in the files. Pictures of another source, or of none, are set aside, see
+    `files.set_aside`; without it they are replaced. Raises UserError: a file cannot be written.
     """
     root, suffix = os.path.splitext(os.fspath(path))
     root = root if suffix.lower() in (".png", ".svg") else os.fspath(path)

@@ -11,10 +11,8 @@ def attach(
     """Return `__getattr__`, `__dir__` and `__all__` for a package that imports its modules on first use.
 
     A type checker takes every name for Any, unless it reads imports of the same names under `TYPE_CHECKING`.
-
-    Args:
-        package: the package's `__name__`.
-        homes: public names by the module that has them; a module without names is a public name itself.
+    `package` is the package's `__name__`; `homes` has the public names by the module that holds them, and a module
+    without names is a public name itself.
     """
     home_of = {name: module for module, names in homes.items() for name in names or [module]}
 

@@ -100,13 +100,9 @@ def supports(precision: str, flags: frozenset[str] | None = None) -> bool:
 def require(precision: str, what: str | None = None, fix: str = "set Global.precision=fp32") -> None:
     """Refuse "bf16" or "int8" where this processor has no instructions for it.
 
-    Where its instruction sets are not known, as outside Linux, that is a warning.
-
-    Args:
-        what: subject of the message, which needs the precision.
-        fix: completes the message.
-
-    Raises DeviceError: names the instructions, the setting that switched them off, if any, and the fix.
+    Where its instruction sets are not known, as outside Linux, that is a warning. The message says that `what` needs
+    the precision, and ends with `fix`. Raises DeviceError: names the instructions, and the setting that switched them
+    off.
     """
     if supports(precision):
         return

@@ -289,10 +289,8 @@ def read_plain_pickle(file: BinaryIO, encoding: str = "ASCII") -> Any:
     """Return the content of the next pickle in the open binary `file`, plain data only.
 
     Plain data: dict, OrderedDict, list, tuple, set, str, bytes, numbers, bool, None, and numpy arrays and
-    scalars of number types. Nothing that the file names is imported or called.
-
-    Args:
-        encoding: of the texts that Python 2 wrote.
+    scalars of number types. Nothing that the file names is imported or called. `encoding` is that of texts which
+    Python 2 wrote.
 
     Raises UserError: it asks for anything else. Errors of a damaged pickle pass through; see `reading`.
     """

@@ -109,14 +109,8 @@ class ProcessEndedError(Exception):
 class Child:
     """A module of this package in a process of its own, which answers by `Caller`; one call at a time.
 
-    A message is JSON, which executes nothing, and any number of blocks of bytes after it.
-
-    Args:
-        module: its name.
-        environment: variables to set in addition.
-        stderr: as of `subprocess.Popen`.
-
-    Raises OSError: no process can be started.
+    A message is JSON, which executes nothing, and any number of blocks of bytes after it. `environment` has variables
+    to set in addition; `stderr` is as of `subprocess.Popen`. Raises OSError: no process can be started.
     """
 
     def __init__(

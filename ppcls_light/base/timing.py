@@ -79,12 +79,10 @@ def time_calls(call: Callable[[], object], runs: float = math.inf, seconds: floa
 
 
 class TimedProcess:
-    """A process of its own in which a call is prepared and timed.
+    """A process of its own in which the call that `prepare(*arguments)` returns is timed.
 
-    Args:
-        prepare: function in a module that can be imported by its name; it returns the call.
-        arguments: of `prepare`; picklable.
-        patience: seconds that an answer may take, None for any; a call that hangs must not stop the others.
+    `prepare` is a function in a module that can be imported by its name. An answer may take `patience` seconds, None:
+    any; a call that hangs must not stop the others.
     """
 
     def __init__(

@@ -224,12 +224,9 @@ def write_inference_yml(
 ) -> None:
     """Write `folder`/inference.yml, atomically.
 
-    Args:
-        transform_ops: (name, params) pairs as of a dataset or of `Infer.transforms`. DecodeImage moves to our
-            own section and ToCHWImage is added at the end when missing, as deployment expects.
-        topk: number of classes that a result lists.
-        class_names: one name per class, or None.
-        own: the `ppcls_light` section, a dict with at least "arch".
+    `transform_ops` are those of a dataset or of `Infer.transforms`: DecodeImage moves to our own section, and
+    ToCHWImage is added at the end when missing, as deployment expects. `own` is the `ppcls_light` section, with at
+    least "arch".
     """
     decode, ops = split_decode(transform_ops)
     own = {**own, "decode": [_plain_op(op) for op in decode]}

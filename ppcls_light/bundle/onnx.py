@@ -96,16 +96,12 @@ INT8_TO_ONNX = (
 
 
 def to_onnx(bundle: Bundle, path: StrPath) -> None:
-    """Write the graph of `bundle` as an ONNX file, which passes onnx.checker.
+    """Write the Paddle graph of `bundle` as the ONNX file `path`, atomically; it passes onnx.checker.
 
     Its input is `x`, float32 (batch, C, H, W) with any batch; its output is `probs` or `logits`, (batch, class_num).
 
-    Args:
-        bundle: of format "json" or "pdmodel".
-        path: the file to write, atomically.
-
-    Raises:
-        ExportError: paddle2onnx is not installed or cannot convert the graph (int8, say), or `path` cannot be written.
+    Raises ExportError: paddle2onnx is not installed or cannot convert the graph (int8, say), or `path` cannot be
+    written.
     """
     if bundle.precision == "int8":
         raise ExportError(INT8_TO_ONNX)

@@ -23,11 +23,8 @@ def calibrate(model: nn.Layer, batches: Iterable[np.ndarray]) -> nn.Layer:
     inputs rounded, PP-LCNet_x0_25_textline_ori fell from 99 % to 53 % on 120 text lines.
 
     The scale of a layer's input is the mean over the images of the largest absolute value in it: less than the
-    largest of all, which one outlier would set. Weights have a scale per output channel.
-
-    Args:
-        model: a network of `create_model` with trained weights; it is not touched.
-        batches: iterable of images, float32 (N, C, H, W), prepared as for evaluation.
+    largest of all, which one outlier would set. Weights have a scale per output channel. `batches` are float32
+    (N, C, H, W), prepared as for evaluation.
     """
     observed, hooks = copy.deepcopy(model), []
     largest: dict[str, list[float]] = {}

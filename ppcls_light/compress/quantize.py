@@ -41,13 +41,9 @@ class PACT(nn.Layer):
 def quantize(model: nn.Layer, method: str = "pact", only: Collection[str] | None = None) -> nn.Layer:
     """Put the fake-quantizing layers into `model`, in place, and return it.
 
-    The keys of its state dict stay, and those of the scales come in addition. The scales of the inputs are
-    arbitrary before training.
-
-    Args:
-        model: a network of `create_model`, with weights of float training or without.
-        method: "moving_average_abs_max", or "pact" for learned clipping before it.
-        only: names of the convolutions and linear layers to quantize, None for all.
+    The keys of its state dict stay, and those of the scales come in addition. The scales of the inputs are arbitrary
+    before training. `method` is "moving_average_abs_max", or "pact" for learned clipping before it; `only` names the
+    convolutions and linear layers to quantize, None: all.
     """
     if only is not None:
         for name, layer in model.named_sublayers():

@@ -62,9 +62,7 @@ def check_arguments(
 ) -> dict[str, Any]:
     """Return the keyword arguments for `target` that `node` gives, checked and converted.
 
-    Args:
-        target: a class or function, or a `functools.partial` of one, whose keywords count as defaults.
-        skip: parameters that this mapping does not set: they are unknown keys here.
+    Keywords of a `functools.partial` count as defaults; parameters in `skip` are unknown keys here.
     """
     parameters, hints, open_ended = _signature(target)
     parameters = {name: default for name, default in parameters.items() if name not in skip}

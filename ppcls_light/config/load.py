@@ -19,14 +19,10 @@ ConfigLike = Union[schema.Config, Plain]
 
 
 def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schema.Config:
-    """Read a training config.
+    """Read a training config; `config.where("Global.epochs")` says where a value was written.
 
-    Args:
-        source: YAML file, PaddleClas' own or one of this project; or its sections as a dict.
-        overrides: `Section.key=value` texts, applied in order after the file and its bases.
-
-    Returns:
-        The config; `config.where("Global.epochs")` says where a value was written.
+    `source` is a YAML file, PaddleClas' own or one of this project, or its sections as a dict. `overrides` are
+    `Section.key=value` texts, applied in order after the file and its bases.
 
     Raises ConfigError: one line with file:line, the dotted path, what was expected and an example.
     """

@@ -19,13 +19,10 @@ _TIFF_BITS, _TIFF_LARGEST, _TIFF_PLANES = 258, 281, 284
 
 
 def to_8_bits(values: np.ndarray, bits: int | None = None) -> np.ndarray:
-    """Return the highest 8 of the bits of integers, uint8 of the same shape.
+    """Return the highest 8 of the `bits` of integers, uint8 of the same shape.
 
-    Args:
-        bits: their number; None where the file does not say. Then 8, 10 or 12, if all values but one in a thousand
-            are below 256, 1024 or 4096, and 16 for all others.
-
-    Raises DataError: a value is below 0 or above 65535.
+    Where the file does not say them (None), they are 8, 10 or 12, if all values but one in a thousand are below 256,
+    1024 or 4096, and 16 for all others. Raises DataError: a value is below 0 or above 65535.
     """
     largest = int(values.max())
     if values.min() < 0 or largest >= 1 << FULL:

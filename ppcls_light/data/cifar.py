@@ -44,9 +44,7 @@ LAYOUTS = {
 class CifarImages(ImageList):
     """Images in an array, with the names of the authors' image files.
 
-    Args:
-        source: the file or folder that they come from.
-        pixels: uint8 (N, 3072): red, green and blue planes of 32 x 32.
+    `pixels` are uint8 (N, 3072): red, green and blue planes of 32 x 32. `source` is their file or folder.
     """
 
     def __init__(
@@ -80,13 +78,10 @@ class CifarDataset(ImageDataset):
 
 
 def read_cifar(data_file: StrPath, split: str, class_num: int) -> tuple[CifarImages, ClassNames]:
-    """Read one split of CIFAR-10 (`class_num` 10) or CIFAR-100 (100).
+    """Read the split "train" or "test" of CIFAR-10 (`class_num` 10) or CIFAR-100 (100).
 
-    Args:
-        data_file: cifar-10-python.tar.gz or cifar-100-python.tar.gz, or the folder that it unpacks to.
-        split: "train" or "test".
-
-    Raises DataError: the file is missing, damaged, of another dataset, or asks to load code.
+    `data_file` is cifar-10-python.tar.gz or cifar-100-python.tar.gz, or the folder that it unpacks to.
+    Raises DataError: it is missing, damaged, of another dataset, or asks to load code.
     """
     layout = LAYOUTS[class_num]
     batches = layout.train if split == "train" else layout.test

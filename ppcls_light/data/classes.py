@@ -171,11 +171,9 @@ def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
     """Read a label map.
 
     It is a JSON list of names, a JSON object {id: name} or {name: id}, or text with one class per line: "id name",
-    "name id" (also apart by one of `: , ; = |`), or the name alone, whose id is the line's place from 0. A
-    number that contradicts its place, or stands on some lines only, is refused: nothing is guessed.
-
-    Args:
-        delimiter: text between id and name; None: any of those above.
+    "name id" (apart by `delimiter`; None: by white space or one of `: , ; = |`), or the name alone, whose id is the
+    line's place from 0. A number that contradicts its place, or stands on some lines only, is refused: nothing is
+    guessed.
 
     Raises DataError: with the line.
     """

@@ -12,12 +12,10 @@ from .transforms.compose import Compose
 
 
 class ImageDataset:
-    """Samples of an `ImageList`.
+    """Samples of an `ImageList`; the `transforms` take the bytes of an image file.
 
-    Args:
-        transforms: they take the bytes of an image file.
-        seed: with the epoch and the index it seeds a sample's random ops, so that a sample does not depend
-            on workers, ranks or the samples read before it.
+    With the epoch and the index, `seed` seeds a sample's random ops, so that a sample does not depend on workers,
+    ranks or the samples read before it.
     """
 
     def __init__(self, image_list: ImageList, transforms: Compose, seed: int = 0) -> None:

@@ -90,9 +90,7 @@ def iter_images(
 ) -> Iterator[str]:
     """Like `find_images`, one after the other: of a folder, the names in it are held, and never all paths.
 
-    Args:
-        left_out: tally to count in, without a warning at the end.
-        ended: True from it stops; it is asked for every entry.
+    Files are counted in `left_out` without a warning at the end. True from `ended` stops; it is asked for every entry.
     """
     path = os.fspath(path)
     if os.path.isfile(path):
@@ -121,11 +119,9 @@ def scan_image_folder(
 ) -> tuple[ImageList, ClassNames]:
     """List a folder whose sub-folders are the classes; each is searched recursively.
 
-    Sub-folders without any image are no classes. Classes and images are in the order of their names.
-
-    Args:
-        class_names: if they are known already (from the training): folders may be missing then.
-        left_out: tally to count in; None: one warning.
+    Sub-folders without any image are no classes. Classes and images are in the order of their names. Folders of
+    `class_names` known already (from the training) may be missing. Without a tally `left_out` to count in there is one
+    warning.
 
     Raises DataError: no class with images, a class that is not in `class_names`, or folders that are no classes but the
     parts of a split (see `levels`).

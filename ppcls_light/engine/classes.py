@@ -98,13 +98,9 @@ class StoredClasses:
     source: str
 
     def require_same(self, names: ClassNames | None, images: ImageList | None, fix: str) -> None:
-        """Refuse data that say other classes, as far as the two can be compared.
+        """Refuse data of these `names` and `images` if they say other classes, as far as the two can be compared.
 
-        Args:
-            names, images: of the data.
-            fix: end of the message.
-
-        Raises DataError: names both sources.
+        Raises DataError: names both sources, and ends with `fix`.
         """
         if self.names is not None and names is not None:
             self.names.require_same(names, fix)

@@ -36,10 +36,8 @@ class Runtime:
 def start(device: str) -> Runtime:
     """Choose the device, join the other processes of a `paddle.distributed.launch`, and return a Runtime.
 
-    Args:
-        device: `Global.device`; "auto" takes a GPU when the build and the machine have one.
-
-    Raises DeviceError: the installed Paddle was not built for the device, or the machine has none.
+    Device "auto" takes a GPU when the build and the machine have one. Raises DeviceError: the installed Paddle was not
+    built for the device, or the machine has none.
     """
     kind = choose_device(device, _available())
     paddle.set_device(own_device(kind, os.environ))

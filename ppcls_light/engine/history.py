@@ -29,11 +29,9 @@ logger = logging.getLogger(__name__)
 class History:
     """File `path`, open for more rows. A full disk is a warning: it does not end a run.
 
-    Args:
-        epoch: epochs that the run has done, with the fraction of the one it is in. Rows beyond it are of
-            updates that a crash took back, and leave the file; at 0 the file of the run before becomes
-            `path`.old.
-        evaluated: False if the evaluation at `epoch` comes again; its row leaves.
+    `epoch` counts the epochs that the run has done, with the fraction of the one it is in. Rows beyond it are of
+    updates that a crash took back, and leave the file; at 0 the file of the run before becomes `path`.old. Without
+    `evaluated` the evaluation at `epoch` comes again; its row leaves.
     """
 
     def __init__(self, path: str, epoch: float = 0, evaluated: bool = True) -> None:

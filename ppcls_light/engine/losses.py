@@ -80,14 +80,9 @@ def _full_precision(logits: paddle.Tensor) -> paddle.Tensor:
 def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list[Any]:
     """Return `losses` with the numbers that their `class_weights: balanced` stand for.
 
-    The weight of class c is n / (class_num * count(c)), n images in all (King and Zeng, "Logistic regression in
-    rare events data", 2001; scikit-learn's "balanced"): the weights of the images average 1.
-
-    Args:
-        losses: of `Loss.Train`.
-        labels: int (n,), of the training images.
-
-    Raises ConfigError: a class has no image.
+    The weight of class c is n / (class_num * count(c)), n images in all (King and Zeng, "Logistic regression in rare
+    events data", 2001; scikit-learn's "balanced"): the weights of the images average 1. `labels`, int (n,), are those
+    of the training images. Raises ConfigError: a class has no image.
     """
     if not any(getattr(loss, "class_weights", None) == "balanced" for loss in losses):
         return losses

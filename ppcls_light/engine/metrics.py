@@ -113,11 +113,7 @@ class Averages:
 class FiniteAverages(Averages):
     """Averages of the losses of a training, which must be finite.
 
-    `check` is for all ranks at once; `means` begins with it.
-
-    Args:
-        name_of: gives the name of a training image by its index, for the message.
-        runtime: of this process.
+    `check` is for all ranks at once; `means` begins with it. `name_of` gives a training image's name by its index.
     """
 
     def __init__(self, name_of: Callable[[int], str], runtime: Runtime) -> None:

@@ -26,12 +26,9 @@ from .log import LOGGER
 def build_model(config: Config, weights: str | None = None, resumes: bool = False) -> nn.Layer:
     """Create the network of `config.Arch`, to be trained or with trained weights.
 
-    Args:
-        weights: trained weights (see `trained_weights`), of which every key must fit. None, for training:
-            `Arch.pretrained` and `Global.pretrained_model`, whose head may be replaced when that is asked for.
-        resumes: a checkpoint will bring all weights, so none is read here.
-
-    Raises ConfigError, WeightsError: naming the key to change.
+    Every key of trained `weights` (see `trained_weights`) must fit. None, for training, takes `Arch.pretrained` and
+    `Global.pretrained_model`, whose head may be replaced when that is asked for; a run that `resumes` reads none, as
+    its checkpoint brings all. Raises ConfigError, WeightsError: naming the key to change.
     """
     arch, settings = config.Arch, config.Global
     if weights:

@@ -29,12 +29,7 @@ class Recorder:
     """Record of the measurements of a run, everywhere that shows or keeps them.
 
     Only the main process keeps any, in files that are open within `files`; outside, as in a dry run, it only logs.
-
-    Args:
-        steps_per_epoch: batches per epoch; as PaddleClas' Iter, a step here is a batch.
-        schedule_name: of the learning rate, for the log lines.
-
-    Raises ConfigError: the package of one of `Global.loggers` is missing.
+    A step here is a batch, as PaddleClas' Iter. Raises ConfigError: the package of one of `Global.loggers` is missing.
     """
 
     def __init__(self, config: Config, runtime: Runtime, steps_per_epoch: int, schedule_name: str) -> None:
@@ -85,12 +80,10 @@ class Recorder:
     def train_step(
         self, at: Position, lr: float, values: Mapping[str, float] | None, timer: StepTimer, skipped: int = 0
     ) -> None:
-        """Record the batch at Position `at`.
+        """Record the batch at Position `at`; `skipped` updates were left out by AMP so far.
 
-        Args:
-            values: means since the epoch began, {name: number}; None for a batch without a line, for which the
-                progress bar goes on showing those of the last one.
-            skipped: updates that AMP has left out so far.
+        `values` are means since the epoch began; None for a batch without a line, for which the progress bar goes on
+        showing those of the last one.
         """
         self._values = self._values if values is None else values
         epochs = self._settings.epochs

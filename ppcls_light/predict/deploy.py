@@ -13,11 +13,7 @@ from .predictor import Predictor
 
 
 def read_deploy_config(path: str, overrides: Sequence[str] = ()) -> DeployConfig:
-    """Read a deploy YAML.
-
-    Args:
-        path: the file, PaddleClas' own or ours.
-        overrides: `Section.key=value` texts.
+    """Read a deploy YAML, PaddleClas' own or ours, with `Section.key=value` texts as `overrides`.
 
     Raises ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
     """

@@ -95,12 +95,7 @@ def _reading_threads(process: int) -> ThreadPoolExecutor:
 
 
 class Processes:
-    """Predictors in processes of their own; `close()`, or leaving a `with` block, ends them.
-
-    Args:
-        predictor: their model; the cores are shared out among them.
-        number: of processes.
-    """
+    """Copies of `predictor` in processes that share the cores; `close()`, or leaving a `with` block, ends them."""
 
     def __init__(self, predictor: BatchPredictor, number: int):
         cores = physical_cores()

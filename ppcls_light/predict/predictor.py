@@ -128,10 +128,7 @@ class Predictor:
         return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
 
     def preprocess(self, image: Any, bgr: bool = False) -> np.ndarray:
-        """Return one image as the network takes it, float32 (C, H, W).
-
-        Args:
-            image, bgr: as of `predict`.
+        """Return one image, as `predict` takes it, as the network takes it: float32 (C, H, W).
 
         Raises DataError: the image cannot be used, or its shape after preprocessing is not the network's.
         """

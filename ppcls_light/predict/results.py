@@ -20,13 +20,10 @@ Input = TypeVar("Input")
 
 
 class Topk:
-    """The k most probable classes of each image.
+    """The k most probable classes of each image; all when there are fewer.
 
-    Args:
-        topk: number of classes; all when there are fewer.
-        class_names: ClassNames, a list or {id: name}; None gives empty `label_names`.
-
-    Raises ConfigError: `topk` is no number from 1 on, or `class_names` are none.
+    `class_names` None gives empty `label_names`. Raises ConfigError: `topk` is no number from 1 on, or `class_names`
+    are none.
     """
 
     def __init__(self, topk: int = 5, class_names: ClassNames | Sequence[str] | dict[int, str] | None = None):
@@ -46,11 +43,8 @@ class Topk:
     def __call__(self, probs: np.ndarray, file_names: Sequence[str | None]) -> list[Row]:
         """Return one dict per image: class_ids, scores (5 decimals), file_name, label_names.
 
-        Probabilities that are no numbers give {file_name, error}: JSON cannot hold them, and they name no class.
-
-        Args:
-            probs: (N, class_num). Of equal probabilities the lower class comes first.
-            file_names: N names.
+        Of equal probabilities, (N, class_num), the lower class comes first. Such that are no numbers give {file_name,
+        error}: JSON cannot hold them, and they name no class.
         """
         self.check_class_num(probs.shape[1])
         return [self._row(row, name) for row, name in zip(probs, file_names)]
@@ -83,10 +77,8 @@ def classify_batch(
 ) -> list[Row]:
     """Return one row for each of `inputs`, in their order; images of one shape are classified together.
 
-    Args:
-        prepare: input -> array (C, H, W); its DataError, or a decoder's own exception, makes the row
-            {file_name, error}.
-        classify: (N, C, H, W) -> probabilities (N, class_num).
+    `prepare` makes an array (C, H, W) of an input; its DataError, or a decoder's own exception, makes the row
+    {file_name, error}. `classify` makes probabilities (N, class_num) of (N, C, H, W).
     """
     rows: dict[int, Row] = {}
     by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}

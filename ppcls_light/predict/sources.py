@@ -82,13 +82,9 @@ def is_url(name: str) -> bool:
 
 
 def fetch(url: str, seconds: float, max_bytes: int) -> bytes:
-    """Return the content of `url`; http and https only, redirects included.
+    """Return the content of `url` within `seconds`; http and https only, redirects included.
 
-    Args:
-        seconds: for all of it.
-        max_bytes: longer answers are refused.
-
-    Raises DataError: the reason, without the URL.
+    Raises DataError: the reason, without the URL; also for an answer longer than `max_bytes`.
     """
     if not url.lower().startswith(("http://", "https://")):
         raise DataError("only http and https are fetched")

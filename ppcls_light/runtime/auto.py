@@ -134,11 +134,7 @@ def choose(results: Sequence[Result]) -> Result | None:
 
 
 def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> Dict[str, Any]:
-    """Return the conditions under which a measurement stays valid, as a JSON-compatible dict.
-
-    Args:
-        shape: (N, C, H, W) of the input.
-    """
+    """Return the conditions under which a measurement on input of `shape` (N, C, H, W) stays valid, fit for JSON."""
     return {
         "processor": processor_name(),
         "cores": physical_cores(),

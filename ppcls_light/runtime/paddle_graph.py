@@ -104,10 +104,7 @@ class PaddleGraph:
     ) -> Tuple[bytes, bytes]:
         """Return the files of a graph with this one's input and output and one custom operator, as bytes.
 
-        The operator's inputs are (x, *parameters).
-
-        Args:
-            parameters: in the operator's order and that of the alphabet.
+        The operator's inputs are (x, *parameters), in its order, which is that of the alphabet.
         """
         data, fetch = map(self._only, ("data", "fetch"))
         places = range(len(parameters))

@@ -58,13 +58,10 @@ def bearer(token: bytes) -> Any:
 
 
 class AllowedHosts:
-    """Middleware that answers 400 to a request for another host, with or without a port.
+    """Middleware of ASGI that answers 400 to a request for another host, with or without a port.
 
-    Starlette's own knows no IPv6 address and answers in plain text.
-
-    Args:
-        app: of ASGI.
-        hosts: names and addresses; *.example.org stands for the names that end so.
+    Starlette's own knows no IPv6 address and answers in plain text. In `hosts` *.example.org stands for the names that
+    end so.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:

@@ -34,10 +34,7 @@ _SCOPE_KEY = "ppcls_connection"
 def capacity(wanted: int | None = None) -> int:
     """Return the connections that may be open under the limit of open files.
 
-    Args:
-        wanted: connections; None takes 1000, or fewer where the limit is low.
-
-    Raises ConfigError: there are fewer files than that.
+    `wanted` None takes 1000, or fewer where the limit is low. Raises ConfigError: there are fewer files than `wanted`.
     """
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if resource else -1
     most = files - _OTHER_FILES if files >= 0 else _UNLIMITED

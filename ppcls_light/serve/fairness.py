@@ -28,11 +28,8 @@ def client_of(host: str) -> str:
 def first_of_the_busiest(holders: Mapping[Any, str]) -> tuple[Any, Counter[str]]:
     """Return the oldest holder of the client with the most holders, and the number of holders per client.
 
-    Longest queue drop (Suter et al., INFOCOM 1998): the client that holds most loses first, so that none keeps
-    others out by holding much, and no share has to be set.
-
-    Args:
-        holders: {holder: client}, the one that has waited longest first.
+    Longest queue drop (Suter et al., INFOCOM 1998): the client that holds most loses first, so that none keeps others
+    out by holding much, and no share has to be set. `holders` is {holder: client}, the longest waiting first.
     """
     counts = Counter(holders.values())
     if not counts:
@@ -42,13 +39,10 @@ def first_of_the_busiest(holders: Mapping[Any, str]) -> tuple[Any, Counter[str]]
 
 
 class Places:
-    """Places for the requests under way, whose bodies are in memory; those that still upload may have to give way.
+    """Places for the `most` requests under way, whose bodies are in memory; those still uploading may have to give way.
 
     When all places are taken, the client with most uploads loses the oldest of them to a client that has fewer,
     and to anybody once it has lasted a second. What has been uploaded stays.
-
-    Args:
-        most: requests at a time.
     """
 
     def __init__(self, most: int) -> None:
@@ -57,11 +51,9 @@ class Places:
 
     @contextlib.contextmanager
     def take(self, host: str, body: Body) -> Iterator[None]:
-        """Hold a place. Raises RequestRefusedError: 503, there is none.
+        """Hold a place for the client at address `host`, whose `body` is revoked if its upload has to give way.
 
-        Args:
-            host: address of the client.
-            body: its `Body`, which is revoked if the upload has to give way.
+        Raises RequestRefusedError: 503, there is none.
         """
         client = client_of(host)
         if self._taken >= self._most:

@@ -87,10 +87,6 @@ class Worker:
     def classify(self, images: Sequence[bytes], topk: int) -> dict[str, Any]:
         """Return {"rows": one per file, "decode": s, "inference": s}; a row is classes or {"error", "status"}.
 
-        Args:
-            images: the bytes of image files.
-            topk: classes per row, at most.
-
         Raises ProcessEndedError: the process is gone; `start` makes a new one.
         """
         assert self._process is not None

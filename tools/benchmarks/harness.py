@@ -54,13 +54,10 @@ def observe(
     seconds: float = math.inf,
     refused: Dict[Hashable, str] | None = None,
 ) -> Dict[Hashable, Observation]:
-    """Time the cases in turns.
+    """Time the cases in turns; a turn ends after `seconds`, though never before its first call.
 
-    Args:
-        seconds: after this long a turn ends before its `runs` calls are done, though never before the first.
-        refused: gets {name: message} of the cases that cannot be run, which are left out then.
-
-    Raises UserError: a case cannot be run, and there is no `refused` to say so.
+    `refused` gets {name: message} of the cases that cannot be run, which are left out then. Raises UserError: a case
+    cannot be run, and there is no `refused` to say so.
     """
     seen = {}
     with contextlib.ExitStack() as stack:

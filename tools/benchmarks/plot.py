@@ -44,11 +44,9 @@ def family(model):
 
 
 def points(rows, batch, column):
-    """Return {family: [(value, top-1, variant, the fastest peer's value or None)]}, by top-1.
+    """Return {family: [(value in `column`, top-1, variant, the fastest peer's value or None)]}, by top-1.
 
-    Args:
-        rows: of one engine of ours, one precision and one number of threads, and of their peers.
-        column: "median ms" or "images/s".
+    `rows` are of one engine of ours, one precision and one number of threads, and of their peers.
     """
     from ppcls_light.models import published
 

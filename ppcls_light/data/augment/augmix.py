@@ -31,14 +31,10 @@ Change = Callable[[Image.Image], Image.Image]
 def augment_and_mix(
     image: Image.Image, alpha: float, width: int, depth: int, rng: Generator, augment: Change
 ) -> Image.Image:
-    """Return AugMix of a Pillow image (arXiv 1912.02781, algorithm 1).
+    """Return AugMix of a Pillow image (arXiv 1912.02781, algorithm 1), with `augment` as the random operation.
 
-    Args:
-        alpha: of the Dirichlet distribution of the chains' weights and of the Beta distribution of their
-            common share.
-        width: number of chains.
-        depth: operations in a chain; below 1: 1 to 3 at random.
-        augment: one random operation.
+    `alpha` is of the Dirichlet distribution of the weights of the `width` chains and of the Beta distribution of their
+    common share. A chain has `depth` operations, below 1: 1 to 3 at random.
     """
     original, mixed = np.asarray(image, np.float32), np.float32(0)
     weights, share = rng.dirichlet([alpha] * width), rng.beta(alpha, alpha)

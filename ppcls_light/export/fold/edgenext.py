@@ -60,12 +60,9 @@ def fold_edgenext(model: nn.Layer) -> None:
 class FromChannelsLast(nn.Layer):
     """A convolution of stride `size` and kernel size `size` on channels-last maps.
 
-    (N, H, W, C), or the same as (N, H W, C), to (N, out, H / size, W / size). Up to `_WIDEST_PATCH` channels
-    it is a convolution of one input channel over maps of (H, W C), which needs no transpose.
-
-    Args:
-        weight: array (out, C, size, size).
-        bias: array (out,).
+    (N, H, W, C), or the same as (N, H W, C), to (N, out, H / size, W / size), by `weight` (out, C, size, size) and
+    `bias` (out,). Up to `_WIDEST_PATCH` channels it is a convolution of one input channel over maps of (H, W C),
+    which needs no transpose.
     """
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:

@@ -18,14 +18,9 @@ from .norms import fold_batch_norms, fold_batch_norms_before
 def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
     """Return a deep copy of `model` in eval mode that computes the same with less work.
 
-    Args:
-        model: Layer; it is not touched.
-        steps: names of `GENERAL` and `FOLDS`, taken in the order there; None: `GENERAL` and the `folds` of each family
-            that has a network in `model`.
-
-    Raises ConfigError: an unknown step.
-
-    `export_model` compares the outputs afterwards.
+    `steps` names some of `GENERAL` and `FOLDS`, taken in the order there; None: `GENERAL` and the `folds` of each
+    family that has a network in `model`. `export_model` compares the outputs afterwards. Raises ConfigError: an
+    unknown step.
     """
     known = {**GENERAL, **{name: FOLDS.get(name) for name in FOLDS.names()}}
     if steps is None:
