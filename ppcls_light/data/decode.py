@@ -73,13 +73,10 @@ def check_backend(name: str) -> str:
 
 
 def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink: int = 1) -> np.ndarray:
-    """Decode the bytes of an image file: uint8 (H, W, 3).
+    """Decode the bytes of an image file by "cv2" or "pil": uint8 (H, W, 3), RGB, or BGR unless `to_rgb`.
 
-    Args:
-        to_rgb: False gives BGR.
-        backend: "cv2" or "pil".
-        shrink: 2, 4 or 8 decodes a JPEG file at that part of its width and height, rounded up, which takes
-            less time (libjpeg leaves fine coefficients out); for JPEG files only, see `jpeg_size`.
+    A `shrink` of 2, 4 or 8 decodes a JPEG file at that part of its width and height, rounded up, which takes less time
+    (libjpeg leaves fine coefficients out); for JPEG files only, see `jpeg_size`.
 
     Raises DataError: the reason why it is not readable, without a file name.
     """

@@ -56,11 +56,8 @@ class _Names:
 class ImageList:
     """Paths and labels in three arrays: 1.28 M entries take about 65 MB, once for all workers of a loader.
 
-    Args:
-        root: folder to which the paths are relative.
-        names: paths relative to `root`, UTF-8 with "/" (absolute ones are kept).
-        labels: as many as `names`; None for a list without labels, whose labels are -1.
-        source: file or folder that they were read from, for messages; None: `root`.
+    `names` are relative to the folder `root`, UTF-8 with "/" (absolute ones are kept). Without `labels` all are -1.
+    `source`, the file or folder that they were read from, is for messages; None: `root`.
     """
 
     def __init__(
@@ -150,11 +147,8 @@ def read_image_list(
 ) -> ImageList:
     """Read a list file and check all of it.
 
-    Args:
-        class_num: labels must lie in 0..class_num - 1. None: only not negative.
-        delimiter: text between path and label; None: the last run of spaces and tabs.
-        labelled: False for lines that hold a path only; their labels are -1.
-        check_files: check that every image is there.
+    Labels must lie in 0..class_num - 1; None: only not negative. `delimiter` is between path and label; None: the
+    last run of spaces and tabs. Lines that are not `labelled` hold a path only; their labels are -1.
 
     Raises DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
     """

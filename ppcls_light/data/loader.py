@@ -67,9 +67,6 @@ class BatchLoader:
             batch is smaller. "raise" (evaluation): DataError. No other image ever takes its place.
         max_bad: "skip" stops with a DataError beyond this share of the dataset in one epoch on one rank
             (rounded up to whole images), and at 20 bad images in a row.
-
-    Attributes:
-        bad_count: number of bad images in the current epoch.
     """
 
     def __init__(

@@ -104,11 +104,10 @@ class BatchSampler:
         batch_size: per rank.
         shuffle: a new order each epoch; False keeps the list's.
         drop_last: leave out an incomplete last batch.
-        rank, world_size: this process among all.
         pad: training: samples from the start of the order are repeated until all ranks have equally many
             (as PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
         balance: labels int (length,) of the samples: see `SampleOrder`. None: each sample once.
-        size_schedule: a `SizeSchedule`, or None for the transforms' own size throughout.
+        size_schedule: None keeps the transforms' own size throughout.
 
     Raises ConfigError: `drop_last` leaves no batch at all.
     """

@@ -25,7 +25,8 @@ def write_image_lists(
 ) -> tuple[ClassNames, dict[str, int], str]:
     """Write train_list.txt, val_list.txt, test_list.txt and labels.txt for `folder`; one warning names the rest.
 
-    The paths in the lists are relative to `folder`, which is the `image_root` of a config.
+    The paths in the lists are relative to `folder`, which is the `image_root` of a config. Returned are the classes,
+    {path of a list file: number of images}, and the path of the label file.
 
     Args:
         folder: holds one folder per class; or folders named after the parts of a split (train, val, test in any
@@ -36,9 +37,6 @@ def write_image_lists(
         out: folder for the files; default `folder`.
         label_map: file with the names of the classes, which fixes their labels (`read_class_names`); None: the
             folders in the order of their names.
-
-    Returns:
-        The classes, {path of a list file: number of images}, and the path of the label file.
 
     Raises:
         ConfigError: `split` is malformed, missing, or given for a folder that is already split.

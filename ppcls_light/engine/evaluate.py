@@ -29,18 +29,15 @@ def evaluate(
 ) -> dict[str, float]:
     """Score `model` on `reader` and log PaddleClas' `[Eval]` lines.
 
+    Returned is the mean of each loss (`Loss.Eval`) and metric (`Metric.Eval`) over the images of the split, in the
+    order of the log line.
+
     Args:
         model: network in any mode; it is in eval mode during the call and afterwards as it was.
-        reader: of this process' share of the split.
-        config: its `Loss.Eval` and `Metric.Eval` are measured.
-        runtime: sums go over all of its processes.
-        epoch: number for the log lines.
+        reader: of this process' share of the split; sums go over all processes of `runtime`.
         max_batches: stop early, for a dry run; the count of images is then not checked.
         on_batch: called with (indices, logits float32 (N, K) as numpy) for each batch.
         timer: has the speed afterwards.
-
-    Returns:
-        mean of each loss and metric over the images of the split, in the order of the log line.
 
     Raises DataError: an image cannot be read, or not every image was scored exactly once.
     """

@@ -32,13 +32,9 @@ Row = dict[str, Any]
 def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames | None = None) -> list[Row]:
     """Classify the images of `Infer.infer_imgs` (a file or a folder) or `Infer.infer_list` (one path per line).
 
-    With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative. The processes
-    of a run take turns with the batches, which are the same as those of a single one.
-
-    Args:
-        model: put into eval mode.
-        runtime: only its main process logs, writes and has rows to return.
-        names: class names by id.
+    With `Infer.infer_list`, `Infer.infer_imgs` is the folder to which its paths are relative. The processes of a run
+    take turns with the batches, which are the same as those of a single one; only the main process logs, writes and
+    has rows to return. `model` is put into eval mode.
 
     Returns:
         rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be used. Each

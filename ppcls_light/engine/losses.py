@@ -24,11 +24,8 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
     tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add up) and `loss`
     (the total). Half-precision logits are computed in float32.
 
-    Args:
-        specs: `config.optim.CELoss` and the distillation losses beside it.
-        student: name of the network that `CELoss` is about, and whose logits may be given without a name.
-        teachers: names of the others whose logits will be given.
-
+    `specs` are `config.optim.CELoss` and the distillation losses beside it. `student` is the network that `CELoss` is
+    about, and whose logits may be given without a name; `teachers` are the others whose logits will be given.
     Raises ConfigError: `specs` is empty, or names a network that is not there.
     """
     specs = list(specs)

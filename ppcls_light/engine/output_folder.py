@@ -86,14 +86,9 @@ def require_resumable(settings: GlobalConfig) -> None:
 
 
 def make_room(settings: GlobalConfig, resumed_from: str | None = None) -> dict[str, str]:
-    """Set aside the files that the run that begins now would replace.
+    """Set aside the files that a run that begins now, or goes on from the checkpoint `resumed_from`, would replace.
 
-    Args:
-        resumed_from: prefix of the checkpoint that the run goes on from.
-
-    Returns:
-        {absolute path: path it has now} of the weights that are elsewhere now, with and without suffix.
-
+    Returned is {absolute path: path it has now} of the weights that are elsewhere now, with and without suffix.
     Raises ConfigError: see `require_room`; a file cannot be moved.
     """
     require_room(settings)

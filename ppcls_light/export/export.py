@@ -140,9 +140,6 @@ def export_model(
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
 
-    Returns:
-        ExportReport.
-
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
         ExportError: the names do not fit the classes, the exported model does not equal `model`, or no engine passes

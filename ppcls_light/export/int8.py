@@ -31,19 +31,14 @@ from .static import STEM, WithSoftmax, image_spec
 
 
 def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: nn.Layer) -> None:
-    """Put an int8 graph for `engine`, quantized after training, into the folder of an fp32 export.
+    """Put an int8 graph for `engine`, quantized after training on `images`, into the folder of an fp32 export.
 
     Activations get one scale per tensor, weights one per output channel. Grouped and depthwise convolutions stay in
-    float, see `compress.calibrate`.
+    float, see `compress.calibrate`. Paddle's graph is made from `model`, trained in float; those of ONNX Runtime and
+    OpenVINO from the ONNX file of `bundle`. The images are float32 (C, H, W).
 
-    Args:
-        bundle: the `Bundle` of the export; the graphs of ONNX Runtime and OpenVINO are made from its ONNX file.
-        images: float32 (C, H, W), to calibrate with.
-        model: the network, trained in float; only Paddle's graph is made from it.
-
-    Raises:
-        DeviceError: the processor has no int8, or the tool is not installed. ExportError: the tool fails on this
-            network.
+    Raises DeviceError: the processor has no int8, or the tool is not installed. ExportError: the tool fails on this
+    network.
     """
     require("int8")
     with tempfile.TemporaryDirectory() as scratch:
@@ -149,18 +144,8 @@ def save_int8(model: nn.Layer, folder: str, image_shape: Sequence[int]) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
 
     Its batch norms are folded into the convolutions first. Weights are stored as int8, with a scale for each
-    output channel; the scales of the inputs are those found in training or in calibration.
-
-    Args:
-        model: a network of `create_model` that `compress.quantize` and a training have been at, or
-            `compress.calibrate`.
-        folder: an existing folder.
-        image_shape: (C, H, W), fixed in the graph.
-
-    Returns:
-        "pdmodel", the format.
-
-    Raises ExportError: Paddle cannot write it.
+    output channel; the scales of the inputs are those found in training or in calibration (`compress`). The image shape
+    (C, H, W) is fixed in the graph. Returned is "pdmodel", the format. Raises ExportError: Paddle cannot write it.
     """
     call_in_process(
         _save,

@@ -43,16 +43,9 @@ class _Recorded(nn.Layer):
 def save_static(model: nn.Layer, folder: StrPath, image_shape: Sequence[int], softmax: bool = True) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
-    Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json.
-
-    Args:
-        model: Layer, images (N, C, H, W) to logits (N, class_num); put into eval mode here.
-        folder: an existing folder.
-        image_shape: (C, H, W), fixed in the graph.
-        softmax: probabilities (N, class_num) as output, else what `model` returns.
-
-    Returns:
-        "json" or "pdmodel", the format that this Paddle writes.
+    Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json; returned is the format, "json"
+    or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. Without `softmax` the
+    output is what `model` returns.
     """
     network = WithSoftmax(model) if softmax else model
     if type(model).__module__.startswith("ppcls_light."):

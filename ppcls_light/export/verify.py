@@ -38,22 +38,14 @@ def verify(
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
-    A network that Paddle runs as one operator of the project's is compared as that, too.
+    A network that Paddle runs as one operator of the project's is compared as that, too. With `onnx` inference.onnx in
+    ONNX Runtime is compared with the Paddle graph, at batch 1 and 8.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
-    by what it finds in `folder`, the other by `transform_ops` and `model` as they are here.
+    by what it finds in `folder`, the other by `transform_ops` and `model` as they are here: before any folding, in eval
+    mode, images (N, C, H, W) to logits. The `precision` of the graph sets the `TOLERANCES`.
 
-    Args:
-        folder: an exported folder with its inference.yml.
-        model: the Layer before any folding, in eval mode, images (N, C, H, W) to logits.
-        transform_ops: (name, params) pairs.
-        image_shape: (C, H, W) of the graph.
-        images: paths of image files.
-        precision: of the graph, "fp32" or "int8", and so its `TOLERANCES`.
-        onnx: compare inference.onnx in ONNX Runtime with the Paddle graph, too, at batch 1 and 8.
-
-    Returns:
-        dict: class_num, and attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only.
+    Returned are class_num and the attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only.
 
     Raises ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
     differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one side fails.
@@ -81,10 +73,7 @@ def verify(
 
 
 def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str) -> Tuple[float, bool, int]:
-    """Compare the `probs` of `what` with those `expected`, both (N, class_num).
-
-    Returns:
-        (largest difference, True if all best classes agree up to ties, number of equal ones).
+    """Return (largest difference, True if all best classes agree up to ties, number of equal ones) of (N, class_num).
     """
     if probs.shape != expected.shape:
         raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")

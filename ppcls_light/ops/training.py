@@ -37,13 +37,9 @@ _threads_as_found: int | None = None
 
 
 def enable() -> int:
-    """Use the operators from now on, with all physical cores unless OMP_NUM_THREADS says otherwise.
+    """Use the operators from now on, with all physical cores unless OMP_NUM_THREADS says otherwise; return the threads.
 
     Builds them on the first call of all; freed memory stays with the process from now on.
-
-    Returns:
-        The number of threads.
-
     Raises BuildError: they cannot be built or loaded here.
     """
     global _enabled, _threads_as_found
@@ -79,10 +75,8 @@ def depthwise_conv(
 ) -> Tensor:
     """Convolve each channel by itself; (N, C, H, W) to (N, M C, H', W').
 
-    Args:
-        weight: (M C, 1, height, width); output channel o reads the input channel o // M.
-        bias: (M C), or None.
-        stride, padding: (height, width); both ends are padded.
+    `weight` is (M C, 1, height, width): output channel o reads the input channel o // M. `padding` is that of both
+    ends.
     """
     if bias is None:
         bias = paddle.zeros([weight.shape[0]])
@@ -95,12 +89,9 @@ def pointwise_conv(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
-    """Return `act(norm(x))`, by one operator if there is one.
+    """Return `act(norm(x))` of x (N, C, H, W), by one operator if there is one.
 
-    Args:
-        norm: a layer; the operator is for an nn.BatchNorm2D in training mode.
-        act: a layer; the operator knows nn.Identity and those that `models.layers.activation` makes.
-        x: (N, C, H, W).
+    It is for an nn.BatchNorm2D in training mode, and knows nn.Identity and the layers of `models.layers.activation`.
     """
     if not (
         type(norm) is nn.BatchNorm2D

@@ -23,14 +23,10 @@ def ema_decay(decay: float, update: int) -> float:
 
 
 class ExponentialMovingAverage:
-    """Average of a network's weights, itself a network in eval mode, in float32.
+    """Average of a network's weights, itself a network in eval mode (`model`), in float32.
 
-    Args:
-        model: the network, before `paddle.amp.decorate` makes its weights half precision.
-        decay: share of the average that is kept at each update, once `ema_decay` allows it.
-
-    Attributes:
-        model: the averaged network.
+    It begins with the network as it is before `paddle.amp.decorate` makes its weights half precision. `decay` is the
+    share of the average that is kept at each update, once `ema_decay` allows it.
     """
 
     def __init__(self, model: nn.Layer, decay: float) -> None:

@@ -46,14 +46,11 @@ class Schedule:
 
 
 def build_schedule(lr: optim.LearningRate, epochs: int, steps_per_epoch: int) -> Schedule:
-    """Return the Schedule of a run.
+    """Return the Schedule of a run of `epochs`; a longer warm-up is cut to them, which is logged.
 
-    Args:
-        lr: one of config.optim.LearningRate. Its epochs (`warmup_epoch`, `step_size`, `decay_epochs`,
-            `milestones`) are whole epochs whatever `by_epoch` says; those of Step, Piecewise and
-            MultiStepDecay count from the end of the warm-up. The step sizes of Cyclic are ticks.
-        epochs: epochs of the run; a longer warm-up is cut to them, which is logged.
-        steps_per_epoch: updates in an epoch.
+    Epochs in `lr` (`warmup_epoch`, `step_size`, `decay_epochs`, `milestones`) are whole epochs whatever `by_epoch`
+    says; those of Step, Piecewise and MultiStepDecay count from the end of the warm-up. The step sizes of Cyclic are
+    ticks.
 
     Raises ConfigError: the warm-up would fall instead of rise.
     """

@@ -63,14 +63,9 @@ class Item(NamedTuple):
 
 
 class Items:
-    """Iterator over the `Item`s of `images`, one image or any iterable of images.
+    """Iterator over the `Item`s of `images`, as `Predictor.predict` takes them, one or any iterable of them.
 
-    Args:
-        images: see `Predictor.predict`.
-        bgr: the channel order of arrays.
-
-    Attributes:
-        failure: the exception with which `images` ended, or None; it is left to the caller, after the rows before it.
+    `failure` is the exception with which `images` ended, or None; it is left to the caller, after the rows before it.
     """
 
     def __init__(self, images: Any, bgr: bool = False):

@@ -53,15 +53,10 @@ def classify_files(
     progress: TextIO | None = None,
     announce: Callable[[Predictor], None] | None = None,
 ) -> Outcome:
-    """Classify the images of a `DeployConfig`, in the order of their names.
+    """Classify the images of a `DeployConfig`, in the order of their names. SIGINT and SIGTERM end the job early.
 
-    Args:
-        config: with Global.infer_imgs, Global.output, that keeps the rows, and Global.workers, the processes.
-        show: called with each row as soon as there is one; `announce` with the `Predictor` before the first.
-        resume: go on from the rows of Global.output.
-        progress: stream for a line now and then.
-
-    SIGINT and SIGTERM end the job early.
+    `show` is called with each row as soon as there is one, `announce` with the `Predictor` before the first. `resume`
+    goes on from the rows of Global.output. `progress` gets a line now and then.
 
     Raises UserError: nothing to classify, the model cannot be used, or the output cannot be written or is not this
     job's.
@@ -166,14 +161,10 @@ def _workers(run: DeployGlobalConfig, many: bool) -> int:
 
 
 class Progress:
-    """Lines "1,200 of 50,000 images, 7 failed, 240.0 images/s, 0:03:23 to go" on `stream`.
+    """Lines "1,200 of 50,000 images, 7 failed, 240.0 images/s, 0:03:23 to go" on `stream`, None: nowhere.
 
-    The rate is that of images with a class; without one there is none.
-
-    Args:
-        count: function that returns how many images there are; called at the first line.
-        done: images that are not this run's work.
-        stream: gets the lines; None: nobody does.
+    The rate is that of images with a class; without one there is none. `count` returns how many images there are, and
+    is called at the first line; `done` of them are not this run's work.
     """
 
     def __init__(self, count: Callable[[], int], done: int, stream: TextIO | None):

@@ -181,13 +181,11 @@ class Predictor:
     def iter_predict(self, images: Any, workers: int = 0, bgr: bool = False) -> Generator[Row, None, None]:
         """Like `predict`, yielding rows as batches are done; `images` is never held as a whole.
 
-        Args:
-            images: as of `predict`. A little more is taken from it than the rows that were yielded: 2 batches, each
-                worker's too. Each image is read as it is taken, except that of a path: it may be closed or changed
-                afterwards. An exception of `images` itself is raised after the rows of the images before it.
-            workers: processes that share the images out among them, each with its part of the cores; 0 for this
-                process alone, in which threads read ahead.
-            bgr: as of `predict`.
+        A little more is taken from `images` than the rows that were yielded: 2 batches, each worker's too. Each image
+        is read as it is taken, except that of a path: it may be closed or changed afterwards. An exception of
+        `images` itself is raised after the rows of the images before it. `workers` is the number of processes that
+        share the images out among them, each with its part of the cores; 0 is this process alone, in which threads
+        read ahead.
 
         Raises DeviceError: a worker died.
         """

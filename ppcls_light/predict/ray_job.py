@@ -31,13 +31,9 @@ CHUNK = 64  # images that an actor holds at a time
 
 
 class Classifier:
-    """An actor: one `Predictor`, which makes one part after the other.
+    """An actor: one `Predictor`, made with `settings`, which makes one part after the other.
 
-    Args:
-        settings: of the `Predictor`.
-        parts: `Parts`.
-        root: folder of relative names.
-        limits: (seconds, bytes) for one URL.
+    `root` is the folder of relative names, `limits` are (seconds, bytes) for one URL.
     """
 
     def __init__(self, settings: Dict[str, Any], parts: Parts, root: str, limits: Tuple[int, int]) -> None:

@@ -20,12 +20,9 @@ _CHUNK = 1 << 16
 def read_names(source: str, column: str | None = None) -> tuple[str, list[str]]:
     """Return (root, names) of the images that `source` names, in a fixed order.
 
-    Args:
-        source: a folder (searched recursively), a .parquet file, or a text file with one path or URL a line.
-        column: of the parquet file; None: the first of path, url, image and file_name that it has.
-
-    Returns:
-        The folder to which relative names belong, absolute, and the names: paths and URLs as they are listed.
+    `source` is a folder (searched recursively), a .parquet file, or a text file with one path or URL per line; `column`
+    is of the parquet file, None: the first of path, url, image and file_name that it has. Names are as listed; relative
+    ones belong to the folder `root`, an absolute path.
 
     Raises:
         DataError: nothing there, no images in it, or it cannot be read.

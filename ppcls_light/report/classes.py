@@ -64,15 +64,8 @@ def write_report(
     predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first). They appear together; those of
     another evaluation that are there are set aside, see `files.results`.
 
-    Args:
-        images: data.ImageList of the N images.
-        probabilities: (N, K).
-        predicted: the class that each image was taken for, (N,).
-        names: of the K classes, or None.
-
-    Returns:
-        dict: images, accuracy, and the means over the classes (macro) of precision, recall and F1, each over
-        the classes that have one.
+    The N `images` have the `probabilities` (N, K), and are taken for the classes `predicted` (N,). Returned are images,
+    accuracy, and the means over the classes (macro) of precision, recall and F1, each over the classes that have one.
 
     Raises UserError: a file cannot be written.
     """

@@ -71,12 +71,9 @@ def create_app(
     allowed_hosts: list[str] | None = None,
     token: bytes | None = None,
 ) -> FastAPI:
-    """Return the FastAPI app.
+    """Return the FastAPI app, whose `lifecycle` runs the `batcher`.
 
-    Args:
-        lifecycle: runs the `batcher`.
-        allowed_hosts: that requests may be for; None: any.
-        token: bytes that /predict and /metrics ask for; None: anybody may.
+    It answers requests for `allowed_hosts` (None: any). /predict and /metrics ask for `token` (None: for nothing).
     """
 
     @asynccontextmanager

@@ -37,13 +37,8 @@ class Batcher:
     """A bounded queue of images before a few worker processes.
 
     A worker that is free takes up to `max_batch` images. It waits for more of them until the oldest has waited
-    `max_delay`, so that a lone image is late by that much at most, and under load nobody waits at all: the next
-    batch fills while the last one runs.
-
-    Args:
-        workers: processes.
-        max_delay: seconds.
-        capacity: images that may wait; more are refused.
+    `max_delay` seconds, so that a lone image is late by that much at most, and under load nobody waits at all: the next
+    batch fills while the last one runs. More than `capacity` images that wait are refused.
     """
 
     def __init__(
@@ -64,10 +59,7 @@ class Batcher:
         return self._serving > 0
 
     async def run(self, announce: Callable[[], object]) -> None:
-        """Start the workers and keep them at work until cancelled.
-
-        Args:
-            announce: called once, when the first worker has its network.
+        """Start the workers and keep them at work until cancelled; `announce` once the first has its network.
 
         Raises:
             UserError: the model folder or an option is wrong.

@@ -23,14 +23,9 @@ class RequestRefusedError(Exception):
 
 
 class Body:
-    """The body of a request; `receive` is ASGI's.
+    """The body of a request, of at most `max_bytes`, with or without a Content-Length; `receive` is ASGI's.
 
-    Args:
-        scope: of ASGI.
-        receive: of the server.
-        max_bytes: with or without a Content-Length.
-        seconds: for all of it.
-        min_rate: bytes per second on average, once two seconds have passed.
+    It may take `seconds`, at `min_rate` bytes per second on average once two seconds have passed.
     """
 
     def __init__(

@@ -32,13 +32,10 @@ class Images:
 
 
 async def read_images(request: Request, body: Body, max_images: int) -> Images:
-    """Return the `Images` of a request.
+    """Return the `Images` of a request, at most `max_images`.
 
-    Args:
-        request: FastAPI's; its body is multipart/form-data with files under any field names, or JSON
-            {"image": base64} or {"images": [base64, ...]}, with "topk" as an optional further field of both.
-        body: its `Body`.
-        max_images: in one request.
+    It is multipart/form-data with files under any field names, or JSON {"image": base64} or {"images": [base64, ...]},
+    with "topk" as an optional further field of both.
 
     Raises RequestRefusedError: 400 malformed, 413 too many, 415 of another type, and the errors of `Body.receive`.
     """

@@ -37,14 +37,9 @@ MAX_RATIO = 50
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Options of a worker.
+    """Options of a worker; `engine` are further arguments of `Predictor` (engine, device, cpu_threads, ...).
 
-    Attributes:
-        folder: the exported folder.
-        decode_threads: threads that decode and resize.
-        max_batch: the largest batch.
-        max_pixels: of an image, width times height.
-        engine: further arguments of `Predictor` (engine, device, cpu_threads, ...).
+    `decode_threads` decode and resize; `max_pixels` bounds an image's width times height.
     """
 
     folder: str
@@ -64,10 +59,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def start(self) -> dict[str, Any]:
-        """Start the process and wait until the network is loaded and warm.
-
-        Returns:
-            {"model", "classes", "engine", "topk"} of the loaded network.
+        """Start the process, wait until the network is warm, and return its {"model", "classes", "engine", "topk"}.
 
         Raises:
             UserError: the model folder or an option is wrong.

@@ -106,10 +106,9 @@ class ConversionReport(NamedTuple):
 def convert_state_dict(state: Mapping[str, Any], arch: str) -> State:
     """Return weights of another project under this project's keys, in Paddle's layout and as float32.
 
-    Args:
-        state: {key: array} as the authors' network, timm's or PaddleClas' saves it, told by the keys.
-        arch: a name of `list_models`, in any case; `weight_names` in the file of its family are the forms known. A
-            classifier, a backbone (FasterNet's with the norms of its outputs) and layer scale are told by the keys.
+    `state` is {key: array} as the authors' network, timm's or PaddleClas' saves it, told by the keys; the forms known
+    are `weight_names` in the file of the family of `arch`. A classifier, a backbone (FasterNet's with the norms of
+    its outputs) and layer scale are told by the keys.
 
     Raises:
         ConfigError: unknown `arch`.

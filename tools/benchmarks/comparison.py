@@ -32,13 +32,9 @@ _VISION = "paddle.vision:"
 
 
 class Entry(NamedTuple):
-    """A network in an engine.
+    """A network, "folded" or the name of a peer, in an engine; with `peer`, others are compared with it.
 
-    Attributes:
-        network: "folded", or the name of a peer.
-        options: engine and precision may be "auto"; without a `batch_size` the engine is left to find it out.
-        batch: images.
-        peer: others are compared with it.
+    Engine and precision may be "auto"; without a `batch_size` in `options` the engine is left to find it out.
     """
 
     network: str
@@ -75,11 +71,7 @@ class Peer(NamedTuple):
     def bundle(self, model: str, folder: str, image_shape: Sequence[int]) -> Bundle | None:
         """Return the network to compare `model` with, None when there is none for this model.
 
-        Args:
-            model: a name to put in the place of "{model}".
-            folder: an empty one, for a network of paddle.vision.
-            image_shape: (C, H, W), for the same.
-
+        A network of paddle.vision is exported for `image_shape` into the empty `folder`.
         Raises ConfigError: a location without "{model}" does not exist.
         """
         if self.location.startswith(_VISION):
@@ -158,17 +150,10 @@ def peer_call(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> E
 def compare(
     model: str, entries: Sequence[Entry], image_shape: Sequence[int], arguments: Any, refused: Dict[Any, str]
 ) -> List[Tuple[Any, ...]]:
-    """Time the entries in turns and compare each of ours with each peer.
+    """Time entries of one batch and one number of threads in turns, and compare each of ours with each peer.
 
-    Args:
-        model: its name, the first column.
-        entries: of one batch and one number of threads.
-        image_shape: (C, H, W).
-        arguments: with `rounds`, `runs` and `seconds`, see `harness.observe`.
-        refused: dict that gets {the first six of `COLUMNS`: why it did not run}.
-
-    Returns:
-        Rows of `COLUMNS`, numbers as numbers; "" where there is nothing to compare.
+    Returned are rows of `COLUMNS`, numbers as numbers; "" where there is nothing to compare. `refused` gets
+    {the first six of `COLUMNS`: why it did not run}.
     """
     cases: Dict[Any, Tuple[Any, ...]] = {}
     asked: Dict[Any, Entry] = {}
