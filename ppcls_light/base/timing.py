@@ -41,19 +41,12 @@ class Spread(NamedTuple):
 
 @dataclass
 class Observation:
-    """A case as it was timed.
+    """A case as it was timed."""
 
-    Attributes:
-        load: milliseconds from the start of preparing, imports included, to the end of the first call.
-        memory: the most that the process held at once, MiB, the interpreter included.
-        note: attribute `note` of the call, None where it has none.
-        turns: milliseconds of the calls, a list per turn.
-    """
-
-    load: float
-    memory: float
-    note: Any
-    turns: List[List[float]] = field(default_factory=list)
+    load: float  # milliseconds from the start of preparing, imports included, to the end of the first call
+    memory: float  # the most that the process held at once, MiB, the interpreter included
+    note: Any  # attribute `note` of the call, None where it has none
+    turns: List[List[float]] = field(default_factory=list)  # milliseconds of the calls, a list per turn
 
     @property
     def medians(self) -> List[float]:

@@ -53,46 +53,29 @@ Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of
 
 @dataclass
 class Bundle:
-    """Content of an exported folder.
-
-    Attributes:
-        folder: its path.
-        format: "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here.
-        onnx_file: path of inference.onnx, None when there is none.
-        precision: "fp32", or "int8": the graph says what is to be computed in int8.
-        precisions: {engine: {precision: top-1 in percent}} of what passed the accuracy gate of the export, {} when
-            there was none.
-        stem: name of the graph's files without suffix.
-        transform_ops: preprocessing after decoding; None when the folder has no inference.yml.
-        decode: the decoding op, [] for DecodeImage's defaults.
-        topk: number of classes that a result lists.
-        class_names: those of the training, or None.
-        output: "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose
-            layout this is, always ends the graph with a softmax, so "probs" is assumed then.
-        class_num, image_shape: as recorded, None when the exporter did not.
-        model_name: the recorded name, or "".
-        weights: checksum of the weights that the graph was made from, "" when the exporter did not say.
-        files: SHA-256 of the other files by name, {} when the exporter did not say.
-        proved_on: the processor on which the export was compared with the network, "" when the exporter did not say.
-    """
+    """Content of an exported folder."""
 
     folder: str
-    format: str
+    format: str  # "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here
+    # Preprocessing after decoding; None when the folder has no inference.yml.
     transform_ops: Optional[List[Op]] = None
-    decode: List[Op] = field(default_factory=list)
+    decode: List[Op] = field(default_factory=list)  # the decoding op, [] for DecodeImage's defaults
     topk: int = 5
     class_names: Optional[ClassNames] = None
+    # "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose layout this is,
+    # always ends the graph with a softmax, so "probs" is assumed then.
     output: str = "probs"
-    class_num: Optional[int] = None
+    class_num: Optional[int] = None  # like the next two, as recorded by the exporter
     image_shape: Optional[List[int]] = None
     model_name: str = ""
-    precision: str = "fp32"
+    precision: str = "fp32"  # "fp32", or "int8": the graph says what is to be computed in int8
+    # {engine: {precision: top-1 in percent}} of what passed the accuracy gate of the export, {} when there was none.
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
-    weights: str = ""
-    proved_on: str = ""
-    onnx_file: Optional[str] = None
-    files: Dict[str, str] = field(default_factory=dict)
-    stem: str = "inference"
+    weights: str = ""  # checksum of the weights behind the graph, "" when the exporter did not say
+    proved_on: str = ""  # the processor on which the export was compared with the network, where known
+    onnx_file: Optional[str] = None  # path of inference.onnx
+    files: Dict[str, str] = field(default_factory=dict)  # SHA-256 of the other files by name, where known
+    stem: str = "inference"  # name of the graph's files without suffix
 
     @property
     def graph_file(self) -> str:

@@ -38,14 +38,10 @@ class ClassNames:
 
     An accented letter is one character in a name typed on most systems and two in a folder's name made on macOS; here
     it is always one (Unicode's form NFC).
-
-    Attributes:
-        names: one per class; label 0 is the first.
-        source: file, folder or key, for messages.
     """
 
-    names: tuple[str, ...]
-    source: str
+    names: tuple[str, ...]  # one per class; label 0 is the first
+    source: str  # file, folder or key, for messages
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(map(_composed, self.names)))

@@ -18,19 +18,12 @@ HEAD = 64  # bytes of a file that tell its format
 
 
 class Format(NamedTuple):
-    """A format of image files.
+    """A format of image files."""
 
-    Attributes:
-        name: Pillow's name.
-        suffixes: of its files, lower case.
-        head: regular expression for the first bytes of a file.
-        package: command that installs a reader where Pillow has none.
-    """
-
-    name: str
-    suffixes: tuple[str, ...]
-    head: bytes
-    package: str = "pip install -U pillow"
+    name: str  # Pillow's name
+    suffixes: tuple[str, ...]  # of its files, lower case
+    head: bytes  # regular expression for the first bytes of a file
+    package: str = "pip install -U pillow"  # command that installs a reader where Pillow has none
 
 
 class NoFormatError(DataError):

@@ -37,23 +37,14 @@ PREFETCH = 2  # batches per worker: one in the making, one ready
 
 
 class Batch(NamedTuple):
-    """N samples.
+    """N samples."""
 
-    Attributes:
-        images: float32 (N, C, H, W); (0, 0, 0, 0) when no image of the batch could be read.
-        labels: int64 (N,), or float32 (N, K) after batch transforms.
-        indices: int64 (N,), the samples' places in the list.
-        number: of the batch in its epoch, from 0; `epoch(epoch, start=number + 1)` goes on after it.
-        failed: (index, reason) of images that could not be read and were left out.
-        changed: indices of images whose files are others than in an earlier epoch.
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-    indices: np.ndarray
-    number: int = 0
-    failed: tuple[tuple[int, str], ...] = ()
-    changed: tuple[int, ...] = ()
+    images: np.ndarray  # float32 (N, C, H, W); (0, 0, 0, 0) when no image of the batch could be read
+    labels: np.ndarray  # int64 (N,), or float32 (N, K) after batch transforms
+    indices: np.ndarray  # int64 (N,), the samples' places in the list
+    number: int = 0  # of the batch in its epoch, from 0; `epoch(epoch, start=number + 1)` goes on after it
+    failed: tuple[tuple[int, str], ...] = ()  # (index, reason) of images that could not be read
+    changed: tuple[int, ...] = ()  # indices of images whose files are others than in an earlier epoch
 
 
 class BatchLoader:

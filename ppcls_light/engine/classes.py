@@ -85,17 +85,11 @@ def training_names(config: Config, found: ClassNames | None) -> ClassNames | Non
 
 @dataclass(frozen=True)
 class StoredClasses:
-    """Classes of a training as its states have them.
+    """Classes of a training as its states have them."""
 
-    Attributes:
-        names: None for a training from a list without a label map.
-        folders: {folder: label} of such a list, if its images stood in one folder per class.
-        source: the states' file, for messages.
-    """
-
-    names: ClassNames | None
-    folders: dict[str, int]
-    source: str
+    names: ClassNames | None  # None for a training from a list without a label map
+    folders: dict[str, int]  # {folder: label} of such a list, if its images stood in one folder per class
+    source: str  # the states' file, for messages
 
     def require_same(self, names: ClassNames | None, images: ImageList | None, fix: str) -> None:
         """Refuse data of these `names` and `images` if they say other classes, as far as the two can be compared.

@@ -73,8 +73,7 @@ def verify(
 
 
 def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str) -> Tuple[float, bool, int]:
-    """Return (largest difference, True if all best classes agree up to ties, number of equal ones) of (N, class_num).
-    """
+    """Return (largest difference, True if all best classes agree up to ties, number of equal ones)."""
     if probs.shape != expected.shape:
         raise ExportError(f"{what} returns {probs.shape}, the network {expected.shape}")
     tolerance, share = TOLERANCES[precision]

@@ -14,29 +14,20 @@ from ..weights.convert import WeightNames
 
 
 class Group(NamedTuple):
-    """Channels that pruning keeps or removes together.
+    """Channels that pruning keeps or removes together."""
 
-    Attributes:
-        filters: key of the convolution whose filters make the channels.
-        cuts: {key: axis}, every tensor that has an entry for each channel.
-        share_of: the `filters` of the group of which these channels are a quarter, as those inside a
-            squeeze-and-excitation are; None: of none.
-    """
-
-    filters: str
-    cuts: Dict[str, int]
+    filters: str  # key of the convolution whose filters make the channels
+    cuts: Dict[str, int]  # {key: axis}, every tensor that has an entry for each channel
+    # The `filters` of the group of which these channels are a quarter, as those inside a squeeze-and-excitation are;
+    # None: of none.
     share_of: Optional[str] = None
 
 
 class Pruning(NamedTuple):
-    """Prunable channels of a family.
+    """Prunable channels of a family."""
 
-    Attributes:
-        groups: network to its `Group`s.
-        options: {filters: channels left} to the constructor's parameters of the pruned network.
-    """
-
-    groups: Callable[[nn.Layer], Iterable[Group]]
+    groups: Callable[[nn.Layer], Iterable[Group]]  # network to its `Group`s
+    # {filters: channels left} to the constructor's parameters of the pruned network.
     options: Callable[[Dict[str, int]], dict]
 
 
@@ -47,23 +38,17 @@ def conv_and_norm(conv: str, norm: str) -> Dict[str, int]:
 
 @dataclass(frozen=True, eq=False)
 class Family:
-    """Networks of one class, and the facts of it that other parts of the package need.
+    """Networks of one class, and the facts of it that other parts of the package need."""
 
-    Attributes:
-        network: the class. Its instances have `head_keys`, the state-dict keys of the classifier; `spare_prefixes`,
-            with `features_only` those of a classifier's weights that have no place; `feature_channels` and
-            `feature_strides` of the four feature maps.
-        weight_names: forms in which weights of it come, tried in this order.
-        weight_options: weights under our keys to the constructor's parameters that they show.
-        pruning: None for a family that cannot be pruned.
-        folds: names in `registry.FOLDS` of the export's rewriting beside that of every network.
-    """
-
+    # The class. Its instances have `head_keys`, the state-dict keys of the classifier; `spare_prefixes`, with
+    # `features_only` those of a classifier's weights that have no place; `feature_channels` and `feature_strides` of
+    # the four feature maps.
     network: Type[nn.Layer]
-    weight_names: Tuple[WeightNames, ...]
+    weight_names: Tuple[WeightNames, ...]  # forms in which weights of it come, tried in this order
+    # Weights under our keys to the constructor's parameters that they show.
     weight_options: Callable[[Dict[str, np.ndarray]], dict]
-    pruning: Optional[Pruning] = None
-    folds: Tuple[str, ...] = ()
+    pruning: Optional[Pruning] = None  # None for a family that cannot be pruned
+    folds: Tuple[str, ...] = ()  # of the export, names in `registry.FOLDS`, beside those of every network
 
     def add(
         self,
@@ -80,15 +65,10 @@ class Family:
 
 
 class Variant(partial):
-    """Constructor of one network: its family's with the options in which it differs.
-
-    Attributes:
-        family: its `Family`.
-        top1: % on the 50,000 validation images of ImageNet-1k, published by the authors, not measured here. None:
-            they published none.
-        image_size: height and width in pixels of that result.
-    """
+    """Constructor of one network: its family's with the options in which it differs."""
 
     family: Family
+    # % on the 50,000 validation images of ImageNet-1k, published by the authors, not measured here. None: they
+    # published none.
     top1: Optional[float]
-    image_size: int
+    image_size: int  # height and width in pixels of that result

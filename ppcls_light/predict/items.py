@@ -32,15 +32,12 @@ _CONVERSIONS = {
 
 
 class Item(NamedTuple):
-    """One image, or the reason why it is none.
+    """One image, or the reason why it is none."""
 
-    Attributes:
-        name: file_name of its row: the path, the `filename` of a Pillow image or the `name` of a file object
-            where those are texts, None otherwise.
-        content: path (str), bytes of an image file, pixels (uint8 RGB array (H, W, 3)), or the DataError.
-    """
-
+    # For the row: the path, the `filename` of a Pillow image or the `name` of a file object where those are
+    # texts, None otherwise.
     name: str | None
+    # Path (str), bytes of an image file, pixels (uint8 RGB array (H, W, 3)), or the DataError.
     content: str | bytes | np.ndarray | DataError
 
     def read(self) -> bytes | np.ndarray:

@@ -28,22 +28,15 @@ MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 
 
 
 class Outcome(NamedTuple):
-    """Result of a job.
+    """Result of a job."""
 
-    Attributes:
-        images: that have a row, those of earlier runs with them; `failed` of them with an error.
-        new: rows of this run, which took `seconds`; `new_failed` of them with an error.
-        signal: that ended it before the last image, or None.
-        partial: path of the rows then, None without an output.
-    """
-
-    images: int
-    failed: int
-    new: int
+    images: int  # that have a row, those of earlier runs with them
+    failed: int  # of these, with an error
+    new: int  # rows of this run
     new_failed: int
-    seconds: float
-    signal: int | None
-    partial: str | None
+    seconds: float  # of this run
+    signal: int | None  # that ended it before the last image
+    partial: str | None  # path of the rows then, None without an output
 
 
 def classify_files(

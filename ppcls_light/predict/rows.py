@@ -255,18 +255,12 @@ class Parts:
     A part appears whole or not at all, and its images do not depend on who makes it or how often. So a part that is
     lost with its worker, or with the whole job, is made again, and every row comes out once. _job.json says of which
     job they are; tools that read a whole folder leave names with _ out.
-
-    Attributes:
-        folder: absolute path.
-        format: "jsonl" or "parquet".
-        size: images per part.
-        count: images in all.
     """
 
-    folder: str
-    format: str
-    size: int
-    count: int
+    folder: str  # absolute path
+    format: str  # "jsonl" or "parquet"
+    size: int  # images per part
+    count: int  # images in all
 
     def images(self, part: int) -> range:
         """Return the ids of the images of a part; ids are places in the list of images, from 0."""

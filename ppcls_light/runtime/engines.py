@@ -20,12 +20,9 @@ class Engine(Protocol):
     """A network in a library, from `Engine(bundle, options)`.
 
     The constructor refuses, by a UserError that names the switch and the fix, what it cannot do as asked.
-
-    Attributes:
-        options: those in force.
     """
 
-    options: EngineOptions
+    options: EngineOptions  # in force
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32; from any thread."""
@@ -35,18 +32,13 @@ class Engine(Protocol):
 
 
 class Kind(NamedTuple):
-    """An engine by name.
+    """An engine by name."""
 
-    Attributes:
-        module, name: of its class.
-        library: that it needs, installed by the extra `extra` of this package.
-        precisions: that it has on a CPU. ONNX Runtime has no bf16 kernels for these processors.
-    """
-
-    module: str
-    name: str
-    library: str
-    extra: str
+    module: str  # of its class
+    name: str  # of its class
+    library: str  # that it needs
+    extra: str  # of this package, which installs that
+    # On a CPU. ONNX Runtime has no bf16 kernels for these processors.
     precisions: Tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
 

@@ -22,23 +22,16 @@ FREEING_FLAG = "FLAGS_eager_delete_tensor_gb"
 
 
 class Library(NamedTuple):
-    """Parts of `paddle.inference` and `paddle` that run an exported model.
+    """Parts of `paddle.inference` and `paddle` that run an exported model."""
 
-    Attributes:
-        Config, PrecisionType, create_predictor, get_trt_compile_version: those of `paddle.inference`.
-        flags: Paddle's global flags by their names, to be read and set.
-        version: of Paddle.
-        cuda: True if it is built for NVIDIA's GPUs; `gpus` of those it sees.
-    """
-
-    Config: Any
+    Config: Any  # this and the next three are those of `paddle.inference`
     PrecisionType: Any
     create_predictor: Any
     get_trt_compile_version: Any
-    flags: Any
-    version: str
-    cuda: bool
-    gpus: int
+    flags: Any  # Paddle's global flags by their names, to be read and set
+    version: str  # of Paddle
+    cuda: bool  # built for NVIDIA's GPUs
+    gpus: int  # that it sees
 
 
 def load() -> Library:

@@ -33,20 +33,14 @@ _TOLERANCES = {"fp32": 1e-4, "bf16": 0.5, "int8": 1.0}
 
 @dataclass(eq=False)
 class Result:
-    """A candidate and what is known of it.
-
-    Attributes:
-        milliseconds: of each round's median batch; the least of them counts, since other load only adds.
-        answers: (N, class_num), probabilities.
-        difference: the largest one of a probability from fp32's.
-        left_out: why it cannot be chosen, "" when it can.
-    """
+    """A candidate and what is known of it."""
 
     options: EngineOptions
+    # Of each round's median batch: the least of them counts, since other load only adds.
     milliseconds: List[float] = field(default_factory=list)
-    answers: np.ndarray | None = None
-    difference: float | None = None
-    left_out: str = ""
+    answers: np.ndarray | None = None  # (N, class_num), probabilities
+    difference: float | None = None  # the largest one of a probability from fp32's
+    left_out: str = ""  # why it cannot be chosen, "" when it can
 
     @property
     def best(self) -> float:

@@ -46,21 +46,13 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on one client's requests.
+    """Bounds on one client's requests."""
 
-    Attributes:
-        max_bytes: of a request's body.
-        max_images: in a request.
-        timeout: seconds for the upload, and again for the answer.
-        min_rate: bytes per second of an upload.
-        max_requests: at work or waiting at a time; their bodies are in memory.
-    """
-
-    max_bytes: int = 10 * 1024 * 1024
-    max_images: int = 16
-    timeout: float = 10
-    min_rate: float = 1000
-    max_requests: int = 128
+    max_bytes: int = 10 * 1024 * 1024  # of a request's body
+    max_images: int = 16  # in a request
+    timeout: float = 10  # seconds for the upload, and again for the answer
+    min_rate: float = 1000  # bytes per second of an upload
+    max_requests: int = 128  # at work or waiting at a time; their bodies are in memory
 
 
 def create_app(

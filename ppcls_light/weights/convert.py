@@ -35,19 +35,12 @@ _ALWAYS_UNPACKED, _MOST_PACKED = 1 << 26, 32
 
 
 class WeightNames(NamedTuple):
-    """Form in which weights of a family come.
+    """Form in which weights of a family come."""
 
-    Attributes:
-        owner: of the names.
-        marker: pattern found in a key of this form, and of none before it.
-        rename: a key of theirs to one of ours.
-        is_torch: torch's names of a batch norm's statistics and its layout of linear layers.
-    """
-
-    owner: str
-    marker: str
-    rename: Callable[[str], str]
-    is_torch: bool = True
+    owner: str  # of the names
+    marker: str  # pattern found in a key of this form, and of none before it
+    rename: Callable[[str], str]  # their key to ours
+    is_torch: bool = True  # torch's names of a batch norm's statistics and its layout of linear layers
 
 
 PADDLECLAS = WeightNames("PaddleClas'", r"\._mean$", str, is_torch=False)
@@ -74,21 +67,13 @@ def head_options(state: State, bias: str) -> dict[str, object]:
 
 
 class ConversionReport(NamedTuple):
-    """Findings of a conversion.
+    """Findings of a conversion."""
 
-    Attributes:
-        keys: under this project's names.
-        owner: of the names that they had.
-        ignored: keys without meaning here.
-        section: the checkpoint's entry that was converted; "" when the file is a state dict itself.
-        ema: the entry of averaged weights, if there is one.
-    """
-
-    keys: KeyReport
-    owner: str
-    ignored: tuple[str, ...]
-    section: str = ""
-    ema: str = ""
+    keys: KeyReport  # under this project's names
+    owner: str  # of the names that they had
+    ignored: tuple[str, ...]  # keys without meaning here
+    section: str = ""  # the checkpoint's entry that was converted; "" when the file is a state dict itself
+    ema: str = ""  # the entry of averaged weights, if there is one
 
     def __str__(self) -> str:
         where = f"{self.section}: " if self.section else ""

@@ -108,21 +108,14 @@ class Scale(NamedTuple):
 
 @dataclass(frozen=True)
 class Operations:
-    """Operations at levels.
+    """Operations at levels."""
 
-    Attributes:
-        scales: name -> `Scale`, or None for an operation that has no strength.
-        top_level: the level that a scale's `high` belongs to.
-        fill: RGB of the parts that an operation leaves empty.
-        filters: resampling filters of geometric operations, one of which is drawn for each.
-        shear_filters: those of shears, where they differ.
-    """
-
-    scales: Mapping[str, Scale | None]
-    top_level: float
-    fill: Sequence[int]
+    scales: Mapping[str, Scale | None]  # name -> `Scale`, or None for an operation that has no strength
+    top_level: float  # the level that a scale's `high` belongs to
+    fill: Sequence[int]  # RGB of the parts that an operation leaves empty
+    # Resampling filters of geometric operations, one of which is drawn for each.
     filters: Sequence[Image.Resampling] = (NEAREST,)
-    shear_filters: Sequence[Image.Resampling] = ()
+    shear_filters: Sequence[Image.Resampling] = ()  # those of shears, where they differ
 
     @property
     def names(self) -> tuple[str, ...]:

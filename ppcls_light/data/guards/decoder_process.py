@@ -25,18 +25,14 @@ from .limits import TooManyPixelsError
 
 
 class Budget(NamedTuple):
-    """Bounds of an image, and of each pixel more that its header says.
+    """Bounds of an image, and of each pixel more that its header says."""
 
-    Attributes:
-        seconds, seconds_of_pixel: of processor time, so that a busy machine loses no image; by the clock ten times
-            as long. The slowest readers are loops in Python, a fifth of a microsecond per pixel.
-        memory, memory_of_pixel: bytes. Colours of 16 bits take the most.
-    """
-
+    # Processor time, so that a busy machine loses no image; by the clock ten times as long. The slowest readers are
+    # loops in Python, a fifth of a microsecond per pixel.
     seconds: float = 10
     seconds_of_pixel: float = 4e-7
-    memory: int = 512 << 20
-    memory_of_pixel: int = 48
+    memory: int = 512 << 20  # bytes
+    memory_of_pixel: int = 48  # colours of 16 bits take the most
 
 
 BUDGET = Budget()
