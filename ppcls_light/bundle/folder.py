@@ -91,9 +91,9 @@ class Bundle:
         Raises WeightsError: one is of another export, or damaged.
         """
         for path in paths:
-            wanted = self.files.get(os.path.basename(path))
-            own = wanted is not None and os.path.dirname(path) == self.folder
-            if own and checksum(path) not in ("", wanted):
+            name = os.path.basename(path)
+            own = name in self.files and path == os.path.join(self.folder, name)
+            if own and checksum(path) not in ("", self.files[name]):
                 raise WeightsError(
                     f"{path} is damaged, or not of the export that {CONFIG_FILE} beside it describes: its SHA-256 is "
                     "another one; copy the whole folder again, or export the model anew"

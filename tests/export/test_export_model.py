@@ -299,8 +299,11 @@ def test_files_of_two_exports_are_never_one_network(small, randomise, photos, tm
         export_model(randomise(small, seed), folder, (3, SIZE, SIZE), OPS, model_name="small", images=photos)
     name = "inference.pdiparams"
     shutil.copyfile(folders[1] / name, folders[0] / name)
-    with pytest.raises(WeightsError, match=rf"{name} is damaged, or not of the export that inference\.yml"):
-        Predictor(folders[0])
+    for folder in (folders[0], f"{folders[0]}/"):
+        with pytest.raises(
+            WeightsError, match=rf"{name} is damaged, or not of the export that inference\.yml"
+        ):
+            Predictor(folder)
     Predictor(folders[1])
 
 
