@@ -8,7 +8,6 @@ import tempfile
 from typing import Any, Callable, Dict
 
 from ..errors import ExportError, UserError
-from . import missing
 from .processes import Caller, Child, ProcessEndedError
 from .quiet import quiet_paddle
 
@@ -71,6 +70,8 @@ def call_in_process(
 
 
 def main() -> None:
+    from . import missing  # here: it takes over `sys.excepthook`, which is the user's in other processes
+
     quiet_paddle()
     caller = Caller()
     while True:

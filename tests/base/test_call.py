@@ -1,6 +1,8 @@
 """Calls in a process of their own: what they return, and what becomes of their failures."""
 
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -27,3 +29,8 @@ def test_a_failure_is_told_in_its_own_words(tmp_path):
         call_in_process(int, "four", task="the call fails")
     with pytest.raises(ExportError, match=r"^the call fails \(exit 3\): no message$"):
         call_in_process(os._exit, 3, task="the call fails")
+
+
+def test_to_be_imported_leaves_the_hook_for_exceptions_alone():
+    code = "import sys, ppcls_light.base.call; sys.exit(sys.excepthook is not sys.__excepthook__)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
