@@ -140,6 +140,14 @@ def test_dropout_without_a_linear_layer_to_take_its_factor_stays():
     assert relative_error(folded, net, 8) < 1e-6
 
 
+@pytest.mark.parametrize("name", ["MicroNet_M0", "EdgeNeXt_XX_Small"])
+def test_a_class_derived_from_a_network_is_folded_as_that(name):
+    model = create_model(name, class_num=10)
+    kinds = [type(layer) for layer in fold(model).sublayers()]
+    model.__class__ = type("Derived", (type(model),), {})
+    assert [type(layer) for layer in fold(model).sublayers()] == kinds
+
+
 def test_unknown_step_is_named():
     with pytest.raises(ConfigError, match=r"no step 'batchnorm' of folding; there are: batch_norm, "):
         fold(nn.ReLU(), ["batchnorm"])

@@ -24,11 +24,9 @@ def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
     """
     known = {**GENERAL, **{name: FOLDS.get(name) for name in FOLDS.names()}}
     if steps is None:
-        inside = {type(layer) for layer in model.sublayers(include_self=True)}
-        steps = {
-            *GENERAL,
-            *(name for family in families() if family.network in inside for name in family.folds),
-        }
+        layers = model.sublayers(include_self=True)
+        inside = (one for one in families() if any(isinstance(layer, one.network) for layer in layers))
+        steps = {*GENERAL, *(name for family in inside for name in family.folds)}
     unknown = [name for name in steps if name not in known]
     if unknown:
         raise ConfigError(f"no step '{unknown[0]}' of folding; there are: {', '.join(known)}")
