@@ -5,9 +5,9 @@ from dataclasses import replace
 from typing import List, get_args
 
 from ..base.machine import require
-from ..bundle.folder import INT8_FILES, INT8_STEM, Bundle
+from ..bundle.folder import CONFIG_FILE, INT8_FILES, INT8_STEM, Bundle
 from ..config.deploy import EngineName
-from ..errors import DeviceError
+from ..errors import DeviceError, WeightsError
 
 
 def engines_with_int8(bundle: Bundle, engine: EngineName = "auto") -> List[EngineName]:
@@ -31,10 +31,16 @@ def int8_bundle(bundle: Bundle, engine: EngineName) -> Bundle:
     """Return the `Bundle` of the int8 graph of `bundle` for `engine`.
 
     Raises:
-        DeviceError: see `engines_with_int8`. WeightsError: a file of the graph is not of this export.
+        DeviceError: see `engines_with_int8`. WeightsError: a file of the graph is missing or not of this export.
     """
     engines_with_int8(bundle, engine)
     files = [os.path.join(bundle.folder, name) for name in INT8_FILES[engine]]
+    for path in files:
+        if not os.path.isfile(path):
+            raise WeightsError(
+                f"{path}: no such file, though {CONFIG_FILE} lists its graph; copy the whole folder again, or export "
+                "the model anew"
+            )
     bundle.verify_checksums(*files)
     if engine == "paddle":
         return replace(bundle, stem=INT8_STEM, format="pdmodel", precision="int8")

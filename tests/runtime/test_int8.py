@@ -5,6 +5,7 @@ import shutil
 import pytest
 import yaml
 
+from ppcls_light.base.files import checksum
 from ppcls_light.bundle import read_bundle
 from ppcls_light.errors import DeviceError, WeightsError
 from ppcls_light.predict import Predictor
@@ -41,7 +42,9 @@ def test_a_folder_without_int8_says_how_it_is_made(folder, on_processor, engine)
 
 def test_the_files_of_a_graph_that_is_listed(folder, on_processor):
     on_processor("avx512_vnni")
-    files = {"inference.int8.pdmodel": "0", "inference.int8.bin": "0"}
+    for suffix in ("pdmodel", "pdiparams", "xml", "bin"):
+        (folder / f"inference.int8.{suffix}").write_bytes(b"of this export")
+    files = {name: checksum(folder / name) for name in ("inference.int8.pdmodel", "inference.int8.bin")}
     precisions = {"paddle": {"fp32": 90.0, "int8": 90.0}, "openvino": {"fp32": 90.0, "int8": 89.5}}
     bundle = describe(folder, precisions=precisions, files=files)
     assert bundle.precisions == precisions
@@ -58,3 +61,6 @@ def test_the_files_of_a_graph_that_is_listed(folder, on_processor):
         (folder / name).write_bytes(b"of another export")
         with pytest.raises(WeightsError, match=f"{name} is damaged, or not of the export"):
             int8_bundle(bundle, engine)
+        (folder / name).unlink()
+        with pytest.raises(WeightsError, match=f"{name}: no such file, though inference.yml lists its graph"):
+            Predictor(folder, engine=engine, precision="int8")
