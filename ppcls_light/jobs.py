@@ -57,10 +57,9 @@ def evaluate(
 ) -> dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
-    Args:
-        predictions: file for one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
-            best first, in the list's order. A file with other rows is set aside, see `files.set_aside`.
-        report: folder for tables and pictures by class, see `report.classes.write_report`.
+    The file `predictions` gets one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
+    best first, in the list's order; a file with other rows is set aside, see `files.set_aside`. The folder `report`
+    gets tables and pictures by class, see `report.classes.write_report`.
     """
     config = checked(config)
     runtime = _start(config, "eval.log")

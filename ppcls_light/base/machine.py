@@ -137,8 +137,7 @@ def _first_line(file: str | Path, key: str) -> str:
 
 
 def physical_cores(
-    topology: str | Path = "/sys/devices/system/cpu",
-    cpu_max: str | Path = "/sys/fs/cgroup/cpu.max",
+    topology: str | Path = "/sys/devices/system/cpu", cpu_max: str | Path = "/sys/fs/cgroup/cpu.max"
 ) -> int:
     """Return the number of physical cores that this process may use, at least 1.
 

@@ -43,17 +43,13 @@ def prune(model: nn.Layer, ratio: float, criterion: str = "l1_norm") -> nn.Layer
 
     The prunable channels are a fact of each family (`models.family.Pruning`). The rest of them is a multiple of 8,
     which keeps vector units full, at least 8, and at most 10 % less than asked for (`make_divisible`). Layers are
-    ranked independently of each other (arXiv 1608.08710, section 3.2).
+    ranked independently of each other (arXiv 1608.08710, section 3.2) by `criterion`, a key of `CRITERIA`.
 
     The result equals `model` with the removed channels' values ignored by the layers that read them. Its
     constructor's parameters are in its `options`.
 
-    Args:
-        model: a network of `create_model` whose family has `pruning`, left as it was.
-        ratio: between 0 and 1, both excluded.
-        criterion: "l1_norm" or "fpgm".
-
-    Raises ConfigError: another family, a ratio out of bounds, or one so small that no layer loses a filter.
+    Raises ConfigError: a family without `pruning`, a ratio that is not between 0 and 1, or one so small that no layer
+    loses a filter.
     """
     if not 0 < ratio < 1:
         raise ConfigError(

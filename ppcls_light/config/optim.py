@@ -77,13 +77,7 @@ class DistillationDMLLoss:
 
 Losses = List[
     Annotated[
-        Union[
-            CELoss,
-            DistillationGTCELoss,
-            DistillationCELoss,
-            DistillationKLDivLoss,
-            DistillationDMLLoss,
-        ],
+        Union[CELoss, DistillationGTCELoss, DistillationCELoss, DistillationKLDivLoss, DistillationDMLLoss],
         Keyed(),
     ]
 ]

@@ -59,8 +59,7 @@ def _attach(duplicate: Any) -> SharedMemory:
 class SharedArray:
     """An array that is not copied into the workers that it is sent to.
 
-    Attributes:
-        array: as given until a worker is started; one that writes there writes for all, where `available()`.
+    `array` is as given until a worker is started; one that writes there writes for all, where `available()`.
     """
 
     def __init__(self, array: np.ndarray, memory: SharedMemory | None = None) -> None:

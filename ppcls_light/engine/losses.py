@@ -8,12 +8,13 @@ from typing import Any, Callable, Dict, Iterable, List, Sequence, Tuple, Union
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle import Tensor
 
 from ..config import optim
 from ..errors import ConfigError
 
-Outputs = Union[paddle.Tensor, Dict[str, paddle.Tensor]]
-Loss = Callable[[Outputs, paddle.Tensor], Tuple[paddle.Tensor, Dict[str, paddle.Tensor]]]
+Outputs = Union[Tensor, Dict[str, Tensor]]
+Loss = Callable[[Outputs, Tensor], Tuple[Tensor, Dict[str, Tensor]]]
 
 
 def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Iterable[str] = ()) -> Loss:
@@ -36,19 +37,24 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
     for spec in specs:
         _check_names(spec, [name for name in (student, *teachers) if name])
 
-    def loss(outputs: Outputs, labels: paddle.Tensor) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+    def loss(outputs: Outputs, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(outputs, dict):
             outputs = {student or "": outputs}
         outputs = {name: _full_precision(logits) for name, logits in outputs.items()}
-        parts: dict[str, paddle.Tensor] = {}
+        parts: dict[str, Tensor] = {}
         for spec in specs:
             name = type(spec).__name__
             if isinstance(spec, optim.CELoss):
                 weights: Any = spec.class_weights  # numbers, see `weigh_classes`
                 own = outputs[student or ""]
                 value = cross_entropy(own, labels, spec.epsilon or 0.0, spec.reduction, weights)
+            elif isinstance(spec, optim.DistillationGTCELoss):
+                value = sum(
+                    cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names
+                )
             else:
-                value = _DISTILLATION[type(spec)](spec, outputs, labels)
+                pairs = ((outputs[first], outputs[second]) for first, second in spec.model_name_pairs)
+                value = sum(_OF_A_PAIR[type(spec)](spec, *pair) for pair in pairs)
             parts[name] = parts.get(name, 0.0) + spec.weight * value
         total = sum(parts.values())
         return total, {**parts, "loss": total}
@@ -70,7 +76,7 @@ def _check_names(spec: Any, known: Sequence[str]) -> None:
             )
 
 
-def _full_precision(logits: paddle.Tensor) -> paddle.Tensor:
+def _full_precision(logits: Tensor) -> Tensor:
     return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
 
 
@@ -99,12 +105,12 @@ def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list
 
 
 def cross_entropy(
-    logits: paddle.Tensor,
-    labels: paddle.Tensor,
+    logits: Tensor,
+    labels: Tensor,
     epsilon: float = 0.0,
     reduction: str = "mean",
     class_weights: Sequence[float] | None = None,
-) -> paddle.Tensor:
+) -> Tensor:
     """Cross entropy of softmax(logits), float (N, K), with labels int64 (N,) or soft float (N, K).
 
     `epsilon` > 0 mixes the uniform distribution into the labels, hard or soft:
@@ -131,45 +137,25 @@ def cross_entropy(
     return getattr(losses, reduction)()
 
 
-Named = Dict[str, paddle.Tensor]
+def _teacher_labels(spec: optim.DistillationCELoss, learner: Tensor, teacher: Tensor) -> Tensor:
+    return cross_entropy(learner, teacher.argmax(axis=1) if spec.hard_label else F.softmax(teacher))
 
 
-def _ground_truth(spec: optim.DistillationGTCELoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
-    return sum(cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names)
+def _softened(spec: optim.DistillationKLDivLoss, learner: Tensor, teacher: Tensor) -> Tensor:
+    return kl_divergence(teacher / spec.temperature, learner / spec.temperature) * spec.temperature**2
 
 
-def _teacher_labels(spec: optim.DistillationCELoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
-    total = 0.0
-    for learner, teacher in spec.model_name_pairs:
-        target = outputs[teacher]
-        target = target.argmax(axis=1) if spec.hard_label else F.softmax(target)
-        total = total + cross_entropy(outputs[learner], target)
-    return total
+def _mutual(spec: optim.DistillationDMLLoss, one: Tensor, other: Tensor) -> Tensor:
+    return (kl_divergence(one, other) + kl_divergence(other, one)) / 2
 
 
-def _softened(spec: optim.DistillationKLDivLoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
-    temperature, total = spec.temperature, 0.0
-    for learner, teacher in spec.model_name_pairs:
-        total = total + kl_divergence(outputs[teacher] / temperature, outputs[learner] / temperature)
-    return total * temperature**2
-
-
-def _mutual(spec: optim.DistillationDMLLoss, outputs: Named, labels: paddle.Tensor) -> paddle.Tensor:
-    total = 0.0
-    for names in spec.model_name_pairs:
-        one, other = (outputs[name] for name in names)
-        total = total + (kl_divergence(one, other) + kl_divergence(other, one)) / 2
-    return total
-
-
-def kl_divergence(logits: paddle.Tensor, other: paddle.Tensor) -> paddle.Tensor:
+def kl_divergence(logits: Tensor, other: Tensor) -> Tensor:
     """Return the mean over the images of KL(softmax(logits) || softmax(other)), both (N, K), in nats."""
     log_p, log_q = F.log_softmax(logits), F.log_softmax(other)
     return (log_p.exp() * (log_p - log_q)).sum(axis=1).mean()
 
 
-_DISTILLATION: Dict[type, Callable[..., paddle.Tensor]] = {
-    optim.DistillationGTCELoss: _ground_truth,
+_OF_A_PAIR: Dict[type, Callable[..., Tensor]] = {
     optim.DistillationCELoss: _teacher_labels,
     optim.DistillationKLDivLoss: _softened,
     optim.DistillationDMLLoss: _mutual,

@@ -19,11 +19,9 @@ class Precision:
     Sources: Micikevicius et al., arXiv 1710.03740 (float16, loss scaling); Kalamkar et al., arXiv 1905.12322
     (bfloat16, which has the range of float32 and needs none).
 
-    On CPU, where Paddle's AMP does nothing, a warning says that fp32 is used.
-
-    Attributes:
-        level: "O0" (float32), "O1" (float32 weights) or "O2" (half-precision weights with float32 masters).
-        skipped: updates left out so far because a gradient did not fit into float16.
+    On CPU, where Paddle's AMP does nothing, a warning says that fp32 is used. `level` is "O0" (float32), "O1" (float32
+    weights) or "O2" (half-precision weights with float32 masters); `skipped` counts the updates left out because a
+    gradient did not fit into float16.
     """
 
     def __init__(self, amp: AMPConfig | None, device: str) -> None:

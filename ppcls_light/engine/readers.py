@@ -52,11 +52,8 @@ class Reader(NamedTuple):
 def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames | None = None) -> Reader:
     """Build the reader of `split` ("Train" or "Eval") for this process.
 
-    Args:
-        names: of the training, which number the images of Eval; those of Train have their own.
-
-    Raises:
-        ConfigError: the section is missing. DataError: see `read_image_list` and `ClassNames`.
+    `names` of the training number the images of Eval; those of Train have their own.
+    Raises ConfigError: the section is missing. DataError: see `read_image_list` and `ClassNames`.
     """
     section, training = config.reader(split), split == "Train"
     path = f"DataLoader.{split}.dataset"
@@ -138,8 +135,7 @@ def labelled_images(config: Config, names: ClassNames | None) -> Labelled:
     Those of DataLoader.Train calibrate, prepared as for evaluation; without them part of those of Eval, which are
     numbered by `names`, those of the training.
 
-    Raises:
-        ConfigError: there are no image files of DataLoader.Eval. DataError: too few images.
+    Raises ConfigError: there are no image files of DataLoader.Eval. DataError: too few images.
     """
     if _image_files(config, "Eval") is None:
         raise ConfigError(

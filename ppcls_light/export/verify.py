@@ -113,8 +113,7 @@ def prepared(
 ) -> Iterator[np.ndarray]:
     """Yield each of `images` (paths) as the network takes it, float32 `image_shape` (C, H, W).
 
-    Raises:
-        DataError: an image cannot be read. ExportError: the transforms give another shape.
+    Raises DataError: an image cannot be read. ExportError: the transforms give another shape.
     """
     decode, ops = split_decode(transform_ops)
     prepare = build_transforms([*(decode or [Op("DecodeImage", {})]), *ops])

@@ -44,8 +44,7 @@ def profile(model: nn.Layer, image_shape: Sequence[int] | None = None) -> ModelP
     Multiply-adds are those of convolutions, of linear layers and of the method `own_multiply_adds(output_shape)` of a
     layer that spends some outside its sublayers, as attention does on products of activations. Batch norm, which fuses
     into its convolution, other norms, pooling, activations and biases count nothing. Parameters are the learned ones,
-    without batch norm's running statistics, which Paddle lists among the parameters. `image_shape` is that of the
-    model's attribute, else (3, 224, 224).
+    without batch norm's running statistics. The default shape is that of the model's attribute, else (3, 224, 224).
     """
     if image_shape is None:
         image_shape = getattr(model, "image_shape", (3, 224, 224))

@@ -77,9 +77,7 @@ def _gradient_clip(config: optim.Optimizer) -> Any:
     return None
 
 
-def _penalty(
-    config: optim.Momentum | optim.SGD | optim.Adam | optim.RMSProp,
-) -> L1Decay | L2Decay | None:
+def _penalty(config: optim.Momentum | optim.SGD | optim.Adam | optim.RMSProp) -> L1Decay | L2Decay | None:
     if config.regularizer is not None:
         kind = L1Decay if config.regularizer.name.startswith("L1") else L2Decay
         return kind(config.regularizer.coeff)

@@ -1,7 +1,6 @@
 """Result files that can be resumed: `RowFile` (JSON lines, CSV) and `Parts` (folder of part files).
 
-A `RowFile` is written by one process, row by row, and loses none of them. `Parts` are written by many, which may
-be lost at any time and make a row twice: each file of theirs appears whole, and whoever makes it again replaces it.
+A `RowFile` is written by one process, row by row, and loses none of them. `Parts` are written by many processes.
 """
 
 from __future__ import annotations
@@ -107,10 +106,8 @@ def _partial(path: str) -> str:
 class RowFile:
     """Rows on their way into `path`; a context manager, and `finish()` gives the file its name.
 
-    Args:
-        path: ends in .jsonl or .csv.
-        topk: classes of a row.
-        resume: go on from what `path`.partial, or a finished `path`, holds; without either it is a fresh start.
+    `path` ends in .jsonl or .csv. With `resume` it goes on from what `path`.partial, or a finished `path`, holds;
+    without either it is a fresh start.
 
     Attributes:
         done, failed: rows in the file, and those of them with an error.

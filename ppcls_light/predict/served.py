@@ -17,10 +17,9 @@ from .predictor import Predictor
 def probabilities(folder: str, paths: list[str], engine: EngineName, precision: Precision) -> dict[str, Any]:
     """Return the class probabilities of images, by an engine that this process has not used before.
 
-    Returns:
-        {probs: (N, class_num), float32, of the images one by one; probs_of_8: (8, class_num) of a batch of 8, the first
-        images over and over; onednn: true if Paddle used it}. They are those of the graph as it is; for a network that
-        Paddle runs as one operator of the project's there are operator_probs, too.
+    {probs: (N, class_num), float32, of the images one by one; probs_of_8: (8, class_num) of a batch of 8, the first
+    images over and over; onednn: true if Paddle used it} are those of the graph as it is; for a network that Paddle
+    runs as one operator of the project's there are operator_probs, too.
     """
     bundle = read_bundle(folder)
     bundle.precisions = {engine: {precision: 0.0}}  # the export lists them once they are compared

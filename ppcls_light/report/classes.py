@@ -125,6 +125,8 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
     Few classes have their names and counts. Many have the pairs most often confused beside the matrix, of
     which each dot shows the highest share among the classes it stands for.
     """
+    from matplotlib.colors import PowerNorm
+
     class_num = len(names)
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     block = math.ceil(class_num / _CELLS)
@@ -139,7 +141,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
         _draw_pairs(beside, confusion, names)
     # The root keeps the few images of a rare mistake visible beside a full diagonal.
     picture = axes.imshow(
-        _highest(shares, block), cmap="Blues", norm=_root_scale(), extent=(0, class_num, class_num, 0),
+        _highest(shares, block), cmap="Blues", norm=PowerNorm(0.5, 0, 1), extent=(0, class_num, class_num, 0),
         interpolation="nearest",
     )  # fmt: skip
     bar = figure.colorbar(picture, ax=axes, shrink=0.8, ticks=[0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1])
@@ -162,12 +164,6 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
                 color="white" if shares[row, column] > 0.3 else "black",
             )  # fmt: skip
     return figure
-
-
-def _root_scale() -> Any:
-    from matplotlib.colors import PowerNorm
-
-    return PowerNorm(0.5, vmin=0, vmax=1)
 
 
 def _highest(shares: np.ndarray, block: int) -> np.ndarray:

@@ -52,9 +52,8 @@ ENGINES: Dict[EngineName, Kind] = {
 def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     """Return the engine `options.engine` of a `Bundle`.
 
-    Raises:
-        DeviceError: its library is not installed, or there is no graph for it in this precision. WeightsError: a file
-            of the folder is not of this export.
+    Raises DeviceError: its library is not installed, or there is no graph for it in this precision. WeightsError: a
+    file of the folder is not of this export.
     """
     kind = ENGINES[options.engine]
     if options.precision == "int8" and bundle.precision != "int8":

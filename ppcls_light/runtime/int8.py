@@ -30,8 +30,7 @@ def engines_with_int8(bundle: Bundle, engine: EngineName = "auto") -> List[Engin
 def int8_bundle(bundle: Bundle, engine: EngineName) -> Bundle:
     """Return the `Bundle` of the int8 graph of `bundle` for `engine`.
 
-    Raises:
-        DeviceError: see `engines_with_int8`. WeightsError: a file of the graph is missing or not of this export.
+    Raises DeviceError: see `engines_with_int8`. WeightsError: a file of the graph is missing or not of this export.
     """
     engines_with_int8(bundle, engine)
     files = [os.path.join(bundle.folder, name) for name in INT8_FILES[engine]]

@@ -168,19 +168,15 @@ def _parameters(content: bytes) -> Iterator[np.ndarray]:
     while place < len(content):
         _, levels, _, size = struct.unpack_from("<IQIi", content, place)
         place += struct.calcsize("<IQIi")
-        number, shape = _description(content[place : place + size])
+        _, number, *dimensions = _varints(content[place : place + size])
         kinds = [kind for kind, (its_number, _) in _TYPES.items() if its_number == number]
         if levels or not kinds:
             raise ValueError(f"a parameter of type {number} with {levels} levels")
         place += size
+        shape = dimensions[1::2]  # each behind its tag
         array = np.frombuffer(content, kinds[0], math.prod(shape), place)
         yield array.reshape(shape)
         place += array.nbytes
-
-
-def _description(content: bytes) -> Tuple[int, List[int]]:
-    _, kind, *dimensions = _varints(content)
-    return kind, dimensions[1::2]
 
 
 def _varints(content: bytes) -> Iterator[int]:

@@ -72,8 +72,7 @@ class Result:
 class EngineCall:
     """A batch of random images of `shape` (N, C, H, W), the same for all, through an engine, to be timed.
 
-    Attributes:
-        note: what it answers (N, class_num), and its options in force, which may differ from those asked for.
+    `note` is its answer (N, class_num), and its options in force, which may differ from those asked for.
     """
 
     def __init__(self, bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> None:
@@ -90,10 +89,9 @@ class EngineCall:
 
 
 def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int]) -> List[Result]:
-    """Run random images of `shape` (N, C, H, W) on each of `listed`.
+    """Run random images of `shape` (N, C, H, W) on each of `listed`; return a `Result` for each, in their order.
 
-    Returns:
-        A `Result` each, in the same order; one that fails or answers otherwise than Paddle in fp32 is left out.
+    One that fails or answers otherwise than Paddle in fp32 is left out.
     """
     if not listed:
         return []

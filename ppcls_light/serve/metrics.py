@@ -40,10 +40,7 @@ class Metrics:
             registry=registry,
         )
         self.batch_size = Histogram(
-            "ppcls_batch_size",
-            "Images per batch",
-            buckets=(1, 2, 4, 8, 16, 32, 64, 128),
-            registry=registry,
+            "ppcls_batch_size", "Images per batch", buckets=(1, 2, 4, 8, 16, 32, 64, 128), registry=registry
         )
         self.restarts = Counter("ppcls_worker_restarts", "Workers that died", registry=registry)
         for outcome in OUTCOMES.values():

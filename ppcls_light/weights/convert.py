@@ -111,7 +111,6 @@ def convert_file(source: StrPath, destination: StrPath, arch: str, ema: bool = F
             weights; the prefixes `module.`, `model.` and `_orig_mod.` are taken off the keys.
         destination: a `.pdparams` or `.safetensors` file, written atomically, float32. Other weights that are
             there are set aside, see `files.set_aside`.
-        arch: see `convert_state_dict`.
         ema: take the exponential moving average of the weights that a training checkpoint holds.
 
     Raises:

@@ -202,14 +202,10 @@ def load_weights(
 ) -> KeyReport:
     """Copy weights into `model`, all of them, and return the KeyReport.
 
-    Those of a classifier's head, for which a `features_only` network has no use (`spare_prefixes`), are passed over.
-
-    Args:
-        model: a network of `create_model`; its `head_keys` name the classifier's parameters.
-        path_or_state: a weights file (see `read_weights`) or {key: array}. Floats of any width become float32.
-        reset_head: keep the network's own values for the head's keys that the weights lack or have in
-            another shape (another class count). This is logged.
-        source: name of weights that are given as a state, in messages.
+    They are a file (see `read_weights`) or {key: array}, which `source` names in messages; floats of any width become
+    float32. Those of a classifier's head, for which a `features_only` network has no use (`spare_prefixes`), are
+    passed over. With `reset_head` the network keeps its own values for those of its `head_keys` that the weights lack
+    or have in another shape (another class count); this is logged.
 
     Raises WeightsError: the file cannot be read, a key is missing, unexpected or of another shape, or a value is not
     finite. The network is then as it was.

@@ -19,9 +19,7 @@ class Import(NamedTuple):
 class ImportGraph:
     """The modules below `FOLDERS` of a checkout, without the package's `__init__`, which loads its names lazily.
 
-    Attributes:
-        paths: {module: its file}.
-        parsed: {module: its syntax tree}.
+    `paths` is {module: its file}, `parsed` {module: its syntax tree}.
     """
 
     def __init__(self, root: Union[str, Path]) -> None:

@@ -72,8 +72,7 @@ class Compose:
     ) -> np.ndarray:
         """Apply all ops but a NormalizeImage at the end.
 
-        Returns:
-            uint8 (H, W, 3), still to be normalised, or the result, float32 (C, H, W).
+        The result is uint8 (H, W, 3), still to be normalised, or float32 (C, H, W).
         """
         for op in self.steps:
             sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
