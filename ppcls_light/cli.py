@@ -37,7 +37,9 @@ def overrides(arguments: argparse.Namespace) -> List[str]:
 
 def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
     """Return a parser with `-c FILE`, `-o Section.key=value ...` and `--print-config`."""
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("-c", "--config", required=True, metavar="FILE", help="YAML config")
     add_override(parser)
     parser.add_argument("--print-config", action="store_true", help="print the fully resolved YAML and stop")

@@ -118,13 +118,15 @@ def test_fine_tuning_replaces_the_head_only_when_asked(config_file, tmp_path, tr
 
 
 @pytest.mark.parametrize("timer_only", [True, False])
-def test_the_profiler_stops_after_its_range(config_file, tmp_path, capsys, timer_only):
+def test_the_profiler_stops_after_its_range(config_file, tmp_path, capsys, monkeypatch, timer_only):
+    monkeypatch.chdir(tmp_path)
     options = f"batch_range=[1,3];timer_only={timer_only};profile_path={tmp_path}/trace"
     with pytest.raises(SystemExit) as stop:
         jobs.train(load_config(config_file), profiler_options=options)
     assert stop.value.code == 0
     assert "ips" in capsys.readouterr().out
     assert (tmp_path / "trace").exists() != timer_only
+    assert not (tmp_path / "profiler_log").exists()
     assert not (tmp_path / "output/latest.pdparams").exists()
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
+from ppcls_light.config.deploy import MOVED, MOVED_KEYS
+from ppcls_light.errors import ConfigError
 from ppcls_light.predict.deploy import read_deploy_config
 from ppcls_light.predict.job import classify_files, speed
 from ppcls_light.predict.results import format_row
@@ -32,14 +34,18 @@ def parse_args(argv=None):
     parser.add_argument(
         "--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none"
     )
-    for moved in ("--labels", "--image-root", "--max-drop"):  # refused with a pointer to the export
-        parser.add_argument(moved, help=argparse.SUPPRESS)
+    for key in MOVED_KEYS:
+        parser.add_argument(flag(key), help=argparse.SUPPRESS)
     parser.add_argument(
         "--resume", action="store_true", help="go on from the rows that an ended run left in --output"
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="no lines of progress")
     parser.add_argument("-v", "--verbose", action="store_true", help="print the settings of the model folder")
     return parser.parse_args(argv)
+
+
+def flag(key):
+    return f"--{key.replace('_', '-')}"
 
 
 def main(argv=None):
@@ -49,7 +55,10 @@ def main(argv=None):
     """
     args = parse_args(argv)
     report_to_stderr()
-    keys = (*SHORTCUTS, "workers", "labels", "image_root", "max_drop")
+    for key in MOVED_KEYS:
+        if getattr(args, key) is not None:
+            raise ConfigError(f"{flag(key)} {MOVED}")
+    keys = (*SHORTCUTS, "workers")
     given = [
         f"Global.{key}={json.dumps(getattr(args, key))}" for key in keys if getattr(args, key) is not None
     ]

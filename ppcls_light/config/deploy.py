@@ -3,12 +3,17 @@
 from dataclasses import dataclass, field
 from typing import List, Literal, Optional
 
-from ..errors import ConfigError
 from .dataloader import TransformOps
 from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
 EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
+
+MOVED_KEYS = ("labels", "image_root", "max_drop")
+MOVED = (
+    "has no use here: precisions are compared with fp32 at export, tools/export_model.py "
+    "-o Global.export_precision=int8 --max-drop 0.5; leave it out"
+)
 
 
 @dataclass
@@ -20,7 +25,7 @@ class DeployGlobalConfig:
     batch_size: PositiveInt = 1
     engine: EngineName = "paddle"
     precision: Precision = "fp32"
-    # These three compared precisions here; the export does.
+    # MOVED_KEYS, which older files have with these values.
     labels: Optional[str] = None
     image_root: str = "."
     max_drop: NonNegativeFloat = 1.0
@@ -36,14 +41,6 @@ class DeployGlobalConfig:
     output: Optional[str] = None  # .jsonl or .csv
     enable_benchmark: bool = False  # print the speed at the end
     enable_profile: bool = False  # print Paddle's operator profile at the end; Paddle also writes profile.log
-
-    def __post_init__(self) -> None:
-        if (self.labels, self.image_root, self.max_drop) != (None, ".", 1.0):
-            raise ConfigError(
-                "labels, image_root and max_drop (--labels, --image-root, --max-drop) have no use here: precisions are "
-                "compared with fp32 at export, tools/export_model.py -o Global.export_precision=int8 --max-drop 0.5; "
-                "leave them out"
-            )
 
 
 @dataclass

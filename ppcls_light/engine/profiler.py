@@ -50,13 +50,13 @@ class Profiler:
         self._options, self._step = options, 0
         first, last = options.batch_range
         targets = None if options.state == "All" else [getattr(paddle.profiler.ProfilerTarget, options.state)]
-        write_trace = (
-            None if options.timer_only else paddle.profiler.export_chrome_tracing(options.profile_path)
-        )
+        write_trace = None
+        if not options.timer_only:
+            write_trace = paddle.profiler.export_chrome_tracing(options.profile_path)
         self._profiler: Optional[paddle.profiler.Profiler] = paddle.profiler.Profiler(
             targets=targets,
             scheduler=(first, last),
-            on_trace_ready=write_trace,
+            on_trace_ready=write_trace or (lambda _: None),  # for None, Paddle makes a folder ./profiler_log
             timer_only=options.timer_only,
         )
         self._profiler.start()

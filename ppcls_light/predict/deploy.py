@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from ..config import load_as
-from ..config.deploy import DeployConfig, Precision
+from ..config.deploy import MOVED, MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision
 from ..data.classes import as_class_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
@@ -18,8 +18,11 @@ def read_deploy_config(path: str, overrides: Sequence[str] = ()) -> DeployConfig
     Raises ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
     """
     config = load_as(DeployConfig, path, overrides)
+    for key in MOVED_KEYS:
+        if getattr(config.Global, key) != getattr(DeployGlobalConfig, key):
+            raise ConfigError(f"{config.place(f'Global.{key}')} {MOVED}")
     for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):
-        if getattr(config.Global, key) is None:
+        if not getattr(config.Global, key):
             raise ConfigError(
                 f"{config.where(f'Global.{key}')}: Global.{key} is not set; add -o Global.{key}={example}"
             )

@@ -81,10 +81,10 @@ def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
     add("--output", required=True, metavar="DIR", help="folder for the parts")
     add("--column", help="of the parquet file; default: path, url, image or file_name")
     add("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the parts")
-    add("--part-size", type=positive, default=1024, metavar="N", help="images a part (1024)")
+    add("--part-size", type=positive, default=1024, metavar="N", help="images per part (1024)")
     add("--address", help="of a Ray cluster, host:port or auto; without it: this machine")
     add("--workers", type=positive, metavar="N", help="actors of one CPU each; default: all CPUs")
-    add("--batch-size", type=positive, default=8, metavar="N", help="images a forward pass (8)")
+    add("--batch-size", type=positive, default=8, metavar="N", help="images per forward pass (8)")
     add("--engine", choices=["paddle", "onnxruntime", "openvino"], default="paddle")
     add(
         "--precision",

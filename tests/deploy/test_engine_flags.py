@@ -27,8 +27,10 @@ def predict_cls(root, model, images, *flags):
             ["--precision", "auto", "--labels", "l.txt"],
             ["--labels", "tools/export_model.py", "--max-drop 0.5"],
         ),
-        (["--image-root", "photos"], ["--image-root", "leave them out"]),
-        (["--max-drop", "0.5"], ["--max-drop", "leave them out"]),
+        (["--image-root", "photos"], ["error: --image-root has no use here", "leave it out"]),
+        (["--max-drop", "1.0"], ["error: --max-drop has no use here", "leave it out"]),
+        (["-o", "Global.labels=l.txt"], ["error: -o Global.labels=l.txt: Global.labels has no use here"]),
+        (["-o", "Global.infer_imgs="], ["Global.infer_imgs is not set"]),
     ],
 )
 def test_a_bad_flag_is_one_line(root, model, images, flags, words):

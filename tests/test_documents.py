@@ -1,0 +1,46 @@
+"""Places that the documents name are there: files, headings, tests and the flags of commands."""
+
+import re
+
+import pytest
+
+DOCUMENTS = ["README.md", "configs/README.md", "deploy/README.md", "deploy/serving/README.md",
+             "deploy/batch/README.md", "docs/faults.md", "docs/architecture.md", "docs/adding-a-family.md",
+             "tests/faults/README.md"]  # fmt: skip
+
+
+def anchors(text):
+    """Return the anchors that GitHub gives the headings of `text`, and those that it sets itself."""
+    titles = re.findall(r"^#+ (.*)", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+    return slugs | set(re.findall(r'<a id="([^"]+)"', text))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_files_and_headings_that_are_there(document, root):
+    page = root / document
+    for path, anchor in re.findall(r"\]\(([^)#\s]*)#?([^)]*)\)", page.read_text(encoding="utf-8")):
+        if not path.startswith("http"):
+            target = page.parent / path if path else page
+            assert target.exists(), path
+            assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_name_scripts_and_flags_that_are_there(document, root):
+    text = (root / document).read_text(encoding="utf-8").replace("\\\n", " ")
+    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "ppcls_light").rglob("*.py"))
+    shared = sources + (root / "tools/benchmarks/harness.py").read_text(encoding="utf-8")
+    for script, arguments in re.findall(r"((?:tools|deploy/\w+)/[\w/]+\.py)([^`\n|#]*)", text):
+        assert (root / script).is_file(), script
+        own = (root / script).read_text(encoding="utf-8")
+        for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", arguments):
+            key = flag[2:].replace("-", "_")
+            assert f'"{flag}"' in own + shared or f'"{key}"' in own, f"{script} {flag}"
+
+
+def test_the_table_of_faults_names_tests_that_are_there(root):
+    text = (root / "tests/faults/README.md").read_text(encoding="utf-8")
+    places = re.findall(r"`([\w/]*test_\w+\.py|weights/)", text)
+    assert places
+    assert [place for place in places if not (root / "tests" / place).exists()] == []
