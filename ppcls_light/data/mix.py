@@ -122,18 +122,14 @@ class FmixOperator:
 
     One mask for the whole batch: low-frequency noise, cut at the height that gives the first image lambda of
     the pixels. The labels are mixed by the mean of the mask.
-
-    Args:
-        alpha: lambda is from Beta(alpha, alpha).
-        decay_power: amplitudes of the noise fall with frequency to this power; larger is smoother.
-        max_soft: half the share of the pixels over which the mask goes from 1 to 0 gradually.
-        reformulate: lambda from Beta(alpha + 1, alpha) instead (Huszar's form of mixup).
     """
 
-    alpha: PositiveFloat = 1.0
+    alpha: PositiveFloat = 1.0  # lambda is from Beta(alpha, alpha)
+    # Amplitudes of the noise fall with frequency to this power; larger is smoother.
     decay_power: NonNegativeFloat = 3.0
+    # Half the share of the pixels over which the mask goes from 1 to 0 gradually.
     max_soft: Annotated[float, Range(0, 0.5)] = 0.0
-    reformulate: bool = False
+    reformulate: bool = False  # lambda from Beta(alpha + 1, alpha) instead (Huszar's form of mixup)
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         order = rng.permutation(len(images))
@@ -167,27 +163,23 @@ class MixupCutmixHybrid:
 
     An image is mixed with the one as far from the end of the batch as it is from the beginning. An odd batch
     is fine: the one in its middle stays as it is.
-
-    Args:
-        mixup_alpha, cutmix_alpha: of the Beta distributions; 0 turns one of the two off.
-        cutmix_minmax: [low, high] of the box's sides as shares of the image's; turns CutMix on. The box then
-            lies inside the image, and cutmix_alpha is not used.
-        switch_prob: probability of CutMix where both are on.
-        mode: scope of a draw: the whole "batch", each "pair" (both get the other's part), or each image ("elem").
-        correct_lam: mix the labels by the area of the box inside the image; False: by the lambda drawn.
-        label_smoothing: of the mixed labels. `CELoss.epsilon` smooths them once more: set one of the two to 0.
-        num_classes: accepted from PaddleClas; it can only be Arch.class_num.
     """
 
+    # Alphas of the Beta distributions; 0 turns one of the two off.
     mixup_alpha: NonNegativeFloat = 1.0
     cutmix_alpha: NonNegativeFloat = 0.0
+    # [low, high] of the box's sides as shares of the image's; turns CutMix on. The box then lies inside the
+    # image, and cutmix_alpha is not used.
     cutmix_minmax: Optional[Tuple[Probability, Probability]] = None
     prob: Probability = 1.0
-    switch_prob: Probability = 0.5
+    switch_prob: Probability = 0.5  # probability of CutMix where both are on
+    # Scope of a draw: the whole "batch", each "pair" (both get the other's part), or each image ("elem").
     mode: Literal["batch", "pair", "elem"] = "batch"
+    # Mix the labels by the area of the box inside the image; False: by the lambda drawn.
     correct_lam: bool = True
+    # Of the mixed labels. `CELoss.epsilon` smooths them once more: set one of the two to 0.
     label_smoothing: Probability = 0.1
-    num_classes: Optional[PositiveInt] = None
+    num_classes: Optional[PositiveInt] = None  # accepted from PaddleClas; it can only be Arch.class_num
 
     def __post_init__(self) -> None:
         if self.cutmix_minmax is not None:
@@ -236,8 +228,7 @@ class MixupCutmixHybrid:
 class OpSampler:
     """Apply one batch transform, chosen anew for each batch by the `prob` of each; with the rest, none.
 
-    Args:
-        operators: name of a batch transform -> its parameters and its `prob`. The sum of `prob` is at most 1.
+    `operators`: name of a batch transform -> its parameters and its `prob`. The sum of `prob` is at most 1.
     """
 
     def __init__(self, **operators: Dict[str, Any]):

@@ -100,28 +100,22 @@ class BatchSampler:
 
     All ranks draw the same order, from the seed and the epoch, and take every `world_size`-th sample.
 
-    Args:
-        batch_size: per rank.
-        shuffle: a new order each epoch; False keeps the list's.
-        drop_last: leave out an incomplete last batch.
-        pad: training: samples from the start of the order are repeated until all ranks have equally many
-            (as PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
-        balance: labels int (length,) of the samples: see `SampleOrder`. None: each sample once.
-        size_schedule: None keeps the transforms' own size throughout.
-
     Raises ConfigError: `drop_last` leaves no batch at all.
     """
 
     length: int
-    batch_size: int
-    shuffle: bool = False
-    drop_last: bool = False
+    batch_size: int  # per rank
+    shuffle: bool = False  # a new order each epoch; False keeps the list's
+    drop_last: bool = False  # leave out an incomplete last batch
     seed: int = 0
     rank: int = 0
     world_size: int = 1
+    # Training: samples from the start of the order are repeated until all ranks have equally many (as
+    # PaddleClas' DistributedBatchSampler does). False, for evaluation: every sample exactly once.
     pad: bool = True
+    # Labels int (length,) of the samples: see `SampleOrder`. None: each sample once.
     balance: np.ndarray | None = None
-    size_schedule: SizeSchedule | None = None
+    size_schedule: SizeSchedule | None = None  # None keeps the transforms' own size throughout
 
     def __post_init__(self) -> None:
         self.order = SampleOrder(self.length, self.shuffle, self.seed, self.balance, self.world_size)
@@ -159,19 +153,15 @@ class MultiScaleSampler:
     anew for each epoch: all epochs have equally many batches, as the learning rate needs it, and a step has
     the same size on every rank. The last batch is filled up from the start of the order.
 
-    Args:
-        scales: sides, or [width, height], in pixels. The first is the one of batches of `first_bs`.
-        first_bs: batch size per rank at the first scale.
-        divided_factor: sizes are rounded down to multiples of it.
-        shuffle, seed, rank, world_size, balance: as in `BatchSampler`.
-
     Raises ConfigError: no scale, or one smaller than `divided_factor`; `first_bs` is more than there are samples.
     """
 
     length: int
+    # Sides, or [width, height], in pixels. The first is the one of batches of `first_bs`.
     scales: Sequence[int | Sequence[int]]
-    first_bs: int
-    divided_factor: int = 32
+    first_bs: int  # batch size per rank at the first scale
+    divided_factor: int = 32  # sizes are rounded down to multiples of it
+    # From here on as in `BatchSampler`.
     shuffle: bool = True
     seed: int = 0
     rank: int = 0

@@ -30,14 +30,11 @@ def evaluate(
     """Score `model` on `reader` and log PaddleClas' `[Eval]` lines.
 
     Returned is the mean of each loss (`Loss.Eval`) and metric (`Metric.Eval`) over the images of the split, in the
-    order of the log line.
+    order of the log line. The `reader` has this process' share; sums go over all processes of `runtime`. `model` is
+    in eval mode during the call and afterwards as it was; `timer` has the speed afterwards.
 
-    Args:
-        model: network in any mode; it is in eval mode during the call and afterwards as it was.
-        reader: of this process' share of the split; sums go over all processes of `runtime`.
-        max_batches: stop early, for a dry run; the count of images is then not checked.
-        on_batch: called with (indices, logits float32 (N, K) as numpy) for each batch.
-        timer: has the speed afterwards.
+    `max_batches` stops early, for a dry run; the count of images is then not checked. `on_batch` is called with
+    (indices, logits float32 (N, K) as numpy) for each batch.
 
     Raises DataError: an image cannot be read, or not every image was scored exactly once.
     """

@@ -14,16 +14,12 @@ from paddle import Tensor, nn
 
 
 class DistillationModel(nn.Layer):
-    """Several networks on one input (N, 3, H, W).
+    """Several `networks` by name on one input (N, 3, H, W).
 
     In training the output is {name: logits (N, K)}; in evaluation it is the logits of the network called
-    `infer_model_name` alone, so that scoring and exporting need not know of the others.
-
-    Args:
-        networks: {name: network}.
-        frozen: names of the networks that do not learn: they are in eval mode even while the others train,
-            compute without gradients, and their parameters have `stop_gradient`.
-        infer_model_name: the student.
+    `infer_model_name` alone, the student, so that scoring and exporting need not know of the others. Those that are
+    `frozen` do not learn: they are in eval mode even while the others train, compute without gradients, and their
+    parameters have `stop_gradient`.
     """
 
     def __init__(

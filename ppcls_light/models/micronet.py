@@ -142,16 +142,11 @@ class DYShiftMax(nn.Layer):
 
         y_i = max over k of  a^k_{i,0}(x) x_i + a^k_{i,1}(x) x_s(i)
 
-    The coefficients come from the pooled input through two linear layers and a hard sigmoid, moved to
-    `init` +- ACT_MAX. Channel c of group g is paired with channel c + 1 of group g + 1, both modulo their
-    number: the paper's equation shifts by a whole group, its code by one channel more. Input and output
-    (N, channels, H, W). Source: section 4, with J = 2 shifts (0 and 1).
-
-    Args:
-        channels: a multiple of `groups`.
-        groups: G.
-        reduction: channels over hidden units; these are rounded to a multiple of 4.
-        init: K pairs (a_0, a_1) that the coefficients start from.
+    The coefficients come from the pooled input through two linear layers and a hard sigmoid, moved to `init` +-
+    ACT_MAX, K pairs (a_0, a_1). Channel c of group g is paired with channel c + 1 of group g + 1, both modulo their
+    number: the paper's equation shifts by a whole group, its code by one channel more. Input and output (N, channels,
+    H, W). The hidden units are channels / `reduction`, rounded to a multiple of 4. Source: section 4, with J = 2
+    shifts (0 and 1).
     """
 
     def __init__(

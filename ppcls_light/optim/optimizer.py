@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def build_optimizer(config: optim.Optimizer, model: nn.Layer) -> Optimizer:
-    """Return the optimizer of all parameters of `model`.
+    """Return the optimizer of all parameters of `model`, the network itself: its DataParallel wrapper has other names.
 
     Its learning rate is a plain float, set by the caller before each step (`optimizer.set_lr`); a parameter's
     own factor (`ParamAttr(learning_rate=...)`) multiplies it. Gradients are clipped first; then:
@@ -28,10 +28,6 @@ def build_optimizer(config: optim.Optimizer, model: nn.Layer) -> Optimizer:
     exempt parameters under all of them, by the parameters' `regularizer` attribute except for AdamW.
     Parameter groups are not used: Paddle clips each group by its own norm and drops the
     parameters' learning rate factors.
-
-    Args:
-        config: config.optim.Momentum, SGD, AdamW, Adam or RMSProp.
-        model: the network itself, not its DataParallel wrapper, whose names differ.
     """
     exempt = _exempt_from_decay(config, model)
     common: dict[str, Any] = {

@@ -47,16 +47,13 @@ def capacity(wanted: int | None = None) -> int:
 
 
 class Connections:
-    """The open connections and the limits on them; `protocol` is for uvicorn's `http`.
+    """The open connections, `most` at a time, and the limits on them; `protocol` is for uvicorn's `http`.
 
     When one too many comes, the client with most of them loses the one that has waited longest for its client.
     Those whose request holds a place in the queue stay.
 
-    Args:
-        most: at a time.
-        header_timeout: seconds until the head of a request is complete.
-        keep_alive: seconds that an idle connection is kept after an answer.
-        request_timeout: seconds from there to the end of the answer.
+    The head of a request may take `header_timeout` seconds, and its answer `request_timeout` more. After that an idle
+    connection is kept for `keep_alive` seconds.
     """
 
     def __init__(self, most: int, header_timeout: float, keep_alive: float, request_timeout: float) -> None:

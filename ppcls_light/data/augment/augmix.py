@@ -50,19 +50,15 @@ def augment_and_mix(
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class AugMix:
-    """Mix an image with chains of the authors' nine operations on it, without the paper's Jensen-Shannon loss.
-
-    Args:
-        aug_prob_coeff: alpha of the Dirichlet and Beta distributions of the weights (1 in the paper).
-        mixture_width: number of chains.
-        mixture_depth: operations in a chain; -1: 1 to 3 at random, as in the paper.
-        aug_severity: upper end, of 10, of the operations' levels; each level is uniform from 0.1.
-    """
+    """Mix an image with chains of the authors' nine operations on it, without the paper's Jensen-Shannon loss."""
 
     prob: Probability = 0.5
+    # Alpha of the Dirichlet and Beta distributions of the weights (1 in the paper).
     aug_prob_coeff: PositiveFloat = 0.1
-    mixture_width: PositiveInt = 3
+    mixture_width: PositiveInt = 3  # number of chains
+    # Operations in a chain; -1: 1 to 3 at random, as in the paper.
     mixture_depth: Annotated[int, Range(-1)] = 1
+    # Upper end, of 10, of the operations' levels; each level is uniform from 0.1.
     aug_severity: Annotated[float, Range(0.1, _TOP_LEVEL)] = 1
 
     operations = Operations(_SCALES, _TOP_LEVEL, (0, 0, 0), (BILINEAR,))

@@ -49,8 +49,7 @@ _MOBILEVITV2_SCALES = {
 class AutoAugment:
     """The ImageNet policy of AutoAugment: one of 25 pairs of operations, each with its own probability.
 
-    Args:
-        fillcolor: RGB of the corners that rotation and shear leave empty.
+    `fillcolor`: RGB of the corners that rotation and shear leave empty.
     """
 
     def __init__(self, fillcolor: Rgb = (128, 128, 128)):
@@ -66,16 +65,11 @@ class RandAugment:
     """`num_layers` operations, drawn with repetition from 14, at a common magnitude.
 
     As in PaddleClas, posterize and solarize act hardest at magnitude 0, and rotation is to the left only.
-
-    Args:
-        num_layers: operations that an image goes through.
-        magnitude: strength; 10 is the top of AutoAugment's ranges.
-        fillcolor: RGB of the parts that geometric operations leave empty.
     """
 
-    num_layers: PositiveInt = 2
-    magnitude: NonNegativeFloat = 5
-    fillcolor: Rgb = (128, 128, 128)
+    num_layers: PositiveInt = 2  # operations that an image goes through
+    magnitude: NonNegativeFloat = 5  # strength; 10 is the top of AutoAugment's ranges
+    fillcolor: Rgb = (128, 128, 128)  # RGB of the parts that geometric operations leave empty
 
     def __post_init__(self) -> None:
         self.operations = Operations(_SCALES, _TOP_LEVEL, self.fillcolor, (ops.NEAREST,), (ops.BICUBIC,))
@@ -93,12 +87,9 @@ class RandAugmentV2(RandAugment):
     """EfficientNetV2's RandAugment (Tan and Le, arXiv 2104.00298): SolarizeAdd and Cutout as well.
 
     Enhancements go from 0.1 to 1.9 as the magnitude rises, translations are in pixels (100 at magnitude 10).
-
-    Args:
-        num_layers, magnitude, fillcolor: as in `RandAugment`.
-        progress_magnitude: only null; PaddleClas' progressive training, which sets it, is not here.
     """
 
+    # Only null; PaddleClas' progressive training, which sets it, is not here.
     progress_magnitude: Optional[List[NonNegativeFloat]] = None
 
     def __post_init__(self) -> None:
@@ -113,16 +104,11 @@ class RandAugmentV2(RandAugment):
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class RandAugmentV3(RandAugment):
-    """MobileViTv2's RandAugment (Mehta and Rastegari, arXiv 2206.02680): all strengths rise with magnitude.
-
-    Args:
-        num_layers, magnitude, fillcolor: as in `RandAugment`.
-        interpolation: of geometric operations.
-    """
+    """MobileViTv2's RandAugment (Mehta and Rastegari, arXiv 2206.02680): all strengths rise with magnitude."""
 
     magnitude: NonNegativeFloat = 3
     fillcolor: Rgb = (0, 0, 0)
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of geometric operations
 
     def __post_init__(self) -> None:
         filters = (ops.BICUBIC if self.interpolation == "bicubic" else ops.BILINEAR,)

@@ -144,16 +144,12 @@ class RandomInterpolationAugment:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class BlurImage:
-    """Blur with a Gaussian or along a line, half of the times each.
+    """Blur with a Gaussian or along a line, half of the times each."""
 
-    Args:
-        ratio: probability of blurring at all.
-        motion_max_ksize, gaussian_max_ksize: the kernel's sides are odd numbers of pixels from 5 to below this.
-        motion_max_angle: degrees by which the line may turn from the diagonal, to either side.
-    """
-
-    ratio: Probability = 0.5
+    ratio: Probability = 0.5  # probability of blurring at all
+    # The kernels' sides are odd numbers of pixels from 5 to below their `max_ksize`.
     motion_max_ksize: Annotated[int, Range(6)] = 12
+    # Degrees by which the line may turn from the diagonal, to either side.
     motion_max_angle: NonNegativeInt = 45
     gaussian_max_ksize: Annotated[int, Range(6)] = 12
 

@@ -100,13 +100,9 @@ class ResizeImage:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class RandFlipImage:
-    """Flip at random.
+    """Flip at random."""
 
-    Args:
-        flip_code: 1 left-right, 0 upside down, -1 both at once.
-    """
-
-    flip_code: int = 1
+    flip_code: int = 1  # 1 left-right, 0 upside down, -1 both at once
     p: Probability = 0.5
 
     def __post_init__(self) -> None:

@@ -153,12 +153,10 @@ class RandomCropImage:
 
 @TRANSFORMS.register()
 class CropImageAtRatio:
-    """Cut out the centre square whose side is size / (size + pad) of the short side, and resize it.
+    """Cut out the centre square whose side is size / (size + pad) of the short side, and resize it to `size` pixels.
 
-    Args:
-        size: side of the result in pixels.
-        pad: pixels that would be cut off the short side, had it been resized to size + pad.
-        interpolation: as in `ResizeImage`.
+    `pad`: pixels that would be cut off the short side, had it been resized to size + pad. `interpolation`: as in
+    `ResizeImage`.
     """
 
     def __init__(self, size: PositiveInt, pad: NonNegativeInt, interpolation: str = "bilinear"):
@@ -175,20 +173,14 @@ class CropImageAtRatio:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class CropWithPadding:
-    """Keep a random part of an image in its place and paint over the rest; the size stays.
-
-    Args:
-        padding_num: value of the rest.
-        size, interpolation: accepted from PaddleClas; nothing is resized.
-        scale: range of the part's area, as a share of the image's.
-        ratio: range of its width / height.
-    """
+    """Keep a random part of an image in its place and paint over the rest; the size stays."""
 
     prob: Probability = 1
-    padding_num: ByteValue = 0
+    padding_num: ByteValue = 0  # value of the rest
+    # `size`, `interpolation`: accepted from PaddleClas; nothing is resized.
     size: Size = 224
-    scale: Ratio = (0.08, 1.0)
-    ratio: Ratio = (3 / 4, 4 / 3)
+    scale: Ratio = (0.08, 1.0)  # range of the part's area, as a share of the image's
+    ratio: Ratio = (3 / 4, 4 / 3)  # range of its width / height
     interpolation: Optional[str] = "bilinear"
 
     def __post_init__(self) -> None:

@@ -41,27 +41,21 @@ def _paint(area: np.ndarray, colour: Any) -> None:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class RandomErasing:
-    """Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): replace a rectangle.
+    """Random Erasing (Zhong et al., arXiv 1708.04896, algorithm 1): replace a rectangle."""
 
-    Args:
-        EPSILON: probability of erasing.
-        sl, sh: range of the rectangle's area, as shares of the image's.
-        r1: the rectangle's height / width is drawn from r1 to 1 / r1.
-        mean: colour for mode const, one value or RGB, in the image's own values; the default 0 is the mean of a
-            normalised one.
-        attempt: draws after which an image whose rectangles never fit stays as it is.
-        use_log_aspect: draw the ratio log-uniformly instead of uniformly.
-        mode: const; rand, one random colour; or pixel, a random colour for every pixel. Random colours are
-            normal with deviation 1 on a float image, which should be normalised, and 0..255 on uint8.
-    """
-
-    EPSILON: Probability = 0.5
+    EPSILON: Probability = 0.5  # probability of erasing
+    # Range of the rectangle's area, as shares of the image's.
     sl: Probability = 0.02
     sh: Probability = 0.4
+    # The rectangle's height / width is drawn from r1 to 1 / r1.
     r1: Annotated[float, Range(0, 1, low_open=True)] = 0.3
+    # Colour for mode const, one value or RGB, in the image's own values; the default 0 is the mean of a
+    # normalised one.
     mean: Color = (0.0, 0.0, 0.0)
-    attempt: PositiveInt = 100
-    use_log_aspect: bool = False
+    attempt: PositiveInt = 100  # draws after which an image whose rectangles never fit stays as it is
+    use_log_aspect: bool = False  # draw the ratio log-uniformly instead of uniformly
+    # "const"; "rand", one random colour; or "pixel", one for every pixel. Random colours are normal with
+    # deviation 1 on a float image, which should be normalised, and 0..255 on uint8.
     mode: Literal["const", "rand", "pixel"] = "const"
 
     def __post_init__(self) -> None:
@@ -95,17 +89,11 @@ class RandomErasing:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class Cutout:
-    """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; their parts outside of the image are cut off.
+    """Cutout (DeVries and Taylor, arXiv 1708.04552): fill squares; their parts outside of the image are cut off."""
 
-    Args:
-        n_holes: number of squares.
-        length: side in pixels, an even number counts.
-        fill_value: colour, one value or RGB, in the image's own values; none or null: a random one, as in
-            `RandomErasing`.
-    """
-
-    n_holes: PositiveInt = 1
-    length: PositiveInt = 112
+    n_holes: PositiveInt = 1  # number of squares
+    length: PositiveInt = 112  # side in pixels, an even number counts
+    # Colour, one value or RGB, in the image's own values; none or null: a random one, as in `RandomErasing`.
     fill_value: Union[Color, Literal["none"], None] = (0.0, 0.0, 0.0)
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
@@ -141,22 +129,16 @@ class HideAndSeek:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class GridMask:
-    """GridMask (Chen et al., arXiv 2001.04086): set a regular pattern of bands, or of squares, to 0.
+    """GridMask (Chen et al., arXiv 2001.04086): set a regular pattern of bands, or of squares, to 0."""
 
-    Args:
-        d1, d2: the pattern's period in pixels is drawn from d1 to below d2.
-        rotate: it is turned by a whole number of degrees from 0 to below this.
-        ratio: width of a band, as a share of the period.
-        mode: 0 hides bands in both directions and leaves squares; 1 hides the squares and leaves the bands.
-        prob: probability. It is the same in all epochs, where the paper lets it rise.
-    """
-
+    # The pattern's period in pixels is drawn from d1 to below d2.
     d1: PositiveInt = 96
     d2: PositiveInt = 224
-    rotate: PositiveInt = 1
-    ratio: Probability = 0.5
+    rotate: PositiveInt = 1  # the pattern is turned by a whole number of degrees from 0 to below this
+    ratio: Probability = 0.5  # width of a band, as a share of the period
+    # 0 hides bands in both directions and leaves squares; 1 hides the squares and leaves the bands.
     mode: Literal[0, 1] = 0
-    prob: Probability = 1.0
+    prob: Probability = 1.0  # the same in all epochs, where the paper lets it rise
 
     def __post_init__(self) -> None:
         if self.d1 >= self.d2:

@@ -64,20 +64,13 @@ class RandomRot90:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class Pad:
-    """Add a border.
+    """Add a border."""
 
-    Args:
-        padding: width of the border in pixels.
-        fill: its colour, one value or RGB, where padding_mode is constant.
-        padding_mode: constant; edge repeats the outermost pixels; reflect and symmetric mirror the image,
-            without and with them.
-        backend: accepted from PaddleClas; both pad alike.
-    """
-
-    padding: NonNegativeInt
-    fill: Fill = 0
+    padding: NonNegativeInt  # width of the border in pixels
+    fill: Fill = 0  # its colour, one value or RGB, where padding_mode is constant
+    # "edge" repeats the outermost pixels; "reflect" and "symmetric" mirror the image, without and with them.
     padding_mode: Literal["constant", "edge", "reflect", "symmetric"] = "constant"
-    backend: Literal["pil", "cv2"] = "pil"
+    backend: Literal["pil", "cv2"] = "pil"  # accepted from PaddleClas; both pad alike
 
     def __call__(self, image: Picture, rng: Generator | None = None) -> Picture:
         array, p = np.asarray(image), self.padding
@@ -96,19 +89,15 @@ class Padv2:
     """Put an image on a canvas of a given size, or of the next multiples of a number; float32, as in PaddleClas.
 
     Calling raises DataError when it does not fit.
-
-    Args:
-        size: side, or [width, height], in pixels; null for multiples of size_divisor.
-        size_divisor: the sides become the next multiples of this.
-        pad_mode: place of the image: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
-        offsets: [x, y] of its top left corner for pad_mode -1.
-        fill_value: colour of the canvas, one value or RGB.
     """
 
-    size: Optional[Size] = None
-    size_divisor: PositiveInt = 32
+    size: Optional[Size] = None  # side, or [width, height], in pixels; null for multiples of size_divisor
+    size_divisor: PositiveInt = 32  # the sides become the next multiples of this
+    # Place of the image: 0 top left, 1 centre, 2 bottom right, -1 at offsets.
     pad_mode: Literal[-1, 0, 1, 2] = 0
+    # [x, y] of its top left corner for pad_mode -1.
     offsets: Optional[Tuple[NonNegativeInt, NonNegativeInt]] = None
+    # Colour of the canvas, one value or RGB.
     fill_value: Union[float, Tuple[float, float, float]] = (127.5, 127.5, 127.5)
 
     def __post_init__(self) -> None:

@@ -83,12 +83,7 @@ class Normalize:
 
 @TRANSFORMS.register()
 class Resize:
-    """Resize to a size, or so that the short side has a length (the other keeps the ratio, rounded down).
-
-    Args:
-        size: length of the short side, or [height, width], in pixels.
-        interpolation: nearest, bilinear, bicubic or lanczos.
-    """
+    """Resize to `size` in pixels, [height, width], or the short side's (the other keeps the ratio, rounded down)."""
 
     def __init__(self, size: Size, interpolation: Filter = "bilinear"):
         self.size = size
