@@ -79,7 +79,9 @@ def run_job(
     def main() -> None:
         arguments = parser.parse_args()
         values = [getattr(arguments, option.dest) for option in added]
-        given = [option.option_strings[0] for option, value in zip(added, values) if value]
+        given = [
+            option.option_strings[0] for option in added if getattr(arguments, option.dest) != option.default
+        ]
         if arguments.dry_run and given:
             parser.error(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
         config = parse_config(arguments)

@@ -192,7 +192,11 @@ def test_an_output_dir_that_is_a_file(tool, weights, tmp_path, name):
 
 
 def test_flags_that_a_dry_run_could_only_ignore(tool):
-    for name, flags in (("train", ["-p", "batch_range=[1,2]"]), ("eval", ["--predictions", "rows"])):
+    for name, flags in (
+        ("train", ["-p", "batch_range=[1,2]"]),
+        ("eval", ["--predictions", "rows"]),
+        ("export_model", ["--max-drop", "0"]),
+    ):
         code, lines = tool(name, flags=["--dry-run", *flags])
         assert code == 2
         assert "leave one of them out" in lines[-1]

@@ -7,7 +7,7 @@ import pickle
 import tempfile
 from typing import Any, Callable, Dict
 
-from ..errors import ExportError, UserError
+from ..errors import DataError, ExportError, UserError
 from .processes import Caller, Child, ProcessEndedError
 from .quiet import quiet_paddle
 
@@ -56,8 +56,9 @@ def call_in_process(
 ) -> Any:
     """Return `function(*arguments)` of a `CallProcess` with `environment`.
 
-    `task` completes the message "Paddle Inference cannot run the exported model". Raises ExportError: it raised a
-    UserError, whose text ends the message; or its process ended, whose exit code and last line on stderr do.
+    `task` completes the message "Paddle Inference cannot run the exported model". Raises DataError: it raised one,
+    about a file of the user's. ExportError: it raised another UserError, whose text ends the message; or its process
+    ended, whose exit code and last line on stderr do.
     """
     with contextlib.closing(CallProcess(environment)) as process:
         process.start(function, *arguments)
@@ -65,6 +66,8 @@ def call_in_process(
             return process.result()
         except ProcessEndedError as end:
             raise ExportError(f"{task} (exit {end.code}): {end}") from None
+        except DataError:
+            raise
         except UserError as error:
             raise ExportError(f"{task}: {error}") from None
 

@@ -43,7 +43,11 @@ class AccuracyGate:
         self.images, self.max_drop = images, max_drop
 
     def top1(self, folder: str, engine: EngineName, precision: Precision) -> float:
-        """Return the top-1 in percent of an exported folder in an engine. Raises ExportError: it cannot be run."""
+        """Return the top-1 in percent of an exported folder in an engine.
+
+        Raises:
+            DataError: an image cannot be read. ExportError: the folder cannot be run.
+        """
         return top1(self.images.labels, served_probs(folder, self.images.scored, engine, precision)["probs"])
 
     def check(self, fp32: float, other: float) -> str:

@@ -42,7 +42,7 @@ def add_precisions(
         {engine: {precision: top-1 in percent}} of the precisions that passed `gate`, and of fp32.
 
     Raises:
-        ExportError: no engine passes in int8.
+        DataError: an image cannot be read. ExportError: no engine passes in int8.
     """
     images = list(prepared(transform_ops, image_shape, gate.images.calibration))
     passed: dict[str, dict[str, float]] = {}

@@ -137,6 +137,10 @@ def _dygraph_probs(model: nn.Layer, images: Iterable[np.ndarray]) -> np.ndarray:
 def served_probs(
     folder: str, images: Sequence[StrPath], engine: str = "paddle", precision: str = "fp32"
 ) -> Dict[str, np.ndarray]:
-    """Return the `probabilities` of `images` in a new process. Raises ExportError: it fails."""
+    """Return the `probabilities` of `images` in a new process.
+
+    Raises:
+        DataError: an image cannot be read. ExportError: the folder cannot be run.
+    """
     paths, task = list(map(os.path.abspath, images)), f"{ENGINE_NAMES[engine]} cannot run the exported model"
     return call_in_process(probabilities, os.path.abspath(folder), paths, engine, precision, task=task)

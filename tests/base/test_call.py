@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ppcls_light.base.call import call_in_process
-from ppcls_light.base.files import require_writable
-from ppcls_light.errors import ExportError
+from ppcls_light.base.files import read_utf8, require_writable
+from ppcls_light.errors import DataError, ExportError
 
 
 def test_the_result_and_the_environment_are_those_of_another_process():
@@ -29,6 +29,8 @@ def test_a_failure_is_told_in_its_own_words(tmp_path):
         call_in_process(int, "four", task="the call fails")
     with pytest.raises(ExportError, match=r"^the call fails \(exit 3\): no message$"):
         call_in_process(os._exit, 3, task="the call fails")
+    with pytest.raises(DataError, match=r"^/.*/name: cannot be read"):  # a file's fault, and not the task's
+        call_in_process(read_utf8, str(tmp_path / "file" / "name"), task="the call fails")
 
 
 def test_to_be_imported_leaves_the_hook_for_exceptions_alone():

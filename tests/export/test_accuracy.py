@@ -99,3 +99,11 @@ def test_top1_is_that_of_the_engines_own_answers(tmp_path):
     labels[5] = 0
     gate = AccuracyGate(Labelled([], paths, labels), 1.0)
     assert gate.top1(folder, "paddle", "fp32") == 93.75
+
+
+def test_a_broken_image_is_told_as_that_and_not_as_the_engines_failure(tmp_path):
+    folder = export_model(Colours(), tmp_path / "inference", (3, 32, 32), OPS).folder
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    gate = AccuracyGate(Labelled([], [str(tmp_path / "broken.jpg")], np.array([0])))
+    with pytest.raises(DataError, match=rf"^{tmp_path}/broken\.jpg: not an image"):
+        gate.top1(folder, "paddle", "fp32")
