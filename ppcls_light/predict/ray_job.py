@@ -112,7 +112,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     bundle = Predictor(**settings).bundle
     parts = Parts(os.path.abspath(args.output), args.format, args.part_size, len(names))
     files = [bundle.graph_file, bundle.params_file, os.path.join(bundle.folder, "inference.yml")]
-    parts.claim(names, [path for path in files if os.path.exists(path)])
+    parts.claim(names, [path for path in files if os.path.exists(path)], args.precision)
     missing = parts.missing()
     images = failed = 0
     if missing:

@@ -270,7 +270,7 @@ class Parts:
     def _path(self, part: int) -> str:
         return os.path.join(self.folder, f"part-{part:05}.{self.format}")
 
-    def claim(self, names: Iterable[str], model_files: Iterable[str]) -> None:
+    def claim(self, names: Iterable[str], model_files: Iterable[str], precision: str = "fp32") -> None:
         """Write _job.json, or raise ConfigError when the folder belongs to another job already."""
         job = {
             "images": self.count,
@@ -278,10 +278,11 @@ class Parts:
             "format": self.format,
             "list": _checksum(os.fsencode(name) + b"\n" for name in names),
             "model": _checksum(Path(path).read_bytes() for path in model_files),
+            "precision": precision,
         }
         path = os.path.join(self.folder, "_job.json")
         if os.path.exists(path):
-            found = _read_job(path)
+            found = {"precision": "fp32", **_read_job(path)}  # earlier versions had no other
             different = [key for key, value in job.items() if found.get(key) != value]
             if different:
                 raise ConfigError(

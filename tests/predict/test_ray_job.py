@@ -194,6 +194,12 @@ def test_a_folder_of_another_job_is_refused(module, tmp_path):
         ConfigError, match=r"_job\.json: this folder has rows of another job \(list differs\)"
     ):
         parts.claim(["a", "b", "d"], [])
+    job = json.loads((tmp_path / "_job.json").read_text())
+    del job["precision"]  # as earlier versions wrote it, which had fp32 alone
+    (tmp_path / "_job.json").write_text(json.dumps(job))
+    with pytest.raises(ConfigError, match=r"rows of another job \(precision differs\)"):
+        parts.claim(["a", "b", "c"], [], "int8")
+    parts.claim(["a", "b", "c"], [])
 
 
 @pytest.mark.parametrize("content", [b"", b"{bad", b"[]", b"null", b"\xff"])
