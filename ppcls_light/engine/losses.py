@@ -64,7 +64,12 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
 
 def _check_names(spec: Any, known: Sequence[str]) -> None:
     pairs = getattr(spec, "model_name_pairs", [])
-    for name in [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]:
+    names = [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]
+    if not names and not isinstance(spec, optim.CELoss):
+        raise ConfigError(
+            f"Loss: {type(spec).__name__}: it names no network, so it teaches nothing; name some, or leave it out"
+        )
+    for name in names:
         if name not in known:
             raise ConfigError(
                 f"Loss: {type(spec).__name__}: there are no logits of '{name}' here, "

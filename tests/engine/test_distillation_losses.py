@@ -87,3 +87,20 @@ def test_networks_that_are_not_there():
         ConfigError, match=r"no logits of 'Student' here, for it takes Arch\.name: Distillation"
     ):
         build_loss([optim.DistillationGTCELoss(1.0, ["Student"])])
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        optim.DistillationGTCELoss(1.0, []),
+        optim.DistillationCELoss(1.0, []),
+        optim.DistillationKLDivLoss(1.0, []),
+        optim.DistillationDMLLoss(1.0, []),
+    ],
+)
+def test_a_loss_of_no_network_is_refused(loss):
+    name = type(loss).__name__
+    with pytest.raises(
+        ConfigError, match=rf"^Loss: {name}: it names no network, .*; name some, or leave it out$"
+    ):
+        build_loss([optim.CELoss(1.0), loss], "Student", ["Teacher"])
