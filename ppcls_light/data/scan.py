@@ -124,7 +124,7 @@ def scan_image_folder(
     warning.
 
     Raises DataError: no class with images, a class that is not in `class_names`, or folders that are no classes but the
-    parts of a split (see `levels`).
+    parts of a split (see `folder_names`).
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):

@@ -30,7 +30,7 @@ def write_image_lists(
 
     Args:
         folder: holds one folder per class; or folders named after the parts of a split (train, val, test in any
-            case and spelling, see `levels.split_of`) that do.
+            case and spelling, see `folder_names.split_of`) that do.
         split: shares of train, val and test as "0.8/0.1/0.1" (or "0.8/0.2" without a test list); None for
             a folder that is already split.
         seed: of the random choice; the same folder, split and seed give the same lists.
@@ -178,7 +178,7 @@ def _require_kept_labels(path: str, class_names: ClassNames) -> None:
 
 
 def _write_labels(path: str, class_names: ClassNames) -> None:
-    """Write a label map, one `label name` a line; as JSON where such lines would be read as other names."""
+    """Write a label map, one `label name` per line; as JSON where such lines would be read as other names."""
     _write_lines(path, (f"{label} {name}" for label, name in enumerate(class_names)))
     try:
         same = read_class_names(path).names == class_names.names

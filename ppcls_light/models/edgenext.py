@@ -2,8 +2,8 @@
 
 Code by the authors (Maaz et al., ECCV 2022 workshops): mmaaz60/EdgeNeXt, models/, MIT.
 State-dict keys are theirs. What differs: the two forms, layer norm with GELU and batch norm with
-Hardswish, are one class; sine and cosine of the positional encoding are computed once a map size and not
-once a call; a layer scale of 0 is not offered; `features_only` is new.
+Hardswish, are one class; sine and cosine of the positional encoding are computed once per map size and not
+once per call; a layer scale of 0 is not offered; `features_only` is new.
 """
 
 from __future__ import annotations
