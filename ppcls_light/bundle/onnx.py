@@ -23,6 +23,7 @@ import numpy as np
 
 from ..base.call import call_in_process
 from ..base.files import StrPath, atomic_path, require_writable
+from ..base.files import checksum as file_checksum
 from ..errors import ExportError, UserError
 from .folder import Bundle
 
@@ -33,7 +34,8 @@ def onnx_file(bundle: Bundle) -> str:
     """Return the path of the ONNX file of `bundle`: its own, or else its graph converted now.
 
     A conversion is kept beside the graph under a name that holds the graph's checksum, so that a folder that is
-    exported anew never runs the old network; a folder that cannot be written costs a conversion every time.
+    exported anew never runs the old network; a folder that cannot be written costs a conversion every time. One that
+    inference.yml lists with another checksum is damaged, and made again.
 
     Raises ExportError: the graph cannot be converted, or paddle2onnx is missing.
     """
@@ -41,7 +43,9 @@ def onnx_file(bundle: Bundle) -> str:
         return bundle.onnx_file
     name = f"inference_{checksum(bundle)[:12]}.onnx"
     path = os.path.join(bundle.folder, name)
-    return path if os.path.isfile(path) else _convert(bundle, path)
+    listed = bundle.files.get(name)
+    whole = os.path.isfile(path) and (listed is None or file_checksum(path) == listed)
+    return path if whole else _convert(bundle, path)
 
 
 def _convert(bundle: Bundle, path: str) -> str:

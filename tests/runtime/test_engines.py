@@ -1,5 +1,7 @@
 """The engines against each other, on the four families."""
 
+import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -261,6 +263,21 @@ def test_the_conversion_is_kept_and_follows_the_graph(exported, tmp_path):
         second = onnx.onnx_file(bundle)
         assert second != first
         assert sorted(folder.glob("*.onnx")) == [folder / second.rsplit("/", 1)[1]]
+
+
+def test_a_conversion_that_the_export_listed_is_made_again_when_it_is_damaged(exported, tmp_path):
+    require_conversion()
+    folder = shutil.copytree(exported, tmp_path / "inference")
+    bundle = read_bundle(folder)
+    path = onnx.onnx_file(bundle)
+    with open(path, "rb") as file:
+        content = file.read()
+    bundle.files[os.path.basename(path)] = hashlib.sha256(content).hexdigest()
+    with open(path, "wb") as file:
+        file.write(content[:-50] + bytes([content[-50] ^ 64]) + content[-49:])
+    assert onnx.onnx_file(bundle) == path
+    with open(path, "rb") as file:
+        assert file.read() == content
 
 
 def test_a_graph_that_does_not_convert(exported, tmp_path, without_checksums):
