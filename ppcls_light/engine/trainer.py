@@ -68,6 +68,10 @@ from .resume import (
     schedule_settings,
 )
 
+# Batches between two reads of the losses where lines are further apart: unread ones take memory, and neither a loss
+# that is not finite nor a signal to one of several ranks should wait for the end of an epoch.
+READ_EVERY = 100
+
 
 class Trainer:
     """Training run: `fit()` does all of it, `train_step(batch)` one batch."""
@@ -221,13 +225,16 @@ class Trainer:
             logits, labels, _ = self.train_step(batch)
             if self.metrics:
                 accuracy.update(logits, labels)
+            prints = self.recorder.prints(at)
+            reads = prints or at.batch % READ_EVERY == 0
             # A step reads nothing else from the device, but for the check of the losses on CPU and a loss scale.
-            values = means() if self.recorder.prints(at) else None
+            values = means() if reads else {}
             timer.step_done(len(batch.indices))
-            self.recorder.train_step(at, self.optimizer.get_lr(), values, timer, self.precision.skipped)
+            lr, skipped = self.optimizer.get_lr(), self.precision.skipped
+            self.recorder.train_step(at, lr, values if prints else None, timer, skipped)
             if self.profiler is not None:
                 self.profiler.step()
-            if values is not None or self._on_cpu or self.runtime.world_size == 1:
+            if reads or self._on_cpu or self.runtime.world_size == 1:
                 stops = stop.reached(self.runtime)
             if at.ends_step and self.position.epoch == start.epoch:
                 if every is not None and self.position.step % every == 0:

@@ -13,6 +13,7 @@ import pytest
 
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine import trainer as trainer_module
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import UserError
@@ -132,6 +133,21 @@ def test_a_loss_that_is_noticed_later_is_in_no_checkpoint(
     assert len(seen) == noticed
     for file in (tmp_path / "output").glob("*.pdparams"):
         assert all(np.isfinite(value).all() for value in checkpoint.load(file).weights.values())
+
+
+def test_far_from_a_line_the_losses_are_read_too(config_file, monkeypatch, caplog):
+    monkeypatch.setattr(trainer_module, "READ_EVERY", 2)
+    run, seen = trainer(config_file, "Global.print_batch_step=1000"), []
+
+    def poison(batch):
+        seen.append((batch.number, len(run.losses._unread)))
+        return batch._replace(images=np.full_like(batch.images, np.nan)) if batch.number == 3 else batch
+
+    on_batch(run, poison)
+    with caplog.at_level("INFO", "ppcls_light"), pytest.raises(UserError, match="CELoss is nan at step 3"):
+        run.fit()
+    assert seen == [(0, 0), (1, 0), (2, 1), (3, 0), (4, 1)]
+    assert sum("[Iter: " in record.getMessage() for record in caplog.records) == 1
 
 
 @pytest.mark.slow
