@@ -125,6 +125,7 @@ def _wait_for_launcher() -> None:
 
 
 def _run(main: Callable[[], object], prefix: str) -> None:
+    _open_closed_streams()
     quiet_paddle()
     # Pillow warns of half the size that it refuses; an image is either read or an error.
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
@@ -165,6 +166,20 @@ def _run(main: Callable[[], object], prefix: str) -> None:
         )
         _drop_output()
         sys.exit(UserError.exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Open what was closed (`>&-`) of the standard streams on nothing.
+
+    A file that is opened next would otherwise get the number of the stream, and what libraries print.
+    """
+    for name, mode in (
+        ("stdin", "r"),
+        ("stdout", "w"),
+        ("stderr", "w"),
+    ):  # each takes the least number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - for the life of the process
 
 
 def _drop_output() -> None:

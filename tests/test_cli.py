@@ -32,3 +32,26 @@ def test_a_terminal_that_cannot_show_a_file_name_gets_it_escaped(root):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\u56fe \\udcff.jpg\n", "")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="of POSIX shells")
+def test_closed_streams_are_no_error_and_no_file_gets_their_numbers(root, tmp_path):
+    code = f"""
+import os, sys
+from ppcls_light.cli import run
+
+def main():
+    with open({str(tmp_path / "file")!r}, "w") as file:
+        os.write(1, b"printed by a library")
+        print("a row")
+        print("a warning", file=sys.stderr)
+        file.write(str(file.fileno() > 2))
+
+run(main)
+"""
+    command = f'"{sys.executable}" -c "$CODE" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", command], env={**os.environ, "CODE": code, "PYTHONPATH": str(root)}, check=False
+    )
+    assert done.returncode == 0
+    assert (tmp_path / "file").read_text() == "True"

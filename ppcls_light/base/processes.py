@@ -220,7 +220,8 @@ class Pool(ProcessPoolExecutor):
 
     def __init__(self, workers: int, initialize: Callable[..., None], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
-        super().__init__(workers, context, _begin_worker, (initialize, arguments))
+        with _safe_path():  # it starts the process that tracks semaphores
+            super().__init__(workers, context, _begin_worker, (initialize, arguments))
 
     def submit(self, *call: Any, **named: Any) -> Future:
         with _interrupts_held(), _safe_path():  # it may start a process

@@ -60,7 +60,9 @@ def message(*parts: str) -> str:
 
 
 def from_plain(values: Any, where: str = "") -> Node:
-    """Return dicts, lists, tuples, paths and scalars as a tree; `where` names their origin in messages."""
+    """Return dicts, lists, tuples, arrays, paths and scalars as a tree; `where` names their origin in messages."""
+    if hasattr(type(values), "tolist"):  # of numpy, which YAML does not know
+        values = values.tolist()
     if isinstance(values, Mapping):
         return Node({str(key): from_plain(child, where) for key, child in values.items()}, where)
     if isinstance(values, (list, tuple)):

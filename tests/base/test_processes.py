@@ -168,3 +168,4 @@ def test_modules_of_the_working_folder_are_not_run(module, tmp_path, pool):
         check=False,
     )
     assert done.stdout.split()[-1:] == ["works"], done.stderr
+    assert "was run" not in done.stderr

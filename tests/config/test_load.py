@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ppcls_light.config import dataloader, dump_config, load_config, optim, schema
@@ -383,3 +384,20 @@ def test_classes_are_balanced_once(write):
         "DataLoader.Train.sampler.balanced=true",
     ]
     assert "imbalance twice; keep one of them" in fault(write(MINIMAL), *twice)
+
+
+def test_a_config_in_python_takes_paths_tuples_and_numbers_of_numpy(tmp_path):
+    run = {
+        "output_dir": np.str_("./out"),
+        "save_inference_dir": Path("inference"),
+        "epochs": np.int64(3),
+        "eval_during_train": np.bool_(False),
+        "image_shape": np.array([3, 32, 48]),
+    }
+    optimizer = {"name": "Momentum", "lr": {"name": "ConstLR", "learning_rate": np.float32(0.5)}}
+    config = load_config({"Arch": {"name": "PPLCNet_x0_25"}, "Global": run, "Optimizer": optimizer})
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    again = load_config(tmp_path / "config.yaml").Global
+    assert (again.output_dir, again.save_inference_dir, again.epochs) == ("./out", "inference", 3)
+    assert (again.eval_during_train, list(again.image_shape)) == (False, [3, 32, 48])
+    assert config.Optimizer.lr.learning_rate == 0.5
