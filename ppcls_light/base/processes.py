@@ -1,8 +1,8 @@
 """Child processes (`Child`, `Caller`, `Pool`) and graceful shutdown on SIGINT and SIGTERM (`StopSignals`).
 
-`Child` keeps a module of this package that answers messages, `Pool` shares out calls, `call` makes a single one.
-None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its caller
-answers, or outlives its caller, however that ends.
+`Child` keeps a module of this package that answers messages, `Pool` shares out calls; `call.CallProcess` is made of a
+`Child`. None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its
+caller answers, or outlives its caller, however that ends.
 """
 
 from __future__ import annotations

@@ -213,9 +213,8 @@ def write_inference_yml(
     """
     decode, ops = split_decode(transform_ops)
     own = {**own, "decode": [_plain_op(op) for op in decode]}
-    if class_names is None and own.get(
-        "class_num"
-    ):  # PaddleX cannot do without names: the ids stand in for them
+    if class_names is None and own.get("class_num"):
+        # PaddleX cannot do without names: the ids stand in for them.
         class_names, own["named"] = map(str, range(own["class_num"])), False
     labels = {} if class_names is None else {"label_list": list(class_names)}
     content = {
