@@ -42,7 +42,7 @@ sys.exit(pytest.main(sys.argv[2:]))
 
 TESTS_OF_KERNELS = (
     *("tests/ops/test_kernels.py", "tests/ops/test_micronet.py"),
-    "tests/engine/test_operators.py::test_a_step_equals_paddles[PPLCNet_x0_25]",
+    "tests/engine/test_network.py::test_a_step_equals_paddles[PPLCNet_x0_25]",
     "tests/runtime/test_one_operator.py::test_it_equals_paddles_operators[M0]",
 )
 
