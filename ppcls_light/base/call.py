@@ -16,13 +16,20 @@ class CallProcess:
     """A process that calls functions, one after the other.
 
     They are of modules that can be imported by their names; arguments and results can be pickled. `environment` has
-    variables to set in addition; a call may take `patience` seconds, None: any.
+    variables to set in addition; a call may take `patience` seconds, None: any. Raises UserError: no process can be
+    started.
     """
 
     def __init__(self, environment: Dict[str, str] | None = None, patience: float | None = None) -> None:
         self._patience = patience
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
-        self._child = Child(__name__, environment, self._stderr)
+        try:
+            self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
+            self._child = Child(__name__, environment, self._stderr)
+        except OSError as error:
+            raise UserError(
+                f"no process can be started ({error.strerror or error}); raise the limits of this shell (ulimit -n, "
+                "ulimit -u), or end other programs"
+            ) from None
 
     def start(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Have `function(*arguments)` called; `result` waits for it."""

@@ -1,5 +1,6 @@
 """Calls in a process of their own: what they return, and what becomes of their failures."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 
 from ppcls_light.base.call import call_in_process
 from ppcls_light.base.files import read_utf8, require_writable
-from ppcls_light.errors import DataError, ExportError
+from ppcls_light.errors import DataError, ExportError, UserError
 
 
 def test_the_result_and_the_environment_are_those_of_another_process():
@@ -36,3 +37,12 @@ def test_a_failure_is_told_in_its_own_words(tmp_path):
 def test_to_be_imported_leaves_the_hook_for_exceptions_alone():
     code = "import sys, ppcls_light.base.call; sys.exit(sys.excepthook is not sys.__excepthook__)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_process_that_cannot_be_started_is_one_line(monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    with pytest.raises(UserError, match=r"^no process can be started \(Resource .*ulimit -u"):
+        call_in_process(os.getpid, task="the call fails")
