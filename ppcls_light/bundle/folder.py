@@ -158,9 +158,7 @@ def read_bundle(folder: StrPath) -> Bundle:
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise ConfigError(
-            f"{folder}: no such folder; Global.inference_model_dir is the folder that tools/export_model.py wrote"
-        )
+        raise ConfigError(f"{folder}: no such folder; name one that tools/export_model.py wrote")
     present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     formats = [name for name, file in GRAPH_FILES.items() if file in present]
     onnx_file = os.path.join(folder, ONNX_FILE) if ONNX_FILE in present else None
@@ -169,7 +167,7 @@ def read_bundle(folder: StrPath) -> Bundle:
     elif not formats or PARAMS_FILE not in present:
         wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
         raise ConfigError(
-            f"{folder}: no {wanted} here, only: {', '.join(present) or 'nothing'}; "
+            f"{folder}: no {wanted} here, {'only: ' + ', '.join(present) if present else 'and no other file'}; "
             "export the model with tools/export_model.py, or name the folder that has the files"
         )
     bundle = Bundle(folder, formats[0], onnx_file=onnx_file)

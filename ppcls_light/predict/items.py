@@ -137,7 +137,7 @@ def _content(image: Any, bgr: bool) -> str | bytes | np.ndarray:
         return bytes(image)
     if image is None:
         raise DataError("None is no image; cv2.imread, for one, returns it for a file that it cannot read")
-    raise DataError(f"a {_kind(image)} is no image; give {ACCEPTED}")
+    raise DataError(f"{_kind(image)} is no type of an image; give {ACCEPTED}")
 
 
 def _file_content(file: Any) -> bytes:

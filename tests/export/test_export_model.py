@@ -221,6 +221,10 @@ def test_refusals_name_the_key(small, tmp_path):
 def test_reading_a_folder_says_what_is_there(tmp_path):
     with pytest.raises(ConfigError, match="no such folder"):
         read_bundle(tmp_path / "absent")
+    with pytest.raises(
+        ConfigError, match=r"no inference.json or inference.pdmodel here, and no other file; export"
+    ):
+        read_bundle(tmp_path)
     (tmp_path / "best_model.pdparams").write_text("")
     with pytest.raises(
         ConfigError, match=r"no inference.json or inference.pdmodel here, only: best_model.pdparams"

@@ -218,11 +218,11 @@ def test_stacked_arrays_and_arrays_of_paths_are_many(predictor, red):
 
 UNUSABLE = [
     (None, "None is no image"),
-    (7, "a int is no image; give a path"),
-    (object(), "a object is no image"),
-    (Path, "is no image"),
-    ({"a.png": 1}, "a dict is no image"),
-    (lambda: None, "function is no image"),
+    (7, "int is no type of an image; give a path"),
+    (object(), "object is no type of an image"),
+    (Path, "is no type of an image"),
+    ({"a.png": 1}, "dict is no type of an image"),
+    (lambda: None, "function is no type of an image"),
     (Tensor(), r"Tensor is no array of numpy's; .*tensor\.numpy\(\)"),
     (paddle.zeros([3, 8, 8]), r"Tensor is no array of numpy's"),
     (paddle.zeros([2, 3, 8, 8]), r"Tensor is no array of numpy's"),
@@ -271,7 +271,7 @@ def test_what_is_no_image_costs_no_other_its_row(predictor):
     rows = predictor.predict([one for item, _ in UNUSABLE for one in (good, item, [good])])
     assert rows[::3] == [expected] * len(UNUSABLE)
     assert all(set(row) == {"file_name", "error"} for row in rows[1::3] + rows[2::3])
-    assert "a list is no image" in rows[2]["error"]
+    assert "list is no type of an image" in rows[2]["error"]
 
 
 def test_a_closed_file_and_a_closed_picture(predictor, red):

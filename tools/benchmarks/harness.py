@@ -85,7 +85,8 @@ def noting(refused: Dict[Hashable, str] | None, name: Hashable) -> Iterator[None
         yield
     except UserError as error:
         if refused is None:
-            raise UserError(f"{name}: {error}") from error
+            case = ", ".join(map(str, name)) if isinstance(name, tuple) else name
+            raise UserError(f"{case}: {error}") from error
         refused[name] = str(error)
 
 

@@ -144,7 +144,7 @@ def compare_model(model, name, arguments, peers, refused):
                 entries.append(comparison.Entry(form, bundle, options, batch))
             for peer, bundle in others.items():
                 entries += peer.entries(bundle, batch, count)
-            print(f"{model}, batch {batch}, {count} threads: {len(entries)} cases", file=sys.stderr)
+            print(f"{model}, batch {batch}, threads {count}, cases {len(entries)}", file=sys.stderr)
             rows += comparison.compare(name, entries, shape, arguments, refused)
     return [(*row, shape[-1]) for row in rows]
 

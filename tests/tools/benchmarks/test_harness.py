@@ -95,8 +95,8 @@ def test_cases_that_are_refused_are_left_out(tmp_path):
     refused = {}
     assert list(harness.observe(cases, rounds=2, runs=3, refused=refused)) == ["good"]
     assert refused == {"refused": str(refusal("x.txt")), "later": "enough"}
-    with pytest.raises(UserError, match=r"refused: --peer x\.txt"):
-        harness.observe(cases, rounds=1, runs=1)
+    with pytest.raises(UserError, match=r"^PPLCNet_x1_0, 8: --peer x\.txt"):
+        harness.observe({("PPLCNet_x1_0", 8): cases["refused"]}, rounds=1, runs=1)
 
 
 COUNTING = """
