@@ -39,8 +39,19 @@ def bind(cls: Callable[..., T], node: Node, path: str = "") -> T:
     Raises ConfigError: with "file:line: dotted.path: problem" for the first thing wrong.
     """
     arguments = check_arguments(cls, node, path)
-    with located(node.where, path):
+    try:
         return cls(**arguments)
+    except UserError as error:
+        raise type(error)(message(_place_of(str(error), node), path, str(error))) from None
+
+
+def _place_of(problem: str, node: Node) -> str:
+    """Return the place of the key of `node` with which `problem` begins, or else that of the node."""
+    for key in problem.partition(":")[0].split("."):
+        if not isinstance(node.value, dict) or key not in node.value:
+            break
+        node = node.value[key]
+    return node.where
 
 
 def bind_plain(cls: Callable[..., T], values: Mapping[str, Any], where: str) -> T:

@@ -310,6 +310,14 @@ def test_sections_that_are_left_empty_are_their_defaults(write):
     assert load_config(write("Arch: {name: PPLCNet_x0_25}\nAMP: {}\n")).AMP.use_amp is True
 
 
+def test_contradictions_are_found_at_the_key_that_the_message_begins_with(write):
+    path = write(MINIMAL + "Slim:\n  quant: {name: pact}\n")
+    option = "-o Global.export_precision=int8"
+    assert fault(path, option[3:]).startswith(f"{option}: Global.export_precision: a network trained with")
+    path = write(MINIMAL + "Slim:\n  quant: {name: pact}\nAMP:\n  level: O1\n")
+    assert fault(path).startswith(f"{path}:17: AMP: quantization-aware")
+
+
 def test_where_names_the_place_of_a_value_or_of_what_is_above_it(write):
     config = load_config(write(MINIMAL), ["Global.epochs=3"])
     assert config.where("Optimizer.lr").endswith("config.yaml:5")
