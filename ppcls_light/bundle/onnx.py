@@ -45,7 +45,10 @@ def onnx_file(bundle: Bundle) -> str:
     path = os.path.join(bundle.folder, name)
     listed = bundle.files.get(name)
     whole = os.path.isfile(path) and (listed is None or file_checksum(path) == listed)
-    return path if whole else _convert(bundle, path)
+    if whole:
+        return path
+    bundle.files.pop(name, None)  # another version of paddle2onnx writes other bytes
+    return _convert(bundle, path)
 
 
 def _convert(bundle: Bundle, path: str) -> str:

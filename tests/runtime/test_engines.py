@@ -21,6 +21,7 @@ from ppcls_light.export.static import save_static
 from ppcls_light.predict import Predictor
 from ppcls_light.runtime.engines import ENGINES, create_engine
 from ppcls_light.runtime.options import EngineOptions
+from ppcls_light.runtime.race import measure
 
 ONNX_ENGINES = {"onnxruntime": "onnxruntime", "openvino": "openvino"}
 SIZE, CLASSES = 64, 5
@@ -278,6 +279,16 @@ def test_a_conversion_that_the_export_listed_is_made_again_when_it_is_damaged(ex
     assert onnx.onnx_file(bundle) == path
     with open(path, "rb") as file:
         assert file.read() == content
+
+
+def test_a_conversion_by_another_version_than_the_export_had_is_measured(exported, tmp_path):
+    require_conversion()
+    pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+    folder = shutil.copytree(exported, tmp_path / "inference")
+    bundle = read_bundle(folder)
+    bundle.files[os.path.basename(onnx.onnx_file(bundle))] = "0" * 64
+    (result,) = measure(bundle, [EngineOptions(engine="onnxruntime", cpu_threads=1)], (1, 3, 32, 32))
+    assert not result.left_out
 
 
 def test_a_graph_that_does_not_convert(exported, tmp_path, without_checksums):
