@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppcls_light.config import load_config, optim, reading, schema
+from ppcls_light.config import dataloader, load_config, optim, schema
 from ppcls_light.models import published, variant
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -64,7 +64,7 @@ def test_recipe_of_pplcnet(name, coeff, augment):
         lr=optim.Cosine(learning_rate=0.8, warmup_epoch=5, base_batch_size=4 * 512),
         regularizer=optim.Regularizer("L2", coeff),
     )
-    assert config.DataLoader.Train.sampler == reading.SamplerConfig(512, shuffle=True)
+    assert config.DataLoader.Train.sampler == dataloader.SamplerConfig(512, shuffle=True)
     names = [op.name for op in config.DataLoader.Train.dataset.transform_ops]
     assert names == [
         "DecodeImage",
@@ -107,7 +107,7 @@ def test_recipe_of_fasternet(name, weight_decay, magnitude, mixup, clip, learnin
         clip_grad=clip,
     )
     train = config.DataLoader.Train
-    assert train.sampler == reading.SamplerConfig(
+    assert train.sampler == dataloader.SamplerConfig(
         batch, drop_last=True, shuffle=True, size_schedule="192_280"
     )
     assert config.AMP == TORCH_AMP
@@ -144,7 +144,7 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
         one_dim_param_no_weight_decay=True,
     )
     train = config.DataLoader.Train
-    assert train.sampler == reading.MultiScaleSamplerConfig([256, 160, 192, 288, 320], first_bs=256)
+    assert train.sampler == dataloader.MultiScaleSamplerConfig([256, 160, 192, 288, 320], first_bs=256)
     assert 8 * train.sampler.batch_size * config.Global.update_freq == config.Optimizer.lr.base_batch_size
     assert config.EMA.decay == 0.9995
     assert config.AMP == TORCH_AMP
@@ -174,7 +174,7 @@ def test_recipe_of_micronet(name, coeff, warmup):
         lr=optim.Cosine(learning_rate=0.2, warmup_epoch=warmup, base_batch_size=4 * 128),
         regularizer=optim.Regularizer("L2", coeff),
     )
-    assert config.DataLoader.Train.sampler == reading.SamplerConfig(128, shuffle=True)
+    assert config.DataLoader.Train.sampler == dataloader.SamplerConfig(128, shuffle=True)
     assert config.Loss.Train == [optim.CELoss(1.0)]
     ops = config.DataLoader.Train.dataset.transform_ops
     assert [op.name for op in ops] == ["DecodeImage", "RandCropImage", "RandFlipImage", "NormalizeImage"]
