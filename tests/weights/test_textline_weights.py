@@ -59,6 +59,8 @@ def test_trained_weights_classify_text_lines(file, crops, shared, tmp_path):
     save_static(fold(model), tmp_path, (3, 80, 160))
     predictor = Predictor(tmp_path, transform_ops=[])
     images, labels = crops
+    if "x1_0" in name:  # four times the time: every fourth crop
+        images, labels = images[::4], labels[::4]
     answers = [predictor.run(images[i : i + 64]).argmax(axis=1) for i in range(0, len(images), 64)]
     accuracy = np.mean(np.concatenate(answers) == labels)
     print(f"{name}: {accuracy:.4%}")
