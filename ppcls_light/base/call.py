@@ -15,9 +15,9 @@ from .quiet import quiet_paddle
 class CallProcess:
     """A process that calls functions, one after the other.
 
-    They are of modules that can be imported by their names; arguments and results can be pickled. `environment` has
-    variables to set in addition; a call may take `patience` seconds, None: any. Raises UserError: no process can be
-    started.
+    They are of modules that can be imported by their names; arguments and results are pickled, which is safe between
+    two processes of this package, over a pipe that no other has. `environment` has variables to set in addition; a
+    call may take `patience` seconds, None: any. Raises UserError: no process can be started.
     """
 
     def __init__(self, environment: Dict[str, str] | None = None, patience: float | None = None) -> None:

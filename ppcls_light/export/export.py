@@ -122,7 +122,7 @@ def export_model(
     and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
     `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
     `model` is not changed. Files appear in `folder` only after that comparison has passed: when it fails, an earlier
-    export stays as it was. One of the same weights in the same precision is replaced; any other is moved to
+    export stays as it was. One of the same weights in the same precisions is replaced; any other is moved to
     `folder`/previous_N, and a warning says so.
 
     Args:
@@ -271,7 +271,7 @@ def _replace(folder: str, stage: str) -> None:
 
 
 def _another_network(folder: str, stage: str) -> List[str]:
-    """Return the files of the export in `folder` if it is not of the weights and the precision of that in `stage`."""
+    """Return the files of the export in `folder` unless that in `stage` has its weights and precisions."""
     names = [
         entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
     ]
@@ -282,7 +282,10 @@ def _another_network(folder: str, stage: str) -> List[str]:
         old = read_bundle(folder)
     except ConfigError:  # damaged, and still not ours to throw away
         return sorted(names)
-    same = new.weights == old.weights and new.precision == old.precision
+    proved, kept = (
+        {engine for engine, top1 in bundle.precisions.items() if "int8" in top1} for bundle in (old, new)
+    )
+    same = new.weights == old.weights and new.precision == old.precision and proved <= kept
     return [] if same else sorted(names)
 
 

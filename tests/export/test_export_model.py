@@ -283,6 +283,20 @@ def test_an_export_of_other_weights_is_moved_and_never_lost(small, randomise, ph
     assert sorted(os.listdir(folder)) == sorted((set(first) | {"previous_1"}) - {"engine.json"})
 
 
+def test_an_export_with_proved_precisions_is_not_replaced_by_one_without(small, tmp_path):
+    export_model(small, tmp_path, (3, SIZE, SIZE), OPS, model_name="small")
+    (tmp_path / "inference.int8.pdmodel").write_text("a graph that was proved")
+    described = (tmp_path / "inference.yml").read_text()
+    precisions = "precisions: {paddle: {fp32: 90.0, int8: 89.5}}"
+    (tmp_path / "inference.yml").write_text(
+        described.replace("ppcls_light:\n", f"ppcls_light:\n  {precisions}\n")
+    )
+    assert read_bundle(tmp_path).precisions
+    export_model(small, tmp_path, (3, SIZE, SIZE), OPS, model_name="small")
+    assert (tmp_path / "previous_1/inference.int8.pdmodel").read_text() == "a graph that was proved"
+    assert not read_bundle(tmp_path).precisions
+
+
 def test_a_damaged_or_foreign_export_is_moved_too(small, photos, tmp_path):
     folder = tmp_path / "inference"
     folder.mkdir()
