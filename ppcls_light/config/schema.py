@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..registry import MODELS
 from . import optim
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
-from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, WithParams
+from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections, Unnamed, WithParams
 
 
 @dataclass
@@ -110,6 +110,11 @@ class ArchConfig:
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
 
     @property
+    def cached(self) -> Dict[str, "CachedTeacher"]:
+        """The teachers that are no networks here, by name: none without distillation."""
+        return {}
+
+    @property
     def network(self) -> "ArchConfig":
         """The network that is evaluated and exported."""
         return self
@@ -119,15 +124,46 @@ Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
 
 
 @dataclass
+class CachedTeacher:
+    """Frozen teacher of any origin: ONNX Runtime runs it once on each training image, and the answers are kept.
+
+    It is an ONNX file `onnx`, whose images are prepared by `preprocess`, or an exported `folder`, which says that
+    itself. `output` names an output of the graph, None: the first. `cache` is the folder of the answers.
+    """
+
+    onnx: Optional[str] = None
+    folder: Optional[str] = None
+    preprocess: TransformOps = field(default_factory=list)
+    output: Optional[str] = None
+    cache: str = "./output/teachers"
+    name: Literal["CachedTeacher"] = "CachedTeacher"
+
+    def __post_init__(self) -> None:
+        if (self.onnx is None) == (self.folder is None):
+            raise ConfigError(
+                "a teacher is one of onnx (a file) and folder (an exported one), or has the name of a network here; "
+                "for example {onnx: teacher.onnx, preprocess: [{ResizeImage: {size: 224}}, {NormalizeImage: {}}]}"
+            )
+        if bool(self.preprocess) == bool(self.folder):
+            raise ConfigError(
+                "preprocess: an exported folder says itself how images are prepared; leave it out"
+                if self.folder
+                else "preprocess is missing: the transforms of the teacher's images; for example "
+                "[{ResizeImage: {size: 224}}, {NormalizeImage: {}}]"
+            )
+
+
+@dataclass
 class DistillationArch:
     """Networks trained together on the same batches, as PaddleClas' `DistillationModel`.
 
-    `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`.
+    `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`. One with
+    `onnx` or `folder` in the place of `name` is a `CachedTeacher`.
     `freeze_params_list` and `pretrained_list` have one entry for each of them: a frozen network is in
     eval mode, gets no gradients and needs weights to train by, a teacher's. `infer_model_name` is the student.
     """
 
-    models: List[Dict[str, Network]]
+    models: List[Dict[str, Annotated[Union[Network, CachedTeacher], Unnamed("CachedTeacher")]]]
     pretrained_list: Optional[List[Optional[str]]] = None
     freeze_params_list: Optional[List[bool]] = None
     infer_model_name: str = "Student"
@@ -142,12 +178,13 @@ class DistillationArch:
             raise ConfigError(
                 "models is a list of one name each; for example - Student: {name: PPLCNet_x1_0, class_num: 10}"
             )
-        names = [name for model in self.models for name in model]
+        names = self.names
         if len(set(names)) != len(names) or any("." in name for name in names):
             raise ConfigError(f"the models need different names without dots; got {', '.join(names)}")
-        if self.infer_model_name not in names:
+        if self.infer_model_name not in self.networks:
             raise ConfigError(
-                f"infer_model_name: no model is called '{self.infer_model_name}'; use one of {', '.join(names)}"
+                f"infer_model_name: no model is called '{self.infer_model_name}'; use one of "
+                f"{', '.join(self.networks) or 'them, and give it the name of a network'}"
             )
         for key in ("pretrained_list", "freeze_params_list"):
             given = getattr(self, key)
@@ -162,8 +199,8 @@ class DistillationArch:
         wanted = self.class_num = self.class_num or self.network.class_num
         wrong = [
             f"-o Arch.models.{index}.{name}.class_num={wanted}"
-            for index, (name, arch) in enumerate(self.networks.items())
-            if arch.class_num != wanted
+            for index, (name, arch) in enumerate(self._models.items())
+            if isinstance(arch, ArchConfig) and arch.class_num != wanted
         ]
         if wrong:
             raise ConfigError(f"class_num is {wanted}, but not that of every model; use {' '.join(wrong)}")
@@ -173,11 +210,34 @@ class DistillationArch:
             raise ConfigError(
                 f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"
             )
+        for index, name in enumerate(self.names):
+            if name not in self.cached:
+                continue
+            if self.freeze_params_list and not self.freeze_params_list[index]:
+                raise ConfigError(
+                    f"freeze_params_list: {name} is no network here and cannot learn; write true"
+                )
+            if self.pretrained_list and self.pretrained_list[index]:
+                raise ConfigError(f"pretrained_list: {name} has its weights in its own file; write null")
+
+    @property
+    def _models(self) -> Dict[str, Union[ArchConfig, CachedTeacher]]:
+        return {name: arch for model in self.models for name, arch in model.items()}
+
+    @property
+    def names(self) -> List[str]:
+        """The names of all models, in their order."""
+        return [name for model in self.models for name in model]
 
     @property
     def networks(self) -> Dict[str, ArchConfig]:
-        """The ArchConfig of each model by its name, in their order."""
-        return {name: arch for model in self.models for name, arch in model.items()}
+        """The ArchConfig of each network by its name, in their order."""
+        return {name: arch for name, arch in self._models.items() if isinstance(arch, ArchConfig)}
+
+    @property
+    def cached(self) -> Dict[str, CachedTeacher]:
+        """The teachers that are no networks here, by name."""
+        return {name: arch for name, arch in self._models.items() if isinstance(arch, CachedTeacher)}
 
     @property
     def network(self) -> ArchConfig:
@@ -187,17 +247,17 @@ class DistillationArch:
     @property
     def teachers(self) -> List[str]:
         """The names of all models but the student."""
-        return [name for name in self.networks if name != self.infer_model_name]
+        return [name for name in self.names if name != self.infer_model_name]
 
     @property
     def frozen(self) -> List[str]:
-        """The names of the models that do not learn."""
+        """The names of the networks that do not learn."""
         flags = self.freeze_params_list or [False] * len(self.models)
-        return [name for name, flag in zip(self.networks, flags) if flag]
+        return [name for name, flag in zip(self.names, flags) if flag and name in self.networks]
 
     def weights_of(self, name: str) -> Union[bool, str, None]:
         """Return the weights file that the model called `name` starts from, or None."""
-        from_list = dict(zip(self.networks, self.pretrained_list or []))
+        from_list = dict(zip(self.names, self.pretrained_list or []))
         return from_list.get(name) or self.networks[name].pretrained or None
 
 
@@ -273,6 +333,7 @@ class Config(Sections):
                 "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
                 "Arch.models"
             )
+        self._check_cached_teachers()
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.Train, *self.Metric.Eval):
             if isinstance(metric, optim.DistillationTopkAcc) and metric.model_key != student:
@@ -281,6 +342,20 @@ class Config(Sections):
                     f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"
                 )
         self._check_class_weights()
+
+    def _check_cached_teachers(self) -> None:
+        pairs = [pair for loss in self.Loss.Train for pair in getattr(loss, "model_name_pairs", [])]
+        for name in self.Arch.cached:
+            if not any(name in pair for pair in pairs):
+                raise ConfigError(
+                    f"Arch.models: no loss of Loss.Train asks {name} anything; for example DistillationKLDivLoss: "
+                    f"{{weight: 1.0, model_name_pairs: [[{self.Arch.infer_model_name}, {name}]]}}"
+                )
+        if self.Arch.cached and self.DataLoader.Train and self.DataLoader.Train.dataset.batch_transform_ops:
+            raise ConfigError(
+                "DataLoader.Train.dataset.batch_transform_ops: they mix images, and a teacher with onnx or folder "
+                "answered to each alone; leave them out"
+            )
 
     def reader(self, split: str) -> ReaderConfig:
         """Return the section DataLoader.Train or DataLoader.Eval. Raises ConfigError when it is missing."""

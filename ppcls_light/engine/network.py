@@ -72,8 +72,8 @@ def _create(config: Config, arch: ArchConfig, path: str, pretrained: str | bool 
 
 def _create_several(config: Config, arch: DistillationArch, resumes: bool) -> DistillationModel:
     networks = {}
-    for index, (name, own) in enumerate(arch.networks.items()):
-        path, weights = f"Arch.models.{index}.{name}", arch.weights_of(name)
+    for name, own in arch.networks.items():
+        path, weights = f"Arch.models.{arch.names.index(name)}.{name}", arch.weights_of(name)
         frozen = name in arch.frozen and not resumes
         if frozen and not weights:
             raise ConfigError(

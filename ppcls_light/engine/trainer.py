@@ -67,6 +67,7 @@ from .resume import (
     resumed_schedule,
     schedule_settings,
 )
+from .teachers import Teachers
 
 # Batches between two reads of the losses where lines are further apart: unread ones take memory, and neither a loss
 # that is not finite nor a signal to one of several ranks should wait for the end of an epoch.
@@ -89,6 +90,7 @@ class Trainer:
         resumed = find_checkpoint(config.Global, runtime)
         self.resumed_from = None if resumed is None else resumed.prefix
         self._build_readers(resumed)
+        self.teachers = Teachers(config, self.reader, runtime)
         self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
@@ -261,6 +263,8 @@ class Trainer:
         with self._gradients_exchanged(at.ends_step):
             with self.precision.autocast():
                 outputs = self.network(paddle.to_tensor(batch.images))
+                if self.teachers:
+                    outputs = {**outputs, **self.teachers(batch.indices)}
                 loss, losses = self.criterion(outputs, labels)
             self.losses.add(losses, at, batch.indices)
             if self._on_cpu:

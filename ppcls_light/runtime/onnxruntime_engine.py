@@ -47,14 +47,21 @@ class OnnxEngine:
         except _ERRORS as error:
             raise load_error(self._file, f"ONNX Runtime {ort.__version__}", error) from error
         self._input = self._session.get_inputs()[0].name
+        self.outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, images: np.ndarray) -> np.ndarray:
+    @property
+    def fixed_batch(self) -> int | None:
+        """Number of images that the graph takes at once, None: any."""
+        sizes = self._session.get_inputs()[0].shape
+        return sizes[0] if sizes and isinstance(sizes[0], int) else None
+
+    def run(self, images: np.ndarray, output: str | None = None) -> np.ndarray:
         """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
 
-        Raises ConfigError: the network cannot take images of this shape.
+        `output` is one of `outputs`; None: the first. Raises ConfigError: the network cannot take images of this shape.
         """
         try:
-            return self._session.run(None, {self._input: images})[0]
+            return self._session.run([output or self.outputs[0]], {self._input: images})[0]
         except _ERRORS as error:
             raise input_error(self._file, images, error) from error
 

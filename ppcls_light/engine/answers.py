@@ -1,0 +1,89 @@
+"""Files of a network's answers, a row of numbers for each image, found by the content of the image.
+
+    CACHE/0f3c.../about.json       # the network, its preprocessing and the versions that computed
+    CACHE/0f3c.../part_91ab....npz # up to `PART` rows: digests uint8 (n, 32), answers float32 (n, D)
+
+The name of the folder is the checksum of about.json, and an image is known by the SHA-256 of its file: another network,
+preprocessing, version or photo is computed anew, whatever it is called. A part is written at once, so that a run that
+is ended goes on after the last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from typing import Any, Mapping, Sequence
+
+import numpy as np
+
+from ..base.files import StrPath, atomic_path, write_text
+from ..errors import DataError
+
+PART = 512
+
+
+class Answers:
+    """Rows float32 (D,) by the digest of an image file (32 bytes), kept in a folder below `cache`.
+
+    `about` describes all that an answer depends on beside the image; anything that JSON holds.
+    """
+
+    def __init__(self, cache: StrPath, about: Mapping[str, Any]) -> None:
+        self._about = json.dumps(about, indent=1, sort_keys=True, default=str) + "\n"
+        self.folder = os.path.join(cache, hashlib.sha256(self._about.encode()).hexdigest()[:16])
+        self._rows: dict[bytes, np.ndarray] = {}
+        self._fresh: list[tuple[bytes, np.ndarray]] = []
+
+    def read(self) -> None:
+        """Read what the folder has. Raises DataError: a file is damaged."""
+        names = sorted(os.listdir(self.folder)) if os.path.isdir(self.folder) else []
+        for name in names:
+            if name.startswith("part_") and name.endswith(".npz"):
+                self._rows.update(_read_part(os.path.join(self.folder, name)))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __contains__(self, digest: bytes) -> bool:
+        return digest in self._rows
+
+    def rows(self, digests: Sequence[bytes]) -> np.ndarray:
+        """Return float32 (len(digests), D); rows that are not there are not numbers."""
+        width = len(next(iter(self._rows.values()), ()))
+        found = np.full((len(digests), width), np.nan, np.float32)
+        for index, digest in enumerate(digests):
+            if digest in self._rows:
+                found[index] = self._rows[digest]
+        return found
+
+    def add(self, digest: bytes, row: np.ndarray) -> None:
+        """Add a row, and write a part when there are enough new ones. Raises DataError: it cannot be written."""
+        self._rows[digest] = row
+        self._fresh.append((digest, row))
+        if len(self._fresh) == PART:
+            self.write()
+
+    def write(self) -> None:
+        """Write the rows that are in no file yet. Raises DataError: the folder cannot be written."""
+        if not self._fresh:
+            return
+        digests, rows = zip(*self._fresh)
+        name = f"part_{hashlib.sha256(b''.join(digests)).hexdigest()[:16]}.npz"
+        write_text(os.path.join(self.folder, "about.json"), self._about, DataError)
+        with (
+            atomic_path(os.path.join(self.folder, name), DataError) as temporary,
+            open(temporary, "wb") as file,
+        ):
+            np.savez(file, digests=np.frombuffer(b"".join(digests), np.uint8), answers=np.stack(rows))
+        self._fresh.clear()
+
+
+def _read_part(path: str) -> dict[bytes, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as part:
+            digests, answers = part["digests"].reshape(-1, 32), part["answers"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: damaged ({error}); delete it, and its answers are computed again") from None
+    return {digest.tobytes(): row for digest, row in zip(digests, answers)}

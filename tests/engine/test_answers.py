@@ -1,0 +1,62 @@
+"""Answers of a network that are kept by the content of the images."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ppcls_light.engine.answers import PART, Answers
+from ppcls_light.errors import DataError
+
+
+def digest(number):
+    return number.to_bytes(32, "little")
+
+
+def filled(cache, numbers, about=None):
+    answers = Answers(cache, about or {"network": "a"})
+    answers.read()
+    for number in numbers:
+        answers.add(digest(number), np.array([number, -number], np.float32))
+    return answers
+
+
+def test_what_was_written_is_read_by_content(tmp_path):
+    filled(tmp_path, [3, 1, 2]).write()
+    again = Answers(tmp_path, {"network": "a"})
+    again.read()
+    assert digest(3) in again
+    assert digest(4) not in again
+    np.testing.assert_array_equal(again.rows([digest(2), digest(3)]), [[2, -2], [3, -3]])
+    assert np.isnan(again.rows([digest(4)])).all()
+    assert json.loads((tmp_path / again.folder / "about.json").read_text()) == {"network": "a"}
+
+
+def test_a_run_that_was_ended_keeps_its_whole_parts(tmp_path):
+    filled(tmp_path, range(PART + 5))  # ended here: the last 5 were never written
+    again = Answers(tmp_path, {"network": "a"})
+    again.read()
+    assert len(again) == PART
+    for number in range(PART, PART + 5):
+        again.add(digest(number), np.array([number, -number], np.float32))
+    again.write()
+    last = filled(tmp_path, [])
+    rows = last.rows([digest(number) for number in range(PART + 5)])
+    np.testing.assert_array_equal(rows[:, 0], np.arange(PART + 5))
+
+
+def test_another_description_is_another_folder(tmp_path):
+    filled(tmp_path, [1]).write()
+    other = filled(tmp_path, [], {"network": "b"})
+    assert len(other) == 0
+
+
+def test_a_damaged_part_is_one_line_with_its_fix(tmp_path):
+    answers = filled(tmp_path, [1, 2])
+    answers.write()
+    (part,) = (tmp_path / answers.folder).glob("part_*.npz")
+    whole = part.read_bytes()
+    for damaged in (whole[: len(whole) // 2], whole[:200] + b"\xff" + whole[201:], b""):
+        part.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"part_\w+\.npz: damaged .*delete it"):
+            filled(tmp_path, [])

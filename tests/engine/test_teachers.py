@@ -1,0 +1,241 @@
+"""Teachers that are ONNX files or exported folders, from the YAML to the step's loss."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+import yaml
+
+from ppcls_light import jobs
+from ppcls_light.base.probabilities import softmax
+from ppcls_light.config import dump_config, load_config
+from ppcls_light.data.decode import decode_image
+from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.teachers import as_logits
+from ppcls_light.engine.trainer import Trainer
+from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.weights import read_weights
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+WEIGHT = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
+PREPROCESS = [{"ResizeImage": {"size": 16}}, {"NormalizeImage": {"scale": 1 / 255, "order": ""}}]
+
+
+def write_onnx(path, batch="n", probabilities=False, weight=WEIGHT):
+    """Write a graph: images (batch, 3, 16, 16) -> `answer`, of their mean colour, and `map`, which is not pooled."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    steps = [
+        helper.make_node("GlobalAveragePool", ["image"], ["colour"]),
+        helper.make_node("Flatten", ["colour"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
+        helper.make_node("Softmax" if probabilities else "Identity", ["logits"], ["answer"]),
+        helper.make_node("Identity", ["image"], ["map"]),
+    ]
+    float32, width = TensorProto.FLOAT, weight.shape[1]
+    graph = helper.make_graph(
+        steps,
+        "teacher",
+        [helper.make_tensor_value_info("image", float32, [batch, 3, 16, 16])],
+        [
+            helper.make_tensor_value_info("answer", float32, [batch, width]),
+            helper.make_tensor_value_info("colour", float32, [batch, 3, 1, 1]),
+            helper.make_tensor_value_info("map", float32, [batch, 3, 16, 16]),
+        ],
+        [numpy_helper.from_array(weight, "weight")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, str(path))
+
+
+@pytest.fixture
+def taught(config_file, tmp_path):
+    """`config_file` with an ONNX file as the teacher of PPLCNet_x0_25."""
+    write_onnx(tmp_path / "teacher.onnx")
+    content = yaml.safe_load(config_file.read_text())
+    student = {**content["Arch"], "dropout_prob": 0.0}
+    teacher = {"onnx": f"{tmp_path}/teacher.onnx", "preprocess": PREPROCESS, "cache": f"{tmp_path}/cache"}
+    content["Global"]["epochs"] = 2
+    content["Arch"] = {
+        "name": "DistillationModel",
+        "class_num": 3,
+        "models": [{"Teacher": teacher}, {"Student": student}],
+    }
+    content["Loss"]["Train"] = [
+        {"CELoss": {"weight": 0.5}},
+        {
+            "DistillationKLDivLoss": {
+                "weight": 0.5,
+                "temperature": 2.0,
+                "model_name_pairs": [["Student", "Teacher"]],
+            }
+        },
+    ]
+    path = tmp_path / "taught.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def expected(trainer, index):
+    """Return the logits of the teacher for an image of the training, computed here."""
+    image = decode_image(trainer.reader.loader.dataset.read(index))
+    import cv2
+
+    small = cv2.resize(image, (16, 16)) / 255.0
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    return ((small - mean) / std).mean(axis=(0, 1)) @ WEIGHT
+
+
+def test_the_step_s_loss_has_the_teacher_s_answer_to_the_whole_image(taught):
+    trainer = Trainer(load_config(taught), Runtime("cpu"))
+    trainer.network.train()
+    batch = next(iter(trainer.reader.loader.epoch(0)))
+    teacher = np.stack([expected(trainer, index) for index in batch.indices])
+    np.testing.assert_allclose(trainer.teachers(batch.indices)["Teacher"], teacher, atol=1e-4)
+    with paddle.no_grad():
+        student = trainer.model(paddle.to_tensor(batch.images))["Student"].numpy().astype("float64")
+    p, q = softmax(teacher / 2.0), softmax(student / 2.0)
+    losses = trainer.train_step(batch)[-1]
+    by_hand = 0.5 * 4.0 * (p * np.log(p / q)).sum(axis=1).mean()
+    assert float(losses["DistillationKLDivLoss"]) == pytest.approx(by_hand, rel=1e-3)
+
+
+def test_evaluation_and_export_are_of_the_student_and_need_no_teacher(taught, tmp_path):
+    jobs.train(load_config(taught, ["EMA={decay: 0.9}", "Global.epochs=1"]))
+    assert {key.split(".")[0] for key in read_weights(tmp_path / "output/latest.pdparams")} == {"Student"}
+    (tmp_path / "teacher.onnx").unlink()
+    assert 0 <= jobs.evaluate(load_config(taught, ["Global.checkpoints=auto"]))["top1"] <= 1
+    jobs.export(load_config(taught, ["Global.checkpoints=auto"]))
+    assert (tmp_path / "inference/inference.yml").is_file()
+
+
+def test_a_resumed_run_is_exact(taught, tmp_path, stop_after):
+    ema = "EMA={decay: 0.9}"
+    Trainer(load_config(taught, [ema, f"Global.output_dir={tmp_path}/whole"]), Runtime("cpu")).fit()
+    stop_after(Trainer(load_config(taught, [ema]), Runtime("cpu")), 4)
+    Trainer(load_config(taught, [ema, "Global.checkpoints=auto"]), Runtime("cpu")).fit()
+    whole, parts = (read_weights(tmp_path / folder / "latest.pdparams") for folder in ("whole", "output"))
+    for key in whole:
+        np.testing.assert_array_equal(whole[key], parts[key])
+
+
+def test_a_graph_of_a_fixed_batch_and_its_probabilities_are_understood(taught, tmp_path):
+    before = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+    write_onnx(tmp_path / "teacher.onnx", batch=3, probabilities=True)
+    after = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+    assert not np.allclose(before, after, atol=0.1)
+    np.testing.assert_allclose(softmax(before / 4), softmax(after / 4), atol=1e-5)
+
+
+def test_only_what_changed_is_computed_again(taught, tmp_path, photos, caplog):
+    def lines():
+        caplog.clear()
+        with caplog.at_level("INFO", logger="ppcls_light"):
+            answers = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+        return next(line for line in caplog.messages if "have no answer" in line), answers
+
+    assert lines()[0].startswith("Teacher: 26 of 26")
+    first, second = photos / "train/00.png", photos / "train/01.png"
+    line, before = lines()
+    assert line.startswith("Teacher: 0 of 26")
+    swapped = first.read_bytes(), second.read_bytes()
+    first.write_bytes(swapped[1]), second.write_bytes(swapped[0])
+    line, after = lines()
+    assert line.startswith("Teacher: 0 of 26")  # the same photos under other names
+    np.testing.assert_array_equal(after[[1, 0]], before[[0, 1]])
+    first.write_bytes((photos / "val/00.png").read_bytes())
+    assert lines()[0].startswith("Teacher: 1 of 26")
+    write_onnx(tmp_path / "teacher.onnx", weight=-WEIGHT)
+    line, other = lines()
+    assert line.startswith("Teacher: 26 of 26")
+    np.testing.assert_allclose(other[2:], -before[2:], atol=1e-5)
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+    for about in (tmp_path / "cache").glob("*/about.json"):
+        assert json.loads(about.read_text())["transforms"][1] == ["ResizeImage", {"size": 16}]
+
+
+def test_an_exported_folder_teaches_and_its_classes_are_compared(taught, config_file, tmp_path):
+    jobs.train(load_config(config_file, ["Global.epochs=1"]))
+    jobs.export(load_config(config_file, ["Global.checkpoints=auto"]))
+    folder = f"Arch.models.0.Teacher={{folder: {tmp_path}/inference, cache: {tmp_path}/cache}}"
+    trainer = Trainer(load_config(taught, [folder, f"Global.output_dir={tmp_path}/student"]), Runtime("cpu"))
+    logits = trainer.teachers.logits["Teacher"]
+    rows = jobs.infer(
+        load_config(
+            config_file,
+            [
+                "Global.checkpoints=auto",
+                f"Infer.infer_imgs={tmp_path}/photos/train",
+                "Infer.PostProcess.topk=1",
+            ],
+        )
+    )
+    np.testing.assert_allclose(softmax(logits).max(axis=1), [row["scores"][0] for row in rows], atol=1e-4)
+    labels = tmp_path / "photos/labels.txt"
+    labels.write_text("0 bright\n1 dark\n2 striped\n")
+    with pytest.raises(DataError, match=r"another order.*give a teacher Teacher that was trained"):
+        Trainer(load_config(taught, [folder, f"Global.output_dir={tmp_path}/other"]), Runtime("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("Arch.models.0.Teacher.onnx=null", r"Arch\.models\.0\.Teacher: a teacher is one of onnx"),
+        ("Arch.models.0.Teacher.preprocess=[]", "preprocess is missing"),
+        ("Arch.models.0.Teacher.onyx=a", r"unknown key Arch\.models\.0\.Teacher\.onyx; did you mean 'onnx'"),
+        ("Arch.freeze_params_list=[false, false]", "Teacher is no network here and cannot learn; write true"),
+        ("Arch.pretrained_list=[a.pdparams, null]", "Teacher has its weights in its own file; write null"),
+        ("Arch.infer_model_name=Teacher", "no model is called 'Teacher'; use one of Student"),
+        ("Loss.Train=[{CELoss: {weight: 1.0}}]", r"no loss of Loss\.Train asks Teacher anything"),
+        (
+            "DataLoader.Train.dataset.batch_transform_ops=[{MixupOperator: {alpha: 0.2}}]",
+            "they mix images, and a teacher",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_said(taught, override, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(taught, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("onnx=missing.onnx", r"Arch\.models\.0\.Teacher: onnx: missing\.onnx: there is no such file"),
+        ("output=logits", r"has no output 'logits', only answer, colour, map"),
+        ("output=map", r"answers \[26, 3, 16, 16\] to 26 images.*pool its maps"),
+        ("preprocess=[{ResizeImage: {size: 8}}]", r"fails on an input of shape \[26, 3, 8, 8\]"),
+        ("preprocess=[{RandFlipImage: {flip_code: 1}}]", "RandFlipImage is random"),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_one_line(taught, tmp_path, override, message):
+    config = load_config(taught, [f"Arch.models.0.Teacher.{override}"])
+    with pytest.raises(ConfigError, match=message) as found:
+        Trainer(config, Runtime("cpu"))
+    assert "\n" not in str(found.value)
+    assert not list(tmp_path.glob("cache/*/*"))
+
+
+def test_other_files_and_class_counts_are_one_line(taught, tmp_path):
+    write_onnx(tmp_path / "teacher.onnx", weight=np.ones((3, 5), "float32"))
+    with pytest.raises(ConfigError, match=r"answers with 5 numbers, but Arch\.class_num is 3"):
+        Trainer(load_config(taught), Runtime("cpu"))
+    (tmp_path / "teacher.onnx").write_bytes(b"no graph")
+    with pytest.raises(Exception, match=r"teacher\.onnx: ONNX Runtime .* cannot load this model"):
+        Trainer(load_config(taught), Runtime("cpu"))
+
+
+def test_the_config_survives_being_written(taught, tmp_path):
+    config = load_config(taught)
+    (tmp_path / "again.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "again.yaml").Arch == config.Arch
+
+
+def test_answers_that_only_look_like_probabilities_stay_logits():
+    logits = np.array([[0.5, 0.4], [0.3, 0.3]], np.float32)
+    assert as_logits(logits, 2, "Teacher") is logits
+    shares = np.array([[0.5, 0.5], [1.0, 0.0], [np.nan, np.nan]], np.float32)
+    np.testing.assert_allclose(as_logits(shares, 2, "Teacher")[0], np.log([0.5, 0.5]), rtol=1e-6)
+    assert np.isfinite(as_logits(shares, 2, "Teacher")[1]).all()
