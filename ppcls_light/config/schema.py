@@ -22,6 +22,7 @@ class GlobalConfig:
     epochs: PositiveInt = 100
     update_freq: PositiveInt = 1  # batches whose gradients make one update
     pretrained_model: Optional[str] = None
+    head_epochs: NonNegativeInt = 0  # at first, in which the classifier alone learns
     reset_head: bool = False  # a classifier of another class count starts anew instead of being an error
     checkpoints: Optional[str] = None  # a prefix, with or without suffix, or "auto": the newest in output_dir
     overwrite: bool = False  # begin anew where output_dir holds a run; that one moves to previous_N in it
@@ -105,6 +106,8 @@ class ArchConfig:
         False  # chooses among PaddleClas' downloads; without effect here, where weights are files
     )
     use_sync_bn: bool = False
+    # Parts that do not learn: "backbone" is all but the classifier, a number N the stem and the first N stages.
+    freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None
     params: Dict[str, Any] = field(default_factory=dict)
 
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
@@ -118,6 +121,19 @@ class ArchConfig:
     def network(self) -> "ArchConfig":
         """The network that is evaluated and exported."""
         return self
+
+    @property
+    def learning(self) -> "Dict[str, ArchConfig]":
+        """The networks that learn, by name; one without others has none."""
+        return {"": self}
+
+    def path_of(self, name: str) -> str:
+        """Return the dotted path of the network called `name`."""
+        return "Arch"
+
+    def weights_of(self, name: str) -> Union[bool, str, None]:
+        """Return the weights that the network called `name` starts from, or None."""
+        return self.pretrained or None
 
 
 Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
@@ -211,6 +227,10 @@ class DistillationArch:
                 f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"
             )
         for index, name in enumerate(self.names):
+            if name in self.frozen and self.networks[name].freeze:
+                raise ConfigError(
+                    f"models.{index}.{name}.freeze: freeze_params_list freezes all of it; leave freeze out"
+                )
             if name not in self.cached:
                 continue
             if self.freeze_params_list and not self.freeze_params_list[index]:
@@ -254,6 +274,15 @@ class DistillationArch:
         """The names of the networks that do not learn."""
         flags = self.freeze_params_list or [False] * len(self.models)
         return [name for name, flag in zip(self.names, flags) if flag and name in self.networks]
+
+    @property
+    def learning(self) -> Dict[str, ArchConfig]:
+        """The ArchConfig of each model that learns, by name."""
+        return {name: arch for name, arch in self.networks.items() if name not in self.frozen}
+
+    def path_of(self, name: str) -> str:
+        """Return the dotted path of the model called `name`."""
+        return f"Arch.models.{self.names.index(name)}.{name}"
 
     def weights_of(self, name: str) -> Union[bool, str, None]:
         """Return the weights file that the model called `name` starts from, or None."""
@@ -328,6 +357,7 @@ class Config(Sections):
             )
         if self.Slim.quant and self.Global.to_static:
             raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
+        self._check_freezing()
         if self.Slim.prune and self.Arch.teachers:
             raise ConfigError(
                 "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
@@ -355,6 +385,27 @@ class Config(Sections):
             raise ConfigError(
                 "DataLoader.Train.dataset.batch_transform_ops: they mix images, and a teacher with onnx or folder "
                 "answered to each alone; leave them out"
+            )
+
+    def _check_freezing(self) -> None:
+        arch, settings = self.Arch, self.Global
+        freezes = {
+            f"{arch.path_of(name)}.freeze": own.freeze for name, own in arch.learning.items() if own.freeze
+        }
+        keys = ["Global.head_epochs"] if settings.head_epochs else list(freezes)
+        if self.Slim.quant and keys:
+            raise ConfigError(
+                f"{keys[0]}: not with Slim.quant, whose scales frozen layers would not learn; leave it out"
+            )
+        if settings.head_epochs and settings.to_static:
+            raise ConfigError(
+                "Global.head_epochs: not with Global.to_static, whose graph is one for all epochs; use "
+                "-o Global.to_static=false"
+            )
+        if settings.head_epochs and "backbone" in freezes.values():
+            raise ConfigError(
+                "Global.head_epochs: with Arch.freeze: backbone the head alone learns in every epoch; leave one of "
+                "them out"
             )
 
     def reader(self, split: str) -> ReaderConfig:

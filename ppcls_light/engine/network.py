@@ -73,7 +73,7 @@ def _create(config: Config, arch: ArchConfig, path: str, pretrained: str | bool 
 def _create_several(config: Config, arch: DistillationArch, resumes: bool) -> DistillationModel:
     networks = {}
     for name, own in arch.networks.items():
-        path, weights = f"Arch.models.{arch.names.index(name)}.{name}", arch.weights_of(name)
+        path, weights = arch.path_of(name), arch.weights_of(name)
         frozen = name in arch.frozen and not resumes
         if frozen and not weights:
             raise ConfigError(

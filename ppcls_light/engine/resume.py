@@ -116,6 +116,20 @@ def require_same_order(found: Checkpoint, order: Mapping[str, Any]) -> None:
         )
 
 
+def require_same_learning(found: Checkpoint, learned: int) -> None:
+    """Raise ConfigError when `found` was made while another number of parameters learned than the `learned` now.
+
+    A checkpoint of an older version does not tell.
+    """
+    before = found.states.get("learned", learned)
+    if before != learned:
+        raise ConfigError(
+            f"checkpoint {found.prefix} was made while {before:,} parameters learned, and now {learned:,} do; resume "
+            "with Arch.freeze and Global.head_epochs as they were, or start from its weights: "
+            f"-o Global.checkpoints=null Global.pretrained_model={found.prefix}"
+        )
+
+
 def _differences(saved: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> str:
     """Return "key was -> is, ..." of two nested dicts."""
     parts = []

@@ -48,6 +48,7 @@ from .distributed import (
     synchronise_batch_norms,
 )
 from .evaluate import evaluate
+from .freezing import Freezing
 from .global_batch import scaled_learning_rate
 from .log import LOGGER, StepTimer, log_to
 from .losses import build_loss, weigh_classes
@@ -63,6 +64,7 @@ from .recorder import Recorder
 from .resume import (
     find_checkpoint,
     order_settings,
+    require_same_learning,
     require_same_order,
     resumed_schedule,
     schedule_settings,
@@ -94,6 +96,7 @@ class Trainer:
         self.model = build_model(config, resumes=resumed is not None)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
+        self.freezing = Freezing(config, self.model, resumes=resumed is not None)
         self._build_schedule(resumed)
         self.optimizer = build_optimizer(optimizer, self.model)
         self._build_losses()
@@ -108,13 +111,11 @@ class Trainer:
         self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
         if resumed is not None:
             self._continue_from(resumed)
+        self.freezing.release()  # DataParallel exchanges the gradients of what learns when it is made
         if config.Global.to_static:
             self.network = StaticGraph(self.network)
         if runtime.world_size > 1:
             self.network = paddle.DataParallel(self.network)
-        # On CPU DataParallel dies of a lost process before Python could say so, and has nothing to gain by
-        # exchanging gradients while others are still computed.
-        self._averages_gradients = runtime.world_size > 1 and self._on_cpu
         self.recorder = Recorder(config, runtime, self.position.batches_per_epoch, self.schedule.name)
 
     def _build_readers(self, resumed: checkpoint.Checkpoint | None) -> None:
@@ -256,6 +257,7 @@ class Trainer:
         """
         at = self.position.at(self.position.epoch, batch.number)
         self._go_to(at)
+        self.freezing.set(at.epoch)
         # By batch, not by step: each of a step's batches has its own dropout.
         seed_everything(self.config.Global.seed, self.runtime.rank, at.batches_before)
         self.optimizer.set_lr(self.schedule(at.step))
@@ -306,6 +308,7 @@ class Trainer:
             UserError: a loss was not finite.
         """
         self.losses.check()
+        self.freezing.set(self.position.epoch)  # the optimizer's state is that of what learns
         if not self.runtime.is_main:
             return
         states = {
@@ -318,6 +321,7 @@ class Trainer:
             "evaluated": self.evaluated,
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.position.steps_per_epoch),
             "order": self.order,
+            "learned": self.freezing.learned,
             "scaler": self.precision.state_dict(),
             **described_classes(self.class_names, self.reader.images),
             "arch": self.config.Arch.network.name,
@@ -374,6 +378,10 @@ class Trainer:
 
     def _continue_from(self, found: checkpoint.Checkpoint) -> None:
         """Restore optimizer, EMA and position; called after `decorate`, which changes the optimizer's tensors."""
+        states = found.states
+        self.position = self.position.at(states["epoch"], states["position"] * self.position.update_freq)
+        self.freezing.set(self.position.epoch)
+        require_same_learning(found, self.freezing.learned)
         load_optimizer_state(self.optimizer, self.model, found.optimizer)
         self.precision.load_state_dict(found.states["scaler"])
         if self.ema is not None and found.raw is not None:
@@ -382,8 +390,6 @@ class Trainer:
             LOGGER.warning("%s has no EMA; this run's starts from its weights", found.prefix)
         elif found.raw is not None:
             LOGGER.warning("%s has an EMA; without the section EMA this run leaves it behind", found.prefix)
-        states = found.states
-        self.position = self.position.at(states["epoch"], states["position"] * self.position.update_freq)
         # Earlier versions count the end of an epoch, before its evaluation, as that epoch's.
         self.evaluated = states.get("evaluated", True) and self.position.epoch == states["epoch"]
         self.best = states.get("best")
@@ -398,6 +404,15 @@ class Trainer:
         if at.step != self.position.step:  # the batch that would have ended the last step was one of those
             self.optimizer.clear_grad()
         self.position = at
+
+    @property
+    def _averages_gradients(self) -> bool:
+        """True where the gradients of all processes are averaged by `average_gradients`, not by DataParallel.
+
+        On CPU that dies of a lost process before Python could say so, and has nothing to gain by exchanging gradients
+        while others are still computed. It waits for all gradients that it was made for, also those of frozen parts.
+        """
+        return self.runtime.world_size > 1 and (self._on_cpu or self.freezing.is_temporary)
 
     def _gradients_exchanged(self, wanted: bool) -> ContextManager[Any]:
         """Return a context in which a backward pass averages the gradients of all processes only if `wanted`."""

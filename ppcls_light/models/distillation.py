@@ -12,6 +12,8 @@ from typing import Collection, Dict, Mapping, Union
 import paddle
 from paddle import Tensor, nn
 
+from .stages import Frozen
+
 
 class DistillationModel(nn.Layer):
     """Several `networks` by name on one input (N, 3, H, W).
@@ -33,15 +35,13 @@ class DistillationModel(nn.Layer):
         self.infer_model_name = infer_model_name
         for name, network in networks.items():
             self.add_sublayer(name, network)
-            if name in self.frozen:
-                network.eval()
-                for parameter in network.parameters():
-                    parameter.stop_gradient = True
+        self._teachers = Frozen.whole(networks[name] for name in self.frozen)
+        self._teachers.freeze()
+        self._teachers.hold()
 
     def train(self) -> None:
         super().train()
-        for name in self.frozen:
-            self._sub_layers[name].eval()
+        self._teachers.hold()
 
     def forward(self, images: Tensor) -> Union[Tensor, Dict[str, Tensor]]:
         if not self.training:

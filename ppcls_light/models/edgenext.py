@@ -352,6 +352,11 @@ FAMILY = Family(
     EdgeNeXt,
     weight_names=(PADDLECLAS, WeightNames("timm's", r"^stem\.", _TIMM), AUTHORS),
     weight_options=partial(head_options, bias="head.bias"),
+    stages=lambda model: (
+        ("downsample_layers.0.",),
+        ("stages.0.",),
+        *((f"downsample_layers.{i}.", f"stages.{i}.") for i in (1, 2, 3)),
+    ),
     folds=("edgenext",),
 )
 

@@ -12,6 +12,8 @@ from paddle import nn
 from ..registry import MODELS
 from ..weights.convert import WeightNames
 
+Prefixes = Tuple[str, ...]
+
 
 class Group(NamedTuple):
     """Channels that pruning keeps or removes together."""
@@ -47,6 +49,9 @@ class Family:
     weight_names: Tuple[WeightNames, ...]  # forms in which weights of it come, tried in this order
     # Weights under our keys to the constructor's parameters that they show.
     weight_options: Callable[[Dict[str, np.ndarray]], dict]
+    # Network to the beginnings of the keys of its stem, then of each stage, in the order of the image's way. What comes
+    # after the last stage and before the classifier (`head_keys`) is the neck; see `stages.Stages`.
+    stages: Callable[[nn.Layer], Tuple[Prefixes, ...]]
     pruning: Optional[Pruning] = None  # None for a family that cannot be pruned
     folds: Tuple[str, ...] = ()  # of the export, names in `registry.FOLDS`, beside those of every network
 

@@ -223,6 +223,11 @@ FAMILY = Family(
     FasterNet,
     weight_names=(PADDLECLAS, WeightNames("timm's", r"^conv_head\.|\.downsample\.", _TIMM), AUTHORS),
     weight_options=_weight_options,
+    stages=lambda model: (
+        ("patch_embed.",),
+        ("stages.0.",),
+        *((f"stages.{i - 1}.", f"stages.{i}.") for i in (2, 4, 6)),  # with the merging before it
+    ),
     pruning=Pruning(_groups, _pruned_options),
     folds=("layer_scale",),
 )

@@ -11,7 +11,7 @@ stem's max pooling over channel groups, which none of the four variants reaches,
 from __future__ import annotations
 
 from functools import partial, reduce
-from typing import List, Literal, NamedTuple, Sequence, Tuple, Union
+from typing import Iterator, List, Literal, NamedTuple, Sequence, Tuple, Union
 
 import numpy as np
 import paddle
@@ -340,6 +340,11 @@ class MicroNet(nn.Layer):
             elif isinstance(layer, nn.Linear):
                 Normal(std=0.01)(layer.weight)
 
+    def stage_prefixes(self) -> Iterator[Tuple[str, ...]]:
+        """Yield the beginnings of the keys of the blocks of each resolution."""
+        for begin, end in zip([0, *self._ends], self._ends):
+            yield tuple(f"features.{i}." for i in range(begin + 1, end + 1))
+
     def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         features = []
         for i, layer in enumerate(self.features):
@@ -353,6 +358,7 @@ FAMILY = Family(
     MicroNet,
     weight_names=(PADDLECLAS, AUTHORS),
     weight_options=partial(head_options, bias="classifier.2.linear.0.bias"),
+    stages=lambda model: (("features.0.",), *model.stage_prefixes()),
     folds=("micronet",),
 )
 

@@ -307,7 +307,13 @@ _TIMM = renaming(
 )
 
 # Each has weight names of its own, for the networks differ in what the head's keys do not show (dropout_mode).
-FAMILY = Family(PPLCNet, (PADDLECLAS,), _weight_options, Pruning(_groups, _pruned_options))
+FAMILY = Family(
+    PPLCNet,
+    weight_names=(PADDLECLAS,),
+    weight_options=_weight_options,
+    stages=lambda model: (("conv1.",), *((f"{stage}.",) for stage in STAGES)),
+    pruning=Pruning(_groups, _pruned_options),
+)
 LCNET_BASELINE = replace(FAMILY, weight_names=(PADDLECLAS, AUTHORS._replace(rename=_BASELINE)))
 LCNET_TIMM = replace(FAMILY, weight_names=(PADDLECLAS, WeightNames("timm's", "", _TIMM)))
 

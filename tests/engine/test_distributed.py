@@ -20,6 +20,8 @@ from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
+from ppcls_light.models import create_model
+from ppcls_light.weights import write_weights
 
 pytestmark = pytest.mark.slow
 
@@ -233,7 +235,11 @@ def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, config_
         "Global.print_batch_step=1",
         "Global.save_steps=1",
         "Global.checkpoints=auto",
+        "Global.head_epochs=2",
+        f"Global.pretrained_model={tmp_path}/first.pdparams",
     ]
+    arch = yaml.safe_load(config_file.read_text())["Arch"]
+    write_weights(tmp_path / "first.pdparams", create_model(**arch).state_dict())
     launch(root, tmp_path / "log", *train(config_file, tmp_path / "alone", *overrides))
     command = [*launcher(tmp_path / "log2", "--nproc_per_node=2")]
     command += train(config_file, tmp_path / "killed", *overrides)
