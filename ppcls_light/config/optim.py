@@ -142,6 +142,9 @@ class _Schedule:
 
     All rates are for updates of `base_batch_size` images and are multiplied by those that an update has over
     all processes, divided by it; None leaves them as they are.
+
+    Factors of the rate by stage: `layer_decay` to the power of the distance from the classifier, or `stage_factors` for
+    the stem and each stage; and `head_factor` for the classifier. See `optim.factors`.
     """
 
     learning_rate: PositiveFloat
@@ -149,6 +152,9 @@ class _Schedule:
     warmup_start_lr: NonNegativeFloat = 0.0
     by_epoch: bool = False
     base_batch_size: Optional[PositiveInt] = None
+    layer_decay: Optional[DecayFactor] = None
+    stage_factors: Optional[List[NonNegativeFloat]] = None
+    head_factor: Optional[NonNegativeFloat] = None
 
 
 @dataclass
@@ -312,6 +318,8 @@ class _Optimizer:
                 f"{' and '.join(given)} are both given; keep one of clip_grad (global norm), clip_norm (each "
                 "tensor's) and clip_value (each element)"
             )
+        if self.lr.layer_decay is not None and self.lr.stage_factors is not None:
+            raise ConfigError("lr.layer_decay and lr.stage_factors are both given; keep one of them")
 
 
 @dataclass

@@ -23,6 +23,7 @@ from paddle import nn
 from .. import __version__
 from ..base.files import write_text
 from ..config import Config, dump_config
+from ..config.bind import located
 from ..config.schema import GlobalConfig
 from ..data.loader import Batch
 from ..optim import (
@@ -31,6 +32,7 @@ from ..optim import (
     build_schedule,
     load_optimizer_state,
     optimizer_state,
+    set_factors,
 )
 from ..weights import load_weights, write_weights
 from . import checkpoint
@@ -98,6 +100,7 @@ class Trainer:
             self.model = synchronise_batch_norms(self.model, runtime)
         self.freezing = Freezing(config, self.model, resumes=resumed is not None)
         self._build_schedule(resumed)
+        self._set_factors()
         self.optimizer = build_optimizer(optimizer, self.model)
         self._build_losses()
         self.precision = Precision(config.AMP, runtime.device)
@@ -152,6 +155,11 @@ class Trainer:
         else:
             require_same_order(resumed, self.order)
             self.schedule = resumed_schedule(resumed, settings, self.lr, self.position.steps_per_epoch)
+
+    def _set_factors(self) -> None:
+        for name in self.config.Arch.learning:
+            with located(self.config.where("Optimizer.lr.stage_factors"), "Optimizer.lr.stage_factors"):
+                set_factors(self.schedule.lr, getattr(self.model, name) if name else self.model)
 
     def _build_losses(self) -> None:
         config, arch = self.config, self.config.Arch

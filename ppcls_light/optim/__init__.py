@@ -1,6 +1,7 @@
 """Optimizers, their learning rate over the steps, and their state."""
 
 from .ema import ExponentialMovingAverage
+from .factors import set_factors
 from .optimizer import build_optimizer
 from .schedule import Schedule, build_schedule
 from .state import load_optimizer_state, optimizer_state
@@ -12,4 +13,5 @@ __all__ = [
     "build_schedule",
     "load_optimizer_state",
     "optimizer_state",
+    "set_factors",
 ]

@@ -19,7 +19,7 @@ def build_optimizer(config: optim.Optimizer, model: nn.Layer) -> Optimizer:
     """Return the optimizer of all parameters of `model`, the network itself: its DataParallel wrapper has other names.
 
     Its learning rate is a plain float, set by the caller before each step (`optimizer.set_lr`); a parameter's
-    own factor (`ParamAttr(learning_rate=...)`) multiplies it. Gradients are clipped first; then:
+    own factor (`ParamAttr(learning_rate=...)`, `factors.set_factors`) multiplies it. Gradients are clipped first; then:
 
     AdamW: decay is decoupled (Loshchilov and Hutter, arXiv 1711.05101) and applies to every parameter.
     All others: the penalty's gradient is added, but a parameter with a regularizer of its own keeps that.

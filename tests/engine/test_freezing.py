@@ -138,6 +138,18 @@ def test_what_cannot_be_frozen_is_one_line(config_file, weights, options, messag
         trainer(config_file, *(option.format(weights) if "{}" in option else option for option in options))
 
 
+def test_factors_by_stage_are_kept_with_the_schedule_on_a_resume(config_file, weights):
+    trainer(config_file, "Optimizer.lr.layer_decay=0.5", "Global.epochs=1").fit()
+    resume = ["Global.epochs=1", "Global.checkpoints=auto", "Optimizer.lr.layer_decay=0.1"]
+    with pytest.raises(ConfigError, match=r"lr.layer_decay 0.5 -> 0.1; say which one holds"):
+        trainer(config_file, *resume)
+    for choice, factor in (("keep", 0.5), ("new", 0.1)):
+        run = trainer(config_file, *resume, f"Global.resume_schedule={choice}")
+        assert run.model.blocks6[0].pw_conv.conv.weight.optimize_attr["learning_rate"] == factor
+    with pytest.raises(ConfigError, match=r"Optimizer.lr.stage_factors: 1 factors, but PPLCNet_x0_25 has"):
+        trainer(config_file, "Optimizer.lr.stage_factors=[1.0]")
+
+
 def test_nothing_but_the_head_in_all_epochs_is_said(config_file, weights):
     options = ["Global.head_epochs=4", f"Global.pretrained_model={weights}"]
     lines = log_lines(lambda: trainer(config_file, *options))
