@@ -1,4 +1,4 @@
-"""Entry points of the tools: train, evaluate, infer, export, prune and dry_run, each from a config."""
+"""Entry points of the tools: train, find_lr, evaluate, infer, export, prune and dry_run, each from a config."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ from .engine.network import build_model, trained_weights
 from .engine.output_folder import claimed
 from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
+from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
 from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
 from .engine.trainer import Trainer
-from .errors import ConfigError
+from .errors import ConfigError, UserError
 from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model
 from .export.operators import compare_ops
 from .report.classes import write_report
+from .report.range_test import write_range_test
 from .weights import dump_plain_pickle, write_weights
 
 
@@ -192,6 +194,40 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
+
+
+def find_lr(
+    config: ConfigLike, low: float = LOW, high: float = HIGH, steps: int = STEPS, folder: str | None = None
+) -> RangeTest:
+    """Measure the training's loss at learning rates from `low` to `high`, and suggest one, see `engine.range_test`.
+
+    `folder`, by default find_lr in `Global.output_dir`, gets the points and a picture; nothing else is written. Rates
+    are as `Optimizer.lr.learning_rate` has them.
+
+    Raises UserError: the loss did not fall, so that there is no suggestion; the files are there all the same.
+    """
+    config = checked(config)
+    runtime = _start(config, None)
+    folder = folder or os.path.join(config.Global.output_dir, "find_lr")
+    require_writable(os.path.join(folder, "points.csv"))
+    test = range_test(config, runtime, low, high, steps)
+    write_range_test(folder, test)
+    LOGGER.info("range test: %d points, and their curve, in %s", len(test.rates), folder)
+    if test.suggestion is None:
+        raise UserError(
+            f"no learning rate is suggested: from {test.rates[0]:g} to {test.rates[-1]:g} the loss did not fall by "
+            f"more than it scatters (see {folder}); use more --steps, another --low, or check the labels"
+        )
+    if not test.diverged:
+        LOGGER.warning("the loss did not diverge up to %g; a higher --high may show a higher rate", high)
+    LOGGER.info(
+        "suggested learning rate: %.3g, a decade below the %.3g up to which the loss is no worse than at first (it "
+        "falls fastest at %.3g and is least at %.3g): -o %s",
+        test.suggestion,
+        *(test.rates[index] for index in (test.bound, test.steepest, test.minimum)),
+        override(config.optimizer().lr, test.suggestion),
+    )
+    return test
 
 
 def dry_run(config: ConfigLike) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from ..config import Config
-from ..config.optim import LearningRate, Piecewise
+from ..config.optim import Cyclic, LearningRate, Piecewise
 from .distributed import Runtime
 from .log import LOGGER
 
@@ -53,7 +54,7 @@ def scaled_learning_rate(config: Config, runtime: Runtime) -> LearningRate:
                 *(batch_size, lr.learning_rate * global_batch / batch_size),
             )
         return lr
-    scaled = _multiplied(lr, global_batch / base)
+    scaled = dataclasses.replace(multiplied(lr, rate_factor(config, runtime)), base_batch_size=None)
     LOGGER.info(
         "global batch %d (%s), learning rate %g = %g x %d / %d (base_batch_size)",
         *(global_batch, made_of, scaled.learning_rate, lr.learning_rate, global_batch, base),
@@ -61,8 +62,27 @@ def scaled_learning_rate(config: Config, runtime: Runtime) -> LearningRate:
     return scaled
 
 
-def _multiplied(lr: LearningRate, factor: float) -> LearningRate:
-    rates = {name: getattr(lr, name) * factor for name in _RATES if hasattr(lr, name)}
-    if isinstance(lr, Piecewise):
-        rates["values"] = [value * factor for value in lr.values]
-    return dataclasses.replace(lr, base_batch_size=None, **rates)
+def rate_factor(config: Config, runtime: Runtime) -> float:
+    """Return the factor between the rates as they are written in `config` and those of the updates."""
+    base = config.optimizer().lr.base_batch_size
+    return 1.0 if base is None else images_per_update(config, runtime) / base
+
+
+def rates_of(lr: LearningRate) -> dict[str, Any]:
+    """Return the rates in `lr` by their keys; those of Piecewise, `values`, are a list."""
+    rates: dict[str, Any] = {name: getattr(lr, name) for name in _RATES if hasattr(lr, name)}
+    return {**rates, "values": list(lr.values)} if isinstance(lr, Piecewise) else rates
+
+
+def peak_rate(lr: LearningRate) -> float:
+    """Return the highest rate of the schedule."""
+    return lr.max_learning_rate if isinstance(lr, Cyclic) else lr.learning_rate
+
+
+def multiplied(lr: LearningRate, factor: float) -> LearningRate:
+    """Return `lr` with every rate multiplied by `factor`."""
+    rates: dict[str, Any] = {
+        name: [each * factor for each in rate] if isinstance(rate, list) else rate * factor
+        for name, rate in rates_of(lr).items()
+    }
+    return dataclasses.replace(lr, **rates)

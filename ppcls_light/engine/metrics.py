@@ -110,6 +110,10 @@ class Averages:
         return {name: total / self.images for name, total in self._sums.items()}
 
 
+class NotFiniteError(UserError):
+    """A loss of the training is infinite or NaN."""
+
+
 class FiniteAverages(Averages):
     """Averages of the losses of a training, which must be finite.
 
@@ -129,7 +133,7 @@ class FiniteAverages(Averages):
     def check(self) -> None:
         """Read the losses that were added since the last call.
 
-        Raises UserError: on all ranks alike; names the first loss that is infinite or NaN, its step and its images.
+        Raises NotFiniteError on all ranks: names the first loss that is infinite or NaN, its step and its images.
         """
         places, self._unchecked = self._unchecked, []
         bad = [
@@ -144,7 +148,7 @@ class FiniteAverages(Averages):
             first = min(gather(number, self._runtime))
             with raise_on_all_ranks(self._runtime):
                 if number == first:
-                    raise UserError(message)
+                    raise NotFiniteError(message)
 
     def means(self) -> Dict[str, float]:
         self.check()
