@@ -180,6 +180,7 @@ def _without_files(config: Config) -> Config:
         checkpoints=None,
         eval_during_train=False,
         early_stop=None,
+        head_epochs=0,  # the rate is that of the epochs in which all learns that will
         use_visualdl=False,
         loggers=[],
         log_histograms=False,
