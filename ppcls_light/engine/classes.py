@@ -109,10 +109,10 @@ class StoredClasses:
                 require_same_folders(self.folders, own, folder_labels(images), images.source)
 
 
-def stored_classes(weights: object, class_num: int) -> StoredClasses | None:
+def stored_classes(weights: object, class_num: int | None = None) -> StoredClasses | None:
     """Return the StoredClasses in the states beside a weights file, given with or without suffix.
 
-    None where there are none of `class_num` classes.
+    None where there are none of `class_num` classes, of whatever number if that is None.
     """
     if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true` is refused where it is loaded
         return None
@@ -122,14 +122,16 @@ def stored_classes(weights: object, class_num: int) -> StoredClasses | None:
     return None if path is None else classes_in(load_plain_pickle(path), path, class_num)
 
 
-def classes_in(states: object, path: str, class_num: int) -> StoredClasses | None:
+def classes_in(states: object, path: str, class_num: int | None) -> StoredClasses | None:
     """Return the StoredClasses in a checkpoint's `states`, read from `path`; None as in `stored_classes`."""
     if not isinstance(states, dict) or "class_names" not in states:  # of PaddleClas
         return None
     names, folders = states["class_names"], states.get("class_folders")
     origin = states.get("class_names_from")
     if names is not None:
-        if not isinstance(names, list) or [type(name) for name in names] != [str] * class_num:
+        if not isinstance(names, list) or any(type(name) is not str for name in names):
+            return None
+        if class_num not in (None, len(names)):
             return None
         names = ClassNames(tuple(names), path + (f" (trained with {origin})" if origin else ""))
     return StoredClasses(names, folders if isinstance(folders, dict) else {}, path)
@@ -197,6 +199,8 @@ def described_classes(names: ClassNames | None, images: ImageList | None = None)
 def check_first_weights(config: Config, names: ClassNames | None, images: ImageList) -> None:
     """Refuse first weights whose head has these classes in another order; warn when it has other ones.
 
+    Where `head_rows.keep_rows` finds the rows by name, every order will do.
+
     Raises DataError: names the states of the weights and the source of `names` or `images`.
     """
     stored = stored_classes(
@@ -204,8 +208,12 @@ def check_first_weights(config: Config, names: ClassNames | None, images: ImageL
     )
     if stored is None or config.Global.checkpoints:
         return
+    moves_rows = config.Global.reset_head or not config.Global.pretrained_model
+    if moves_rows and stored.names is not None and names is not None:
+        return
     try:
-        stored.require_same(names, images, "number the data as the first does, by its label map")
+        fix = "number the data as the first does, by its label map, or add -o Global.reset_head=true"
+        stored.require_same(names, images, fix)
     except DataError as difference:
         if stored.names is None or names is None or sorted(stored.names) == sorted(names):
             raise

@@ -12,19 +12,24 @@ from ..compress import compression_report, prune, quantize
 from ..config import Config
 from ..config.bind import located
 from ..config.schema import ArchConfig, DistillationArch, GlobalConfig
+from ..data.classes import ClassNames
 from ..errors import ConfigError, WeightsError
 from ..models import create_model
 from ..models.distillation import DistillationModel
 from ..ops import training as cpu_ops
 from ..ops.build import BuildError
 from ..weights import load_weights, read_weights
+from ..weights.io import KeyReport
 from .checkpoint import strip_suffix
 from .distributed import Runtime
+from .head_rows import keep_rows
 from .log import LOGGER
 
 
-def build_model(config: Config, weights: str | None = None, resumes: bool = False) -> nn.Layer:
-    """Create the network of `config.Arch`, to be trained or with trained weights.
+def build_model(
+    config: Config, weights: str | None = None, resumes: bool = False, names: ClassNames | None = None
+) -> nn.Layer:
+    """Create the network of `config.Arch`, to be trained on classes of these `names` or with trained weights.
 
     Every key of trained `weights` (see `trained_weights`) must fit. None, for training, takes `Arch.pretrained` and
     `Global.pretrained_model`, whose head may be replaced when that is asked for; a run that `resumes` reads none, as
@@ -34,15 +39,17 @@ def build_model(config: Config, weights: str | None = None, resumes: bool = Fals
     if weights:
         return _trained(config, weights)
     if isinstance(arch, DistillationArch):
-        model = _create_several(config, arch, resumes)
+        model = _create_several(config, arch, resumes, names)
     else:
-        model = _create(config, arch, "Arch", None if resumes else arch.pretrained or None)
+        model = _create(config, arch, "Arch", None if resumes else arch.pretrained or None, names)
     if settings.pretrained_model and not resumes:
         state = read_weights(settings.pretrained_model)
         # A file without the other networks is one for the student to start from.
         alone = arch.teachers and student_weights(arch, state) is state
         target = model.student if alone else model
-        load_weights(target, state, settings.reset_head, source=settings.pretrained_model)
+        report = load_weights(target, state, settings.reset_head, source=settings.pretrained_model)
+        if settings.reset_head:
+            _match_head(model.student if arch.teachers else model, config, state, names, report)
         LOGGER.info("Finish load pretrained model from %s", settings.pretrained_model)
     if config.Slim.prune:
         if not (resumes or settings.pretrained_model or arch.pretrained):
@@ -57,20 +64,44 @@ def build_model(config: Config, weights: str | None = None, resumes: bool = Fals
     return model
 
 
+def _match_head(
+    network: nn.Layer, config: Config, state: Mapping[str, Any], names: ClassNames | None, report: KeyReport
+) -> None:
+    """Match the rows of the classifier of `network`, which has `state`, with `names`; warn where that cannot be."""
+    path = str(config.Global.pretrained_model)
+    known = keep_rows(network, path, names, dict(student_weights(config.Arch, state)))
+    if not (known or report.replaced):
+        LOGGER.warning(
+            "the classifier is that of %s, in the order of its classes: their names are not known on both sides",
+            path,
+        )
+
+
 def _pruned(config: Config, model: nn.Layer) -> nn.Layer:
     assert config.Slim.prune
     with located(config.where("Slim.prune"), "Slim.prune"):
         return prune(model, config.Slim.prune.pruned_ratio, config.Slim.prune.name)
 
 
-def _create(config: Config, arch: ArchConfig, path: str, pretrained: str | bool | None = None) -> nn.Layer:
+def _create(
+    config: Config,
+    arch: ArchConfig,
+    path: str,
+    pretrained: str | bool | None = None,
+    names: ClassNames | None = None,
+) -> nn.Layer:
     if arch.use_ssld:
         LOGGER.warning("%s.use_ssld chooses nothing: weights are given as files here; leave it out", path)
     with located(config.where(f"{path}.pretrained"), path):
-        return create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+        model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+    if isinstance(pretrained, str):
+        keep_rows(model, pretrained, names)
+    return model
 
 
-def _create_several(config: Config, arch: DistillationArch, resumes: bool) -> DistillationModel:
+def _create_several(
+    config: Config, arch: DistillationArch, resumes: bool, names: ClassNames | None
+) -> DistillationModel:
     networks = {}
     for name, own in arch.networks.items():
         path, weights = arch.path_of(name), arch.weights_of(name)
@@ -82,7 +113,7 @@ def _create_several(config: Config, arch: DistillationArch, resumes: bool) -> Di
             )
         # `true` is a file that would have to be downloaded, which `create_model` refuses.
         first = None if resumes or (frozen and weights is not True) else weights
-        networks[name] = _create(config, own, path, first)
+        networks[name] = _create(config, own, path, first, names)
         if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
                 load_weights(networks[name], str(weights))  # every key: a teacher gets no new head

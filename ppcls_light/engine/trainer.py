@@ -95,7 +95,7 @@ class Trainer:
         self.resumed_from = None if resumed is None else resumed.prefix
         self._build_readers(resumed)
         self.teachers = Teachers(config, self.reader, runtime)
-        self.model = build_model(config, resumes=resumed is not None)
+        self.model = build_model(config, resumes=resumed is not None, names=self.class_names)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
         self.freezing = Freezing(config, self.model, resumes=resumed is not None)

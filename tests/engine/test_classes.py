@@ -14,6 +14,7 @@ from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.log import LOGGER
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import UserError
+from ppcls_light.weights import read_weights
 
 CPU = Runtime("cpu", 0, 1)
 NAMES = ("circle", "square", "stripe")  # the alphabet's order, which is that of class folders
@@ -272,8 +273,56 @@ def test_an_evaluation_says_which_classes_it_has_no_image_of(config, data, warni
 def test_a_head_with_these_classes_in_another_order_is_no_start(config, data):
     Trainer(config(None, None, None), CPU).fit()
     start = (f"Global.pretrained_model={data}/output/best_model", f"Global.output_dir={data}/tuned")
-    with pytest.raises(UserError, match=r"another order.*number the data as the first"):
+    with pytest.raises(UserError, match=r"another order.*number the data as the first.*reset_head=true"):
         Trainer(config("list.txt", "list.txt", "map.txt", *start), CPU)
+
+
+def head(model):
+    """Return {name of a class: its row}, of weights and bias, of a PP-LCNet."""
+    rows = np.concatenate([model["fc.weight"], model["fc.bias"][None]])
+    return lambda names: {name: rows[:, label] for label, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    "start", [["Global.pretrained_model={}", "Global.reset_head=true"], ["Arch.pretrained={}"]]
+)
+def test_rows_of_classes_that_stay_are_kept_by_their_names(config, data, start, caplog):
+    Trainer(config(None, None, None), CPU).fit()
+    start = [option.format(data / "output/best_model") for option in start] + [
+        f"Global.output_dir={data}/tuned"
+    ]
+    before = head(read_weights(data / "output/best_model"))(NAMES)
+
+    def started(names, *arguments):
+        model = Trainer(config(*arguments, *start), CPU).model
+        return head({key: value.numpy() for key, value in model.state_dict().items()})(names)
+
+    caplog.set_level("INFO", logger=LOGGER.name)
+    LOGGER.propagate = True
+    moved = started(MAP, "list.txt", "list.txt", "map.txt")
+    for name in NAMES:
+        np.testing.assert_array_equal(moved[name], before[name])
+    for index in range(4):
+        picture(data / f"data/blob/{index}.png", 200 + index)
+    (data / "data/square").rename(data / "elsewhere")
+    assert "keeps 3 rows" in caplog.text
+    others = started(("blob", "circle", "stripe"), None, None, None)
+    for name in ("circle", "stripe"):
+        np.testing.assert_array_equal(others[name], before[name])
+    assert not any(np.array_equal(others["blob"], row) for row in before.values())
+    assert "keeps 2 rows" in caplog.text
+    assert "(circle, stripe); new: blob; gone: square" in caplog.text
+    (data / "elsewhere").rename(data / "data/square")
+    added = started(("blob", *NAMES), None, None, None, "Arch.class_num=4")
+    for name in NAMES:
+        np.testing.assert_array_equal(added[name], before[name])
+
+
+def test_a_head_without_names_is_said_to_be_taken_by_position(config, data, warnings):
+    Trainer(config("list.txt", "list.txt", None), CPU).fit()
+    start = (f"Global.pretrained_model={data}/output/best_model", "Global.reset_head=true")
+    Trainer(config("list.txt", "list.txt", None, *start, f"Global.output_dir={data}/tuned"), CPU)
+    assert sum("in the order of its classes: their names are not known" in text for text in warnings) == 1
 
 
 @pytest.mark.parametrize(
