@@ -62,6 +62,7 @@ setup(
         "ppcls_light": ["py.typed"],
         "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
         "ppcls_light.serve": ["static/*"],
+        "ppcls_light.weights": ["published.yaml"],
     },
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .models import create_model as create_model
     from .models import list_models as list_models
     from .predict import Predictor as Predictor
+    from .weights import list_pretrained as list_pretrained
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -26,5 +27,6 @@ else:
             "jobs": [],
             "models": ["create_model", "list_models"],
             "predict": ["Predictor"],
+            "weights": ["list_pretrained"],
         },
     )

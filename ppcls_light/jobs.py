@@ -185,7 +185,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
         output_dir=os.path.join(folder, "output"),
         save_inference_dir=os.path.join(folder, "inference"),
     )
-    arch = dataclasses.replace(config.Arch, pretrained=None, params=params)
+    arch = dataclasses.replace(config.Arch, pretrained=None, use_ssld=False, params=params)
     slim = dataclasses.replace(config.Slim, prune=None)
     text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
     with results(folder) as scratch:

@@ -1,9 +1,11 @@
 """Fixtures for all tests."""
 
 import logging
+import os
 import runpy
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,8 @@ from PIL import Image
 from ppcls_light.base.machine import supports
 
 ROOT = Path(__file__).resolve().parents[1]
+
+os.environ["PPCLS_LIGHT_OFFLINE"] = "1"  # no test asks the internet for weights; `weights_home` has a server
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +35,30 @@ def run_tool(monkeypatch):
         runpy.run_path(path, run_name="__main__")
 
     return run
+
+
+@pytest.fixture
+def file_server(monkeypatch):
+    """A server of files, see file_server.py; `file_server.kinds` has its faults."""
+    kinds = runpy.run_path(str(ROOT / "tests/file_server.py"))
+    server = kinds["FileServer"]()
+    server.kinds = SimpleNamespace(**kinds)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def weights_home(tmp_path, monkeypatch, file_server):
+    """An empty cache of weights; `file_server`, under the hosts' names, stands in for the internet."""
+    home = tmp_path / "weights"
+    for variable in ("PPCLS_LIGHT_OFFLINE", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setenv("PPCLS_LIGHT_HOME", str(home))
+    monkeypatch.setenv("PPCLS_LIGHT_MIRROR", file_server.address)
+    monkeypatch.setattr("ppcls_light.base.download.WAIT", 0.01)
+    return home
 
 
 @pytest.fixture(autouse=True)

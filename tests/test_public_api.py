@@ -13,12 +13,24 @@ import pytest
 import ppcls_light
 from ppcls_light import Predictor, config, data, export, jobs
 
-NAMES = {"Config", "Predictor", "UserError", "create_model", "jobs", "list_models", "load_config"}
+NAMES = {
+    *(
+        "Config",
+        "Predictor",
+        "UserError",
+        "create_model",
+        "jobs",
+        "list_models",
+        "list_pretrained",
+        "load_config",
+    )
+}
 ROOT = Path(ppcls_light.__file__).parents[1]
 
 
 FUNCTIONS = [
-    *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.load_config, ppcls_light.Config.where),
+    *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.list_pretrained),
+    *(ppcls_light.load_config, ppcls_light.Config.where),
     *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
     *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run),
 ]

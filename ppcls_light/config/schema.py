@@ -3,7 +3,7 @@
 A key that is not here does not exist. Keys that act otherwise than in PaddleClas have a comment.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
@@ -101,10 +101,10 @@ class ArchConfig:
 
     name: str
     class_num: PositiveInt = 1000
-    pretrained: Union[bool, str, None] = None
-    use_ssld: bool = (
-        False  # chooses among PaddleClas' downloads; without effect here, where weights are files
+    pretrained: Union[bool, str, None] = (
+        None  # true, a training of ppcls_light.list_pretrained(), URL or file
     )
+    use_ssld: bool = False  # with `pretrained: true`: the weights that PaddleClas distilled
     use_sync_bn: bool = False
     # Parts that do not learn: "backbone" is all but the classifier, a number N the stem and the first N stages.
     freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None
@@ -116,6 +116,11 @@ class ArchConfig:
     def cached(self) -> Dict[str, "CachedTeacher"]:
         """The teachers that are no networks here, by name: none without distillation."""
         return {}
+
+    @property
+    def weights(self) -> Union[bool, str, None]:
+        """Weights to start from: `pretrained`, or "ssld" where `use_ssld` chooses; None for random ones."""
+        return "ssld" if self.use_ssld and self.pretrained is True else self.pretrained or None
 
     @property
     def network(self) -> "ArchConfig":
@@ -180,14 +185,14 @@ class DistillationArch:
     """
 
     models: List[Dict[str, Annotated[Union[Network, CachedTeacher], Unnamed("CachedTeacher")]]]
-    pretrained_list: Optional[List[Optional[str]]] = None
+    pretrained_list: Optional[List[Union[bool, str, None]]] = None
     freeze_params_list: Optional[List[bool]] = None
     infer_model_name: str = "Student"
     class_num: PositiveInt = 0  # for all, the student's where it is left out; the models' own must agree
     use_sync_bn: bool = False
     name: Literal["DistillationModel"] = "DistillationModel"
 
-    pretrained = None  # as an ArchConfig has it; here each model has its own
+    weights = None  # as an ArchConfig has them; here each model has its own
 
     def __post_init__(self) -> None:
         if not self.models or any(len(model) != 1 for model in self.models):
@@ -285,9 +290,9 @@ class DistillationArch:
         return f"Arch.models.{self.names.index(name)}.{name}"
 
     def weights_of(self, name: str) -> Union[bool, str, None]:
-        """Return the weights file that the model called `name` starts from, or None."""
-        from_list = dict(zip(self.names, self.pretrained_list or []))
-        return from_list.get(name) or self.networks[name].pretrained or None
+        """Return the weights that the model called `name` starts from, as `ArchConfig.weights`."""
+        own, from_list = self.networks[name], dict(zip(self.names, self.pretrained_list or []))
+        return replace(own, pretrained=from_list.get(name) or own.pretrained).weights
 
 
 @dataclass

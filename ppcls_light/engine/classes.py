@@ -114,7 +114,7 @@ def stored_classes(weights: object, class_num: int | None = None) -> StoredClass
 
     None where there are none of `class_num` classes, of whatever number if that is None.
     """
-    if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true` is refused where it is loaded
+    if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true`: ImageNet's
         return None
     prefix = strip_suffix(weights)
     stems = (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
@@ -204,7 +204,7 @@ def check_first_weights(config: Config, names: ClassNames | None, images: ImageL
     Raises DataError: names the states of the weights and the source of `names` or `images`.
     """
     stored = stored_classes(
-        config.Global.pretrained_model or config.Arch.pretrained, config.Arch.network.class_num
+        config.Global.pretrained_model or config.Arch.weights, config.Arch.network.class_num
     )
     if stored is None or config.Global.checkpoints:
         return

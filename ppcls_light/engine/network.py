@@ -18,8 +18,9 @@ from ..models import create_model
 from ..models.distillation import DistillationModel
 from ..ops import training as cpu_ops
 from ..ops.build import BuildError
-from ..weights import load_weights, read_weights
+from ..weights import load_pretrained, load_weights, read_pretrained
 from ..weights.io import KeyReport
+from ..weights.published import training
 from .checkpoint import strip_suffix
 from .distributed import Runtime
 from .head_rows import keep_rows
@@ -41,18 +42,19 @@ def build_model(
     if isinstance(arch, DistillationArch):
         model = _create_several(config, arch, resumes, names)
     else:
-        model = _create(config, arch, "Arch", None if resumes else arch.pretrained or None, names)
+        _warn_of_ssld("Arch", arch, arch.weights)
+        model = _create(config, arch, "Arch", None if resumes else arch.weights, names)
     if settings.pretrained_model and not resumes:
-        state = read_weights(settings.pretrained_model)
+        first = read_pretrained(settings.pretrained_model, arch.network.name)
         # A file without the other networks is one for the student to start from.
-        alone = arch.teachers and student_weights(arch, state) is state
+        alone = arch.teachers and student_weights(arch, first.state) is first.state
         target = model.student if alone else model
-        report = load_weights(target, state, settings.reset_head, source=settings.pretrained_model)
+        report = load_weights(target, first.state, settings.reset_head, source=first.file.path)
         if settings.reset_head:
-            _match_head(model.student if arch.teachers else model, config, state, names, report)
-        LOGGER.info("Finish load pretrained model from %s", settings.pretrained_model)
+            _match_head(model.student if arch.teachers else model, config, first.state, names, report)
+        first.log_loaded(report)
     if config.Slim.prune:
-        if not (resumes or settings.pretrained_model or arch.pretrained):
+        if not (resumes or settings.pretrained_model or arch.weights):
             raise ConfigError(
                 f"{config.place('Slim.prune')}: random filters have no importance; add "
                 "-o Global.pretrained_model=FILE with the weights of a finished training"
@@ -90,13 +92,19 @@ def _create(
     pretrained: str | bool | None = None,
     names: ClassNames | None = None,
 ) -> nn.Layer:
-    if arch.use_ssld:
-        LOGGER.warning("%s.use_ssld chooses nothing: weights are given as files here; leave it out", path)
     with located(config.where(f"{path}.pretrained"), path):
         model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
     if isinstance(pretrained, str):
         keep_rows(model, pretrained, names)
     return model
+
+
+def _warn_of_ssld(path: str, arch: ArchConfig, weights: str | bool | None) -> None:
+    if arch.use_ssld and weights != "ssld":
+        LOGGER.warning(
+            "%s.use_ssld has no effect: it chooses among published weights; add -o %s.pretrained=true, or leave it out",
+            *(path, path),
+        )
 
 
 def _create_several(
@@ -106,17 +114,16 @@ def _create_several(
     for name, own in arch.networks.items():
         path, weights = arch.path_of(name), arch.weights_of(name)
         frozen = name in arch.frozen and not resumes
+        _warn_of_ssld(path, own, weights)
         if frozen and not weights:
             raise ConfigError(
                 f"{config.place('Arch.freeze_params_list')}: {name} is frozen but has no weights, and a random "
                 "teacher teaches nothing; give its file by pretrained_list or the model's pretrained"
             )
-        # `true` is a file that would have to be downloaded, which `create_model` refuses.
-        first = None if resumes or (frozen and weights is not True) else weights
-        networks[name] = _create(config, own, path, first, names)
+        networks[name] = _create(config, own, path, None if resumes or frozen else weights, names)
         if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
-                load_weights(networks[name], str(weights))  # every key: a teacher gets no new head
+                load_pretrained(networks[name], weights or True)  # every key: a teacher gets no new head
     return DistillationModel(networks, arch.frozen, arch.infer_model_name)
 
 
@@ -140,13 +147,14 @@ def _trained(config: Config, path: str) -> nn.Layer:
         model = _pruned(config, model)
     if config.Slim.quant:
         quantize(model, config.Slim.quant.name)
-    load_weights(model, student_weights(config.Arch, read_weights(path)), source=os.fspath(path))
-    LOGGER.info("Finish load pretrained model from %s", path)
+    weights = read_pretrained(path, config.Arch.network.name)
+    report = load_weights(model, student_weights(config.Arch, weights.state), source=weights.file.path)
+    weights.log_loaded(report)
     return model
 
 
 def trained_weights(config: Config) -> str:
-    """Return the path of the weights to evaluate, infer or export with.
+    """Return the weights to evaluate, infer or export with: a path, an address or the name of a published training.
 
     `Global.checkpoints` counts as much as `Global.pretrained_model`: PaddleClas ignores it there and scores
     random weights. The config of a fine-tuning run names the weights that it began with, so of two keys the
@@ -179,8 +187,9 @@ def trained_weights(config: Config) -> str:
         )
     if checkpoints:
         return strip_suffix(checkpoints)
-    if isinstance(config.Arch.pretrained, str):
-        return config.Arch.pretrained
+    if config.Arch.weights:
+        name = config.Arch.network.name
+        return training(name).name if config.Arch.weights is True else config.Arch.weights
     raise WeightsError(
         "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
         f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"

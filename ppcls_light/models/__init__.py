@@ -13,9 +13,9 @@ from paddle import nn
 
 from ..base.files import StrPath
 from ..config.bind import bind_plain
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError
 from ..registry import MODELS
-from ..weights import load_weights
+from ..weights import load_pretrained
 from .family import Family, Variant
 
 __all__ = ["create_model", "families", "list_models", "published", "variant"]
@@ -41,14 +41,16 @@ def create_model(
     Args:
         name: a name of `list_models`, or an alias, in any case.
         class_num: logits.
-        pretrained: a `.pdparams` or `.safetensors` file. A classifier of another class count is left as
-            initialised, which is logged; everything else must fit. None or False: random weights.
+        pretrained: True for weights that others published (`ppcls_light.list_pretrained`), the name of a training
+            there, an https address, or a file (`.pdparams`, `.safetensors`, or torch's). What is elsewhere is fetched
+            into ~/.cache/ppcls_light/weights. A classifier of another class count is left as initialised, which is
+            logged; everything else must fit. None or False: random weights.
         features_only: leave the classifier out.
         kwargs: parameters of the family's constructor (`PPLCNet`, `FasterNet`, `MicroNet`, `EdgeNeXt`).
 
     Raises:
         ConfigError: unknown name or parameter, wrong type or value; the message names the nearest right one.
-        WeightsError: the weights are missing, damaged or do not fit.
+        WeightsError: the weights are missing, cannot be fetched, are damaged or do not fit.
     """
     name, own = MODELS.canonical(name), variant(name)
     options = {**own.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
@@ -63,12 +65,8 @@ def create_model(
         ) from error
     model.model_name, model.options = name, {**kwargs, "class_num": class_num, "features_only": features_only}
     model.image_shape = (3, own.image_size, own.image_size)
-    if pretrained is True:
-        raise WeightsError(
-            f"{name}: pretrained=True would need a download; fetch the .pdparams file and give its path"
-        )
     if pretrained:
-        load_weights(model, pretrained, reset_head=True)
+        load_pretrained(model, pretrained, reset_head=True)
     return model
 
 

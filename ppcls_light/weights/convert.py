@@ -20,6 +20,7 @@ from .io import SUFFIXES, KeyReport, State, compare_keys, key_shapes, read_weigh
 from .torch_file import TorchTensor, Unknown, load_torch_file, reading_torch
 
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".ckpt", ".bin")
+FORMATS = (*TORCH_SUFFIXES, ".npz", *SUFFIXES)  # ends of names
 
 # Entries of the weights in checkpoints of training scripts, and of their exponential moving average.
 _SECTIONS = ("state_dict", "model", "model_state_dict", "net", "network")
@@ -102,7 +103,9 @@ def convert_state_dict(state: Mapping[str, Any], arch: str) -> State:
     return _convert(state, arch)[0]
 
 
-def convert_file(source: StrPath, destination: StrPath, arch: str, ema: bool = False) -> ConversionReport:
+def convert_file(
+    source: StrPath, destination: StrPath, arch: str, ema: bool | None = False
+) -> ConversionReport:
     """Convert the weights in `source` to those of the network `arch` and write them.
 
     Args:
@@ -111,25 +114,45 @@ def convert_file(source: StrPath, destination: StrPath, arch: str, ema: bool = F
             weights; the prefixes `module.`, `model.` and `_orig_mod.` are taken off the keys.
         destination: a `.pdparams` or `.safetensors` file, written atomically, float32. Other weights that are
             there are set aside, see `files.set_aside`.
-        ema: take the exponential moving average of the weights that a training checkpoint holds.
+        ema: take the exponential moving average of the weights that a training checkpoint holds; None: if it does.
 
     Raises:
         ConfigError: unknown `arch`.
         WeightsError: a file cannot be read or written, holds no weights (or no average), or a key is left
             over, missing or of another shape. Nothing is written then.
     """
-    source, destination = os.fspath(source), os.fspath(destination)
+    destination = os.fspath(destination)
     if not destination.endswith(SUFFIXES):
         raise WeightsError(
             f"cannot tell the format of {destination}; end its name in {' or '.join(SUFFIXES)}"
         )
+    converted, report = read_converted(source, arch, ema)
+    write_weights(destination, converted, keep=True)
+    return report
+
+
+def read_converted(source: StrPath, arch: str, ema: bool | None = False) -> tuple[State, ConversionReport]:
+    """Return the weights in `source` as `convert_file` writes them, and its report."""
+    source = os.fspath(source)
     section, average, state = _read(source, ema)
     try:
         converted, report = _convert(_without_prefixes(state), arch, is_ours=source.endswith(".pdparams"))
     except WeightsError as error:
         raise WeightsError(f"{source}: {error}") from None
-    write_weights(destination, converted, keep=True)
-    return report._replace(section=section, ema=average)
+    return converted, report._replace(section=section, ema=average)
+
+
+def require_weights(path: StrPath) -> None:
+    """Raise WeightsError if the file `path` holds no weights in a format that `convert_file` reads."""
+    _read(os.fspath(path), None)
+
+
+def is_foreign(state: Mapping[str, Any], arch: str) -> bool:
+    """Return whether the keys of `state` are torch's or timm's names of the network `arch`, not ours."""
+    forms = [form for form in MODELS.get(arch).family.weight_names if form.is_torch and form.marker]
+    return any(
+        key.endswith(".running_mean") or any(re.search(form.marker, key) for form in forms) for key in state
+    )
 
 
 def _convert(state: Mapping[str, Any], arch: str, is_ours: bool = False) -> tuple[State, ConversionReport]:
@@ -167,7 +190,7 @@ def _convert(state: Mapping[str, Any], arch: str, is_ours: bool = False) -> tupl
     return converted, ConversionReport(report, form.owner, ignored)
 
 
-def _read(path: str, ema: bool) -> tuple[str, str, Mapping[str, Any]]:
+def _read(path: str, ema: bool | None) -> tuple[str, str, Mapping[str, Any]]:
     """Return (section, section of the averaged weights, {key: array}) of the checkpoint `path`."""
     if path.endswith(TORCH_SUFFIXES):
         return _read_torch(path, ema)
@@ -179,17 +202,19 @@ def _read(path: str, ema: bool) -> tuple[str, str, Mapping[str, Any]]:
         return "", "", _read_npz(path)
     if path.endswith(SUFFIXES):
         return "", "", read_weights(path)
-    known = ", ".join((*TORCH_SUFFIXES, ".npz", *SUFFIXES))
-    raise WeightsError(f"cannot tell the format of {path}; its name should end in one of {known}")
+    raise WeightsError(
+        f"cannot tell the format of {path}; its name should end in one of {', '.join(FORMATS)}"
+    )
 
 
-def _read_torch(path: str, ema: bool) -> tuple[str, str, State]:
+def _read_torch(path: str, ema: bool | None) -> tuple[str, str, State]:
     content = load_torch_file(path)
     if not isinstance(content, dict):
         raise WeightsError(
             f"{path} holds {_describe(content)}; in torch, save the state_dict() of the module"
         )
     section, average = _find(content, _SECTIONS), _find(content, _EMA_SECTIONS)
+    ema = bool(average) if ema is None else ema
     if ema and not average:
         raise WeightsError(f"{path} holds no averaged weights ({', '.join(_EMA_SECTIONS)}); leave --ema out")
     if average and not ema and not section:

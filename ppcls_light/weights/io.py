@@ -39,7 +39,7 @@ def read_weights(path: StrPath) -> State:
     Raises WeightsError: the file is missing (the message names the others there), damaged, of another format, not the
     one whose checksum the checkpoint's states beside it have, or holds something other than named arrays.
     """
-    path = _find(path)
+    path = weights_file(path)
     _check_sum(path)
     state = _read_safetensors(path) if path.endswith(".safetensors") else _read_pdparams(path)
     if not state:
@@ -64,11 +64,13 @@ def write_weights(path: StrPath, state: Mapping[str, Any], keep: bool = False) -
         raise WeightsError(f"cannot tell the format of {path}; end its name in {' or '.join(SUFFIXES)}")
 
 
-def _find(path: StrPath) -> str:
+def weights_file(path: StrPath) -> str:
     """Return the weights file that the user means by `path`, with or without suffix."""
     path = os.fspath(path)
     if "://" in path:
-        raise WeightsError(f"{path} is a URL; download the file and give its local path")
+        raise WeightsError(
+            f"{path} is a URL; create_model(name, pretrained=URL) fetches it, and read_pretrained"
+        )
     for candidate in (path, *(path + suffix for suffix in SUFFIXES)):
         if os.path.isfile(candidate):
             if candidate.endswith(SUFFIXES):

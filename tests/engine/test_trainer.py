@@ -268,6 +268,6 @@ def test_a_metric_that_says_nothing_is_said_once(config_file, caplog):
     assert caplog.text.count("top3 of 3 classes is always 1.0") == 1
 
 
-def test_use_ssld_is_said_to_choose_nothing(config_file, caplog):
+def test_use_ssld_without_published_weights_is_said_to_have_no_effect(config_file, caplog):
     trainer(config_file, "Arch.use_ssld=true")
-    assert caplog.text.count("Arch.use_ssld chooses nothing") == 1
+    assert caplog.text.count("Arch.use_ssld has no effect") == 1

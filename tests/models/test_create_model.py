@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.errors import ConfigError, WeightsError
+from ppcls_light.errors import ConfigError
 from ppcls_light.models import create_model, list_models
 from ppcls_light.models.profile import profile
 from ppcls_light.weights import write_weights
@@ -181,11 +181,6 @@ def test_a_wrong_argument_is_one_clear_line(name, options, message):
     with pytest.raises(ConfigError, match=message) as raised:
         create_model(name, **options)
     assert "\n" not in str(raised.value)
-
-
-def test_pretrained_true_names_the_fix():
-    with pytest.raises(WeightsError, match="give its path"):
-        create_model("PPLCNet_x0_25", pretrained=True)
 
 
 def test_pretrained_with_another_class_count_keeps_the_new_head_and_says_so(tmp_path, caplog):

@@ -1,0 +1,192 @@
+"""Files of published weights on this machine, fetched where they are missing.
+
+| place | content |
+|---|---|
+| PPCLS_LIGHT_HOME, or `~/.cache/ppcls_light/weights` | FILE, and FILE.sha256 as `sha256sum -c` reads it |
+| its folder `urls` | the same of addresses that are not in the table |
+| `~/.paddleclas/weights` | PaddleClas' and PaddleX's downloads, which are read, never written |
+
+A file whose SHA-256 nobody knows is trusted when it is first seen, and compared with that from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import re
+from dataclasses import replace
+from typing import Callable, NamedTuple, Sequence
+from urllib.parse import urldefrag
+
+from ..base.download import DownloadError, download, sole_process
+from ..base.files import checksum, write_text
+from ..errors import WeightsError
+from .convert import FORMATS
+from .published import HUGGING_FACE, MIRROR_VARIABLE, Source, source_at
+
+logger = logging.getLogger(__name__)
+
+HOME_VARIABLE, OFFLINE_VARIABLE = "PPCLS_LIGHT_HOME", "PPCLS_LIGHT_OFFLINE"
+PADDLECLAS = os.path.join("~", ".paddleclas", "weights")
+
+# Of torch.hub's names, NAME-HASH.pth; elsewhere these may be the digits of a date.
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+class Found(NamedTuple):
+    """A file of weights on this machine."""
+
+    path: str
+    origin: str  # address, or the folder that it was found in; "" for a file that the user named
+    sha256: str
+    ema: bool = False  # the weights meant are the moving average in it
+
+
+class _CacheError(WeightsError):
+    """The folder of the weights cannot be written."""
+
+
+def home() -> str:
+    """Return the folder of the weights."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    own = os.environ.get(HOME_VARIABLE) or os.path.join(cache, "ppcls_light", "weights")
+    return os.path.abspath(os.path.expanduser(own))
+
+
+def obtain(
+    name: str, sources: Sequence[Source], check: Callable[[str], None], size_mb: float | None = None
+) -> Found:
+    """Return the file of the first of `sources` that has one: on this machine, or else fetched.
+
+    `check` raises WeightsError for a file that holds no weights; that one is not kept. `name` and `size_mb` are for
+    messages.
+
+    Raises WeightsError: no source gives a file, or a file is not the one that was there before; the message has the
+    addresses and the path where the file belongs.
+    """
+    for source in sources:
+        found = _in_home(source, _path(home(), source)) or _in_paddleclas(source)
+        if found:
+            return found
+    failed = []
+    for source in sources:
+        try:
+            return _fetch(name, source, check)
+        except DownloadError as reason:
+            failed.append(f"{source.address}: {reason}")
+            logger.info("%s: %s", name, failed[-1])
+        except _CacheError as problem:
+            raise WeightsError(f"{problem}; {HOME_VARIABLE} names another folder") from None
+    size = f" ({size_mb:g} MB)" if size_mb else ""
+    raise WeightsError(
+        f"{name}: no weights: {'; '.join(failed)}; fetch one of them{size} on another machine, and put it at "
+        + " or ".join(dict.fromkeys(_path(home(), source) for source in sources))
+    )
+
+
+def from_url(url: str, check: Callable[[str], None]) -> Found:
+    """Return the file at `url`, which may end in `#sha256=HEX`, as `obtain` does."""
+    address, fragment = urldefrag(url)
+    known = source_at(address)
+    if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{8,64}", fragment):
+        raise WeightsError(f"{url}: after # there may be sha256=HEX, the SHA-256 of the file; got {fragment}")
+    source = known or Source(address, in_table=False)
+    if not source.file.endswith(FORMATS):
+        raise WeightsError(
+            f"cannot tell the format of {url}; its name should end in one of {', '.join(FORMATS)}"
+        )
+    if fragment:
+        source = replace(source, sha256=fragment[len("sha256=") :].lower())
+    return obtain(address, [source], check)
+
+
+def _path(folder: str, source: Source) -> str:
+    if source.in_table:
+        return os.path.join(folder, source.file)
+    own = hashlib.sha256(source.url.encode()).hexdigest()[:12]  # others may give their files the same name
+    return os.path.join(folder, "urls", own, source.file)
+
+
+def _in_home(source: Source, path: str) -> Found | None:
+    if not os.path.isfile(path):
+        return None
+    digest, wanted = checksum(path, WeightsError), _known(source, path)
+    if not digest.startswith(wanted):
+        raise WeightsError(
+            f"{path} is not the file that it was: its SHA-256 is {digest}, not {wanted}; delete it to fetch it again"
+        )
+    _remember(path, digest)
+    return Found(path, source.url, digest, source.ema)
+
+
+def _in_paddleclas(source: Source) -> Found | None:
+    folder = os.path.expanduser(PADDLECLAS)
+    path = os.path.join(folder, source.file)
+    if not (source.in_table and os.path.isfile(path)):
+        return None
+    digest, wanted = checksum(path, WeightsError), _known(source, _path(home(), source))
+    if digest.startswith(wanted):
+        return Found(path, f"PaddleClas' cache {folder}", digest, source.ema)
+    logger.warning("%s: not taken, its SHA-256 is %s, not %s", path, digest, wanted)
+    return None
+
+
+def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:
+    address, path = source.address, _path(home(), source)
+    wanted = _known(source, path)
+    _require_allowed(source, wanted)
+
+    def checked(part: str) -> None:
+        try:
+            check(part)
+        except WeightsError as problem:
+            reason = str(problem).replace(f"{part}: ", "").replace(part, "it")
+            raise DownloadError(f"gives no weights: {reason}") from None
+
+    with sole_process(path, _CacheError) as alone:
+        found = _in_home(source, path)  # another process may have been faster
+        if found:
+            return found
+        logger.info("%s: fetching %s to %s", name, address, path)
+        digest = download(address, path, wanted, checked, resumes=alone, error=_CacheError)
+        _remember(path, digest)
+    return Found(path, address, digest, source.ema)
+
+
+def _require_allowed(source: Source, wanted: str) -> None:
+    """Raise DownloadError, with the reason, for an address that is not to be asked."""
+    if _is_set(OFFLINE_VARIABLE):
+        raise DownloadError(f"{OFFLINE_VARIABLE} is set")
+    if source.url.startswith(f"{HUGGING_FACE}/") and _is_set("HF_HUB_OFFLINE"):
+        raise DownloadError("HF_HUB_OFFLINE is set")
+    is_mirrored = source.in_table and bool(os.environ.get(MIRROR_VARIABLE))  # the user trusts that one
+    if source.address.startswith("http://") and not wanted and not is_mirrored:
+        raise DownloadError(
+            "is plain http, where anybody on the way can change the file, and its SHA-256 is not known; "
+            "if you know it, add #sha256=HEX to the address"
+        )
+
+
+def _is_set(variable: str) -> bool:
+    return os.environ.get(variable, "").strip().lower() not in ("", "0", "false", "no", "off")
+
+
+def _known(source: Source, path: str) -> str:
+    """Return the SHA-256 that the file of `source` must have, its first digits, or "" if nobody knows it."""
+    if source.sha256:
+        return source.sha256
+    with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{path}.sha256", encoding="utf-8") as file:
+        match = re.match(r"[0-9a-f]{64}\b", file.read(100))
+        if match:
+            return match[0]
+    match = _HASH_IN_NAME.search(source.file) if source.in_table else None
+    return match[1] if match else ""
+
+
+def _remember(path: str, digest: str) -> None:
+    record = f"{path}.sha256"
+    if not os.path.exists(record):
+        with contextlib.suppress(WeightsError):  # a folder that is only read
+            write_text(record, f"{digest}  {os.path.basename(path)}\n", WeightsError)

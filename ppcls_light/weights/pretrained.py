@@ -1,0 +1,79 @@
+"""Weights as a user names them: `True`, the name of a published training, an address, or a file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple, Union
+
+from paddle import nn
+
+from ..base.files import StrPath, checksum
+from ..errors import WeightsError
+from . import cache, published
+from .convert import FORMATS, is_foreign, read_converted, require_weights
+from .io import SUFFIXES, KeyReport, State, load_weights, read_weights, weights_file
+
+logger = logging.getLogger(__name__)
+
+Named = Union[StrPath, bool]
+
+
+class Pretrained(NamedTuple):
+    """Weights under this project's names, and the file that they are from."""
+
+    state: State
+    file: cache.Found
+    owner: str = ""  # of the names that the keys had; "": our own
+
+    def log_loaded(self, report: KeyReport) -> None:
+        """Log the file, and the way its keys went into a network as `report` has it."""
+        mapped = f" from {self.owner} names" if self.owner else ""
+        head = f"a new head ({', '.join(report.replaced)})" if report.replaced else "its head, too"
+        logger.info(
+            "Finish load pretrained model from %s%s, SHA-256 %s: %d keys%s, %s",
+            self.file.path,
+            f" ({self.file.origin})" if self.file.origin else "",
+            self.file.sha256[:12],
+            *(len(report.loaded), mapped, head),
+        )
+
+
+def local_file(source: Named, arch: str) -> cache.Found:
+    """Return the file of weights that `source` names for the network `arch`, fetched if it is elsewhere.
+
+    `source` is True for the first published training of the network, the name of another one, an https address, or a
+    path, with or without the suffix `.pdparams` or `.safetensors`; a file whose name is that of a training is `./NAME`.
+
+    Raises WeightsError: there is no such training or file, or no address gives it.
+    """
+    source = source if isinstance(source, bool) else os.fspath(source)
+    if isinstance(source, bool) or source in published.training_names():
+        row = published.training(arch, None if isinstance(source, bool) else source)
+        return cache.obtain(f"{row.network} {row.name}", row.sources, require_weights, row.size_mb)
+    if "://" in source:
+        return cache.from_url(source, require_weights)
+    path = source if source.endswith(FORMATS) and os.path.isfile(source) else weights_file(source)
+    return cache.Found(path, "", checksum(path, WeightsError))
+
+
+def read_pretrained(source: Named, arch: str) -> Pretrained:
+    """Return the weights that `source` names (see `local_file`) for the network `arch`.
+
+    Files of torch, and `.safetensors` with torch's or timm's names, are converted; see `convert.convert_file`.
+    """
+    file = local_file(source, arch)
+    if file.path.endswith(SUFFIXES):
+        state = read_weights(file.path)
+        if file.path.endswith(".pdparams") or not is_foreign(state, arch):
+            return Pretrained(state, file)
+    state, report = read_converted(file.path, arch, None if file.ema else False)
+    return Pretrained(state, file, report.owner)
+
+
+def load_pretrained(model: nn.Layer, source: Named, reset_head: bool = False) -> KeyReport:
+    """Load the weights that `source` names into `model`, which `create_model` made; see `load_weights`. Log them."""
+    weights = read_pretrained(source, model.model_name)
+    report = load_weights(model, weights.state, reset_head, source=weights.file.path)
+    weights.log_loaded(report)
+    return report
