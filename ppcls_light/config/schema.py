@@ -101,9 +101,7 @@ class ArchConfig:
 
     name: str
     class_num: PositiveInt = 1000
-    pretrained: Union[bool, str, None] = (
-        None  # true, a training of ppcls_light.list_pretrained(), URL or file
-    )
+    pretrained: Union[bool, str, None] = None  # true, a training of ppcls_light.list_pretrained(), URL, file
     use_ssld: bool = False  # with `pretrained: true`: the weights that PaddleClas distilled
     use_sync_bn: bool = False
     # Parts that do not learn: "backbone" is all but the classifier, a number N the stem and the first N stages.
@@ -138,7 +136,7 @@ class ArchConfig:
 
     def weights_of(self, name: str) -> Union[bool, str, None]:
         """Return the weights that the network called `name` starts from, or None."""
-        return self.pretrained or None
+        return self.weights
 
 
 Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
