@@ -75,9 +75,29 @@ class DistillationDMLLoss:
     act: Literal["softmax"] = "softmax"
 
 
+@dataclass
+class DistillationFeatureLoss:
+    """Squared distance of the student's pooled features, mapped linearly, from the second one's answers.
+
+    The second of each pair is a `CachedTeacher` whose answers are embeddings; they are centred and divided by the root
+    of their variance over the training images, so that 1 is the loss of answering their mean. FitNets (Romero et al.,
+    arXiv 1412.6550) match hidden layers by such a map.
+    """
+
+    weight: NonNegativeFloat
+    model_name_pairs: List[NamePair]
+
+
 Losses = List[
     Annotated[
-        Union[CELoss, DistillationGTCELoss, DistillationCELoss, DistillationKLDivLoss, DistillationDMLLoss],
+        Union[
+            CELoss,
+            DistillationGTCELoss,
+            DistillationCELoss,
+            DistillationKLDivLoss,
+            DistillationDMLLoss,
+            DistillationFeatureLoss,
+        ],
         Keyed(),
     ]
 ]
@@ -95,6 +115,12 @@ class LossConfig:
             raise ConfigError(
                 "every weight of Train is 0, which teaches nothing; write for example weight: 1.0"
             )
+
+    @property
+    def embeddings(self) -> List[str]:
+        """The teachers whose answers the student's features are to match."""
+        losses = [loss for loss in self.Train if isinstance(loss, DistillationFeatureLoss)]
+        return list(dict.fromkeys(teacher for loss in losses for _, teacher in loss.model_name_pairs))
 
 
 @dataclass

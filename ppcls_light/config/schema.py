@@ -4,7 +4,7 @@ A key that is not here does not exist. Keys that act otherwise than in PaddleCla
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
+from typing import Annotated, Any, Dict, List, Literal, Optional, Set, Tuple, Union
 
 from ..errors import ConfigError
 from ..registry import MODELS
@@ -377,18 +377,43 @@ class Config(Sections):
         self._check_class_weights()
 
     def _check_cached_teachers(self) -> None:
-        pairs = [pair for loss in self.Loss.Train for pair in getattr(loss, "model_name_pairs", [])]
-        for name in self.Arch.cached:
-            if not any(name in pair for pair in pairs):
+        student, cached, uses = self.Arch.infer_model_name, self.Arch.cached, self._uses()
+        for name in cached:
+            if name not in uses:
                 raise ConfigError(
                     f"Arch.models: no loss of Loss.Train asks {name} anything; for example DistillationKLDivLoss: "
-                    f"{{weight: 1.0, model_name_pairs: [[{self.Arch.infer_model_name}, {name}]]}}"
+                    f"{{weight: 1.0, model_name_pairs: [[{student}, {name}]]}}"
                 )
-        if self.Arch.cached and self.DataLoader.Train and self.DataLoader.Train.dataset.batch_transform_ops:
+            if len(uses[name]) > 1:
+                raise ConfigError(
+                    f"Loss.Train: {name} cannot give both logits and embeddings; write it twice in Arch.models, under "
+                    "two names with their own output"
+                )
+        if cached and self.DataLoader.Train and self.DataLoader.Train.dataset.batch_transform_ops:
             raise ConfigError(
                 "DataLoader.Train.dataset.batch_transform_ops: they mix images, and a teacher with onnx or folder "
                 "answered to each alone; leave them out"
             )
+        for loss in (*self.Loss.Train, *self.Loss.Eval):
+            if not isinstance(loss, optim.DistillationFeatureLoss):
+                continue
+            wrong = [pair for pair in loss.model_name_pairs if pair[0] != student or pair[1] not in cached]
+            if wrong:
+                raise ConfigError(
+                    f"Loss: DistillationFeatureLoss: {list(wrong[0])}: a pair is the student ({student}) and a "
+                    f"teacher of Arch.models with onnx or folder ({', '.join(cached) or 'none is here'})"
+                )
+        if self.Loss.embeddings and self.Slim.quant:
+            raise ConfigError("Loss: DistillationFeatureLoss: not with Slim.quant; leave one of them out")
+
+    def _uses(self) -> Dict[str, Set[bool]]:
+        """Return {teacher: whether losses of Train take its answers as embeddings, and as logits}."""
+        uses: Dict[str, Set[bool]] = {}
+        for loss in self.Loss.Train:
+            for pair in getattr(loss, "model_name_pairs", []):
+                for name in pair:
+                    uses.setdefault(name, set()).add(isinstance(loss, optim.DistillationFeatureLoss))
+        return uses
 
     def _check_freezing(self) -> None:
         arch, settings = self.Arch, self.Global

@@ -12,6 +12,7 @@ from paddle import Tensor
 
 from ..config import optim
 from ..errors import ConfigError
+from ..models.distillation import mapped_name
 
 Outputs = Union[Tensor, Dict[str, Tensor]]
 Loss = Callable[[Outputs, Tensor], Tuple[Tensor, Dict[str, Tensor]]]
@@ -53,7 +54,7 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
                     cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names
                 )
             else:
-                pairs = ((outputs[first], outputs[second]) for first, second in spec.model_name_pairs)
+                pairs = ((outputs[_learner(spec, *pair)], outputs[pair[1]]) for pair in spec.model_name_pairs)
                 value = sum(_OF_A_PAIR[type(spec)](spec, *pair) for pair in pairs)
             parts[name] = parts.get(name, 0.0) + spec.weight * value
         total = sum(parts.values())
@@ -160,8 +161,18 @@ def kl_divergence(logits: Tensor, other: Tensor) -> Tensor:
     return (log_p.exp() * (log_p - log_q)).sum(axis=1).mean()
 
 
+def _learner(spec: Any, first: str, second: str) -> str:
+    """Return the name of the outputs that are to come near those of the network `second`."""
+    return mapped_name(first, second) if isinstance(spec, optim.DistillationFeatureLoss) else first
+
+
+def _distance(spec: optim.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor) -> Tensor:
+    return ((mapped - embeddings) ** 2).sum(axis=1).mean()
+
+
 _OF_A_PAIR: Dict[type, Callable[..., Tensor]] = {
     optim.DistillationCELoss: _teacher_labels,
     optim.DistillationKLDivLoss: _softened,
     optim.DistillationDMLLoss: _mutual,
+    optim.DistillationFeatureLoss: _distance,
 }

@@ -28,19 +28,25 @@ from .log import LOGGER
 
 
 def build_model(
-    config: Config, weights: str | None = None, resumes: bool = False, names: ClassNames | None = None
+    config: Config,
+    weights: str | None = None,
+    resumes: bool = False,
+    names: ClassNames | None = None,
+    embedding_sizes: Mapping[str, int] | None = None,
 ) -> nn.Layer:
     """Create the network of `config.Arch`, to be trained on classes of these `names` or with trained weights.
 
     Every key of trained `weights` (see `trained_weights`) must fit. None, for training, takes `Arch.pretrained` and
     `Global.pretrained_model`, whose head may be replaced when that is asked for; a run that `resumes` reads none, as
-    its checkpoint brings all. Raises ConfigError, WeightsError: naming the key to change.
+    its checkpoint brings all. `embedding_sizes` as in `DistillationModel`.
+
+    Raises ConfigError, WeightsError: naming the key to change.
     """
     arch, settings = config.Arch, config.Global
     if weights:
         return _trained(config, weights)
     if isinstance(arch, DistillationArch):
-        model = _create_several(config, arch, resumes, names)
+        model = _create_several(config, arch, resumes, names, embedding_sizes or {})
     else:
         _warn_of_ssld("Arch", arch, arch.weights)
         model = _create(config, arch, "Arch", None if resumes else arch.weights, names)
@@ -108,7 +114,11 @@ def _warn_of_ssld(path: str, arch: ArchConfig, weights: str | bool | None) -> No
 
 
 def _create_several(
-    config: Config, arch: DistillationArch, resumes: bool, names: ClassNames | None
+    config: Config,
+    arch: DistillationArch,
+    resumes: bool,
+    names: ClassNames | None,
+    embedding_sizes: Mapping[str, int],
 ) -> DistillationModel:
     networks = {}
     for name, own in arch.networks.items():
@@ -124,7 +134,7 @@ def _create_several(
         if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
                 load_pretrained(networks[name], weights or True)  # every key: a teacher gets no new head
-    return DistillationModel(networks, arch.frozen, arch.infer_model_name)
+    return DistillationModel(networks, arch.frozen, arch.infer_model_name, embedding_sizes)
 
 
 def student_weights(arch: ArchConfig | DistillationArch, state: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -49,7 +49,8 @@ class Teachers:
     """Answers of all `CachedTeacher`s of a config to the training images.
 
     Attributes:
-        logits: {name: float32 (images, classes)} of those whose logits a loss uses.
+        answers: {name: float32 (images, D)}, logits, or embeddings as `standardised`.
+        embedding_sizes: {name: D} of those that are embeddings.
     """
 
     def __init__(self, config: Config, reader: Reader, runtime: Runtime) -> None:
@@ -60,22 +61,27 @@ class Teachers:
             DataError: its classes are others than those of the training, or the cache cannot be used.
             DeviceError: ONNX Runtime is not installed.
         """
-        self.logits: dict[str, np.ndarray] = {}
+        self.answers: dict[str, np.ndarray] = {}
+        self.embedding_sizes: dict[str, int] = {}
         if not isinstance(config.Arch, DistillationArch) or not config.Arch.cached:
             return
         digests = _digests(reader.loader.dataset)
         for name, spec in config.Arch.cached.items():
-            path = f"Arch.models.{config.Arch.names.index(name)}.{name}"
+            path = config.Arch.path_of(name)
             with located(config.where(path), path):
                 answers = _answers(spec, name, reader, digests, runtime)
-                self.logits[name] = as_logits(answers, config.Arch.class_num, name)
+                if name in config.Loss.embeddings:
+                    self.answers[name] = standardised(answers)
+                    self.embedding_sizes[name] = answers.shape[1]
+                else:
+                    self.answers[name] = as_logits(answers, config.Arch.class_num, name)
 
     def __bool__(self) -> bool:
-        return bool(self.logits)
+        return bool(self.answers)
 
     def __call__(self, indices: np.ndarray) -> dict[str, paddle.Tensor]:
-        """Return {name: logits float32 (N, classes)} for images by their places in the list, int (N,)."""
-        return {name: paddle.to_tensor(rows[indices]) for name, rows in self.logits.items()}
+        """Return {name: answers float32 (N, D)} for images by their places in the list, int (N,)."""
+        return {name: paddle.to_tensor(rows[indices]) for name, rows in self.answers.items()}
 
 
 def as_logits(answers: np.ndarray, class_num: int, name: str) -> np.ndarray:
@@ -94,6 +100,16 @@ def as_logits(answers: np.ndarray, class_num: int, name: str) -> np.ndarray:
         LOGGER.info("%s answers with probabilities; their logarithms are its logits", name)
         return np.log(np.maximum(answers, _LEAST))
     return answers
+
+
+def standardised(embeddings: np.ndarray) -> np.ndarray:
+    """Return `embeddings` float32 (images, D), centred, their squared length 1 in the mean over the images."""
+    known = embeddings[np.isfinite(embeddings).all(axis=1)].astype(np.float64)
+    mean = known.mean(axis=0)
+    scale = np.sqrt(((known - mean) ** 2).sum(axis=1).mean())
+    if not scale > 0:
+        raise ConfigError("it answers the same to every image; name another of its outputs by output")
+    return ((embeddings - mean) / scale).astype(np.float32)
 
 
 def _digests(dataset: ImageDataset) -> list[bytes]:

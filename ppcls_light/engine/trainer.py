@@ -95,7 +95,8 @@ class Trainer:
         self.resumed_from = None if resumed is None else resumed.prefix
         self._build_readers(resumed)
         self.teachers = Teachers(config, self.reader, runtime)
-        self.model = build_model(config, resumes=resumed is not None, names=self.class_names)
+        sizes = self.teachers.embedding_sizes
+        self.model = build_model(config, None, resumed is not None, self.class_names, sizes)
         if config.Arch.use_sync_bn:
             self.model = synchronise_batch_norms(self.model, runtime)
         self.freezing = Freezing(config, self.model, resumes=resumed is not None)

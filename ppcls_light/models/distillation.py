@@ -7,7 +7,8 @@ recipe); Zhang et al., arXiv 1706.00384 (mutual learning: nobody is frozen). The
 
 from __future__ import annotations
 
-from typing import Collection, Dict, Mapping, Union
+from types import MappingProxyType
+from typing import Collection, Dict, List, Mapping, Tuple, Union
 
 import paddle
 from paddle import Tensor, nn
@@ -22,6 +23,9 @@ class DistillationModel(nn.Layer):
     `infer_model_name` alone, the student, so that scoring and exporting need not know of the others. Those that are
     `frozen` do not learn: they are in eval mode even while the others train, compute without gradients, and their
     parameters have `stop_gradient`.
+
+    `embedding_sizes` {teacher: D} adds for each a linear map of the student's pooled features, those that its
+    classifier takes. In training the output has their results (N, D), too, under `mapped_name`.
     """
 
     def __init__(
@@ -29,8 +33,10 @@ class DistillationModel(nn.Layer):
         networks: Mapping[str, nn.Layer],
         frozen: Collection[str] = (),
         infer_model_name: str = "Student",
+        embedding_sizes: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         super().__init__()
+        self._names = list(networks)
         self.frozen = frozenset(frozen)
         self.infer_model_name = infer_model_name
         for name, network in networks.items():
@@ -38,6 +44,17 @@ class DistillationModel(nn.Layer):
         self._teachers = Frozen.whole(networks[name] for name in self.frozen)
         self._teachers.freeze()
         self._teachers.hold()
+        self._maps = {name: mapped_name(infer_model_name, name) for name in embedding_sizes}
+        self._features: List[Tensor] = []  # of the pass at hand
+        if embedding_sizes:
+            classifier = _classifier(self.student)
+            classifier.register_forward_pre_hook(self._keep)
+            for name, size in embedding_sizes.items():
+                self.add_sublayer(self._maps[name], nn.Linear(classifier.weight.shape[0], size))
+
+    def _keep(self, classifier: nn.Layer, inputs: Tuple[Tensor, ...]) -> None:
+        if self.training:
+            self._features.append(inputs[0])
 
     def train(self) -> None:
         super().train()
@@ -47,15 +64,35 @@ class DistillationModel(nn.Layer):
         if not self.training:
             return self.student(images)
         logits = {}
-        for name, network in self._sub_layers.items():
+        for name in self._names:
+            network = self._sub_layers[name]
             if name in self.frozen:
                 with paddle.no_grad():
                     logits[name] = network(images)
             else:
                 logits[name] = network(images)
+        if self._maps:
+            features = self._features.pop()
+            for name in self._maps.values():
+                logits[name] = self._sub_layers[name](features)
         return logits
 
     @property
     def student(self) -> nn.Layer:
         """The network called `infer_model_name`: the one that is evaluated, exported and kept."""
         return self._sub_layers[self.infer_model_name]
+
+
+def mapped_name(student: str, teacher: str) -> str:
+    """Return the name of the student's features as they are mapped to the embeddings of `teacher`."""
+    return f"{student}_to_{teacher}"
+
+
+def _classifier(network: nn.Layer) -> nn.Linear:
+    """Return the linear layer that makes the logits of pooled features, the first of the network's head."""
+    layers = network.named_sublayers()
+    return next(
+        layer
+        for name, layer in layers
+        if isinstance(layer, nn.Linear) and f"{name}.weight" in network.head_keys
+    )

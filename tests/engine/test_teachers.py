@@ -78,6 +78,12 @@ def taught(config_file, tmp_path):
     return path
 
 
+FEATURES = (
+    "Loss.Train=[{CELoss: {weight: 1.0}}, "
+    "{DistillationFeatureLoss: {weight: 0.5, model_name_pairs: [[Student, Teacher]]}}]"
+)
+
+
 def expected(trainer, index):
     """Return the logits of the teacher for an image of the training, computed here."""
     image = decode_image(trainer.reader.loader.dataset.read(index))
@@ -121,10 +127,45 @@ def test_a_resumed_run_is_exact(taught, tmp_path, stop_after):
         np.testing.assert_array_equal(whole[key], parts[key])
 
 
+def test_features_are_mapped_to_the_teacher_s_embeddings(taught):
+    trainer = Trainer(load_config(taught, [FEATURES, "Arch.models.0.Teacher.output=colour"]), Runtime("cpu"))
+    embeddings = trainer.teachers.answers["Teacher"]
+    np.testing.assert_allclose(embeddings.mean(axis=0), 0, atol=1e-5)
+    assert (embeddings.astype("float64") ** 2).sum(axis=1).mean() == pytest.approx(1, rel=1e-4)
+    trainer.network.train()
+    first, second, *_ = trainer.reader.loader.epoch(0)
+    with paddle.no_grad():
+        outputs = trainer.model(paddle.to_tensor(first.images))
+    mapped = outputs["Student_to_Teacher"].numpy()
+    by_hand = 0.5 * ((mapped - embeddings[first.indices]) ** 2).sum(axis=1).mean()
+    linear = trainer.model.Student_to_Teacher
+    before = linear.weight.numpy().copy(), trainer.model.Student.conv1.conv.weight.numpy().copy()
+    losses = [trainer.train_step(batch)[-1] for batch in (first, second)]
+    assert float(losses[0]["DistillationFeatureLoss"]) == pytest.approx(by_hand, rel=1e-4)
+    # Both learn: the second step, at a learning rate that is not 0, changed them.
+    assert not np.array_equal(before[0], linear.weight.numpy())
+    assert not np.array_equal(before[1], trainer.model.Student.conv1.conv.weight.numpy())
+
+
+def test_the_linear_map_is_resumed_exactly_and_is_not_the_student_s(taught, tmp_path, stop_after):
+    options = [FEATURES, "EMA={decay: 0.9}", "Global.epochs=1"]
+    Trainer(load_config(taught, [*options, f"Global.output_dir={tmp_path}/whole"]), Runtime("cpu")).fit()
+    stop_after(Trainer(load_config(taught, options), Runtime("cpu")), 4)
+    Trainer(load_config(taught, [*options, "Global.checkpoints=auto"]), Runtime("cpu")).fit()
+    whole, parts = (read_weights(tmp_path / folder / "latest.pdparams") for folder in ("whole", "output"))
+    assert whole["Student_to_Teacher.weight"].shape[1] == 3
+    assert whole.keys() == parts.keys()
+    for key in whole:
+        np.testing.assert_array_equal(whole[key], parts[key])
+    student = read_weights(tmp_path / "output/latest_student.pdparams")
+    assert {f"Student.{key}" for key in student} == {key for key in whole if key.startswith("Student.")}
+    assert "top1" in jobs.evaluate(load_config(taught, [*options, "Global.checkpoints=auto"]))
+
+
 def test_a_graph_of_a_fixed_batch_and_its_probabilities_are_understood(taught, tmp_path):
-    before = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+    before = Trainer(load_config(taught), Runtime("cpu")).teachers.answers["Teacher"]
     write_onnx(tmp_path / "teacher.onnx", batch=3, probabilities=True)
-    after = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+    after = Trainer(load_config(taught), Runtime("cpu")).teachers.answers["Teacher"]
     assert not np.allclose(before, after, atol=0.1)
     np.testing.assert_allclose(softmax(before / 4), softmax(after / 4), atol=1e-5)
 
@@ -133,7 +174,7 @@ def test_only_what_changed_is_computed_again(taught, tmp_path, photos, caplog):
     def lines():
         caplog.clear()
         with caplog.at_level("INFO", logger="ppcls_light"):
-            answers = Trainer(load_config(taught), Runtime("cpu")).teachers.logits["Teacher"]
+            answers = Trainer(load_config(taught), Runtime("cpu")).teachers.answers["Teacher"]
         return next(line for line in caplog.messages if "have no answer" in line), answers
 
     assert lines()[0].startswith("Teacher: 26 of 26")
@@ -161,7 +202,7 @@ def test_an_exported_folder_teaches_and_its_classes_are_compared(taught, config_
     jobs.export(load_config(config_file, ["Global.checkpoints=auto"]))
     folder = f"Arch.models.0.Teacher={{folder: {tmp_path}/inference, cache: {tmp_path}/cache}}"
     trainer = Trainer(load_config(taught, [folder, f"Global.output_dir={tmp_path}/student"]), Runtime("cpu"))
-    logits = trainer.teachers.logits["Teacher"]
+    logits = trainer.teachers.answers["Teacher"]
     rows = jobs.infer(
         load_config(
             config_file,
@@ -190,6 +231,17 @@ def test_an_exported_folder_teaches_and_its_classes_are_compared(taught, config_
         ("Arch.infer_model_name=Teacher", "no model is called 'Teacher'; use one of Student"),
         ("Loss.Train=[{CELoss: {weight: 1.0}}]", r"no loss of Loss\.Train asks Teacher anything"),
         (
+            FEATURES.replace("[Student, Teacher]", "[Teacher, Student]"),
+            r"a pair is the student \(Student\) and",
+        ),
+        (
+            FEATURES.replace(
+                "CELoss: {weight: 1.0}",
+                "DistillationDMLLoss: {weight: 1, model_name_pairs: [[Student, Teacher]]}",
+            ),
+            "Teacher cannot give both logits and embeddings; write it twice",
+        ),
+        (
             "DataLoader.Train.dataset.batch_transform_ops=[{MixupOperator: {alpha: 0.2}}]",
             "they mix images, and a teacher",
         ),
@@ -216,6 +268,12 @@ def test_a_teacher_that_does_not_fit_is_one_line(taught, tmp_path, override, mes
         Trainer(config, Runtime("cpu"))
     assert "\n" not in str(found.value)
     assert not list(tmp_path.glob("cache/*/*"))
+
+
+def test_embeddings_without_variance_are_one_line(taught, tmp_path):
+    write_onnx(tmp_path / "teacher.onnx", weight=np.zeros((3, 5), "float32"))
+    with pytest.raises(ConfigError, match="it answers the same to every image"):
+        Trainer(load_config(taught, [FEATURES]), Runtime("cpu"))
 
 
 def test_other_files_and_class_counts_are_one_line(taught, tmp_path):

@@ -1,5 +1,7 @@
 """Teacher and student in one network."""
 
+import copy
+
 import numpy as np
 import paddle
 import pytest
@@ -60,3 +62,43 @@ def test_keys_begin_with_the_network_s_name(pair):
     keys = pair.state_dict()
     assert {key.split(".")[0] for key in keys} == {"Teacher", "Student"}
     assert len(keys) == len(pair.Teacher.state_dict()) + len(pair.Student.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("PPLCNet_x0_25", {"dropout_prob": 0.0}),
+        ("PPLCNet_x0_25", {"use_last_conv": False}),
+        ("FasterNet_T0", {}),
+        ("MicroNet_M0", {"dropout_rate": 0.0}),
+        ("EdgeNeXt_XX_Small", {}),
+    ],
+)
+def test_the_mapped_features_are_those_that_the_classifier_takes(name, options, images):
+    student = create_model(name, class_num=3, **options)
+    model = DistillationModel({"Student": student}, embedding_sizes={"Teacher": 3})
+    classifier = next(
+        layer for key, layer in student.named_sublayers() if f"{key}.weight" == student.head_keys[0]
+    )
+    linear = model.Student_to_Teacher
+    linear.weight.set_value(classifier.weight), linear.bias.set_value(classifier.bias)
+    taken = []
+    classifier.register_forward_post_hook(lambda layer, inputs, output: taken.append(output))
+    model.train()
+    outputs = model(images)
+    np.testing.assert_array_equal(outputs["Student_to_Teacher"].numpy(), taken[0].numpy())
+    model.eval()
+    np.testing.assert_array_equal(model(images).numpy(), student(images).numpy())
+
+
+def test_a_copy_keeps_features_of_its_own(images):
+    student = create_model("PPLCNet_x0_25", class_num=3)
+    model = DistillationModel({"Student": student}, embedding_sizes={"Teacher": 4})
+    twin = copy.deepcopy(model)
+    for one in (twin, model):
+        one.train()
+        assert one(images)["Student_to_Teacher"].shape == [2, 4]
+    assert set(model.state_dict()) - {f"Student.{key}" for key in student.state_dict()} == {
+        "Student_to_Teacher.weight",
+        "Student_to_Teacher.bias",
+    }
