@@ -33,6 +33,7 @@ from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
 from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
+from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
 from .export.accuracy import MAX_DROP, AccuracyGate
@@ -49,7 +50,7 @@ def train(config: ConfigLike, profiler_options: str | None = None) -> None:
     config = checked(config)
     runtime = _start(config, None, keep_log=True)
     with claimed(config.Global, runtime):
-        Trainer(config, runtime, profiler).fit()
+        Trainer(within_minutes(config, runtime), runtime, profiler).fit()
     if profiler is not None:
         profiler.close()
 

@@ -37,6 +37,7 @@ def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()
     if cls is schema.Config:
         _move_class_num(tree)
         _leave_out_fold(tree)
+        _choose_length(tree)
     config = bind(cls, tree)
     config.tree = tree
     return config
@@ -92,6 +93,24 @@ def _leave_out_fold(tree: Node) -> None:
         warn_once(message(where, "Global.fold does nothing any more, the export takes all steps; delete it"))
 
 
+def _choose_length(tree: Node) -> None:
+    """Leave out `Global.epochs` or `Global.minutes` where both are given: the one that is not an option."""
+    section = tree.value.get("Global", Node(None, "")).value
+    if not isinstance(section, dict) or not {"epochs", "minutes"} <= set(section):
+        return
+    epochs, minutes = section["epochs"], section["minutes"]
+    if minutes.value is None or epochs.value is None:
+        del section["minutes" if minutes.value is None else "epochs"]
+        return
+    options = [node.where.startswith("-o ") for node in (epochs, minutes)]
+    if options[0] == options[1]:
+        raise ConfigError(
+            message(minutes.where, f"Global.minutes {minutes.plain()} and Global.epochs {epochs.plain()}")
+            + f"{f' ({epochs.where})' if epochs.where else ''} are both given; keep one, or write null for the other"
+        )
+    del section["minutes" if options[0] else "epochs"]
+
+
 # The keys whose texts are paths of a run and of weights.
 _OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"))
 
@@ -114,6 +133,8 @@ def _plain(value: Any) -> Any:
         plain = {name: _plain(getattr(value, name)) for name in names}
         if isinstance(value, schema.ArchConfig):
             plain.update(plain.pop("params"))
+        if isinstance(value, schema.GlobalConfig) and value.minutes is not None:
+            del plain["epochs"]
         return plain
     if isinstance(value, dict):
         return {key: _plain(child) for key, child in value.items()}

@@ -20,6 +20,7 @@ class GlobalConfig:
     output_dir: str = "./output"
     device: Literal["auto", "cpu", "gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps"] = "auto"
     epochs: PositiveInt = 100
+    minutes: Optional[PositiveFloat] = None  # in place of epochs: as many as take so long on this machine
     update_freq: PositiveInt = 1  # batches whose gradients make one update
     pretrained_model: Optional[str] = None
     head_epochs: NonNegativeInt = 0  # at first, in which the classifier alone learns
@@ -361,6 +362,7 @@ class Config(Sections):
         if self.Slim.quant and self.Global.to_static:
             raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
         self._check_freezing()
+        self._check_minutes()
         if self.Slim.prune and self.Arch.teachers:
             raise ConfigError(
                 "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
@@ -434,6 +436,23 @@ class Config(Sections):
             raise ConfigError(
                 "Global.head_epochs: with Arch.freeze: backbone the head alone learns in every epoch; leave one of "
                 "them out"
+            )
+
+    def _check_minutes(self) -> None:
+        """Raise ConfigError where `Global.minutes`, which sets the epochs, meets keys that count them."""
+        if self.Global.minutes is None:
+            return
+        if self.Optimizer and isinstance(
+            self.Optimizer.lr, (optim.Step, optim.Piecewise, optim.MultiStepDecay)
+        ):
+            raise ConfigError(
+                f"Global.minutes: it sets the number of epochs, and Optimizer.lr.name {self.Optimizer.lr.name} counts "
+                "them; use Cosine, Linear, OneCycleLR or ConstLR, or Global.epochs"
+            )
+        if self.DataLoader.Train and getattr(self.DataLoader.Train.sampler, "size_schedule", None):
+            raise ConfigError(
+                "Global.minutes: it sets the number of epochs, and DataLoader.Train.sampler.size_schedule counts them; "
+                "leave one of them out"
             )
 
     def reader(self, split: str) -> ReaderConfig:

@@ -72,6 +72,7 @@ from .resume import (
     schedule_settings,
 )
 from .teachers import Teachers
+from .time_spent import TimeSpent
 
 # Batches between two reads of the losses where lines are further apart: unread ones take memory, and neither a loss
 # that is not finite nor a signal to one of several ranks should wait for the end of an epoch.
@@ -93,6 +94,7 @@ class Trainer:
         seed_everything(config.Global.seed)
         resumed = find_checkpoint(config.Global, runtime)
         self.resumed_from = None if resumed is None else resumed.prefix
+        self.spent = TimeSpent(config.Global, None if resumed is None else resumed.states)
         self._build_readers(resumed)
         self.teachers = Teachers(config, self.reader, runtime)
         sizes = self.teachers.embedding_sizes
@@ -202,6 +204,7 @@ class Trainer:
                     )
                     raise KeyboardInterrupt
                 self._end_of_epoch()
+        self.spent.report()
 
     def _begin(self, settings: GlobalConfig) -> None:
         """Make room for the run in its folder, and let its log and config.yaml begin there."""
@@ -211,8 +214,9 @@ class Trainer:
             if self.runtime.is_main:
                 moved = make_room(settings, self.resumed_from)
                 log_to(os.path.join(folder, "train.log"))
-                # `overwrite` is about one start, not for those who use the file.
-                own = dataclasses.replace(self.config, Global=dataclasses.replace(settings, overwrite=False))
+                # `overwrite` is about one start, not for those who use the file; `epochs` is what minutes led to.
+                kept = dataclasses.replace(settings, overwrite=False, minutes=None)
+                own = dataclasses.replace(self.config, Global=kept)
                 write_text(os.path.join(folder, "config.yaml"), dump_config(own, moved))
         if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
             self.best = None  # of a model that is elsewhere
@@ -330,6 +334,7 @@ class Trainer:
             "evaluated": self.evaluated,
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.position.steps_per_epoch),
             "order": self.order,
+            **self.spent.state(),
             "learned": self.freezing.learned,
             "scaler": self.precision.state_dict(),
             **described_classes(self.class_names, self.reader.images),
