@@ -54,7 +54,7 @@ def weights_home(tmp_path, monkeypatch, file_server):
     home = tmp_path / "weights"
     for variable in ("PPCLS_LIGHT_OFFLINE", "HF_ENDPOINT", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    monkeypatch.setattr("ppcls_light.weights.cache.PADDLECLAS", str(tmp_path / "paddleclas"))
     monkeypatch.setenv("PPCLS_LIGHT_HOME", str(home))
     monkeypatch.setenv("PPCLS_LIGHT_MIRROR", file_server.address)
     monkeypatch.setattr("ppcls_light.base.download.WAIT", 0.01)

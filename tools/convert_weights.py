@@ -1,4 +1,4 @@
-"""Convert weights of torch, timm or PaddleClas: python tools/convert_weights.py SRC DST --arch NAME [--ema]"""
+"""Convert weights of torch, timm or PaddleClas: python tools/convert_weights.py SOURCE DST --arch NAME [--ema]"""
 
 import argparse
 import sys
@@ -12,7 +12,9 @@ from ppcls_light import cli
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "source", metavar="SRC", help=".pth, .pt, .pth.tar, .ckpt, .safetensors, .npz, .pdparams"
+        "source",
+        metavar="SOURCE",
+        help=".pth, .pt, .pth.tar, .ckpt, .safetensors, .npz, .pdparams, or the https URL of one",
     )
     parser.add_argument("destination", metavar="DST", help=".pdparams or .safetensors")
     parser.add_argument(
@@ -20,9 +22,13 @@ def main():
     )
     parser.add_argument("--ema", action="store_true", help="take the checkpoint's averaged weights")
     args = parser.parse_args()
-    from ppcls_light.weights import convert_file
+    from ppcls_light.weights import convert_file, local_file
 
-    print(convert_file(args.source, args.destination, args.arch, args.ema))
+    source, ema = args.source, args.ema
+    if "://" in source:
+        file = local_file(source, args.arch)
+        source, ema = file.path, ema or (None if file.ema else False)
+    print(convert_file(source, args.destination, args.arch, ema))
     print(f"wrote {args.destination}")
 
 

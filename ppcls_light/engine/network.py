@@ -25,6 +25,7 @@ from .checkpoint import strip_suffix
 from .distributed import Runtime
 from .head_rows import keep_rows
 from .log import LOGGER
+from .preprocessing import check_published
 
 
 def build_model(
@@ -99,6 +100,7 @@ def _create(
     names: ClassNames | None = None,
 ) -> nn.Layer:
     with located(config.where(f"{path}.pretrained"), path):
+        check_published(config, arch.name, pretrained)
         model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
     if isinstance(pretrained, str):
         keep_rows(model, pretrained, names)
@@ -152,6 +154,7 @@ def student_weights(arch: ArchConfig | DistillationArch, state: Mapping[str, Any
 def _trained(config: Config, path: str) -> nn.Layer:
     """Return the network that is evaluated, with all of its weights from `path`."""
     model = _create(config, config.Arch.network, "Arch")
+    check_published(config, config.Arch.network.name, path)
     # How many channels are left does not depend on the weights.
     if config.Slim.prune:
         model = _pruned(config, model)

@@ -1,4 +1,4 @@
-"""Warnings when the preprocessing of training, evaluation and export differs in pixel values or size."""
+"""Warnings when the preprocessing of training, evaluation and export differs, or from that of a published top-1."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from ..config.dataloader import CifarConfig, DatasetConfig
 from ..data.transforms.compose import Compose, build_transforms
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError
+from ..weights.published import training, training_names
 from .log import LOGGER
 from .readers import Reader, inference_transforms
 
@@ -104,3 +105,38 @@ def check_sizes(config: Config, train: Reader) -> None:
                     *(source, list(image.shape), wanted),
                 )
         return
+
+
+def check_published(config: Config, network: str, weights: str | bool | None) -> None:
+    """Log in what DataLoader.Eval differs from the evaluation behind the top-1 of published `weights` of `network`."""
+    dataset = config.DataLoader.Eval and config.DataLoader.Eval.dataset
+    if not dataset or not weights or not (weights is True or weights in training_names()):
+        return
+    row = training(network, None if weights is True else str(weights))
+    published, own = {**vars(row.evaluation), "crop": row.evaluation.size}, _evaluation(dataset)
+    differing = [key for key, value in own.items() if published[key] != value]
+    if differing:
+        top1 = "was scored" if row.top1 is None else f"has its published {row.top1:g} %"
+        LOGGER.info(
+            "%s %s %s with %s; DataLoader.Eval has %s",
+            *(row.network, row.name, top1),
+            *(", ".join(f"{key} {_shown(facts[key])}" for key in differing) for facts in (published, own)),
+        )
+
+
+def _evaluation(dataset: DatasetConfig | CifarConfig) -> dict[str, object]:
+    """Return the facts of `Evaluation` that the ops of a dataset show, and "crop", the size of the result."""
+    facts: dict[str, object] = {}
+    for op in dataset.transform_ops:
+        if op.name == "ResizeImage":
+            facts["crop"], facts["resize"] = op.params.get("size"), op.params.get("resize_short")
+            facts["interpolation"] = op.params.get("interpolation") or "bilinear"
+        elif op.name == "CropImage":
+            facts["crop"] = op.params.get("size")
+        elif op.name == "NormalizeImage":
+            facts.update({key: tuple(op.params[key]) for key in ("mean", "std") if op.params.get(key)})
+    return facts
+
+
+def _shown(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else "none" if value is None else value

@@ -3,7 +3,7 @@
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from .convert import convert_file, convert_state_dict
 from .io import KeyReport, load_weights, read_weights, write_weights
-from .pretrained import load_pretrained, local_file, read_pretrained
+from .pretrained import load_pretrained, local_file, read_pretrained, record_sums
 from .published import Training, Trainings, list_pretrained
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "local_file",
     "read_pretrained",
     "read_weights",
+    "record_sums",
     "write_weights",
 ]

@@ -16,6 +16,7 @@ import hashlib
 import logging
 import os
 import re
+import tempfile
 from dataclasses import replace
 from typing import Callable, NamedTuple, Sequence
 from urllib.parse import urldefrag
@@ -30,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 HOME_VARIABLE, OFFLINE_VARIABLE = "PPCLS_LIGHT_HOME", "PPCLS_LIGHT_OFFLINE"
 PADDLECLAS = os.path.join("~", ".paddleclas", "weights")
-
-# Of torch.hub's names, NAME-HASH.pth; elsewhere these may be the digits of a date.
-_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 class Found(NamedTuple):
@@ -102,6 +100,14 @@ def from_url(url: str, check: Callable[[str], None]) -> Found:
     return obtain(address, [source], check)
 
 
+def seen(source: Source, check: Callable[[str], None]) -> str:
+    """Return the SHA-256 of the file that `source` gives now, fetched anew and not kept. Raises DownloadError."""
+    wanted = source.known
+    _require_allowed(source, wanted)
+    with tempfile.TemporaryDirectory() as folder:
+        return download(source.address, os.path.join(folder, source.file), wanted, _checked(check))
+
+
 def _path(folder: str, source: Source) -> str:
     if source.in_table:
         return os.path.join(folder, source.file)
@@ -138,6 +144,19 @@ def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:
     wanted = _known(source, path)
     _require_allowed(source, wanted)
 
+    with sole_process(path, _CacheError) as alone:
+        found = _in_home(source, path)  # another process may have been faster
+        if found:
+            return found
+        logger.info("%s: fetching %s to %s", name, address, path)
+        digest = download(address, path, wanted, _checked(check), resumes=alone, error=_CacheError)
+        _remember(path, digest)
+    return Found(path, address, digest, source.ema)
+
+
+def _checked(check: Callable[[str], None]) -> Callable[[str], None]:
+    """Return `check` as `download` wants it."""
+
     def checked(part: str) -> None:
         try:
             check(part)
@@ -145,14 +164,7 @@ def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:
             reason = str(problem).replace(f"{part}: ", "").replace(part, "it")
             raise DownloadError(f"gives no weights: {reason}") from None
 
-    with sole_process(path, _CacheError) as alone:
-        found = _in_home(source, path)  # another process may have been faster
-        if found:
-            return found
-        logger.info("%s: fetching %s to %s", name, address, path)
-        digest = download(address, path, wanted, checked, resumes=alone, error=_CacheError)
-        _remember(path, digest)
-    return Found(path, address, digest, source.ema)
+    return checked
 
 
 def _require_allowed(source: Source, wanted: str) -> None:
@@ -174,15 +186,12 @@ def _is_set(variable: str) -> bool:
 
 
 def _known(source: Source, path: str) -> str:
-    """Return the SHA-256 that the file of `source` must have, its first digits, or "" if nobody knows it."""
-    if source.sha256:
-        return source.sha256
+    """Return the SHA-256 that the file of `source` at `path` must have, its first digits, or "" if nobody knows it."""
     with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{path}.sha256", encoding="utf-8") as file:
         match = re.match(r"[0-9a-f]{64}\b", file.read(100))
-        if match:
+        if match and not source.sha256:
             return match[0]
-    match = _HASH_IN_NAME.search(source.file) if source.in_table else None
-    return match[1] if match else ""
+    return source.known
 
 
 def _remember(path: str, digest: str) -> None:

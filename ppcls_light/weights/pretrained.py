@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import NamedTuple, Union
 
 from paddle import nn
 
+from ..base.download import DownloadError
 from ..base.files import StrPath, checksum
 from ..errors import WeightsError
 from . import cache, published
@@ -55,6 +57,25 @@ def local_file(source: Named, arch: str) -> cache.Found:
         return cache.from_url(source, require_weights)
     path = source if source.endswith(FORMATS) and os.path.isfile(source) else weights_file(source)
     return cache.Found(path, "", checksum(path, WeightsError))
+
+
+def record_sums(row: published.Training, table: Path = published.TABLE) -> None:
+    """Fetch the file of every address of `row` anew, and write its SHA-256 into `table` where it has none.
+
+    Raises WeightsError: an address gives no such file, or one with another sum than the table's. What the others gave
+    is recorded.
+    """
+    reasons = []
+    for source in row.sources:
+        try:
+            digest = cache.seen(source, require_weights)
+        except DownloadError as reason:
+            reasons.append(f"{source.address}: {reason}")
+        else:
+            published.record(source.url, digest, table)
+            logger.info("%s: SHA-256 %s", source.address, digest)
+    if reasons:
+        raise WeightsError(f"{row.network} {row.name}: {'; '.join(reasons)}")
 
 
 def read_pretrained(source: Named, arch: str) -> Pretrained:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import functools
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable
@@ -12,12 +13,24 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from ..base.files import write_text
 from ..errors import WeightsError
 from ..registry import MODELS
 
 TABLE = Path(__file__).with_name("published.yaml")
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "PPCLS_LIGHT_MIRROR"
+
+_OWNERS = {
+    "paddle-imagenet-models-name.bj.bcebos.com": "PaddleClas",
+    "paddle-model-ecology.bj.bcebos.com": "PaddleX",
+    "github.com": "GitHub",
+    "huggingface.co": "Hugging Face",
+    "www.svcl.ucsd.edu": "UCSD (http)",
+}
+
+# Of torch.hub's names, NAME-HASH.pth; elsewhere these may be the digits of a date.
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,12 @@ class Source:
             owner, repository = path.split("/")[1:3]
             return f"{owner}--{repository}.safetensors"
         return os.path.basename(path)
+
+    @property
+    def known(self) -> str:
+        """The SHA-256 of the file, its first digits where only its name has them, or ""."""
+        match = _HASH_IN_NAME.search(self.file) if self.in_table else None
+        return self.sha256 or (match[1] if match else "")
 
     @property
     def address(self) -> str:
@@ -119,20 +138,16 @@ def source_at(url: str) -> Source | None:
     return next((source for row in _table() for source in row.sources if source.url == url), None)
 
 
-def record(seen: dict[str, str], path: Path = TABLE) -> None:
-    """Write the SHA-256 sums `seen`, {url: hex}, into the table at `path`, where it has null for the address.
-
-    Raises WeightsError: it has another sum.
-    """
+def record(url: str, sha256: str, path: Path = TABLE) -> None:
+    """Write the sum of the file at `url` into the table at `path` where it has null. WeightsError: it has another."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     for index, line in enumerate(lines):
-        url = next((url for url in seen if f"url: {url}," in line), None)
-        if url is None or f"sha256: {seen[url]}" in line:
+        if f"url: {url}," not in line or f"sha256: {sha256}" in line:
             continue
         if "sha256: null" not in line:
-            raise WeightsError(f"{path}:{index + 1}: {url} now has the SHA-256 {seen[url]}; see who is right")
-        lines[index] = line.replace("sha256: null", f"sha256: {seen[url]}")
-    path.write_text("".join(lines), encoding="utf-8")
+            raise WeightsError(f"{path}:{index + 1}: {url} now has the SHA-256 {sha256}; see who is right")
+        lines[index] = line.replace("sha256: null", f"sha256: {sha256}")
+    write_text(path, "".join(lines), WeightsError)
     _table.cache_clear()
 
 
@@ -153,17 +168,11 @@ def _rows(network: str, entry: dict[str, Any]) -> Iterable[Training]:
 
 def _cells(row: Training) -> tuple[str, ...]:
     top1 = "-" if row.top1 is None else f"{row.top1:.2f}"
-    hosts = dict.fromkeys(urlsplit(source.url).netloc for source in row.sources)
     name = row.name + (" (default)" if row.is_default else "")
-    return (
-        row.network,
-        name,
-        top1,
-        f"{row.size_mb:.1f}",
-        str(row.evaluation.size),
-        row.licence,
-        ", ".join(hosts),
-    )
+    hosts = (urlsplit(source.url).netloc for source in row.sources)
+    owners = ", ".join(dict.fromkeys(_OWNERS.get(host, host) for host in hosts))
+    size, pixels = f"{row.size_mb:.1f}", str(row.evaluation.size)
+    return row.network, name, top1, size, pixels, row.licence, owners
 
 
 def _described(row: Training) -> str:

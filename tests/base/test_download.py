@@ -2,6 +2,10 @@
 
 import hashlib
 import io
+import os
+import re
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -204,3 +208,36 @@ def test_one_process_at_a_time_and_the_others_wait(tmp_path):
     thread.join()
     assert held in (True, False)
     assert order == (["first", "second"] if held else ["second", "first"])
+
+
+SCRIPT = """
+import os, sys
+from ppcls_light.base.download import download, sole_process
+url, path = sys.argv[1:]
+with sole_process(path):
+    if not os.path.exists(path):
+        download(url, path)
+"""
+
+
+def test_of_two_processes_one_asks_and_both_have_the_file(server, tmp_path, root):
+    server.faults["/m.bin"] = [server.kinds.late(0.5, server.answer)]
+    command = [sys.executable, "-c", SCRIPT, server.url, str(tmp_path / "m.bin")]
+    both = [
+        subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": str(root)}) for _ in range(2)
+    ]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert server.asked == [("/m.bin", None)]
+    assert (tmp_path / "m.bin").read_bytes() == DATA
+
+
+def test_a_terminal_sees_a_bar_and_nothing_else_does(server, tmp_path, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    for stream in (terminal, io.StringIO()):
+        monkeypatch.setattr(sys, "stderr", stream)
+        monkeypatch.setenv("TERM", "xterm")
+        download(server.url, str(tmp_path / "m.bin"))
+    assert re.search(r"m\.bin \[#+\] 1/1 MB, \d+\.\d MB/s", terminal.getvalue())
+    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert stream.getvalue() == ""

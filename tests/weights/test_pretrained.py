@@ -151,7 +151,7 @@ def test_offline_the_file_is_taken_if_it_is_there(internet, network, content, mo
 def test_paddleclas_own_download_is_found(internet, network, content, tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     monkeypatch.setenv("PPCLS_LIGHT_OFFLINE", "1")
-    folder = tmp_path / "user/.paddleclas/weights"
+    folder = tmp_path / "paddleclas"
     folder.mkdir(parents=True)
     (folder / "PP-LCNet_x0_25_pretrained.pdparams").write_bytes(content)  # as a training of PaddleX leaves it
     assert_is(create_model(NAME, pretrained=True), network)

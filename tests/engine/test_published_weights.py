@@ -1,0 +1,107 @@
+"""Published weights in jobs: trained from, scored and exported by name, from a server in the place of the internet."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from ppcls_light import create_model, jobs
+from ppcls_light.config import load_config
+from ppcls_light.engine.network import build_model, trained_weights
+from ppcls_light.errors import WeightsError
+from ppcls_light.weights import write_weights
+from ppcls_light.weights.published import training
+
+NAME = "PPLCNet_x0_25"
+
+
+def path_of(name):
+    return "/" + training(NAME, name).sources[0].url.split("://")[1]
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """{training: (network, bytes of its file)} of 1000 classes."""
+    folder = tmp_path_factory.mktemp("published")
+    found = {}
+    for name in ("in1k", "ssld"):
+        network = create_model(NAME)
+        write_weights(folder / f"{name}.pdparams", network.state_dict())
+        found[name] = network, (folder / f"{name}.pdparams").read_bytes()
+    return found
+
+
+@pytest.fixture
+def internet(weights_home, file_server, published, caplog):
+    caplog.set_level(logging.INFO)
+    for name, (_, content) in published.items():
+        file_server.files[path_of(name)] = content
+    return file_server
+
+
+def conv(model):
+    return model.state_dict()["blocks6.0.pw_conv.conv.weight"].numpy()
+
+
+def test_a_training_starts_from_them_and_is_scored_by_its_own_config(internet, config_file, tmp_path):
+    config = load_config(config_file, ["Arch.pretrained=true", "Global.epochs=1"])
+    jobs.train(config)
+    log = (tmp_path / "output/train.log").read_text()
+    assert "144 keys, a new head (fc.weight, fc.bias)" in log
+    assert "in1k has its published 51.86 % with crop 224, resize 256; DataLoader.Eval has crop 32" in log
+    resolved = load_config(tmp_path / "output/config.yaml", ["Global.checkpoints=auto"])
+    assert 0 <= jobs.evaluate(resolved)["top1"] <= 1
+    assert internet.asked == [(path_of("in1k"), None)]
+
+
+@pytest.mark.parametrize(
+    "overrides", [["Arch.pretrained=true", "Arch.use_ssld=true"], ["Arch.pretrained=ssld"]]
+)
+def test_the_distilled_ones_are_taken_when_they_are_asked_for(internet, published, config_file, overrides):
+    model = build_model(load_config(config_file, overrides))
+    np.testing.assert_array_equal(conv(model), conv(published["ssld"][0]))
+    assert internet.asked == [(path_of("ssld"), None)]
+
+
+def test_distilled_ones_that_nobody_published_are_an_error(internet, config_file):
+    config = load_config(
+        config_file, ["Arch.name=PPLCNet_x0_35", "Arch.pretrained=true", "Arch.use_ssld=true"]
+    )
+    with pytest.raises(
+        WeightsError, match=r"^-o Arch.pretrained=true: .* no published weights called ssld; there are: in1k"
+    ):
+        build_model(config)
+    assert internet.asked == []
+
+
+def test_whole_they_are_scored_with_their_own_classes_only(internet, published, config_file):
+    config = load_config(config_file, ["Arch.pretrained=true"])
+    assert trained_weights(config) == "in1k"
+    with pytest.raises(WeightsError, match=r"the weights have 1000 classes, Arch\.class_num is 3"):
+        build_model(config, trained_weights(config))
+    whole = load_config(config_file, ["Arch.pretrained=true", "Arch.class_num=1000"])
+    model, expected = build_model(whole, trained_weights(whole)), published["in1k"][0].state_dict()
+    assert all((value.numpy() == expected[key].numpy()).all() for key, value in model.state_dict().items())
+
+
+def test_global_pretrained_model_takes_an_address_too(internet, published, config_file):
+    url = training(NAME, "ssld").sources[0].url
+    overrides = [f"Global.pretrained_model={url}", "Global.reset_head=true"]
+    np.testing.assert_array_equal(
+        conv(build_model(load_config(config_file, overrides))), conv(published["ssld"][0])
+    )
+
+
+def test_each_of_several_networks_has_its_own(internet, published, config_file, caplog):
+    config = load_config(
+        config_file,
+        [
+            "Arch={name: DistillationModel, freeze_params_list: [true, false], pretrained_list: [true, null],"
+            f"models: [Teacher: {{name: {NAME}, class_num: 1000, use_ssld: true}},"
+            f"Student: {{name: {NAME}, class_num: 1000, pretrained: true}}]}}"
+        ],
+    )
+    model = build_model(config)
+    for name, own in (("Teacher", "ssld"), ("Student", "in1k")):
+        np.testing.assert_array_equal(conv(model._sub_layers[name]), conv(published[own][0]))
+    assert caplog.text.count("146 keys, its head, too") == 2
