@@ -5,6 +5,7 @@ import os
 import shlex
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -16,9 +17,25 @@ from ppcls_light.data.scan import CONFIG_FILE
 from ppcls_light.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[1]
-BASE = ROOT / "configs" / "quick_start" / "photos.yaml"
 MARK = "# Written by tools/make_list.py"
 BATCH_SIZE, STEPS = 32, 4  # at most, and at least so many steps per epoch, down to batches of 2
+
+
+class Recipe(NamedTuple):
+    """Config to start from, and the length of its training: images that it sees in all, and bounds of its epochs."""
+
+    base: str
+    images_seen: int
+    least: int
+    most: int
+
+    def epochs(self, images):
+        """Return the epochs of a training on so many images."""
+        return min(max(round(self.images_seen / images), self.least), self.most)
+
+
+PRETRAINED = Recipe("photos.yaml", 36_000, 5, 40)
+SCRATCH = Recipe("photos_scratch.yaml", 74_000, 12, 100)
 
 
 def main():
@@ -32,12 +49,16 @@ def main():
         metavar="FILE",
         help="label map that fixes the labels (default: folders in order of their names)",
     )
+    parser.add_argument(
+        "--scratch", action="store_true", help="a config that starts from random weights, without a download"
+    )
     args = parser.parse_args()
     config_file = os.path.join(args.folder if args.out is None else args.out, CONFIG_FILE)
     require_own(config_file)
     classes, counts, label_file = write_image_lists(args.folder, args.split, args.seed, args.out, args.labels)
     lists = {Path(path).stem: path for path in counts}
-    text = config_text(args.folder, len(classes), counts[lists["train_list"]], lists, label_file)
+    recipe = SCRATCH if args.scratch else PRETRAINED
+    text = config_text(recipe, args.folder, len(classes), counts[lists["train_list"]], lists, label_file)
     write_text(config_file, text, keep=True)
     for path, count in counts.items():
         print(f"{path}: {count} images")
@@ -57,13 +78,14 @@ def require_own(path):
                 )
 
 
-def config_text(folder, class_num, images, lists, label_file):
-    """Return the YAML of a config like `BASE` for these lists; paths are absolute, but for the output's."""
+def config_text(recipe, folder, class_num, images, lists, label_file):
+    """Return the YAML of a config of `recipe` for these lists; paths are absolute, but for the output's."""
     folder = os.path.abspath(folder)
     scored = lists.get("val_list", lists.get("test_list"))
     batch_size = BATCH_SIZE
     while batch_size > 2 and batch_size * STEPS > images:
         batch_size //= 2
+    epochs = recipe.epochs(images)
     topk = [1, 3] if class_num > 3 else [1]  # of 3 classes, the first 3 are always right
     output = f"./output/{os.path.basename(folder) or 'photos'}"
     data = {
@@ -79,8 +101,13 @@ def config_text(folder, class_num, images, lists, label_file):
         },
     }
     tree = {
-        "_base_": str(BASE),
-        "Global": {"output_dir": output, "save_inference_dir": f"{output}/inference"},
+        "_base_": str(ROOT / "configs" / "quick_start" / recipe.base),
+        "Global": {
+            "output_dir": output,
+            "save_inference_dir": f"{output}/inference",
+            "epochs": epochs,
+            "save_interval": epochs,
+        },
         "Arch": {"class_num": class_num},
         "DataLoader": data,
         "Infer": {

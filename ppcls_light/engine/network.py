@@ -19,6 +19,7 @@ from ..models.distillation import DistillationModel
 from ..ops import training as cpu_ops
 from ..ops.build import BuildError
 from ..weights import load_pretrained, load_weights, read_pretrained
+from ..weights.cache import NotFetchedError
 from ..weights.io import KeyReport
 from ..weights.published import training
 from .checkpoint import strip_suffix
@@ -101,7 +102,13 @@ def _create(
 ) -> nn.Layer:
     with located(config.where(f"{path}.pretrained"), path):
         check_published(config, arch.name, pretrained)
-        model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+        try:
+            model = create_model(arch.name, class_num=arch.class_num, pretrained=pretrained, **arch.params)
+        except NotFetchedError as problem:
+            raise WeightsError(
+                f"{problem}; or start without: -o {path}.pretrained=false, and for photos of your own "
+                "tools/make_list.py --scratch"
+            ) from None
     if isinstance(pretrained, str):
         keep_rows(model, pretrained, names)
     return model

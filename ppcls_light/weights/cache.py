@@ -42,6 +42,10 @@ class Found(NamedTuple):
     ema: bool = False  # the weights meant are the moving average in it
 
 
+class NotFetchedError(WeightsError):
+    """No address gives the file, and it is not on this machine."""
+
+
 class _CacheError(WeightsError):
     """The folder of the weights cannot be written."""
 
@@ -61,8 +65,8 @@ def obtain(
     `check` raises WeightsError for a file that holds no weights; that one is not kept. `name` and `size_mb` are for
     messages.
 
-    Raises WeightsError: no source gives a file, or a file is not the one that was there before; the message has the
-    addresses and the path where the file belongs.
+    Raises NotFetchedError: no source gives a file; the message has the addresses and the path where the file belongs.
+    WeightsError: a file is not the one that was there before.
     """
     for source in sources:
         found = _in_home(source, _path(home(), source)) or _in_paddleclas(source)
@@ -78,7 +82,7 @@ def obtain(
         except _CacheError as problem:
             raise WeightsError(f"{problem}; {HOME_VARIABLE} names another folder") from None
     size = f" ({size_mb:g} MB)" if size_mb else ""
-    raise WeightsError(
+    raise NotFetchedError(
         f"{name}: no weights: {'; '.join(failed)}; fetch one of them{size} on another machine, and put it at "
         + " or ".join(dict.fromkeys(_path(home(), source) for source in sources))
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.distributed import Runtime
 from ppcls_light.errors import ConfigError
 from ppcls_light.models import create_model
 from ppcls_light.weights import read_weights, write_weights
@@ -148,6 +149,17 @@ def test_factors_by_stage_are_kept_with_the_schedule_on_a_resume(config_file, we
         assert run.model.blocks6[0].pw_conv.conv.weight.optimize_attr["learning_rate"] == factor
     with pytest.raises(ConfigError, match=r"Optimizer.lr.stage_factors: 1 factors, but PPLCNet_x0_25 has"):
         trainer(config_file, "Optimizer.lr.stage_factors=[1.0]")
+
+
+def test_the_gradients_of_a_head_alone_are_not_left_to_data_parallel(config_file, weights):
+    """Which was made for all that learns at last, and would wait for the rest; on CPU nothing ever is."""
+    run = trainer(config_file, "Global.head_epochs=1", f"Global.pretrained_model={weights}")
+    run.runtime, run._on_cpu = Runtime("gpu", 0, 2), False
+    found = []
+    for epoch in (0, 1):
+        run.freezing.set(epoch)
+        found.append(run._averages_gradients)
+    assert found == [True, False]
 
 
 def test_nothing_but_the_head_in_all_epochs_is_said(config_file, weights):

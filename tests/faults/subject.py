@@ -50,7 +50,14 @@ def photos(folder):
         path = folder / "photos" / "rgb"[channel] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(path)
-    command = [sys.executable, "tools/make_list.py", str(folder / "photos"), "--split", "0.8/0.2"]
+    command = [
+        sys.executable,
+        "tools/make_list.py",
+        str(folder / "photos"),
+        "--split",
+        "0.8/0.2",
+        "--scratch",
+    ]
     subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return folder / "photos" / "photos.yaml"
 

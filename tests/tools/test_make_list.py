@@ -1,13 +1,18 @@
 """The tool writes lists and a config with which the printed command trains on the data as they are."""
 
-import os
+import runpy
 import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ppcls_light.config import load_config
+from ppcls_light.engine import checkpoint
+from ppcls_light.models import create_model
+from ppcls_light.weights import write_weights
+from ppcls_light.weights.published import training
 
 
 @pytest.fixture
@@ -49,7 +54,18 @@ def test_lists_and_config_are_written_and_errors_are_one_line(tmp_path, make_lis
     assert "add --split 0.8/0.1/0.1" in err
 
 
-def test_the_config_fits_20_images_of_2_classes(tmp_path, make_list, run_tool, monkeypatch):
+@pytest.fixture
+def published(weights_home, file_server, tmp_path):
+    """The key of the weights that the config names, which a server on this machine has."""
+    path = tmp_path / "ssld.pdparams"
+    model = create_model("PPLCNet_x1_0")
+    write_weights(path, model.state_dict())
+    (source,) = training("PPLCNet_x1_0", "ssld").sources
+    file_server.files["/" + source.url.split("://")[1]] = path.read_bytes()
+    return model.state_dict()
+
+
+def test_the_config_fits_20_images_of_2_classes(tmp_path, make_list, run_tool, monkeypatch, published):
     """Before, 16 training images were no batch of 32, and the first 3 of 2 classes were always right."""
     folder = photos(tmp_path / "my pets", cat=10, dog=10)
     make_list(folder, "--split", "0.8/0.2", "--out", tmp_path / "lists")
@@ -61,8 +77,50 @@ def test_the_config_fits_20_images_of_2_classes(tmp_path, make_list, run_tool, m
     assert config.Arch.class_num == config.Infer.PostProcess.topk == 2
     assert 16 % config.DataLoader.Train.sampler.batch_size == 0
     assert [metric.topk for metric in (*config.Metric.Train, *config.Metric.Eval)] == [[1], [1]]
-    run_tool("train", "-c", path, "-o", "Global.epochs=1", "Optimizer.lr.warmup_epoch=0", "Global.device=cpu")
-    assert os.path.isfile("output/my pets/best_model.pdparams")
+    assert (config.Arch.name, config.Arch.pretrained, config.Global.epochs) == ("PPLCNet_x1_0", True, 40)
+    # The operators are in the cache of another home.
+    run_tool("train", "-c", path, "-o", "Global.epochs=1", "Global.device=cpu", "Global.cpu_ops=false")
+    found = checkpoint.load("output/my pets/latest")
+    # The weights came from the server, and 4 steps did not make others of them.
+    key = "blocks6.0.pw_conv.conv.weight"
+    start, moved = published[key].numpy(), np.abs(found.weights[key] - published[key].numpy())
+    assert 0 < moved.mean() < 0.2 * np.abs(start).mean()
+    assert "PPLCNet_x1_0_ssld_pretrained.pdparams" in Path("output/my pets/train.log").read_text()
+
+
+def test_without_a_network_one_line_names_the_address_and_the_other_config(
+    tmp_path, make_list, run_tool, monkeypatch, capsys
+):
+    monkeypatch.setenv("PPCLS_LIGHT_HOME", str(tmp_path / "empty"))
+    monkeypatch.chdir(tmp_path)
+    folder = photos(tmp_path / "p", a=4, b=4)
+    make_list(folder, "--split", "1")
+    with pytest.raises(SystemExit) as stop:
+        run_tool("train", "-c", folder / "photos.yaml", "-o", "Global.device=cpu")
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert stop.value.code == 2
+    assert line.startswith("error: ")
+    assert "PPLCNet_x1_0_ssld_pretrained.pdparams" in line
+    assert line.endswith("for photos of your own tools/make_list.py --scratch")
+    assert not list((tmp_path / "output/p").glob("[!.]*"))
+    make_list(folder, "--split", "1", "--scratch")
+    assert load_config(folder / "photos.yaml").Arch.pretrained is None
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs", "batch_size", "scratch"),
+    [(2, 40, 2, 100), (16, 40, 4, 100), (96, 40, 16, 100), (1600, 22, 32, 46), (40000, 5, 32, 12)],
+)
+def test_batch_and_epochs_follow_the_number_of_photos(root, tmp_path, images, epochs, batch_size, scratch):
+    tool = runpy.run_path(str(root / "tools/make_list.py"))
+    lists = {"train_list": str(tmp_path / "train_list.txt"), "val_list": str(tmp_path / "val_list.txt")}
+    for recipe, expected in (("PRETRAINED", epochs), ("SCRATCH", scratch)):
+        text = tool["config_text"](tool[recipe], str(tmp_path), 2, images, lists, "labels.txt")
+        (tmp_path / "photos.yaml").write_text(text)
+        config = load_config(tmp_path / "photos.yaml")
+        assert (config.Global.epochs, config.Global.save_interval) == (expected, expected)
+        assert config.DataLoader.Train.sampler.batch_size == batch_size <= images
+        assert config.Optimizer.lr.warmup_epoch < expected
 
 
 def test_the_config_grows_with_the_data(tmp_path, make_list):
