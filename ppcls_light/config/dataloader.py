@@ -14,7 +14,8 @@ BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
 class DatasetConfig:
     """Images of a list file, or of a folder with one folder per class when `cls_label_path` is left out.
 
-    PaddleClas' two names mean the same here: every dataset can be read at several scales.
+    PaddleClas' two names mean the same here: every dataset can be read at several scales. `unlabelled`, for
+    training, is a folder of further images or a list of their paths below `image_root`: distillation learns from them.
     """
 
     image_root: str
@@ -22,6 +23,7 @@ class DatasetConfig:
     transform_ops: TransformOps = field(default_factory=list)
     batch_transform_ops: Optional[BatchTransformOps] = None
     delimiter: Optional[str] = None
+    unlabelled: Optional[str] = None
     name: Literal["ImageNetDataset", "MultiScaleDataset"] = "ImageNetDataset"
 
 

@@ -369,6 +369,7 @@ class Config(Sections):
                 "Arch.models"
             )
         self._check_cached_teachers()
+        self._check_unlabelled()
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.Train, *self.Metric.Eval):
             if isinstance(metric, optim.DistillationTopkAcc) and metric.model_key != student:
@@ -407,6 +408,24 @@ class Config(Sections):
                 )
         if self.Loss.embeddings and self.Slim.quant:
             raise ConfigError("Loss: DistillationFeatureLoss: not with Slim.quant; leave one of them out")
+
+    def _check_unlabelled(self) -> None:
+        train, evaluation = self.DataLoader.Train, self.DataLoader.Eval
+        if evaluation and getattr(evaluation.dataset, "unlabelled", None):
+            raise ConfigError("DataLoader.Eval.dataset.unlabelled: an evaluation needs labels; leave it out")
+        if not (train and getattr(train.dataset, "unlabelled", None)):
+            return
+        path = "DataLoader.Train.dataset.unlabelled"
+        if all(isinstance(loss, (optim.CELoss, optim.DistillationGTCELoss)) for loss in self.Loss.Train):
+            raise ConfigError(
+                f"{path}: no loss of Loss.Train learns without labels; add a teacher, or leave it out"
+            )
+        if train.dataset.batch_transform_ops:
+            raise ConfigError(
+                f"{path}: batch_transform_ops mix labels, which these images lack; leave one out"
+            )
+        if train.sampler.balanced:
+            raise ConfigError(f"{path}: sampler.balanced needs a label of each image; leave one of them out")
 
     def _uses(self) -> Dict[str, Set[bool]]:
         """Return {teacher: whether losses of Train take its answers as embeddings, and as logits}."""

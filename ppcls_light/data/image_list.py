@@ -81,8 +81,20 @@ class ImageList:
 
     @property
     def labels(self) -> np.ndarray:
-        """int64 (N,)."""
+        """int64 (N,), -1 without a label."""
         return self._labels.array
+
+    @property
+    def known_labels(self) -> np.ndarray:
+        """The labels of the images that have one, int64."""
+        return self.labels[self.labels >= 0]
+
+    def joined(self, paths: Iterable[str]) -> ImageList:
+        """Return these images and, after them, those at `paths`, without labels."""
+        own = [self.name(index).encode() for index in range(len(self))]
+        further = [os.path.abspath(path).replace(os.sep, "/").encode() for path in paths]
+        labels = np.concatenate([self.labels, np.full(len(further), -1, np.int64)])
+        return ImageList(self.root, [*own, *further], labels, self.source)
 
     def name(self, index: int) -> str:
         """Return the path of an entry as the list has it."""
@@ -102,11 +114,11 @@ class ImageList:
         return [] if before == self._stamp else [self.source]
 
     def folder_counts(self) -> Counter[tuple[str, int]]:
-        """Return a Counter of (name of the folder, the last one in a path, and label) over the images."""
+        """Return a Counter of (name of the folder, the last one in a path, and label) over labelled images."""
         packed, start, counts = self._packed.array.tobytes(), 0, Counter[tuple[bytes, int]]()
         for end, label in zip(self._ends.array.tolist(), self.labels.tolist()):
             above = packed.rfind(b"/", start, end)
-            if above > start:
+            if above > start and label >= 0:
                 counts[packed[max(packed.rfind(b"/", start, above), start - 1) + 1 : above], label] += 1
             start = end
         return Counter({(folder.decode(), label): count for (folder, label), count in counts.items()})

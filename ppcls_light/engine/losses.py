@@ -22,9 +22,9 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
     """Return a function of a batch that sums the losses of `specs`, each times its weight.
 
     The function takes logits (N, K), or those of several networks by name, and labels, class indices int64
-    (N,) or class shares float (N, K) as Mixup and CutMix make them. It returns (total, parts): a scalar
-    tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add up) and `loss`
-    (the total). Half-precision logits are computed in float32.
+    (N,), -1 for images without a label, or class shares float (N, K) as Mixup and CutMix make them. It returns
+    (total, parts): a scalar tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add
+    up) and `loss` (the total). Half-precision logits are computed in float32.
 
     `specs` are `config.optim.CELoss` and the distillation losses beside it. `student` is the network that `CELoss` is
     about, and whose logits may be given without a name; `teachers` are the others whose logits will be given.
@@ -124,9 +124,12 @@ def cross_entropy(
     `class_weights` (K numbers) multiply the classes' terms: the loss of an image with shares t is
     -sum_c w_c t_c log p_c.
     `reduction` over the images: "mean" or "sum". The mean is over the images, not over their weights: so it is
-    the same however a batch is divided among processes or over `Global.update_freq`.
+    the same however a batch is divided among processes or over `Global.update_freq`. An image with label -1 is one of
+    them, and its loss is 0.
     """
     soft = labels.ndim == 2
+    known = None if soft else (labels >= 0).astype(logits.dtype)
+    labels = labels if soft else labels.clip(min=0)
     if not soft and not epsilon and class_weights is None:
         losses = F.cross_entropy(logits, labels, reduction="none")
     else:
@@ -139,6 +142,7 @@ def cross_entropy(
         else:
             weights = paddle.to_tensor(class_weights, logits.dtype)
             losses = -(target * F.log_softmax(logits) * weights).sum(axis=1)
+    losses = losses if known is None else losses.flatten() * known
     # Here and not in F.cross_entropy, which waits for the device in Paddle 2 to count ignored labels.
     return getattr(losses, reduction)()
 

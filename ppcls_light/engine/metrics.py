@@ -56,17 +56,20 @@ class TopkAccuracy:
 
     @paddle.no_grad()
     def update(self, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
-        """Add a batch: logits (N, K), class indices int64 (N,)."""
+        """Add a batch: logits (N, K), class indices int64 (N,), -1 of images that do not count."""
         classes = logits.shape[1]
-        labels = labels.reshape([-1, 1])
+        given = labels.reshape([-1, 1])
+        labels = given.clip(min=0)
         own = paddle.take_along_axis(logits, labels, axis=1)
         later = paddle.arange(classes, dtype=labels.dtype) > labels
         behind = paddle.logical_or(logits < own, paddle.logical_and(logits == own, later))
-        self._unread.append(classes - 1 - behind.astype("int64").sum(axis=1))
+        ranks = classes - 1 - behind.astype("int64").sum(axis=1)
+        self._unread.append(paddle.where(given[:, 0] < 0, given[:, 0], ranks))
 
     def totals(self) -> np.ndarray:
         """Return int64 (1 + len(ks),): the images, then the correct ones for each k."""
         for ranks in map(paddle.Tensor.numpy, self._unread):
+            ranks = ranks[ranks >= 0]
             self._totals += [len(ranks), *(np.count_nonzero(ranks < k) for k in self.ks)]
         self._unread = []
         return self._totals.copy()

@@ -32,6 +32,7 @@ from .classes import (
 )
 from .distributed import Runtime
 from .log import LOGGER
+from .unlabelled import check_unlabelled, with_unlabelled
 
 if TYPE_CHECKING:
     from ..config.types import Op
@@ -197,6 +198,9 @@ def _read_images(
         names.require_same(found, "evaluate on the classes of the training")
     if names is not None and found is None:
         names.check_list(images)
+    if split == "Train" and isinstance(dataset, DatasetConfig) and dataset.unlabelled:
+        with located(config.where(f"{path}.unlabelled"), f"{path}.unlabelled"):
+            images = with_unlabelled(images, dataset.unlabelled, dataset.image_root)
     return images, names
 
 
@@ -257,7 +261,8 @@ def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> N
                 stored.require_same(names, images, fix)
     check_first_weights(config, names, images)
     labels = None if evaluation is None else evaluation.images.labels
-    warn_of_labels(config.Arch.network.class_num, names, images.labels, labels)
+    warn_of_labels(config.Arch.network.class_num, names, images.known_labels, labels)
+    check_unlabelled(images, evaluation and evaluation.images)
 
 
 def build_sampler(

@@ -166,7 +166,7 @@ class Trainer:
 
     def _build_losses(self) -> None:
         config, arch = self.config, self.config.Arch
-        losses = weigh_classes(config.Loss.Train, self.reader.images.labels, arch.network.class_num)
+        losses = weigh_classes(config.Loss.Train, self.reader.images.known_labels, arch.network.class_num)
         self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
         if self.eval_reader is not None:
             build_loss(config.Loss.Eval, arch.infer_model_name)  # its errors are raised before an epoch
