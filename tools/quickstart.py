@@ -103,7 +103,7 @@ def main():
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
     print("""
 Next, with photos of your own in PHOTOS/<class>/<photo>:
-  1. python tools/make_list.py PHOTOS --split 0.8/0.1/0.1
+  1. python tools/make_list.py PHOTOS --split 0.8/0.1/0.1   (--scratch: without ImageNet weights, which 2. fetches)
   2. the command that it prints: python tools/train.py -c PHOTOS/photos.yaml
   3. python tools/export_model.py -c output/PHOTOS/config.yaml -o Global.checkpoints=auto""")
     if top1 < GOAL:

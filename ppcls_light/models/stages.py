@@ -76,8 +76,10 @@ class Frozen:
     @classmethod
     def whole(cls, networks: Iterable[nn.Layer]) -> Frozen:
         """Return all layers of `networks`."""
-        layers = [layer for network in networks for layer in network.sublayers(include_self=True)]
-        return cls(layers, [parameter for network in networks for parameter in network.parameters()])
+        frozen = cls([], [])
+        for network in networks:
+            frozen += cls(network.sublayers(include_self=True), network.parameters())
+        return frozen
 
     def __add__(self, other: Frozen) -> Frozen:
         return Frozen([*self.layers, *other.layers], [*self.parameters, *other.parameters])

@@ -43,6 +43,8 @@ def test_the_gradient_reaches_the_student_alone(pair, images):
     pair.train()
     outputs = pair(images)
     ((outputs["Student"] - outputs["Teacher"]) ** 2).mean().backward()
+    # Without which an optimizer would keep a state for them.
+    assert all(parameter.stop_gradient for parameter in pair.Teacher.parameters())
     assert all(parameter.grad is None for parameter in pair.Teacher.parameters())
     assert all(p.grad is not None for p in pair.Student.parameters() if not p.stop_gradient)
 
