@@ -20,6 +20,10 @@ test: $(VENV)/.ready
 	$(VENV)/bin/python -m compileall -q ppcls_light
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist worksteal
 
+# A worker computes on one thread: teams of as many threads as there are cores would wait for each other's. What more
+# threads change is tested by the tests that ask for them.
+test test-paddle26 test-oldest: export OMP_NUM_THREADS = 1
+
 # The public index's newest paddlepaddle-gpu is 2.6.2, so the code must run there, too.
 test-paddle26: $(VENV26)/.ready
 	$(VENV26)/bin/python -m pytest -n $(JOBS) --dist worksteal -m "not slow"
