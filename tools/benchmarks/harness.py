@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Dict, Hashable, List, Mapping, Tuple
@@ -88,6 +89,21 @@ def noting(refused: Dict[Hashable, str] | None, name: Hashable) -> Iterator[None
             case = ", ".join(map(str, name)) if isinstance(name, tuple) else name
             raise UserError(f"{case}: {error}") from error
         refused[name] = str(error)
+
+
+def run_python(command: Sequence[str], failure: str) -> str:
+    """Return what a script of another interpreter prints, on both streams; `command` begins with the interpreter.
+
+    Raises UserError: there is no such interpreter, or the script fails: `failure`, and the last line that it printed.
+    """
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    except OSError as error:
+        raise UserError(f"--python {command[0]}: {error.strerror}; name an interpreter with torch") from None
+    if done.returncode:
+        lines = done.stdout.strip().splitlines() or ["no message"]
+        raise UserError(f"{command[0]} {failure}: {lines[-1]}")
+    return done.stdout
 
 
 def report(

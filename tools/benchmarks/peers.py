@@ -14,7 +14,6 @@ were published in Paddle and that timm does not have.
 
 import importlib
 import re
-import subprocess
 import sys
 import types
 from pathlib import Path
@@ -103,15 +102,7 @@ def export_torch(arguments, name, size):
     repo = [arguments.repo] if arguments.source == "authors" else []
     with atomic_path(path, ExportError) as temporary:
         command = [arguments.python, str(script), "onnx", arguments.source, name, str(size), temporary, *repo]
-        try:
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        except OSError as error:
-            raise ConfigError(
-                f"--python {arguments.python}: {error.strerror}; name an interpreter with torch"
-            ) from None
-        if done.returncode:
-            lines = done.stdout.strip().splitlines() or ["no message"]
-            raise ExportError(f"{arguments.python} cannot export {name}: {lines[-1]}")
+        harness.run_python(command, f"cannot export {name}")
     print(path, flush=True)
 
 

@@ -24,24 +24,25 @@ def timm_name(name):
     """Return timm's name of a network of this project, None where it has none; it computes what the authors' does."""
     if name.startswith("PPLCNet_x"):
         return f"lcnet_{round(100 * float(name[len('PPLCNet_x') :].replace('_', '.'))):03d}"
-    return name.lower() if name.startswith(("FasterNet_", "EdgeNeXt_")) else None
+    return name.lower() if name.lower().startswith(("fasternet_", "edgenext_", "lcnet_")) else None
 
 
-def timm_network(name):
+def timm_network(name, **options):
+    """Return timm's network, with further `options` of its constructor."""
     import timm
 
-    return timm.create_model(timm_name(name) or name.lower())
+    return timm.create_model(timm_name(name) or name.lower(), **options)
 
 
-def edgenext(repo, name):
+def edgenext(repo, name, **options):
     """Return the network of models/model.py of mmaaz60/EdgeNeXt."""
     sys.path.insert(0, repo)
     from models import model
 
-    return getattr(model, name.lower())(classifier_dropout=0.0)
+    return getattr(model, name.lower())(classifier_dropout=0.0, **options)
 
 
-def micronet(repo, name):
+def micronet(repo, name, **options):
     """Return the network of liyunsheng13/micronet, as the authors' evaluation script configures it."""
     sys.path.insert(0, repo)
     from backbone.micronet import MicroNet
@@ -55,7 +56,7 @@ def micronet(repo, name):
     for section, key, text in re.findall(r"MODEL\.(\w+)\.(\w+) ([^\s\\]+)", script):
         sections.setdefault(section, {})[key] = literal(text)
     model = SimpleNamespace(**{name: SimpleNamespace(**values) for name, values in sections.items()})
-    return MicroNet(SimpleNamespace(MODEL=model))
+    return MicroNet(SimpleNamespace(MODEL=model), **options)
 
 
 def literal(text):
