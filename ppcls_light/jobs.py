@@ -18,7 +18,7 @@ from .base.figures import check_matplotlib
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
 from .config import Config, ConfigLike, checked, dump_config
-from .config.schema import ArchConfig
+from .config.arch import ArchConfig
 from .data.image_list import ImageList
 from .engine import distributed as runtimes
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels

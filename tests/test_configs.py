@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from ppcls_light.config import dataloader, load_config, optim, schema
+from ppcls_light.config.arch import ArchConfig
 from ppcls_light.models import published, variant
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -35,7 +36,7 @@ def test_every_published_network_has_a_config_named_after_it_in_its_familys_fold
 @pytest.mark.parametrize("path", VARIANTS, ids=by_name)
 def test_a_variant_is_its_network_and_holds_only_what_differs(path):
     config = load_config(path)
-    assert config.Arch == schema.ArchConfig(path.stem)
+    assert config.Arch == ArchConfig(path.stem)
     assert config.Global.output_dir == f"./output/{path.stem}"
     assert f"tools/train.py -c configs/{by_name(path)}" in path.read_text(encoding="utf-8")
     own = yaml.safe_load(path.read_text(encoding="utf-8"))

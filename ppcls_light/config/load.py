@@ -9,6 +9,7 @@ from typing import Any, Iterable, Mapping, TypeVar, Union
 from ..base.files import StrPath, write_text
 from ..errors import ConfigError, warn_once
 from . import schema
+from .arch import ArchConfig
 from .bind import bind
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
 from .types import Op, Sections
@@ -131,7 +132,7 @@ def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         names = sorted((f.name for f in dataclasses.fields(value)), key=lambda name: name != "name")
         plain = {name: _plain(getattr(value, name)) for name in names}
-        if isinstance(value, schema.ArchConfig):
+        if isinstance(value, ArchConfig):
             plain.update(plain.pop("params"))
         if isinstance(value, schema.GlobalConfig) and value.minutes is not None:
             del plain["epochs"]

@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Sequence
 
 from ..config import Config
+from ..config.arch import DistillationArch
 from ..config.bind import located
 from ..config.dataloader import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
-from ..config.schema import DistillationArch
 from ..data.cifar import CifarDataset, read_cifar
 from ..data.classes import ClassNames, folder_labels, require_same_folders
 from ..data.dataset import ImageDataset

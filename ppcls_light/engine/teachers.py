@@ -19,8 +19,8 @@ import paddle
 from ..base.files import checksum
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..bundle.onnx import onnx_file
+from ..config.arch import DistillationArch
 from ..config.bind import located
-from ..config.schema import DistillationArch
 from ..config.types import Op
 from ..data import decode
 from ..data.transforms.compose import Compose, build_transforms
@@ -34,7 +34,7 @@ from .log import LOGGER
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..config.schema import CachedTeacher
+    from ..config.arch import CachedTeacher
     from ..data.dataset import ImageDataset
     from ..runtime.onnxruntime_engine import OnnxEngine
     from .readers import Reader

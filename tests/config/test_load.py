@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ppcls_light.config import dataloader, dump_config, load_config, optim, schema
+from ppcls_light.config.arch import ArchConfig
 from ppcls_light.errors import ConfigError
 
 paddleclas = runpy.run_path(str(Path(__file__).with_name("paddleclas_yaml.py")))
@@ -150,7 +151,7 @@ def test_the_short_lived_spelling_of_pplcnet_with_a_scale(write):
     text = paddleclas["rebuild"]("PPLCNet_x0_5")
     text = text.replace("name: PPLCNet_x0_5", 'name: PPLCNet\n  scale: 0.5\n  act: "hardswish"')
     arch = load_config(write(text)).Arch
-    assert arch == schema.ArchConfig("PPLCNetBaseNet", params={"scale": 0.5, "act": "hardswish"})
+    assert arch == ArchConfig("PPLCNetBaseNet", params={"scale": 0.5, "act": "hardswish"})
 
 
 def test_a_dumped_config_loads_as_the_same_config(theirs, write):

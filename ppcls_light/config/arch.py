@@ -1,0 +1,207 @@
+"""Schema of the section Arch: a network, or several of them in a distillation."""
+
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Dict, List, Literal, Optional, Union
+
+from ..errors import ConfigError
+from ..registry import MODELS
+from .dataloader import TransformOps
+from .types import PositiveInt, Unnamed, WithParams
+
+
+@dataclass
+class ArchConfig:
+    """The network: its registered name; in YAML `params` are keys beside the others, its constructor's own."""
+
+    name: str
+    class_num: PositiveInt = 1000
+    pretrained: Union[bool, str, None] = None  # true, a training of ppcls_light.list_pretrained(), URL, file
+    use_ssld: bool = False  # with `pretrained: true`: the weights that PaddleClas distilled
+    use_sync_bn: bool = False
+    # Parts that do not learn: "backbone" is all but the classifier, a number N the stem and the first N stages.
+    freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None
+    params: Dict[str, Any] = field(default_factory=dict)
+
+    infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
+
+    @property
+    def cached(self) -> Dict[str, "CachedTeacher"]:
+        """The teachers that are no networks here, by name: none without distillation."""
+        return {}
+
+    @property
+    def weights(self) -> Union[bool, str, None]:
+        """Weights to start from: `pretrained`, or "ssld" where `use_ssld` chooses; None for random ones."""
+        return "ssld" if self.use_ssld and self.pretrained is True else self.pretrained or None
+
+    @property
+    def network(self) -> "ArchConfig":
+        """The network that is evaluated and exported."""
+        return self
+
+    @property
+    def learning(self) -> "Dict[str, ArchConfig]":
+        """The networks that learn, by name; one without others has none."""
+        return {"": self}
+
+    def path_of(self, name: str) -> str:
+        """Return the dotted path of the network called `name`."""
+        return "Arch"
+
+    def weights_of(self, name: str) -> Union[bool, str, None]:
+        """Return the weights that the network called `name` starts from, or None."""
+        return self.weights
+
+
+Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
+
+
+@dataclass
+class CachedTeacher:
+    """Frozen teacher of any origin: ONNX Runtime runs it once on each training image, and the answers are kept.
+
+    It is an ONNX file `onnx`, whose images are prepared by `preprocess`, or an exported `folder`, which says that
+    itself. `output` names an output of the graph, None: the first. `cache` is the folder of the answers.
+    """
+
+    onnx: Optional[str] = None
+    folder: Optional[str] = None
+    preprocess: TransformOps = field(default_factory=list)
+    output: Optional[str] = None
+    cache: str = "./output/teachers"
+    name: Literal["CachedTeacher"] = "CachedTeacher"
+
+    def __post_init__(self) -> None:
+        if (self.onnx is None) == (self.folder is None):
+            raise ConfigError(
+                "a teacher is one of onnx (a file) and folder (an exported one), or has the name of a network here; "
+                "for example {onnx: teacher.onnx, preprocess: [{ResizeImage: {size: 224}}, {NormalizeImage: {}}]}"
+            )
+        if bool(self.preprocess) == bool(self.folder):
+            raise ConfigError(
+                "preprocess: an exported folder says itself how images are prepared; leave it out"
+                if self.folder
+                else "preprocess is missing: the transforms of the teacher's images; for example "
+                "[{ResizeImage: {size: 224}}, {NormalizeImage: {}}]"
+            )
+
+
+@dataclass
+class DistillationArch:
+    """Networks trained together on the same batches, as PaddleClas' `DistillationModel`.
+
+    `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`. One with
+    `onnx` or `folder` in the place of `name` is a `CachedTeacher`.
+    `freeze_params_list` and `pretrained_list` have one entry for each of them: a frozen network is in
+    eval mode, gets no gradients and needs weights to train by, a teacher's. `infer_model_name` is the student.
+    """
+
+    models: List[Dict[str, Annotated[Union[Network, CachedTeacher], Unnamed("CachedTeacher")]]]
+    pretrained_list: Optional[List[Union[bool, str, None]]] = None
+    freeze_params_list: Optional[List[bool]] = None
+    infer_model_name: str = "Student"
+    class_num: PositiveInt = 0  # for all, the student's where it is left out; the models' own must agree
+    use_sync_bn: bool = False
+    name: Literal["DistillationModel"] = "DistillationModel"
+
+    weights = None  # as an ArchConfig has them; here each model has its own
+
+    def __post_init__(self) -> None:
+        if not self.models or any(len(model) != 1 for model in self.models):
+            raise ConfigError(
+                "models is a list of one name each; for example - Student: {name: PPLCNet_x1_0, class_num: 10}"
+            )
+        names = self.names
+        if len(set(names)) != len(names) or any("." in name for name in names):
+            raise ConfigError(f"the models need different names without dots; got {', '.join(names)}")
+        if self.infer_model_name not in self.networks:
+            raise ConfigError(
+                f"infer_model_name: no model is called '{self.infer_model_name}'; use one of "
+                f"{', '.join(self.networks) or 'them, and give it the name of a network'}"
+            )
+        for key in ("pretrained_list", "freeze_params_list"):
+            given = getattr(self, key)
+            if given is not None and len(given) != len(names):
+                raise ConfigError(
+                    f"{key} has {len(given)} entries for {len(names)} models; give one for each"
+                )
+        self._check_class_num()
+        self._check_frozen()
+
+    def _check_class_num(self) -> None:
+        wanted = self.class_num = self.class_num or self.network.class_num
+        wrong = [
+            f"-o Arch.models.{index}.{name}.class_num={wanted}"
+            for index, (name, arch) in enumerate(self._models.items())
+            if isinstance(arch, ArchConfig) and arch.class_num != wanted
+        ]
+        if wrong:
+            raise ConfigError(f"class_num is {wanted}, but not that of every model; use {' '.join(wrong)}")
+
+    def _check_frozen(self) -> None:
+        if self.infer_model_name in self.frozen:
+            raise ConfigError(
+                f"freeze_params_list freezes {self.infer_model_name}, the network to be trained; write false there"
+            )
+        for index, name in enumerate(self.names):
+            if name in self.frozen and self.networks[name].freeze:
+                raise ConfigError(
+                    f"models.{index}.{name}.freeze: freeze_params_list freezes all of it; leave freeze out"
+                )
+            if name not in self.cached:
+                continue
+            if self.freeze_params_list and not self.freeze_params_list[index]:
+                raise ConfigError(
+                    f"freeze_params_list: {name} is no network here and cannot learn; write true"
+                )
+            if self.pretrained_list and self.pretrained_list[index]:
+                raise ConfigError(f"pretrained_list: {name} has its weights in its own file; write null")
+
+    @property
+    def _models(self) -> Dict[str, Union[ArchConfig, CachedTeacher]]:
+        return {name: arch for model in self.models for name, arch in model.items()}
+
+    @property
+    def names(self) -> List[str]:
+        """The names of all models, in their order."""
+        return [name for model in self.models for name in model]
+
+    @property
+    def networks(self) -> Dict[str, ArchConfig]:
+        """The ArchConfig of each network by its name, in their order."""
+        return {name: arch for name, arch in self._models.items() if isinstance(arch, ArchConfig)}
+
+    @property
+    def cached(self) -> Dict[str, CachedTeacher]:
+        """The teachers that are no networks here, by name."""
+        return {name: arch for name, arch in self._models.items() if isinstance(arch, CachedTeacher)}
+
+    @property
+    def network(self) -> ArchConfig:
+        """The ArchConfig of the network that is evaluated and exported: the student's."""
+        return self.networks[self.infer_model_name]
+
+    @property
+    def teachers(self) -> List[str]:
+        """The names of all models but the student."""
+        return [name for name in self.names if name != self.infer_model_name]
+
+    @property
+    def frozen(self) -> List[str]:
+        """The names of the networks that do not learn."""
+        flags = self.freeze_params_list or [False] * len(self.models)
+        return [name for name, flag in zip(self.names, flags) if flag and name in self.networks]
+
+    @property
+    def learning(self) -> Dict[str, ArchConfig]:
+        """The ArchConfig of each model that learns, by name."""
+        return {name: arch for name, arch in self.networks.items() if name not in self.frozen}
+
+    def path_of(self, name: str) -> str:
+        """Return the dotted path of the model called `name`."""
+        return f"Arch.models.{self.names.index(name)}.{name}"
+
+    def weights_of(self, name: str) -> Union[bool, str, None]:
+        """Return the weights that the model called `name` starts from, as `ArchConfig.weights`."""
+        own, from_list = self.networks[name], dict(zip(self.names, self.pretrained_list or []))
+        return replace(own, pretrained=from_list.get(name) or own.pretrained).weights
