@@ -36,6 +36,10 @@ class DownloadError(Exception):
     """One address does not give its file; the text is the reason."""
 
 
+class OtherSumError(DownloadError):
+    """The file that came is not the one whose SHA-256 was given."""
+
+
 class _CutError(DownloadError):
     """A try that another one may finish, `wait` seconds later if the server says so."""
 
@@ -100,7 +104,7 @@ def download(
             _fetch(part, name)
             digest = checksum(part.path, error)
             if not digest.startswith(sha256.lower()):
-                raise DownloadError(f"gives a file with the SHA-256 {digest}, not {sha256}")
+                raise OtherSumError(f"gives a file with the SHA-256 {digest}, not {sha256}")
             check(part.path)
         except _CutError:  # what is there is good
             raise

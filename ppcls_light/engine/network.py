@@ -22,7 +22,7 @@ from ..ops.build import BuildError
 from ..weights import load_pretrained, load_weights, read_pretrained
 from ..weights.cache import NotFetchedError
 from ..weights.io import KeyReport
-from ..weights.published import training
+from ..weights.published import IMAGENET_CLASSES, training, training_names
 from .checkpoint import strip_suffix
 from .distributed import Runtime
 from .head_rows import keep_rows
@@ -209,12 +209,24 @@ def trained_weights(config: Config) -> str:
     if checkpoints:
         return strip_suffix(checkpoints)
     if config.Arch.weights:
-        name = config.Arch.network.name
-        return training(name).name if config.Arch.weights is True else config.Arch.weights
+        return _first_weights(config)
     raise WeightsError(
         "no weights are given, and random ones would look like a result; add -o Global.pretrained_model=FILE, "
         f"for example -o Global.pretrained_model={os.path.join(settings.output_dir, 'best_model')}"
     )
+
+
+def _first_weights(config: Config) -> str:
+    """Return the weights of `Arch.pretrained`, to be evaluated. Raises WeightsError: they are of other classes."""
+    weights, arch = config.Arch.weights, config.Arch.network
+    if isinstance(weights, str) and weights not in training_names():
+        return weights
+    if arch.class_num != IMAGENET_CLASSES:
+        raise WeightsError(
+            f"{config.place('Arch.pretrained')}: published weights know ImageNet's {IMAGENET_CLASSES} classes, and "
+            f"Arch.class_num is {arch.class_num}; for a training of your own add -o Global.checkpoints=auto"
+        )
+    return training(arch.name).name if weights is True else str(weights)
 
 
 class StaticGraph(nn.Layer):

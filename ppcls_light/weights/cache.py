@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Callable, NamedTuple, Sequence
 from urllib.parse import urldefrag
 
-from ..base.download import DownloadError, download, sole_process
+from ..base.download import DownloadError, OtherSumError, download, sole_process
 from ..base.files import checksum, write_text
 from ..errors import WeightsError
 from .convert import FORMATS
@@ -138,6 +138,7 @@ def _in_paddleclas(source: Source) -> Found | None:
         return None
     digest, wanted = checksum(path, WeightsError), _known(source, _path(home(), source))
     if digest.startswith(wanted):
+        _remember(_path(home(), source), digest)
         return Found(path, f"PaddleClas' cache {folder}", digest, source.ema)
     logger.warning("%s: not taken, its SHA-256 is %s, not %s", path, digest, wanted)
     return None
@@ -153,7 +154,13 @@ def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:
         if found:
             return found
         logger.info("%s: fetching %s to %s", name, address, path)
-        digest = download(address, path, wanted, _checked(check), resumes=alone, error=_CacheError)
+        try:
+            digest = download(address, path, wanted, _checked(check), resumes=alone, error=_CacheError)
+        except OtherSumError as problem:
+            if source.known:
+                raise
+            fix = f"the one first seen; delete {path}.sha256 if the change is meant"
+            raise DownloadError(f"{problem}, {fix}") from None
         _remember(path, digest)
     return Found(path, address, digest, source.ema)
 

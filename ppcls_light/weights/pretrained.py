@@ -55,8 +55,19 @@ def local_file(source: Named, arch: str) -> cache.Found:
         return cache.obtain(f"{row.network} {row.name}", row.sources, require_weights, row.size_mb)
     if "://" in source:
         return cache.from_url(source, require_weights)
-    path = source if source.endswith(FORMATS) and os.path.isfile(source) else weights_file(source)
+    path = source if source.endswith(FORMATS) and os.path.isfile(source) else _weights_file(source, arch)
     return cache.Found(path, "", checksum(path, WeightsError))
+
+
+def _weights_file(path: str, arch: str) -> str:
+    try:
+        return weights_file(path)
+    except WeightsError as problem:
+        rows = published.list_pretrained(arch)
+        if os.path.dirname(path) or not rows:
+            raise
+        names = ", ".join(row.name for row in rows)
+        raise WeightsError(f"{problem}; trainings of {arch} that were published: {names}") from None
 
 
 def record_sums(row: published.Training, table: Path = published.TABLE) -> None:

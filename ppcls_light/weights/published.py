@@ -18,6 +18,7 @@ from ..errors import WeightsError
 from ..registry import MODELS
 
 TABLE = Path(__file__).with_name("published.yaml")
+IMAGENET_CLASSES = 1000
 HUGGING_FACE = "https://huggingface.co"
 MIRROR_VARIABLE = "PPCLS_LIGHT_MIRROR"
 

@@ -123,7 +123,9 @@ def test_a_file_that_is_no_longer_the_same_is_refused(internet):
         create_model(NAME, pretrained=True)
     path.unlink()
     internet.files[PADDLECLAS] = bytes(data)
-    with pytest.raises(WeightsError, match="gives a file with the SHA-256"):
+    with pytest.raises(
+        WeightsError, match=rf"gives a file with .*, the one first seen; delete .*{FILE}\.sha256 if"
+    ):
         create_model(NAME, pretrained=True)
     assert in_cache(internet.home) == [f"{FILE}.sha256"]
 
@@ -156,7 +158,11 @@ def test_paddleclas_own_download_is_found(internet, network, content, tmp_path, 
     (folder / "PP-LCNet_x0_25_pretrained.pdparams").write_bytes(content)  # as a training of PaddleX leaves it
     assert_is(create_model(NAME, pretrained=True), network)
     assert f"(PaddleClas' cache {folder})" in caplog.text
-    assert not internet.home.exists()
+    assert in_cache(internet.home) == ["PP-LCNet_x0_25_pretrained.pdparams.sha256"]
+    (folder / "PP-LCNet_x0_25_pretrained.pdparams").write_bytes(content + b" ")
+    with pytest.raises(WeightsError, match="PPCLS_LIGHT_OFFLINE is set"):
+        create_model(NAME, pretrained=True)
+    assert "not taken, its SHA-256 is" in caplog.text
 
 
 def test_hugging_faces_own_switch_leaves_its_addresses_out(internet, monkeypatch):
@@ -262,3 +268,11 @@ def test_timms_safetensors_are_converted_from_hugging_face(internet, root, caplo
     assert (model.state_dict()["last_conv.bias"].numpy() == list(shapes).index("conv_head.bias")).all()
     assert "keys from timm's names, its head, too" in caplog.text
     assert in_cache(internet.home)[0] == "timm--lcnet_100.ra2_in1k.safetensors"
+
+
+def test_a_name_that_is_neither_a_file_nor_a_training_is_answered_with_both(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        WeightsError, match=r"no weights file imagenet .*; trainings of \w+ that were published: in1k, ssld"
+    ):
+        create_model(NAME, pretrained="imagenet")
