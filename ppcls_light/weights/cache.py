@@ -37,7 +37,7 @@ class Found(NamedTuple):
     """A file of weights on this machine."""
 
     path: str
-    origin: str  # address, or the folder that it was found in; "" for a file that the user named
+    origin: str  # address, or the reason why it is there; "" for a file that the user named
     sha256: str
     ema: bool = False  # the weights meant are the moving average in it
 
@@ -82,9 +82,10 @@ def obtain(
         except _CacheError as problem:
             raise WeightsError(f"{problem}; {HOME_VARIABLE} names another folder") from None
     size = f" ({size_mb:g} MB)" if size_mb else ""
+    paths = [_path(home(), source) for source in sources]
     raise NotFetchedError(
-        f"{name}: no weights: {'; '.join(failed)}; fetch one of them{size} on another machine, and put it at "
-        + " or ".join(dict.fromkeys(_path(home(), source) for source in sources))
+        f"{name}: no weights: {'; '.join(failed)}; fetch {'one of them' if paths[1:] else 'it'}{size} on another "
+        f"machine, and put it at {' or '.join(paths)}"
     )
 
 
@@ -128,7 +129,7 @@ def _in_home(source: Source, path: str) -> Found | None:
             f"{path} is not the file that it was: its SHA-256 is {digest}, not {wanted}; delete it to fetch it again"
         )
     _remember(path, digest)
-    return Found(path, source.url, digest, source.ema)
+    return Found(path, f"kept for {source.url}", digest, source.ema)
 
 
 def _in_paddleclas(source: Source) -> Found | None:
