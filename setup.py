@@ -40,6 +40,7 @@ EXTRAS = {
         *["scikit-learn>=1.4", "matplotlib>=3.8", "visualdl>=2.5.1", "tensorboardX>=2.6"],
     ],
 }
+EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]
 EXTRAS["dev"] = [
     "mypy>=1.10",
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],

@@ -1,4 +1,4 @@
-"""Entry points of the tools: train, find_lr, evaluate, infer, export, prune and dry_run, each from a config."""
+"""Entry points of the tools, one function per command, each from a config."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from .engine.classes import class_names, described_classes, stored_classes, warn
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each
 from .engine.infer import infer as classify
+from .engine.linear_teacher import fit, write_teacher
 from .engine.log import LOGGER, setup_logging
 from .engine.metrics import warn_of_trivial
 from .engine.network import build_model, trained_weights
@@ -32,7 +33,8 @@ from .engine.output_folder import claimed
 from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
-from .engine.readers import build_reader, inference_transforms, labelled_images, sample_images
+from .engine.readers import build_reader, check_classes, inference_transforms, labelled_images, sample_images
+from .engine.teachers import answers_of, described
 from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
@@ -195,6 +197,45 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
+
+
+def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> float:
+    """Fit a linear classifier on a teacher's embeddings of DataLoader.Train, and write it to `folder` as a teacher.
+
+    `teacher` is one of the config's with `onnx` or `folder`, by default the first that gives embeddings to a
+    `DistillationFeatureLoss`. Only labelled images are fitted. See `engine.linear_teacher`.
+
+    Returns the top-1 on DataLoader.Eval, a share; without that section the one on the images of the fit.
+
+    Raises ConfigError: there is no such teacher. UserError: see `Teachers`, `fit` and `write_teacher`.
+    """
+    config = checked(config)
+    runtime = _start(config, None, device="cpu")
+    name = teacher or next(iter(config.Loss.embeddings), None)
+    if name not in config.Arch.cached:
+        raise ConfigError(
+            f"Arch.models: there is no teacher {name or 'of a DistillationFeatureLoss'} with onnx or folder; name one "
+            f"by --teacher ({', '.join(config.Arch.cached) or 'none is here'})"
+        )
+    spec, reader = config.Arch.cached[name], build_reader(config, "Train", runtime)
+    check_classes(config, reader, None)
+    embeddings, labels = _labelled(answers_of(config, name, reader, runtime), reader.images.labels)
+    LOGGER.info("%d labelled images, embeddings of %d numbers", *embeddings.shape)
+    linear = fit(embeddings, labels, config.Arch.class_num, config.Global.seed)
+    write_teacher(described(spec), spec.output, linear, reader.class_names, folder)
+    scored = "the labelled images of DataLoader.Train themselves"
+    if config.DataLoader.Eval is not None:
+        scored, reader = "DataLoader.Eval", build_reader(config, "Eval", runtime, reader.class_names)
+        embeddings, labels = _labelled(answers_of(config, name, reader, runtime), reader.images.labels)
+    top1 = linear.accuracy(embeddings, labels)
+    LOGGER.info("C %g: top-1 %.2f %% on %d images of %s", linear.strength, 100 * top1, len(labels), scored)
+    return top1
+
+
+def _labelled(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return those rows of embeddings (N, D), and labels (N,), that are numbers and have a label."""
+    known = np.isfinite(embeddings).all(axis=1) & (labels >= 0)
+    return embeddings[known], labels[known]
 
 
 def find_lr(

@@ -32,7 +32,7 @@ FUNCTIONS = [
     *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.list_pretrained),
     *(ppcls_light.load_config, ppcls_light.Config.where),
     *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
-    *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run),
+    *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run, jobs.fit_teacher),
 ]
 
 

@@ -66,10 +66,10 @@ class Teachers:
         if not isinstance(config.Arch, DistillationArch) or not config.Arch.cached:
             return
         digests = _digests(reader.loader.dataset)
-        for name, spec in config.Arch.cached.items():
+        for name in config.Arch.cached:
             path = config.Arch.path_of(name)
             with located(config.where(path), path):
-                answers = _answers(spec, name, reader, digests, runtime)
+                answers = answers_of(config, name, reader, runtime, digests)
                 if name in config.Loss.embeddings:
                     self.answers[name] = standardised(answers)
                     self.embedding_sizes[name] = answers.shape[1]
@@ -123,13 +123,19 @@ def _digests(dataset: ImageDataset) -> list[bytes]:
     return found
 
 
-def _answers(
-    spec: CachedTeacher, name: str, reader: Reader, digests: list[bytes], runtime: Runtime
+def answers_of(
+    config: Config, name: str, reader: Reader, runtime: Runtime, digests: list[bytes] | None = None
 ) -> np.ndarray:
-    """Return float32 (images, D); not numbers for an image that cannot be read."""
+    """Return the answers of the teacher called `name` to the images of `reader`, float32 (images, D).
+
+    They are as the graph gives them, and not numbers for an image that cannot be read. `digests` are those of the
+    images, where they are known. Raises as `Teachers` does.
+    """
+    spec = config.Arch.cached[name]
+    digests = _digests(reader.loader.dataset) if digests is None else digests
     if missing := missing_library("onnxruntime"):
         raise DeviceError(missing)
-    bundle = _described(spec)
+    bundle = described(spec)
     if bundle.class_names is not None and spec.output is None:
         fix = f"give a teacher {name} that was trained on these classes"
         stored = StoredClasses(bundle.class_names, {}, bundle.class_names.source)
@@ -145,7 +151,7 @@ def _answers(
     return answers.rows(digests)
 
 
-def _described(spec: CachedTeacher) -> Bundle:
+def described(spec: CachedTeacher) -> Bundle:
     """Return the teacher as a Bundle with an ONNX file and transforms."""
     if spec.folder is None:
         assert spec.onnx is not None

@@ -50,7 +50,10 @@ class DistillationModel(nn.Layer):
             classifier = _classifier(self.student)
             classifier.register_forward_pre_hook(self._keep)
             for name, size in embedding_sizes.items():
-                self.add_sublayer(self._maps[name], nn.Linear(classifier.weight.shape[0], size))
+                # Zeros answer the mean of the embeddings; random weights would begin far from all of them.
+                zeros = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
+                width = classifier.weight.shape[0]
+                self.add_sublayer(self._maps[name], nn.Linear(width, size, weight_attr=zeros))
 
     def _keep(self, classifier: nn.Layer, inputs: Tuple[Tensor, ...]) -> None:
         if self.training:

@@ -5,7 +5,6 @@ import json
 import numpy as np
 import paddle
 import pytest
-import yaml
 
 from ppcls_light import jobs
 from ppcls_light.base.probabilities import softmax
@@ -17,88 +16,27 @@ from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, DataError
 from ppcls_light.weights import read_weights
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
-WEIGHT = np.random.default_rng(0).normal(size=(3, 3)).astype("float32")
-PREPROCESS = [{"ResizeImage": {"size": 16}}, {"NormalizeImage": {"scale": 1 / 255, "order": ""}}]
-
-
-def write_onnx(path, batch="n", probabilities=False, weight=WEIGHT):
-    """Write a graph: images (batch, 3, 16, 16) -> `answer`, of their mean colour, and `map`, which is not pooled."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    steps = [
-        helper.make_node("GlobalAveragePool", ["image"], ["colour"]),
-        helper.make_node("Flatten", ["colour"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "weight"], ["logits"]),
-        helper.make_node("Softmax" if probabilities else "Identity", ["logits"], ["answer"]),
-        helper.make_node("Identity", ["image"], ["map"]),
-    ]
-    float32, width = TensorProto.FLOAT, weight.shape[1]
-    graph = helper.make_graph(
-        steps,
-        "teacher",
-        [helper.make_tensor_value_info("image", float32, [batch, 3, 16, 16])],
-        [
-            helper.make_tensor_value_info("answer", float32, [batch, width]),
-            helper.make_tensor_value_info("colour", float32, [batch, 3, 1, 1]),
-            helper.make_tensor_value_info("map", float32, [batch, 3, 16, 16]),
-        ],
-        [numpy_helper.from_array(weight, "weight")],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, str(path))
-
-
-@pytest.fixture
-def taught(config_file, tmp_path):
-    """`config_file` with an ONNX file as the teacher of PPLCNet_x0_25."""
-    write_onnx(tmp_path / "teacher.onnx")
-    content = yaml.safe_load(config_file.read_text())
-    student = {**content["Arch"], "dropout_prob": 0.0}
-    teacher = {"onnx": f"{tmp_path}/teacher.onnx", "preprocess": PREPROCESS, "cache": f"{tmp_path}/cache"}
-    content["Global"]["epochs"] = 2
-    content["Arch"] = {
-        "name": "DistillationModel",
-        "class_num": 3,
-        "models": [{"Teacher": teacher}, {"Student": student}],
-    }
-    content["Loss"]["Train"] = [
-        {"CELoss": {"weight": 0.5}},
-        {
-            "DistillationKLDivLoss": {
-                "weight": 0.5,
-                "temperature": 2.0,
-                "model_name_pairs": [["Student", "Teacher"]],
-            }
-        },
-    ]
-    path = tmp_path / "taught.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
 FEATURES = (
     "Loss.Train=[{CELoss: {weight: 1.0}}, "
     "{DistillationFeatureLoss: {weight: 0.5, model_name_pairs: [[Student, Teacher]]}}]"
 )
 
 
-def expected(trainer, index):
+def expected(trainer, index, weight):
     """Return the logits of the teacher for an image of the training, computed here."""
     image = decode_image(trainer.reader.loader.dataset.read(index))
     import cv2
 
     small = cv2.resize(image, (16, 16)) / 255.0
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    return ((small - mean) / std).mean(axis=(0, 1)) @ WEIGHT
+    return ((small - mean) / std).mean(axis=(0, 1)) @ weight
 
 
-def test_the_step_s_loss_has_the_teacher_s_answer_to_the_whole_image(taught):
+def test_the_step_s_loss_has_the_teacher_s_answer_to_the_whole_image(taught, teacher_weight):
     trainer = Trainer(load_config(taught), Runtime("cpu"))
     trainer.network.train()
     batch = next(iter(trainer.reader.loader.epoch(0)))
-    teacher = np.stack([expected(trainer, index) for index in batch.indices])
+    teacher = np.stack([expected(trainer, index, teacher_weight) for index in batch.indices])
     np.testing.assert_allclose(trainer.teachers(batch.indices)["Teacher"], teacher, atol=1e-4)
     with paddle.no_grad():
         student = trainer.model(paddle.to_tensor(batch.images))["Student"].numpy().astype("float64")
@@ -162,7 +100,7 @@ def test_the_linear_map_is_resumed_exactly_and_is_not_the_student_s(taught, tmp_
     assert "top1" in jobs.evaluate(load_config(taught, [*options, "Global.checkpoints=auto"]))
 
 
-def test_a_graph_of_a_fixed_batch_and_its_probabilities_are_understood(taught, tmp_path):
+def test_a_graph_of_a_fixed_batch_and_its_probabilities_are_understood(taught, tmp_path, write_onnx):
     before = Trainer(load_config(taught), Runtime("cpu")).teachers.answers["Teacher"]
     write_onnx(tmp_path / "teacher.onnx", batch=3, probabilities=True)
     after = Trainer(load_config(taught), Runtime("cpu")).teachers.answers["Teacher"]
@@ -170,7 +108,7 @@ def test_a_graph_of_a_fixed_batch_and_its_probabilities_are_understood(taught, t
     np.testing.assert_allclose(softmax(before / 4), softmax(after / 4), atol=1e-5)
 
 
-def test_only_what_changed_is_computed_again(taught, tmp_path, photos, caplog):
+def test_only_what_changed_is_computed_again(taught, tmp_path, photos, caplog, write_onnx, teacher_weight):
     def lines():
         caplog.clear()
         with caplog.at_level("INFO", logger="ppcls_light"):
@@ -188,7 +126,7 @@ def test_only_what_changed_is_computed_again(taught, tmp_path, photos, caplog):
     np.testing.assert_array_equal(after[[1, 0]], before[[0, 1]])
     first.write_bytes((photos / "val/00.png").read_bytes())
     assert lines()[0].startswith("Teacher: 1 of 26")
-    write_onnx(tmp_path / "teacher.onnx", weight=-WEIGHT)
+    write_onnx(tmp_path / "teacher.onnx", weight=-teacher_weight)
     line, other = lines()
     assert line.startswith("Teacher: 26 of 26")
     np.testing.assert_allclose(other[2:], -before[2:], atol=1e-5)
@@ -270,13 +208,13 @@ def test_a_teacher_that_does_not_fit_is_one_line(taught, tmp_path, override, mes
     assert not list(tmp_path.glob("cache/*/*"))
 
 
-def test_embeddings_without_variance_are_one_line(taught, tmp_path):
+def test_embeddings_without_variance_are_one_line(taught, tmp_path, write_onnx):
     write_onnx(tmp_path / "teacher.onnx", weight=np.zeros((3, 5), "float32"))
     with pytest.raises(ConfigError, match="it answers the same to every image"):
         Trainer(load_config(taught, [FEATURES]), Runtime("cpu"))
 
 
-def test_other_files_and_class_counts_are_one_line(taught, tmp_path):
+def test_other_files_and_class_counts_are_one_line(taught, tmp_path, write_onnx):
     write_onnx(tmp_path / "teacher.onnx", weight=np.ones((3, 5), "float32"))
     with pytest.raises(ConfigError, match=r"answers with 5 numbers, but Arch\.class_num is 3"):
         Trainer(load_config(taught), Runtime("cpu"))

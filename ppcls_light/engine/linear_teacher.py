@@ -1,0 +1,134 @@
+"""Linear classifier on a network's embeddings, as a teacher for few labelled images.
+
+A large public network's embeddings and multinomial logistic regression on them: the linear evaluation of transfer
+learning (Kornblith et al., arXiv 1805.08974, section 3). scikit-learn fits it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from ..base.files import checksum, results
+from ..bundle.folder import CONFIG_FILE, ONNX_FILE, Bundle, write_inference_yml
+from ..data.classes import ClassNames
+from ..errors import DataError, ExportError
+from .log import LOGGER
+
+# Inverse strengths of the L2 penalty that are tried in this order; features have variance 1.
+STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+HELD_OUT = 5  # a fifth of each class chooses among them
+
+
+class Linear(NamedTuple):
+    """Classifier: logits (N, K) = embeddings (N, D) @ weight + bias."""
+
+    weight: np.ndarray  # float32 (D, K)
+    bias: np.ndarray  # float32 (K,)
+    strength: float  # of `STRENGTHS`, the one that was chosen
+
+    def accuracy(self, embeddings: np.ndarray, labels: np.ndarray) -> float:
+        """Return the top-1 of embeddings float32 (N, D), a share."""
+        return float(((embeddings @ self.weight + self.bias).argmax(axis=1) == labels).mean())
+
+
+def fit(embeddings: np.ndarray, labels: np.ndarray, class_num: int, seed: int = 0) -> Linear:
+    """Fit multinomial logistic regression to embeddings float32 (N, D) with labels int (N,).
+
+    The penalty is the one of least log loss on a held-out fifth of each class; the fit is then of all. Log loss and not
+    accuracy chooses, for the answers are to be soft labels.
+
+    Raises DataError: a class has no image, or none has enough to hold some out.
+    """
+    counts = np.bincount(labels, minlength=class_num)
+    if not counts.all():
+        raise DataError(f"class {int(counts.argmin())} has no labelled image that could be read; add some")
+    held_out = _held_out(labels, np.random.default_rng(seed))
+    if not held_out.any():
+        raise DataError(f"no class has {HELD_OUT} labelled images, of which one is held out; add some")
+    tried: list[tuple[float, float]] = []  # (log loss, strength)
+    for strength in STRENGTHS:
+        part = _fitted(embeddings[~held_out], labels[~held_out], strength)
+        tried.append((_log_loss(part, embeddings[held_out], labels[held_out]), strength))
+        top1 = part.accuracy(embeddings[held_out], labels[held_out])
+        LOGGER.info("C %g: held-out top-1 %.2f %%, log loss %.4f", strength, 100 * top1, tried[-1][0])
+        if len(tried) > 2 and tried[-1][0] > tried[-2][0] > tried[-3][0]:
+            break  # the loss is a smooth function of the strength with one minimum
+    return _fitted(embeddings, labels, min(tried)[1])
+
+
+def _held_out(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        chosen[members[: len(members) // HELD_OUT]] = True
+    return chosen
+
+
+def _fitted(embeddings: np.ndarray, labels: np.ndarray, strength: float) -> Linear:
+    from sklearn.linear_model import LogisticRegression
+
+    mean, spread = embeddings.mean(axis=0), embeddings.std(axis=0) + 1e-6
+    model = LogisticRegression(C=strength, max_iter=1000).fit((embeddings - mean) / spread, labels)
+    weight, bias = model.coef_, model.intercept_
+    if len(weight) == 1:  # of two classes scikit-learn keeps the difference of the logits
+        weight, bias = np.concatenate([0 * weight, weight]), np.concatenate([0 * bias, bias])
+    weight = (weight / spread).T
+    return Linear(weight.astype(np.float32), (bias - mean @ weight).astype(np.float32), strength)
+
+
+def _log_loss(linear: Linear, embeddings: np.ndarray, labels: np.ndarray) -> float:
+    logits = (embeddings @ linear.weight + linear.bias).astype(np.float64)
+    logits -= logits.max(axis=1, keepdims=True)
+    own = logits[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(logits).sum(axis=1)) - own).mean())
+
+
+def write_teacher(
+    bundle: Bundle, output: str | None, linear: Linear, names: ClassNames | None, folder: str
+) -> None:
+    """Write `folder`: the graph of `bundle` with the classifier on its `output`, and inference.yml.
+
+    The first output of the graph are the logits, the embeddings are the second; so the folder is a teacher, a model for
+    predict_cls.py, and, with `output`, the embeddings. Files of another teacher that are there are set aside.
+
+    Raises ExportError: the graph cannot be extended.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    assert bundle.onnx_file is not None
+    assert bundle.transform_ops is not None
+    model = onnx.load(bundle.onnx_file)
+    graph, embedding = model.graph, output or model.graph.output[0].name
+    flat, weight, bias, result = (f"linear_teacher.{name}" for name in ("input", "weight", "bias", "logits"))
+    if any(result in node.output for node in graph.node):
+        raise ExportError(
+            f"{bundle.onnx_file} is such a teacher already; give the network that it was made of"
+        )
+    graph.node.append(helper.make_node("Flatten", [embedding], [flat], axis=1))
+    graph.node.append(helper.make_node("Gemm", [flat, weight, bias], [result]))
+    graph.initializer.append(numpy_helper.from_array(linear.weight, weight))
+    graph.initializer.append(numpy_helper.from_array(linear.bias, bias))
+    kept = next(value for value in graph.output if value.name == embedding)
+    size = kept.type.tensor_type.shape.dim[0]
+    batch = size.dim_value or size.dim_param or "batch"
+    logits = helper.make_tensor_value_info(result, TensorProto.FLOAT, [batch, len(linear.bias)])
+    del graph.output[:]
+    graph.output.extend([logits, kept])
+    with results(folder, ExportError) as scratch:
+        path = os.path.join(scratch, ONNX_FILE)
+        onnx.save(model, path)
+        onnx.checker.check_model(path)
+        own = {
+            "arch": os.path.splitext(os.path.basename(bundle.onnx_file))[0],
+            "format": "onnx",
+            "output": "logits",
+            "class_num": len(linear.bias),
+            "files": {ONNX_FILE: checksum(path)},
+        }
+        ops = [*bundle.decode, *bundle.transform_ops]
+        write_inference_yml(scratch, ops, min(5, len(linear.bias)), names, own)
+    LOGGER.info("wrote %s and %s in %s", ONNX_FILE, CONFIG_FILE, folder)
