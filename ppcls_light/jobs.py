@@ -21,6 +21,7 @@ from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .data.image_list import ImageList
 from .engine import distributed as runtimes
+from .engine.batch_size import with_batch_size
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each
@@ -52,7 +53,8 @@ def train(config: ConfigLike, profiler_options: str | None = None) -> None:
     config = checked(config)
     runtime = _start(config, None, keep_log=True)
     with claimed(config.Global, runtime):
-        Trainer(within_minutes(config, runtime), runtime, profiler).fit()
+        config = within_minutes(with_batch_size(config, runtime), runtime)
+        Trainer(config, runtime, profiler).fit()
     if profiler is not None:
         profiler.close()
 
@@ -252,6 +254,7 @@ def find_lr(
     runtime = _start(config, None)
     folder = folder or os.path.join(config.Global.output_dir, "find_lr")
     require_writable(os.path.join(folder, "points.csv"))
+    config = with_batch_size(config, runtime)
     test = range_test(config, runtime, low, high, steps)
     write_range_test(folder, test)
     LOGGER.info("range test: %d points, and their curve, in %s", len(test.rates), folder)
@@ -276,7 +279,7 @@ def dry_run(config: ConfigLike) -> None:
     """Build everything, do one update, one eval batch and one export into a scratch folder."""
     config = checked(config)
     runtime = _start(config, None)
-    trainer = Trainer(config, runtime)
+    trainer = Trainer(with_batch_size(config, runtime), runtime)
     trainer.model.train()
     with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
         for batch in itertools.islice(batches, config.Global.update_freq):

@@ -1,4 +1,4 @@
-"""Properties of this machine: physical cores, processor name, instruction sets and peak memory."""
+"""Properties of this machine: physical cores, processor name, instruction sets and memory."""
 
 from __future__ import annotations
 
@@ -166,6 +166,27 @@ def _quota(path: str | Path) -> float:
     except (OSError, ValueError):
         return math.inf
     return math.inf if quota == "max" else math.ceil(int(quota) / int(period))
+
+
+def available_memory(meminfo: str | Path = "/proc/meminfo", cgroups: str | Path = "/sys/fs/cgroup") -> float:
+    """Return the memory that this process may still take, MiB; NaN where the system does not tell.
+
+    That of the machine (Linux: MemAvailable, which counts the caches that would make room) or, where it is less, what
+    a container's limit leaves (cgroups of version 2 and 1).
+    """
+    system = _first_line(meminfo, "MemAvailable").split()
+    left = [int(system[0]) / 1024] if system else []
+    for folder, limit, used, cache in (
+        (Path(cgroups), "memory.max", "memory.current", "inactive_file"),
+        (Path(cgroups) / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            bytes_left = int((folder / limit).read_text()) - int((folder / used).read_text())
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+        left.append((bytes_left + int(stat.get(cache, 0))) / 2**20)
+    return min(left, default=math.nan)
 
 
 def peak_memory(status: str | Path = "/proc/self/status") -> float:

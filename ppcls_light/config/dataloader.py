@@ -44,13 +44,13 @@ class CifarConfig:
 
 @dataclass
 class SamplerConfig:
-    """`batch_size` is per process.
+    """`batch_size` is per process; "auto", in training, is what fits into memory.
 
     `balanced`: every class equally often in an epoch, which stays about as long.
     `size_schedule`: "192_280" cuts images of 192 pixels before epoch 280, then what the transforms say.
     """
 
-    batch_size: PositiveInt
+    batch_size: Union[PositiveInt, Literal["auto"]]
     drop_last: bool = False
     shuffle: bool = False
     balanced: bool = False

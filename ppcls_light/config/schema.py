@@ -165,6 +165,10 @@ class Config(Sections):
             raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
         self._check_freezing()
         self._check_minutes()
+        if self.DataLoader.Eval and self.DataLoader.Eval.sampler.batch_size == "auto":
+            raise ConfigError(
+                "DataLoader.Eval.sampler.batch_size: auto is for DataLoader.Train; give a number"
+            )
         if self.Slim.prune and self.Arch.teachers:
             raise ConfigError(
                 "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
@@ -285,6 +289,15 @@ class Config(Sections):
                 f"DataLoader.{split} is missing; add its dataset (image_root, cls_label_path) and sampler{without}"
             )
         return section
+
+    def batch_size(self, split: str) -> int:
+        """Return the images of a batch of a process. Raises ConfigError: it is still to be found (`auto`)."""
+        size = self.reader(split).sampler.batch_size
+        if size == "auto":
+            raise ConfigError(
+                f"{self.place(f'DataLoader.{split}.sampler.batch_size')}: auto is for training; give a number"
+            )
+        return size
 
     def optimizer(self) -> optim.Optimizer:
         """Return the section Optimizer. Raises ConfigError when it is missing."""

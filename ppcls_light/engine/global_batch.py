@@ -23,7 +23,7 @@ _RATES = (
 
 def images_per_update(config: Config, runtime: Runtime) -> int:
     """Return the global batch: batch size x processes x `Global.update_freq`."""
-    return config.reader("Train").sampler.batch_size * runtime.world_size * config.Global.update_freq
+    return config.batch_size("Train") * runtime.world_size * config.Global.update_freq
 
 
 def scaled_learning_rate(config: Config, runtime: Runtime) -> LearningRate:
@@ -37,7 +37,7 @@ def scaled_learning_rate(config: Config, runtime: Runtime) -> LearningRate:
     `config` is not changed.
     """
     lr, settings = config.optimizer().lr, config.Global
-    batch_size = config.reader("Train").sampler.batch_size
+    batch_size = config.batch_size("Train")
     global_batch = images_per_update(config, runtime)
     made_of = (
         f"batch_size {batch_size} x world_size {runtime.world_size} x update_freq {settings.update_freq}"

@@ -12,7 +12,7 @@ from logging.handlers import MemoryHandler
 from typing import Callable, Collection, Iterator, Mapping, TextIO
 
 from ..base.terminal import Bar, is_terminal
-from ..errors import ConfigError
+from ..errors import ConfigError, warn_once
 from .position import Position
 
 LOGGER = logging.getLogger("ppcls_light")
@@ -60,6 +60,18 @@ def log_to(path: str) -> None:
             LOGGER.removeHandler(handler)
             handler.close()  # which gives the target what was kept
     LOGGER.addHandler(file)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Log nothing in the block, which tries out what is done again after it and then says everything itself."""
+    level = LOGGER.level
+    LOGGER.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        LOGGER.setLevel(level)
+        warn_once.cache_clear()
 
 
 def _open(path: str, kind: type[_LogFile]) -> _LogFile:

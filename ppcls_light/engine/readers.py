@@ -299,7 +299,7 @@ def build_sampler(
             )
         return BatchSampler(
             len(images),
-            section.batch_size,
+            config.batch_size(split),
             shuffle=section.shuffle and getattr(section, "is_training", True),
             drop_last=getattr(section, "drop_last", False),
             pad=training,

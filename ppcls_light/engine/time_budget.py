@@ -23,10 +23,10 @@ from ..base.files import temporary_name
 from ..config import Config
 from ..config.schema import GlobalConfig
 from ..data.loader import Batch
-from ..errors import ConfigError, warn_once
+from ..errors import ConfigError
 from .checkpoint import Checkpoint
 from .distributed import Runtime, gather
-from .log import LOGGER
+from .log import LOGGER, silence
 from .metrics import build_metric
 from .resume import find_checkpoint
 from .trainer import Trainer
@@ -92,13 +92,13 @@ def within_minutes(config: Config, runtime: Runtime) -> Config:
     settings = config.Global
     if settings.minutes is None:
         return config
-    with _silence():
+    with silence():
         found = find_checkpoint(settings, runtime)
     if found is not None:
         return _with_epochs(config, _decided(config, settings.minutes, found))
     LOGGER.info("Global.minutes: %g: measuring the time of an epoch on this machine", settings.minutes)
     began = time.perf_counter()
-    with _silence():
+    with silence():
         batches, costs = _measure(config, runtime)
     taken = time.perf_counter() - began
     batches, costs, taken = gather((batches, costs, taken), runtime)[0]
@@ -142,18 +142,6 @@ def _with_epochs(config: Config, epochs: int) -> Config:
             optimizer, lr=dataclasses.replace(optimizer.lr, warmup_epoch=most)
         )
     return own
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Log nothing in the block: the run that follows says everything itself."""
-    level = LOGGER.level
-    LOGGER.setLevel(100)
-    try:
-        yield
-    finally:
-        LOGGER.setLevel(level)
-        warn_once.cache_clear()
 
 
 def _measure(config: Config, runtime: Runtime) -> tuple[int, Costs]:

@@ -334,6 +334,7 @@ class Trainer:
             "evaluated": self.evaluated,
             "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.position.steps_per_epoch),
             "order": self.order,
+            "batch_size": self.config.batch_size("Train"),
             **self.spent.state(),
             "learned": self.freezing.learned,
             "scaler": self.precision.state_dict(),

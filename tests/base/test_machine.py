@@ -1,8 +1,11 @@
 """What engines may use of a processor, against oneDNN's documentation of ONEDNN_MAX_CPU_ISA and real processors."""
 
+import math
+
 import pytest
 
 from ppcls_light.base.machine import (
+    available_memory,
     forbidden,
     instruction_set,
     processor_flags,
@@ -146,3 +149,24 @@ def test_an_unknown_processor_is_a_warning_and_never_chosen_for(on_processor, mo
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # that is known
     with pytest.raises(DeviceError, match="switches off"):
         require("int8")
+
+
+def test_available_memory_is_what_the_machine_or_a_container_leaves(tmp_path):
+    meminfo, missing = tmp_path / "meminfo", tmp_path / "none"
+    meminfo.write_text("MemTotal:       24683656 kB\nMemAvailable:   8388608 kB\n")
+    assert available_memory(meminfo, missing) == 8192
+    assert math.isnan(available_memory(missing, missing))
+
+    def container(folder, limit, limit_file, used_file, cache):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / limit_file).write_text(f"{limit}\n")
+        (tmp_path / folder / used_file).write_text(f"{3 * 2**30}\n")
+        (tmp_path / folder / "memory.stat").write_text(f"anon 17\n{cache} {2**30}\n")
+
+    container("v2", 4 * 2**30, "memory.max", "memory.current", "inactive_file")
+    assert available_memory(meminfo, tmp_path / "v2") == 2048  # the cache would make room
+    container("v2", "max", "memory.max", "memory.current", "inactive_file")
+    assert available_memory(meminfo, tmp_path / "v2") == 8192
+    container("memory", 6 * 2**30, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    assert available_memory(meminfo, tmp_path) == 4096  # version 1
+    assert available_memory() > 0 or math.isnan(available_memory())
