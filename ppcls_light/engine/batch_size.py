@@ -27,7 +27,7 @@ from ..data.loader import Batch
 from ..errors import ConfigError, UserError
 from .checkpoint import Checkpoint
 from .distributed import Runtime, gather, raise_on_all_ranks, start
-from .global_batch import multiplied
+from .global_batch import images_per_update, multiplied
 from .log import LOGGER, silence
 from .resume import find_checkpoint
 from .trainer import Trainer
@@ -70,13 +70,14 @@ def with_batch_size(config: Config, runtime: Runtime) -> Config:
     size = min(filter(None, gather(size, runtime)))
     tried = ", ".join(f"{trial.images}: {trial.memory:.0f}" for trial in trials)
     LOGGER.info("DataLoader.Train.sampler.batch_size: auto: %d (MiB: %s; limit %.0f)", size, tried, limit)
-    if config.optimizer().lr.base_batch_size is None and runtime.is_main:
+    own, lr = _with(config, train, train.sampler, size), config.optimizer().lr
+    if lr.base_batch_size is None and images_per_update(own, runtime) == size:  # else the run itself warns
         LOGGER.warning(
             "Optimizer.lr.base_batch_size is not given: the learning rate stays %g at batches of %d; name the global "
             "batch that it was chosen for, or see tools/find_lr.py",
-            *(config.optimizer().lr.learning_rate, size),
+            *(lr.learning_rate, size),
         )
-    return _with(config, train, train.sampler, size)
+    return own
 
 
 def _decided(config: Config, found: Checkpoint) -> int:
