@@ -69,7 +69,7 @@ def obtain(
     WeightsError: a file is not the one that was there before.
     """
     for source in sources:
-        found = _in_home(source, _path(home(), source)) or _in_paddleclas(source)
+        found = _in_home(source, check) or _in_paddleclas(source, check)
         if found:
             return found
     failed = []
@@ -93,8 +93,10 @@ def from_url(url: str, check: Callable[[str], None]) -> Found:
     """Return the file at `url`, which may end in `#sha256=HEX`, as `obtain` does."""
     address, fragment = urldefrag(url)
     known = source_at(address)
-    if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{8,64}", fragment):
-        raise WeightsError(f"{url}: after # there may be sha256=HEX, the SHA-256 of the file; got {fragment}")
+    if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
+        raise WeightsError(
+            f"{url}: after # there may be sha256= and the 64 digits of the file's SHA-256; got {fragment}"
+        )
     source = known or Source(address, in_table=False)
     if not source.file.endswith(FORMATS):
         raise WeightsError(
@@ -120,25 +122,32 @@ def _path(folder: str, source: Source) -> str:
     return os.path.join(folder, "urls", own, source.file)
 
 
-def _in_home(source: Source, path: str) -> Found | None:
+def _in_home(source: Source, check: Callable[[str], None]) -> Found | None:
+    path = _path(home(), source)
     if not os.path.isfile(path):
         return None
     digest, wanted = checksum(path, WeightsError), _known(source, path)
     if not digest.startswith(wanted):
+        meant = "" if source.known else f", or {path}.sha256 if the change is meant"
         raise WeightsError(
-            f"{path} is not the file that it was: its SHA-256 is {digest}, not {wanted}; delete it to fetch it again"
+            f"{path} is not the file that it was: its SHA-256 is {digest}, not {wanted}; delete it to fetch it "
+            f"again{meant}"
         )
+    if not wanted:
+        check(path)
     _remember(path, digest)
     return Found(path, f"kept for {source.url}", digest, source.ema)
 
 
-def _in_paddleclas(source: Source) -> Found | None:
+def _in_paddleclas(source: Source, check: Callable[[str], None]) -> Found | None:
     folder = os.path.expanduser(PADDLECLAS)
     path = os.path.join(folder, source.file)
     if not (source.in_table and os.path.isfile(path)):
         return None
     digest, wanted = checksum(path, WeightsError), _known(source, _path(home(), source))
     if digest.startswith(wanted):
+        if not wanted:
+            check(path)
         _remember(_path(home(), source), digest)
         return Found(path, f"PaddleClas' cache {folder}", digest, source.ema)
     logger.warning("%s: not taken, its SHA-256 is %s, not %s", path, digest, wanted)
@@ -149,9 +158,8 @@ def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:
     address, path = source.address, _path(home(), source)
     wanted = _known(source, path)
     _require_allowed(source, wanted)
-
     with sole_process(path, _CacheError) as alone:
-        found = _in_home(source, path)  # another process may have been faster
+        found = _in_home(source, check)  # another process may have been faster
         if found:
             return found
         logger.info("%s: fetching %s to %s", name, address, path)
@@ -186,7 +194,7 @@ def _require_allowed(source: Source, wanted: str) -> None:
     if source.url.startswith(f"{HUGGING_FACE}/") and _is_set("HF_HUB_OFFLINE"):
         raise DownloadError("HF_HUB_OFFLINE is set")
     is_mirrored = source.in_table and bool(os.environ.get(MIRROR_VARIABLE))  # the user trusts that one
-    if source.address.startswith("http://") and not wanted and not is_mirrored:
+    if source.address.startswith("http://") and len(wanted) < 64 and not is_mirrored:
         raise DownloadError(
             "is plain http, where anybody on the way can change the file, and its SHA-256 is not known; "
             "if you know it, add #sha256=HEX to the address"

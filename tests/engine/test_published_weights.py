@@ -8,8 +8,10 @@ import pytest
 from ppcls_light import create_model, jobs
 from ppcls_light.config import load_config
 from ppcls_light.engine.network import build_model, trained_weights
+from ppcls_light.engine.preprocessing import check_published
 from ppcls_light.errors import WeightsError
-from ppcls_light.weights import write_weights
+from ppcls_light.models import published as published_top1
+from ppcls_light.weights import list_pretrained, write_weights
 from ppcls_light.weights.published import training
 
 NAME = "PPLCNet_x0_25"
@@ -107,3 +109,31 @@ def test_each_of_several_networks_has_its_own(internet, published, config_file, 
     for name, own in (("Teacher", "ssld"), ("Student", "in1k")):
         np.testing.assert_array_equal(conv(model._sub_layers[name]), conv(published[own][0]))
     assert caplog.text.count("146 keys, its head, too") == 2
+
+
+def test_the_configs_of_the_networks_evaluate_as_was_published(root, caplog):
+    caplog.set_level(logging.INFO)
+    for row in (row for row in list_pretrained() if row.network in published_top1()):
+        (path,) = root.glob(f"configs/*/{row.network}.yaml")
+        caplog.clear()
+        check_published(load_config(path), row.network, row.name)
+        told = "resize 269; DataLoader.Eval has resize 292" if row.name == "usi" else ""
+        assert told in caplog.text, row
+        assert bool(caplog.records) == bool(told), row
+
+
+def test_each_difference_to_the_published_evaluation_is_in_one_line(config_file, caplog):
+    caplog.set_level(logging.INFO)
+    ops = "DataLoader.Eval.dataset.transform_ops=[DecodeImage: {}, ResizeImage: {size: 32, interpolation: bicubic},"
+    config = load_config(
+        config_file, [ops + "NormalizeImage: {mean: [0.5, 0.5, 0.5], std: [0.229, 0.224, 0.225]}]"]
+    )
+    check_published(config, NAME, "ssld")
+    (line,) = caplog.messages
+    assert line == (
+        "PPLCNet_x0_25 ssld has its published 53.43 % with crop 224, resize 256, interpolation bilinear, "
+        "mean [0.485, 0.456, 0.406]; DataLoader.Eval has crop 32, resize none, interpolation bicubic, "
+        "mean [0.5, 0.5, 0.5]"
+    )
+    check_published(config, NAME, "best_model")
+    assert len(caplog.messages) == 1
