@@ -137,6 +137,8 @@ def _measure(
             raise UserError("batch_size: auto: this system does not tell its free memory; give a number")
         most = most_images(images // runtime.world_size, config.Global.update_freq)
         trials = largest(lambda size: _call(process, _attempt, size) or math.nan, limit, most)
+    if images and most < FIRST:
+        return 1, trials, limit
     if not trials:
         raise UserError(
             f"batch_size: auto: an update of {FIRST} images needs more than {limit:.0f} MiB, {_SHARE:.0%} of the free "

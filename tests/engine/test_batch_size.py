@@ -151,6 +151,12 @@ def test_too_little_memory_is_one_line(config_file, monkeypatch, here):
         with_batch_size(config, CPU)
 
 
+def test_a_single_image_is_a_batch(config_file, photos, here):
+    (photos / "train_list.txt").write_text("train/00.png 0\n")
+    config = with_batch_size(load_config(config_file, [AUTO]), CPU)
+    assert config.batch_size("Train") == 1
+
+
 def test_errors_of_the_data_are_those_of_a_training(config_file, photos, here):
     (photos / "train_list.txt").write_text("train/nothing.png 0\n")
     with pytest.raises(UserError, match=r"nothing\.png"):
