@@ -151,9 +151,8 @@ def picture(label, rng):
     return image.astype("uint8")
 
 
-@pytest.fixture
-def photos(tmp_path):
-    """A folder with 26 training and 11 evaluation images of 3 classes, their lists and the label map."""
+def write_photos(tmp_path):
+    """Write the folder `photos` into `tmp_path` and return its path."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "photos"
     for split, count in (("train", 26), ("val", 11)):
@@ -170,8 +169,13 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def config_file(tmp_path, photos):
-    """A YAML that trains PPLCNet_x0_25 on `photos` for 4 epochs of 6 steps on CPU, with all randomness on."""
+def photos(tmp_path):
+    """A folder with 26 training and 11 evaluation images of 3 classes, their lists and the label map."""
+    return write_photos(tmp_path)
+
+
+def write_config(tmp_path, photos):
+    """Write the file `config_file` into `tmp_path` and return its path."""
     normalize = {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}}
     reader = {"num_workers": 0}
     content = {
@@ -229,3 +233,9 @@ def config_file(tmp_path, photos):
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def config_file(tmp_path, photos):
+    """A YAML that trains PPLCNet_x0_25 on `photos` for 4 epochs of 6 steps on CPU, with all randomness on."""
+    return write_config(tmp_path, photos)

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.models import create_model
 from ppcls_light.weights import write_weights
+from tests.conftest import write_config, write_photos
 
 pytestmark = pytest.mark.slow
 
@@ -87,6 +89,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(root, tmp_path_factory):
+    """(config file, overrides, output folder, what was printed) of two ranks that trained 8 epochs of 3 steps."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    config_file, first = write_config(folder, write_photos(folder)), folder / "first.pdparams"
+    arch = yaml.safe_load(config_file.read_text())["Arch"]
+    write_weights(first, create_model(**arch).state_dict())
+    overrides = ["Global.epochs=8", "Global.head_epochs=2", f"Global.pretrained_model={first}"]
+    printed = launch(root, folder / "log", *train(config_file, folder / "output", *overrides))
+    return config_file, overrides, folder / "output", printed
+
+
 @pytest.fixture
 def layer_norm_config(config_file, tmp_path):
     """As `config_file`, with a network whose result for an image does not depend on the others of its batch."""
@@ -97,7 +111,7 @@ def layer_norm_config(config_file, tmp_path):
     return path
 
 
-def test_ranks_agree_share_the_images_and_equal_one_process(
+def test_ranks_agree_share_the_images_take_their_gpus_and_equal_one_process(
     root, config_file, layer_norm_config, photos, tmp_path
 ):
     single = Trainer(
@@ -109,8 +123,12 @@ def test_ranks_agree_share_the_images_and_equal_one_process(
         losses.append(float(single.train_step(batch)[-1]["loss"]))
     output = tmp_path / "report.json"
     script = Path(__file__).with_name("two_ranks.py")
-    launch(root, tmp_path / "log", script, output, layer_norm_config, config_file)
-    reports = json.loads(output.read_text())
+    command = [script, output, layer_norm_config, config_file]
+    # On a build for CPU the launcher hands out whatever this variable names.
+    launch(root, tmp_path / "log", *command, options=("--gpus", "5,3"), CUDA_VISIBLE_DEVICES="3,5,7")
+    devices, *reports = json.loads(output.read_text())
+    # Counted among the visible ones, as CUDA does; and the CPU was asked for in spite of them.
+    assert devices == [{"device": "cpu", "backend": "gloo", "gpu": f"gpu:{number}"} for number in (1, 0)]
     for report in reports:
         assert report["world_size"] == 2
         assert report["largest_gradient"] > 0
@@ -133,46 +151,37 @@ def test_ranks_agree_share_the_images_and_equal_one_process(
     assert max(losses) - min(losses) > 0.01
 
 
-def test_two_nodes_train_and_evaluate_as_one_and_infer_shares_the_images(root, config_file, photos, tmp_path):
-    script = train(config_file, tmp_path / "one", "Global.epochs=2")
-    output = launch(root, tmp_path / "log", *script)
+def test_two_nodes_train_and_evaluate_as_one_and_infer_shares_the_images(root, undisturbed, tmp_path):
+    config_file, settings, one, output = undisturbed
     assert "global batch 8 (batch_size 4 x world_size 2 x update_freq 1), learning rate 0.05" in output
     assert output.count("Optimizer.lr.base_batch_size is not given") == 1
     scores = re.findall(r"\[Eval\]\[Epoch \d\]\[Avg\]CELoss: .*", output)
-    assert len(scores) == 2
-    reference = final(tmp_path / "one")
+    assert len(scores) == 8
 
     nodes, port = [], free_port()
     for rank in (0, 1):
         options = [*("--master", f"127.0.0.1:{port}", "--nnodes", "2", "--rank", rank, "--nproc_per_node=1")]
-        script = train(config_file, tmp_path / "two", "Global.epochs=2")
+        script = train(config_file, tmp_path / "two", *settings)
         nodes.append(start(root, [*launcher(tmp_path / f"log{rank}", *options), *script]))
     output, _ = map(finish, nodes)
     assert re.findall(r"\[Eval\]\[Epoch \d\]\[Avg\]CELoss: .*", output) == scores
-    assert_same(tmp_path / "two", reference)
+    assert_same(tmp_path / "two", final(one))
 
-    (photos / "val/05.png").write_bytes(b"no image")
+    photos = shutil.copytree(config_file.with_name("photos") / "val", tmp_path / "val")
+    (photos / "05.png").write_bytes(b"no image")
     overrides = [
-        f"Global.pretrained_model={tmp_path}/one/latest",
+        f"Global.pretrained_model={one}/latest",
+        f"Infer.infer_imgs={photos}",
         f"Infer.save_dir={tmp_path}/rows",
         "Infer.batch_size=2",
     ]
     script = ["tools/infer.py", "-c", config_file, "-o", *overrides]
     output = launch(root, tmp_path / "log_infer", *script)
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [row["file_name"] for row in rows] == sorted(map(str, (photos / "val").iterdir()))
+    assert [row["file_name"] for row in rows] == sorted(map(str, photos.iterdir()))
     printed = re.findall(r"^\[.*ppcls INFO: (\[\{.*)$", output, re.M)
     assert printed == [str(rows[index : index + 2]) for index in range(0, 11, 2)]
     assert rows == jobs.infer(load_config(config_file, overrides))
-
-
-def test_each_process_takes_the_gpu_that_the_launcher_gave_it(root, tmp_path):
-    script = Path(__file__).with_name("own_device.py")
-    # On a build for CPU the launcher hands out whatever this variable names.
-    launch(root, tmp_path / "log", script, tmp_path, options=("--gpus", "5,3"), CUDA_VISIBLE_DEVICES="3,5,7")
-    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
-    # Counted among the visible ones, as CUDA does; and the CPU was asked for in spite of them.
-    assert found == [{"device": "cpu", "backend": "gloo", "gpu": f"gpu:{number}"} for number in (1, 0)]
 
 
 def test_an_error_of_one_rank_ends_the_job_and_is_named(root, config_file, photos, tmp_path):
@@ -190,9 +199,9 @@ def test_an_error_of_one_rank_ends_the_job_and_is_named(root, config_file, photo
     assert "Traceback" not in (tmp_path / "log/workerlog.0").read_text()
 
 
-def test_two_ranks_refuse_and_move_an_older_run_alike(root, config_file, tmp_path):
-    output, one_epoch = tmp_path / "output", ["Global.epochs=1"]
-    launch(root, tmp_path / "log", *train(config_file, output, *one_epoch))
+def test_two_ranks_refuse_and_move_an_older_run_alike(root, undisturbed, tmp_path):
+    config_file, _, older, _ = undisturbed
+    output, one_epoch = shutil.copytree(older, tmp_path / "output"), ["Global.epochs=1"]
     before = {path.name: path.read_bytes() for path in output.iterdir()}
     process = start(
         root, [*launcher(tmp_path / "log1", "--nproc_per_node=2"), *train(config_file, output, *one_epoch)]
@@ -225,24 +234,15 @@ def rank_processes(root_pid):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds a rank's process in /proc")
-def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, config_file, tmp_path):
+def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, undisturbed, tmp_path):
+    config_file, overrides, alone, _ = undisturbed
     seed = time.time_ns()
     random.seed(seed)
     steps, victim = random.randint(2, 9), random.randint(0, 1)
     print(f"seed {seed}: rank {victim} killed after {steps} steps")
-    overrides = [
-        "Global.epochs=8",
-        "Global.print_batch_step=1",
-        "Global.save_steps=1",
-        "Global.checkpoints=auto",
-        "Global.head_epochs=2",
-        f"Global.pretrained_model={tmp_path}/first.pdparams",
-    ]
-    arch = yaml.safe_load(config_file.read_text())["Arch"]
-    write_weights(tmp_path / "first.pdparams", create_model(**arch).state_dict())
-    launch(root, tmp_path / "log", *train(config_file, tmp_path / "alone", *overrides))
+    often = ["Global.print_batch_step=1", "Global.save_steps=1", "Global.checkpoints=auto"]
     command = [*launcher(tmp_path / "log2", "--nproc_per_node=2")]
-    command += train(config_file, tmp_path / "killed", *overrides)
+    command += train(config_file, tmp_path / "killed", *overrides, *often)
     supervised = start(root, ["bash", "tools/supervise.sh", "3", "0", *command])
     log = tmp_path / "log2/workerlog.0"
 
@@ -265,7 +265,7 @@ def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, config_
     assert re.search(r"stopped at step \d+; the same command", log.read_text())
     assert "interrupted" in (tmp_path / "log2/workerlog.1").read_text()
     finish(start(root, command))
-    assert_same(tmp_path / "killed", final(tmp_path / "alone"))
+    assert_same(tmp_path / "killed", final(alone))
 
 
 def test_the_supervisor_stops_where_another_try_cannot_help(root, tmp_path):

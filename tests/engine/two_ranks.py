@@ -90,9 +90,15 @@ def compare(config_file, runtime):
 def main(output, *config_files):
     runtime = runtimes.start("cpu")
     reports = [compare(config_file, runtime) for config_file in config_files]
+    device = {
+        "device": runtime.device,
+        "backend": os.environ["PADDLE_DISTRI_BACKEND"],
+        "gpu": runtimes.own_device("gpu", os.environ),
+    }
+    devices = gather(device, runtime)
     if runtime.is_main:
         with open(output, "w") as file:
-            json.dump(reports, file)
+            json.dump([devices, *reports], file)
 
 
 if __name__ == "__main__":
