@@ -61,7 +61,7 @@ def build_model(
         report = load_weights(target, first.state, settings.reset_head, source=first.file.path)
         if settings.reset_head:
             _match_head(model.student if arch.teachers else model, config, first.state, names, report)
-        first.log_loaded(report)
+        first.log_loaded(report, settings.pretrained_model)
     if config.Slim.prune:
         if not (resumes or settings.pretrained_model or arch.weights):
             raise ConfigError(
@@ -170,7 +170,7 @@ def _trained(config: Config, path: str) -> nn.Layer:
         quantize(model, config.Slim.quant.name)
     weights = read_pretrained(path, config.Arch.network.name)
     report = load_weights(model, student_weights(config.Arch, weights.state), source=weights.file.path)
-    weights.log_loaded(report)
+    weights.log_loaded(report, path)
     return model
 
 

@@ -28,12 +28,13 @@ class Pretrained(NamedTuple):
     file: cache.Found
     owner: str = ""  # of the names that the keys had; "": our own
 
-    def log_loaded(self, report: KeyReport) -> None:
-        """Log the file, and the way its keys went into a network as `report` has it."""
+    def log_loaded(self, report: KeyReport, name: str | None = None) -> None:
+        """Log `name` (default: the path) in PaddleClas' words, and the way of the keys as `report` has it."""
         mapped = f" from {self.owner} names" if self.owner else ""
         head = f"a new head ({', '.join(report.replaced)})" if report.replaced else "its head, too"
+        logger.info("Finish load pretrained model from %s", name or self.file.path)
         logger.info(
-            "Finish load pretrained model from %s%s, SHA-256 %s: %d keys%s, %s",
+            "%s%s, SHA-256 %s: %d keys%s, %s",
             self.file.path,
             f" ({self.file.origin})" if self.file.origin else "",
             self.file.sha256[:12],

@@ -60,7 +60,7 @@ def test_true_fetches_once_and_says_what_was_loaded(internet, network, content, 
     path, digest = internet.home / FILE, hashlib.sha256(content).hexdigest()
     assert in_cache(internet.home) == [FILE, f"{FILE}.sha256"]
     assert (internet.home / f"{FILE}.sha256").read_text() == f"{digest}  {FILE}\n"
-    line = f"Finish load pretrained model from {path} ({internet.address}{PADDLECLAS}), SHA-256 {digest[:12]}"
+    line = f"{path} ({internet.address}{PADDLECLAS}), SHA-256 {digest[:12]}"
     assert f"{line}: 146 keys, its head, too" in caplog.text
     assert_is(create_model(NAME, pretrained="in1k"), network)
     assert internet.asked == [(PADDLECLAS, None)]
