@@ -13,7 +13,7 @@ from ppcls_light.data.decode import decode_image
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.teachers import as_logits
 from ppcls_light.engine.trainer import Trainer
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, DeviceError
 from ppcls_light.weights import read_weights
 
 FEATURES = (
@@ -212,6 +212,14 @@ def test_embeddings_without_variance_are_one_line(taught, tmp_path, write_onnx):
     write_onnx(tmp_path / "teacher.onnx", weight=np.zeros((3, 5), "float32"))
     with pytest.raises(ConfigError, match="it answers the same to every image"):
         Trainer(load_config(taught, [FEATURES]), Runtime("cpu"))
+
+
+def test_without_the_runtime_the_extra_is_named(taught, monkeypatch):
+    monkeypatch.setattr("ppcls_light.runtime.engines.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        DeviceError, match=r'onnxruntime, which is not installed; pip install "ppcls_light\[onnx\]"'
+    ):
+        Trainer(load_config(taught), Runtime("cpu"))
 
 
 def test_other_files_and_class_counts_are_one_line(taught, tmp_path, write_onnx):
