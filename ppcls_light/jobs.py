@@ -293,7 +293,8 @@ def dry_run(config: ConfigLike) -> None:
             model = trainer.scored_model()
             model = model.student if config.Arch.teachers else model
             _export(model, config, os.path.join(scratch, "inference"))
-    LOGGER.info("dry run: everything works; nothing was kept")
+    kept = "nothing but the answers of the teachers" if config.Arch.cached else "nothing"
+    LOGGER.info("dry run: everything works; %s was kept", kept)
 
 
 def _start(

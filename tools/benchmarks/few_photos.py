@@ -152,26 +152,25 @@ def write_lists(arguments, labelled):
     return found
 
 
-def read_rows(path):
+def read_rows(path, columns):
+    """Return the rows of a CSV with these columns, [] where there is no file. Raises ConfigError: it has others."""
     if not os.path.exists(path):
         return []
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != COLUMNS:
-        raise ConfigError(f"{path} is no CSV of tools/benchmarks/few_photos.py; give another --out")
+    if not rows or tuple(rows[0]) != columns:
+        raise ConfigError(f"{path} has other columns than {', '.join(columns)}; give another --out")
     return rows[1:]
 
 
-def table(rows):
-    """Return the Markdown table of (key, [(top-1, minutes), ...]) by case."""
+def summary(columns, rows):
+    """Return the Markdown table of {key: [(top-1 in percent, minutes), ...]}, a key being cells of `columns`."""
     lines = []
     for key, runs in rows.items():
         top1, minutes = zip(*runs)
         spread = f"{min(top1):.1f} to {max(top1):.1f}"
         lines.append((*key, len(runs), f"{statistics.mean(top1):.1f}", spread, f"{max(minutes):.0f}"))
-    return markdown_table(
-        (*COLUMNS[:2], *COLUMNS[3:6], "n", "top-1 (%)", "lowest to highest", "minutes"), lines
-    )
+    return markdown_table((*columns, "n", "top-1 (%)", "lowest to highest", "minutes"), lines)
 
 
 def main():
@@ -179,7 +178,7 @@ def main():
     arguments.data, arguments.embedding = map(os.path.abspath, (arguments.data, arguments.embedding))
     os.makedirs(arguments.out, exist_ok=True)
     path, machine = os.path.join(arguments.out, "runs.csv"), harness.machine()
-    rows, shown = read_rows(path), {}
+    rows, shown = read_rows(path, COLUMNS), {}
     for seed in arguments.seeds:
         for labelled in arguments.labelled:
             for case in arguments.cases:
@@ -197,7 +196,7 @@ def main():
                     rows.append(row)
                     write_csv(path, COLUMNS, rows)
                 shown.setdefault(key, []).append((float(row[6]), float(row[7])))
-    print(f"{machine}\n\n{table(shown)}", end="")
+    print(f"{machine}\n\n{summary((*COLUMNS[:2], *COLUMNS[3:6]), shown)}", end="")
 
 
 if __name__ == "__main__":
