@@ -42,6 +42,7 @@ from tools.benchmarks.torch_side import timm_name
 STEP_EPOCHS = 4
 MODELS = ("lcnet_050", "FasterNet_T0", "EdgeNeXt_XX_Small")
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
+HERE = Path(__file__).with_name("learn_steps.py")
 PEER = Path(__file__).with_name("learn_torch.py")
 
 
@@ -63,6 +64,9 @@ def parse_arguments():
     parser.add_argument("--peer-repo", metavar="DIR", help="checkout of liyunsheng13/micronet, for MicroNet")
     parser.add_argument("--out", metavar="DIR", default="output/learn", help="default: output/learn")
     arguments = parser.parse_args()
+    arguments.models = list(dict.fromkeys(arguments.models))
+    if arguments.peer_repo and not any(name.startswith("MicroNet_") for name in arguments.models):
+        parser.error("--peer-repo is for MicroNet_*; leave it out")
     if arguments.steps and arguments.steps % STEP_EPOCHS:
         parser.error(f"--steps {arguments.steps}: give a multiple of {STEP_EPOCHS}")
     if arguments.steps and arguments.seeds:
@@ -162,31 +166,22 @@ def compare_steps(arguments, data, versions):
 
 def train_steps(arguments, task):
     """Return the `report.Losses`, the largest difference of an update and that of the running statistics."""
-    from ppcls_light.config import load_config
-    from ppcls_light.engine.distributed import start
-    from ppcls_light.engine.trainer import Trainer
-    from ppcls_light.weights.convert import convert_file
-    from tools.benchmarks import learn_steps
-
-    out, runtime = Path(task.out), start("cpu")
-    learn_steps.write_batches(load_config(task.config()), runtime, out)
-    call_peer(arguments, "steps", task.write(), failure=f"cannot train {task.model}")
-    first = str(out / "first.pdparams")
-    convert_file(out / "weights_0.npz", first, task.model)
-    config = load_config(task.config(pretrained_model=first, eval_during_train=False))
-    theirs = json.loads((out / "losses.json").read_text(encoding="utf-8"))
-    ours = learn_steps.train(Trainer(config, runtime))
-    guided, updates, statistics = learn_steps.train_guided(
-        Trainer(config, runtime), learn_steps.PeerWeights(out, task.model)
+    file, failure = task.write(), f"cannot train {task.model}"
+    harness.run_python([sys.executable, str(HERE), "batches", file], failure)
+    call_peer(arguments, "steps", file, failure=failure)
+    harness.run_python([sys.executable, str(HERE), "train", file], failure)
+    theirs, ours = (
+        json.loads(Path(task.out, name).read_text(encoding="utf-8")) for name in ("losses.json", "ours.json")
     )
-    return report.Losses(ours, theirs["float32"], theirs["float64"], guided), (max(updates), statistics)
+    losses = report.Losses(ours["ours"], theirs["float32"], theirs["float64"], ours["guided"])
+    return losses, (ours["update"], ours["statistics"])
 
 
 def compare_runs(arguments, data, versions):
     """Train every model on both sides from every seed, but for what is in OUT/runs.csv, and report."""
     path = os.path.join(arguments.out, "runs.csv")
     rows, chosen = report.read_runs(path), []
-    for seed in arguments.seeds or [0]:
+    for seed in dict.fromkeys(arguments.seeds or [0]):
         for name in arguments.models:
             for side in SIDES:
                 row = {
@@ -231,7 +226,7 @@ def train_epochs(arguments, task, side):
 def main():
     arguments = parse_arguments()
     check_matplotlib("tools/benchmarks/learn.py")
-    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # read when Paddle is loaded
+    os.environ["OMP_NUM_THREADS"] = str(arguments.threads)  # for the processes that train
     import paddle
 
     peer = call_peer(arguments, "versions", failure="cannot tell its versions").strip()

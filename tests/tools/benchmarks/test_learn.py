@@ -226,12 +226,8 @@ def test_guided_by_its_own_weights_a_training_repeats_itself(task, tmp_path):
     for step, state in enumerate(states):
         np.savez(tmp_path / f"weights_{step}.npz", **state)
     assert learn_steps.train(Trainer(config, runtime)) == losses
-    peer = learn_steps.PeerWeights(tmp_path, one.model)
-    assert learn_steps.train_guided(Trainer(config, runtime), peer) == (
-        losses,
-        [0.0] * 3,
-        0.0,
-    )  # the first rate is 0
+    guided = learn_steps.train_guided(Trainer(config, runtime), tmp_path)
+    assert guided == (losses, [0.0] * 3, 0.0)  # the first step's rate is 0
     for step in range(1, 5):
         np.savez(
             tmp_path / f"weights_{step}.npz",
@@ -240,9 +236,7 @@ def test_guided_by_its_own_weights_a_training_repeats_itself(task, tmp_path):
                 for key in states[0]
             },
         )
-    _, (first, *_), statistics = learn_steps.train_guided(
-        Trainer(config, runtime), learn_steps.PeerWeights(tmp_path, one.model)
-    )
+    _, (first, *_), statistics = learn_steps.train_guided(Trainer(config, runtime), tmp_path)
     assert first == pytest.approx(1 / 99, rel=1e-3)
     assert statistics > 0
 
@@ -254,6 +248,7 @@ def test_guided_by_its_own_weights_a_training_repeats_itself(task, tmp_path):
         (["FasterNet_T0", "--steps", "8", "--seeds", "1"], "--seeds is for --epochs"),
         (["FasterNet_T0"], "one of the arguments --steps --epochs is required"),
         (["MicroNet_M0", "--steps", "8"], "MicroNet_M0 needs --peer-repo"),
+        (["FasterNet_T0", "--steps", "8", "--peer-repo", "x"], "--peer-repo is for MicroNet_*; leave it out"),
         (["Other", "--steps", "8"], "Other has no peer in PyTorch; there are lcnet_*"),
         (["FasterNet_T0", "--steps", "8", "--batch", "5"], "--steps 8 takes 10 training images; there are 8"),
     ],
