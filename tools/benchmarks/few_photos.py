@@ -9,10 +9,8 @@ on labelled photos alone. best_model, by the validation photos, is scored on the
 time; those in OUT/runs.csv are not run again.
 """
 
-import csv
 import json
 import os
-import statistics
 import sys
 import time
 from pathlib import Path
@@ -22,9 +20,8 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from ppcls_light.base.tables import markdown_table, write_csv
-from ppcls_light.errors import ConfigError
 from tools.benchmarks import harness
+from tools.benchmarks.seeds import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "configs/quick_start/few_photos.yaml"
@@ -37,7 +34,7 @@ CASES = {
     "both": ((TEACHER, EMBEDDING), False),
     "both, unlabelled photos": ((TEACHER, EMBEDDING), True),
 }
-COLUMNS = ("labelled", "taught by", "seed", "student", "pixels", "epochs", "top-1", "minutes", "machine")
+COLUMNS = ("labelled", "taught by", "student", "pixels", "epochs")
 
 
 def parse_arguments():
@@ -152,33 +149,8 @@ def write_lists(arguments, labelled):
     return found
 
 
-def read_rows(path, columns):
-    """Return the rows of a CSV with these columns, [] where there is no file. Raises ConfigError: it has others."""
-    if not os.path.exists(path):
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != columns:
-        raise ConfigError(f"{path} has other columns than {', '.join(columns)}; give another --out")
-    return rows[1:]
-
-
-def summary(columns, rows):
-    """Return the Markdown table of {key: [(top-1 in percent, minutes), ...]}, a key being cells of `columns`."""
-    lines = []
-    for key, runs in rows.items():
-        top1, minutes = zip(*runs)
-        spread = f"{min(top1):.1f} to {max(top1):.1f}"
-        lines.append((*key, len(runs), f"{statistics.mean(top1):.1f}", spread, f"{max(minutes):.0f}"))
-    return markdown_table((*columns, "n", "top-1 (%)", "lowest to highest", "minutes"), lines)
-
-
-def main():
-    arguments = parse_arguments()
-    arguments.data, arguments.embedding = map(os.path.abspath, (arguments.data, arguments.embedding))
-    os.makedirs(arguments.out, exist_ok=True)
-    path, machine = os.path.join(arguments.out, "runs.csv"), harness.machine()
-    rows, shown = read_rows(path, COLUMNS), {}
+def runs(arguments):
+    """Yield (key, seed, function that trains) of every case; a classifier that is missing is fitted first."""
     for seed in arguments.seeds:
         for labelled in arguments.labelled:
             for case in arguments.cases:
@@ -187,16 +159,15 @@ def main():
                     continue
                 if TEACHER in run.teachers and not os.path.isdir(run.classifier):
                     Run(arguments, labelled, "both", seed).call("fit_teacher", "--out", run.classifier)
-                key = (str(labelled or "all"), case, arguments.student, arguments.pixels, run.epochs)
-                identity = [*key[:2], str(seed), key[2], *map(str, key[3:])]
-                row = next((row for row in rows if row[:6] == identity), None)
-                if row is None:
-                    print(" ".join(identity), "...", file=sys.stderr)
-                    row = [*identity, *(f"{number:.2f}" for number in run.train()), machine]
-                    rows.append(row)
-                    write_csv(path, COLUMNS, rows)
-                shown.setdefault(key, []).append((float(row[6]), float(row[7])))
-    print(f"{machine}\n\n{summary((*COLUMNS[:2], *COLUMNS[3:6]), shown)}", end="")
+                texts = (labelled or "all", case, arguments.student, arguments.pixels, run.epochs)
+                yield tuple(map(str, texts)), seed, run.train
+
+
+def main():
+    arguments = parse_arguments()
+    arguments.data, arguments.embedding = map(os.path.abspath, (arguments.data, arguments.embedding))
+    os.makedirs(arguments.out, exist_ok=True)
+    run_all(os.path.join(arguments.out, "runs.csv"), COLUMNS, runs(arguments))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ their mirror images are learned, in turn from these weights and from scratch, an
 PNG: JPEG's blocks would tell them apart. Trainings run one at a time; those in OUT/runs.csv are not run again.
 """
 
+import functools
 import os
 import sys
 import time
@@ -15,15 +16,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from ppcls_light.base.tables import write_csv
 from ppcls_light.config.tree import dump_yaml
 from ppcls_light.data.scan import find_images
 from ppcls_light.errors import DataError
 from tools.benchmarks import harness
-from tools.benchmarks.few_photos import read_rows, summary
+from tools.benchmarks.seeds import run_all
 
 CASES = ("scratch", "text-line weights")
-COLUMNS = ("crops", "start", "epochs", "seed", "top-1", "minutes", "machine")
+COLUMNS = ("crops", "start", "epochs")
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 STRIDES = [2, [2, 1], [2, 1], [2, 1], [2, 1]]
 WIDTH, HEIGHT = 160, 80
@@ -108,18 +108,16 @@ def main():
     arguments = parse_arguments()
     os.makedirs(arguments.out, exist_ok=True)
     write_images(arguments.crops, arguments.train, arguments.out)
-    path, machine = os.path.join(arguments.out, "runs.csv"), harness.machine()
-    rows, shown = read_rows(path, COLUMNS), {}
-    for seed in arguments.seeds:
-        for case in CASES:
-            key = (str(arguments.train), case, str(arguments.epochs))
-            row = next((row for row in rows if row[:4] == [*key, str(seed)]), None)
-            if row is None:
-                row = [*key, str(seed), *(f"{number:.2f}" for number in run(arguments, case, seed)), machine]
-                rows.append(row)
-                write_csv(path, COLUMNS, rows)
-            shown.setdefault(key, []).append((float(row[4]), float(row[5])))
-    print(f"{machine}\n\n{summary(COLUMNS[:3], shown)}", end="")
+    runs = (
+        (
+            (str(arguments.train), case, str(arguments.epochs)),
+            seed,
+            functools.partial(run, arguments, case, seed),
+        )
+        for seed in arguments.seeds
+        for case in CASES
+    )
+    run_all(os.path.join(arguments.out, "runs.csv"), COLUMNS, runs)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,3 @@ def test_the_other_photos_of_a_class_lose_their_labels(arguments):
     with open(lists["labelled"]) as labelled, open(lists["unlabelled"]) as others:
         assert labelled.read().splitlines() == ["a b/0.jpg 0", "a b/1.jpg 0", "c/2.jpg 1"]
         assert others.read().splitlines() == ["a b/3.jpg"]
-
-
-def test_the_table_has_n_mean_and_spread():
-    key = ("60", "both", "FasterNet_T0", 96, 36)
-    line = few_photos.summary("abcde", {key: [(70.0, 20.0), (71.0, 22.4), (75.0, 21.0)]}).splitlines()[-1]
-    assert line == "| 60 | both | FasterNet_T0 | 96 | 36 | 3 | 72.0 | 70.0 to 75.0 | 22 |"
