@@ -10,12 +10,13 @@ import os
 import re
 import socket
 import ssl
+import string
 import sys
 import time
 import urllib.error
 import urllib.request
 from typing import IO, Any, Callable, Iterator
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from ..errors import UserError
 from .files import checksum, hold, temporary_name
@@ -139,6 +140,9 @@ def _try(part: _Part, show: Callable[[int, int], None]) -> None:
         start, total = _range(response, start)
         if start == 0:
             part.begin(_version(response))
+        elif _version(response) not in ("", headers["If-Range"]):  # the server does not know that header
+            part.remove()
+            raise _CutError("the file is another one than that of the try before")
         if response.headers.get_content_type() == "text/html":
             raise DownloadError("gives an HTML page instead of a file; is there a login page in between?")
         with part.writing() as write:
@@ -155,12 +159,24 @@ def _try(part: _Part, show: Callable[[int, int], None]) -> None:
             raise _CutError(f"the connection ended after {done} of {total} bytes")
 
 
+def require_address(url: str) -> None:
+    """Raise DownloadError for a `url` that `download` does not ask."""
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+    except ValueError:
+        known = False
+    if not (known and url.isprintable()):
+        raise DownloadError("is no address of http or https")
+    if "@" in parts.netloc:
+        raise DownloadError("has a user name or a password, which would be in the logs; leave them out")
+
+
 @contextlib.contextmanager
 def _open(part: _Part, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
-    if urlsplit(part.url).scheme not in ("http", "https"):
-        raise DownloadError("is no address of http or https")
+    require_address(part.url)
     headers = {"User-Agent": "ppcls_light", "Accept-Encoding": "identity", **headers}
-    request = urllib.request.Request(part.url, headers=headers)
+    request = urllib.request.Request(quote(part.url, safe=string.punctuation), headers=headers)
     try:
         response = urllib.request.build_opener(_StaysEncrypted).open(request, timeout=SECONDS)
     except urllib.error.HTTPError as problem:

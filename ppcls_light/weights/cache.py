@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Callable, NamedTuple, Sequence
 from urllib.parse import urldefrag
 
-from ..base.download import DownloadError, OtherSumError, download, sole_process
+from ..base.download import DownloadError, OtherSumError, download, require_address, sole_process
 from ..base.files import checksum, write_text
 from ..errors import WeightsError
 from .convert import FORMATS
@@ -77,7 +77,7 @@ def obtain(
         try:
             return _fetch(name, source, check)
         except DownloadError as reason:
-            failed.append(f"{source.address}: {reason}")
+            failed.append(f"{_shown(source.address)}: {reason}")
             logger.info("%s: %s", name, failed[-1])
         except _CacheError as problem:
             raise WeightsError(f"{problem}; {HOME_VARIABLE} names another folder") from None
@@ -91,6 +91,10 @@ def obtain(
 
 def from_url(url: str, check: Callable[[str], None]) -> Found:
     """Return the file at `url`, which may end in `#sha256=HEX`, as `obtain` does."""
+    try:
+        require_address(url)
+    except DownloadError as problem:
+        raise WeightsError(f"{_shown(url)} {problem}") from None
     address, fragment = urldefrag(url)
     known = source_at(address)
     if fragment and not re.fullmatch(r"sha256=[0-9a-fA-F]{64}", fragment):
@@ -105,6 +109,11 @@ def from_url(url: str, check: Callable[[str], None]) -> Found:
     if fragment:
         source = replace(source, sha256=fragment[len("sha256=") :].lower())
     return obtain(address, [source], check)
+
+
+def _shown(address: str) -> str:
+    """Return `address` without a password."""
+    return re.sub("//[^/]*@", "//", address)
 
 
 def seen(source: Source, check: Callable[[str], None]) -> str:
@@ -189,6 +198,7 @@ def _checked(check: Callable[[str], None]) -> Callable[[str], None]:
 
 def _require_allowed(source: Source, wanted: str) -> None:
     """Raise DownloadError, with the reason, for an address that is not to be asked."""
+    require_address(source.address)
     if _is_set(OFFLINE_VARIABLE):
         raise DownloadError(f"{OFFLINE_VARIABLE} is set")
     if source.url.startswith(f"{HUGGING_FACE}/") and _is_set("HF_HUB_OFFLINE"):
@@ -206,12 +216,20 @@ def _is_set(variable: str) -> bool:
 
 
 def _known(source: Source, path: str) -> str:
-    """Return the SHA-256 that the file of `source` at `path` must have, its first digits, or "" if nobody knows it."""
-    with contextlib.suppress(OSError, UnicodeDecodeError), open(f"{path}.sha256", encoding="utf-8") as file:
-        match = re.match(r"[0-9a-f]{64}\b", file.read(100))
-        if match and not source.sha256:
-            return match[0]
-    return source.known
+    """Return the SHA-256 that the file of `source` at `path` must have, its first digits, or "" if nobody knows it.
+
+    Raises WeightsError: what was recorded about the file is damaged.
+    """
+    record = f"{path}.sha256"
+    if source.sha256 or not os.path.exists(record):
+        return source.known
+    with contextlib.suppress(OSError), open(record, "rb") as file:
+        match = re.match(rb"[0-9a-f]{64}\b", file.read(100))
+        if match:
+            return match[0].decode()
+    raise WeightsError(
+        f"{record} does not begin with a SHA-256; delete it, and {path} is trusted as it is then"
+    )
 
 
 def _remember(path: str, digest: str) -> None:

@@ -58,7 +58,9 @@ class Source:
     def file(self) -> str:
         """Name of the file in the cache."""
         path = urlsplit(self.url).path
-        if self.url.startswith(f"{HUGGING_FACE}/"):  # every one is called model.safetensors there
+        if self.in_table and self.url.startswith(
+            f"{HUGGING_FACE}/"
+        ):  # each is called model.safetensors there
             owner, repository = path.split("/")[1:3]
             return f"{owner}--{repository}.safetensors"
         return os.path.basename(path)

@@ -146,6 +146,24 @@ def test_an_old_part_that_is_no_beginning_of_the_file_starts_anew(server, tmp_pa
     assert download(server.url, str(tmp_path / "m.bin")) == SHA
 
 
+def test_a_rest_of_another_version_is_not_glued_to_the_first_bytes(server, tmp_path):
+    def rest(handler, content):  # of a server that does not know If-Range
+        handler.send_response(206)
+        handler.send_header("ETag", '"another"')
+        handler.send_header("Content-Range", f"bytes 300000-{len(content) - 1}/{len(content)}")
+        handler.end_headers()
+        handler.wfile.write(content[:-300_001:-1])
+
+    server.faults["/m.bin"] = [server.kinds.cut(300_000), rest, None]
+    assert download(server.url, str(tmp_path / "m.bin")) == SHA
+    assert [given for _, given in server.asked] == [None, "bytes=300000-", None]
+
+
+def test_signs_that_an_address_cannot_have_are_quoted(server, tmp_path):
+    server.files["/%C3%A4%20b.bin?c=%2F"] = DATA
+    assert download(f"{server.address}/ä b.bin?c=%2F", str(tmp_path / "m.bin")) == SHA
+
+
 def test_encryption_is_not_given_up_by_a_redirect():
     handler = module._StaysEncrypted()
     request = module.urllib.request.Request("https://a.example/m")
@@ -154,7 +172,18 @@ def test_encryption_is_not_given_up_by_a_redirect():
     assert handler.redirect_request(request, io.BytesIO(), 302, "Found", {}, "https://b.example/m")
 
 
-@pytest.mark.parametrize("url", ["file:///etc/hostname", "ftp://example.com/m"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/hostname",
+        "ftp://example.com/m",
+        "http://[",
+        "https:///m",
+        "https://a:b/m",
+        "https://a/\0",
+        "https://a/b\nc",
+    ],
+)
 def test_other_schemes_are_refused(url, tmp_path):
     with pytest.raises(DownloadError, match="no address of http or https"):
         download(url, str(tmp_path / "m"))

@@ -130,6 +130,13 @@ def test_a_file_that_is_no_longer_the_same_is_refused(internet):
     assert in_cache(internet.home) == [f"{FILE}.sha256"]
 
 
+def test_a_damaged_record_of_a_sum_is_not_taken_for_none(internet):
+    create_model(NAME, pretrained=True)
+    (internet.home / f"{FILE}.sha256").write_bytes(b"\xff")
+    with pytest.raises(WeightsError, match=rf"{FILE}\.sha256 does not begin with a SHA-256; delete it"):
+        create_model(NAME, pretrained=True)
+
+
 def test_a_hash_in_the_name_is_checked(internet):
     source = training("lcnet_050").sources[0]
     path = "/" + source.url.split("://")[1]
@@ -207,6 +214,38 @@ def test_an_address_whose_format_is_unknown_is_refused_before_it_is_asked(intern
         match=r"cannot tell the format of https://example.com/model\?download=1; its name should end in one of \.pth",
     ):
         create_model(NAME, pretrained="https://example.com/model?download=1")
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("https://[::1/m.pdparams", "https://\\[::1/m.pdparams is no address of http or https"),
+        (
+            "https://me:secret@example.com/m.pdparams",
+            "https://example.com/m.pdparams has a user name or a pass",
+        ),
+    ],
+)
+def test_an_odd_address_is_one_line_without_the_password(internet, url, message):
+    with pytest.raises(WeightsError, match=message):
+        create_model(NAME, pretrained=url)
+    assert not internet.home.exists()
+
+
+def test_an_odd_mirror_is_one_line_without_the_password(internet, monkeypatch):
+    for mirror, message in (("http://[", "is no address"), ("http://me:secret@a", "has a user name")):
+        monkeypatch.setenv("PPCLS_LIGHT_MIRROR", mirror)
+        with pytest.raises(WeightsError, match=message) as raised:
+            create_model(NAME, pretrained=True)
+        assert "secret" not in str(raised.value)
+
+
+def test_hugging_face_files_of_the_users_own_keep_their_names(internet, network, content, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", internet.address)
+    sha256 = hashlib.sha256(content).hexdigest()
+    for path in ("/me/mine/resolve/main/net.pdparams", "/net.pdparams"):
+        internet.files[path] = content
+        assert_is(create_model(NAME, pretrained=f"https://huggingface.co{path}#sha256={sha256}"), network)
 
 
 def test_several_at_once_fetch_once(internet):
