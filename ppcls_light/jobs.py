@@ -17,6 +17,7 @@ from . import compress
 from .base.figures import check_matplotlib
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
+from .bundle.folder import CONFIG_FILE
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .data.image_list import ImageList
@@ -221,6 +222,7 @@ def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> 
         )
     spec, reader = config.Arch.cached[name], build_reader(config, "Train", runtime)
     check_classes(config, reader, None)
+    require_writable(os.path.join(folder, CONFIG_FILE))
     embeddings, labels = _labelled(answers_of(config, name, reader, runtime), reader.images.labels)
     LOGGER.info("%d labelled images, embeddings of %d numbers", *embeddings.shape)
     linear = fit(embeddings, labels, config.Arch.class_num, config.Global.seed)

@@ -198,7 +198,8 @@ def read_image_list(
         )
     if not names:
         raise DataError(
-            f"{list_file}: the list is empty; write one 'path label' per line (tools/make_list.py)"
+            f"{list_file}: the list is empty; write one "
+            + ("'path label' per line (tools/make_list.py)" if labelled else "path per line")
         )
     return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
 

@@ -42,6 +42,10 @@ class Answers:
         for name in names:
             if name.startswith("part_") and name.endswith(".npz"):
                 self._rows.update(_read_part(os.path.join(self.folder, name)))
+        if len({len(row) for row in self._rows.values()}) > 1:
+            raise DataError(
+                f"{self.folder}: its files have answers of different lengths; delete it, and all are computed again"
+            )
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -84,6 +88,11 @@ def _read_part(path: str) -> dict[bytes, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as part:
             digests, answers = part["digests"].reshape(-1, 32), part["answers"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        if answers.dtype != np.float32 or answers.ndim != 2 or len(answers) != len(digests):
+            raise ValueError(f"answers of shape {list(answers.shape)} to {len(digests)} images")
+        if not np.isfinite(answers).all():
+            raise ValueError("infinite numbers or none")
+    # A file of one array is no archive, and has no such method: TypeError, AttributeError.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError, AttributeError) as error:
         raise DataError(f"{path}: damaged ({error}); delete it, and its answers are computed again") from None
     return {digest.tobytes(): row for digest, row in zip(digests, answers)}

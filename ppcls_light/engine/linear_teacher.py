@@ -40,8 +40,10 @@ def fit(embeddings: np.ndarray, labels: np.ndarray, class_num: int, seed: int = 
     The penalty is the one of least log loss on a held-out fifth of each class; the fit is then of all. Log loss and not
     accuracy chooses, for the answers are to be soft labels.
 
-    Raises DataError: a class has no image, or none has enough to hold some out.
+    Raises DataError: a class has no image, none has enough to hold some out, or there is only one.
     """
+    if class_num < 2:
+        raise DataError("there is one class, of which nothing can be told apart; add images of another")
     counts = np.bincount(labels, minlength=class_num)
     if not counts.all():
         raise DataError(f"class {int(counts.argmin())} has no labelled image that could be read; add some")
@@ -103,16 +105,23 @@ def write_teacher(
     assert bundle.transform_ops is not None
     model = onnx.load(bundle.onnx_file)
     graph, embedding = model.graph, output or model.graph.output[0].name
-    flat, weight, bias, result = (f"linear_teacher.{name}" for name in ("input", "weight", "bias", "logits"))
+    names_of = ("float", "input", "weight", "bias", "logits")
+    single, flat, weight, bias, result = (f"linear_teacher.{name}" for name in names_of)
     if any(result in node.output for node in graph.node):
         raise ExportError(
             f"{bundle.onnx_file} is such a teacher already; give the network that it was made of"
         )
-    graph.node.append(helper.make_node("Flatten", [embedding], [flat], axis=1))
+    graph.node.append(helper.make_node("Cast", [embedding], [single], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Flatten", [single], [flat], axis=1))
     graph.node.append(helper.make_node("Gemm", [flat, weight, bias], [result]))
     graph.initializer.append(numpy_helper.from_array(linear.weight, weight))
     graph.initializer.append(numpy_helper.from_array(linear.bias, bias))
     kept = next(value for value in graph.output if value.name == embedding)
+    if not kept.type.tensor_type.shape.dim:
+        raise ExportError(
+            f"{bundle.onnx_file}: the graph does not say the shape of {embedding}; let "
+            "onnx.shape_inference.infer_shapes add it"
+        )
     size = kept.type.tensor_type.shape.dim[0]
     batch = size.dim_value or size.dim_param or "batch"
     logits = helper.make_tensor_value_info(result, TensorProto.FLOAT, [batch, len(linear.bias)])

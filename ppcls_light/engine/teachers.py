@@ -240,6 +240,12 @@ class _Work:
             )
         padding = self._size - len(images) if self._engine.fixed_batch else 0
         found = self._engine.run(np.stack([*images, *[images[-1]] * padding]), self._output)
+        kind = getattr(found, "dtype", type(found).__name__)  # a graph of scikit-learn gives a list of dicts
+        if not str(kind).startswith("float"):
+            raise ConfigError(
+                f"{self._file} answers with {kind}, and a teacher with logits, probabilities or embeddings; "
+                "name another output of it by output"
+            )
         rows = np.asarray(found, np.float32).reshape(len(found), -1) if found.ndim else found
         if rows.ndim != 2 or len(rows) != len(images) + padding or math.prod(found.shape[2:]) != 1:
             raise ConfigError(

@@ -60,3 +60,22 @@ def test_a_damaged_part_is_one_line_with_its_fix(tmp_path):
         part.write_bytes(damaged)
         with pytest.raises(DataError, match=r"part_\w+\.npz: damaged .*delete it"):
             filled(tmp_path, [])
+
+
+def test_a_part_that_holds_something_else_is_one_line_too(tmp_path):
+    folder = tmp_path / filled(tmp_path, []).folder
+    folder.mkdir()
+    digests = np.zeros((2, 32), np.uint8)
+    rows = np.ones((2, 3), np.float32)
+    for wrong in (rows[0, 0], rows[:1], rows[..., None], rows.astype(str), rows * np.nan):
+        np.savez(folder / "part_0.npz", digests=digests, answers=wrong)
+        with pytest.raises(DataError, match=r"part_0\.npz: damaged .*delete it"):
+            filled(tmp_path, [])
+    with open(folder / "part_0.npz", "wb") as file:
+        np.save(file, rows)
+    with pytest.raises(DataError, match=r"part_0\.npz: damaged .*delete it"):
+        filled(tmp_path, [])
+    np.savez(folder / "part_0.npz", digests=digests, answers=rows)
+    np.savez(folder / "part_1.npz", digests=digests + 1, answers=rows[:, :2])
+    with pytest.raises(DataError, match=r"answers of different lengths; delete it"):
+        filled(tmp_path, [])

@@ -10,7 +10,7 @@ from ppcls_light.config import load_config
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.linear_teacher import fit
 from ppcls_light.engine.trainer import Trainer
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, ExportError, UserError
 from ppcls_light.predict import Predictor
 
 pytest.importorskip("onnx")
@@ -54,6 +54,8 @@ def test_too_few_images_are_one_line():
         fit(x, y, 4)
     with pytest.raises(DataError, match="no class has 5 labelled images"):
         fit(x, y, 3)
+    with pytest.raises(DataError, match="there is one class"):
+        fit(x, 0 * y, 1)
 
 
 @pytest.fixture
@@ -86,6 +88,43 @@ def test_it_becomes_a_folder_that_classifies_and_teaches(embedding, taught, tmp_
     again = jobs.fit_teacher(embedding, str(folder))
     assert again == top1
     assert not (folder / "previous_1").exists()  # the same to the byte
+
+
+def with_embeddings(path, to=None):
+    """Let the graph at `path` give the embeddings `colour` as numbers of the kind `to`, or say no shape of them."""
+    import onnx
+
+    model = onnx.load(str(path))
+    (output,) = [value for value in model.graph.output if value.name == "colour"]
+    if to is None:
+        output.type.tensor_type.ClearField("shape")
+    else:
+        pool = model.graph.node[0]
+        model.graph.node[1].input[0] = pool.output[0] = "pooled"
+        model.graph.node.append(onnx.helper.make_node("Cast", ["pooled"], ["colour"], to=to))
+        output.type.tensor_type.elem_type = to
+    onnx.save(model, str(path))
+
+
+def test_embeddings_of_half_precision_are_classified(embedding, tmp_path, photos):
+    with_embeddings(tmp_path / "teacher.onnx", to=10)  # TensorProto.FLOAT16
+    top1 = jobs.fit_teacher(embedding, str(tmp_path / "linear"))
+    predictor = Predictor(tmp_path / "linear", engine="onnxruntime", topk=1)
+    rows = predictor.predict(sorted((photos / "val").glob("*.png")))
+    assert np.mean([row["class_ids"][0] == i % 3 for i, row in enumerate(rows)]) == pytest.approx(top1)
+
+
+def test_embeddings_without_a_shape_are_one_line(embedding, tmp_path):
+    with_embeddings(tmp_path / "teacher.onnx")
+    with pytest.raises(ExportError, match="does not say the shape of colour; let onnx"):
+        jobs.fit_teacher(embedding, str(tmp_path / "linear"))
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_teacher_is_asked(embedding, tmp_path):
+    (tmp_path / "linear").write_text("")
+    with pytest.raises(UserError, match="choose another folder"):
+        jobs.fit_teacher(embedding, str(tmp_path / "linear"))
+    assert not (tmp_path / "cache").exists()
 
 
 def test_what_is_missing_is_one_line(taught, tmp_path):

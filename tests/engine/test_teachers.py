@@ -208,6 +208,18 @@ def test_a_teacher_that_does_not_fit_is_one_line(taught, tmp_path, override, mes
     assert not list(tmp_path.glob("cache/*/*"))
 
 
+def test_labels_are_no_answers(taught, tmp_path):
+    import onnx
+
+    model = onnx.load(str(tmp_path / "teacher.onnx"))
+    model.graph.node.append(onnx.helper.make_node("Cast", ["scores"], ["labels"], to=onnx.TensorProto.INT64))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, ["n", 3]))
+    onnx.save(model, str(tmp_path / "teacher.onnx"))
+    config = load_config(taught, ["Arch.models.0.Teacher.output=labels"])
+    with pytest.raises(ConfigError, match="answers with int64, and a teacher with logits"):
+        Trainer(config, Runtime("cpu"))
+
+
 def test_embeddings_without_variance_are_one_line(taught, tmp_path, write_onnx):
     write_onnx(tmp_path / "teacher.onnx", weight=np.zeros((3, 5), "float32"))
     with pytest.raises(ConfigError, match="it answers the same to every image"):

@@ -63,6 +63,9 @@ def test_a_list_of_paths_will_do_and_missing_ones_are_named(config_file, photos,
     path.write_text("further/deeper/0.png\nfurther/deeper/1.png\n")
     trainer = Trainer(load_config(config_file, [ARCH, MUTUAL, f"{KEY}={path}"]), Runtime("cpu"))
     assert trainer.reader.images.labels[-2:].tolist() == [-1, -1]
+    path.write_text("\n")
+    with pytest.raises(DataError, match="the list is empty; write one path per line"):
+        Trainer(load_config(config_file, [ARCH, MUTUAL, f"{KEY}={path}"]), Runtime("cpu"))
     path.write_text("further/deeper/9.png\n")
     with pytest.raises(DataError, match=rf"{KEY}: .*more\.txt:1: there is no image"):
         Trainer(load_config(config_file, [ARCH, MUTUAL, f"{KEY}={path}"]), Runtime("cpu"))
