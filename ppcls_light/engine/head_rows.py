@@ -9,7 +9,7 @@ import paddle
 from paddle import nn
 
 from ..data.classes import ClassNames
-from ..errors import listed
+from ..errors import WeightsError, listed
 from ..models import create_model
 from ..weights import read_weights
 from ..weights.io import State
@@ -22,7 +22,7 @@ def keep_rows(model: nn.Layer, weights: str, names: ClassNames | None, state: St
 
     `model`, a network of `create_model`, has the rest of the file `weights` already; `state` is what it holds, if it
     has been read. What was kept is logged. Returns False, and changes nothing, unless the states beside the file name
-    its classes.
+    its classes. Raises WeightsError: they name more classes or fewer than the classifier has.
     """
     stored = stored_classes(weights)
     if stored is None or stored.names is None or names is None:
@@ -32,6 +32,12 @@ def keep_rows(model: nn.Layer, weights: str, names: ClassNames | None, state: St
     before, now = _places(stored.names), _places(names)
     common = [name for name in now if name in before]
     state = read_weights(weights) if state is None else state
+    wrong = next((key for key in model.head_keys if state[key].shape[-1] != len(stored.names)), None)
+    if wrong:
+        raise WeightsError(
+            f"{stored.names.source} names {len(stored.names)} classes, but {wrong} in {weights} has "
+            f"{state[wrong].shape[-1]}: they are of two trainings; copy both files of one, or take the first away"
+        )
     fresh, own = create_model(model.model_name, **model.options).state_dict(), model.state_dict()
     for key in model.head_keys:
         rows = fresh[key].numpy()  # the last axis is that of the classes

@@ -6,6 +6,7 @@ import pytest
 
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine.head_rows import keep_rows
+from ppcls_light.errors import WeightsError
 from ppcls_light.models import create_model
 from ppcls_light.weights import dump_plain_pickle, write_weights
 
@@ -33,3 +34,13 @@ def test_a_class_keeps_its_logit_wherever_its_label_goes(name, tmp_path):
     # "twin" was two classes, so that nobody knows which of them it is.
     for other in ("tie", "twin", "coat"):
         assert not np.isclose(new[:, [now.index(other)]], old, atol=1e-4).any()
+
+
+def test_states_of_another_training_are_one_line(tmp_path):
+    path = str(tmp_path / "first.pdparams")
+    write_weights(path, create_model("PPLCNet_x0_25", class_num=3).state_dict())
+    model = create_model("PPLCNet_x0_25", class_num=2)
+    for names in (["a", "b"], ["c", "d", "e", "b"]):
+        dump_plain_pickle({"class_names": names}, str(tmp_path / "first.pdstates"))
+        with pytest.raises(WeightsError, match=rf"names {len(names)} classes, but fc.weight in .* has 3: they"):
+            keep_rows(model, path, ClassNames(("b", "x"), "test"))
