@@ -42,5 +42,7 @@ def test_states_of_another_training_are_one_line(tmp_path):
     model = create_model("PPLCNet_x0_25", class_num=2)
     for names in (["a", "b"], ["c", "d", "e", "b"]):
         dump_plain_pickle({"class_names": names}, str(tmp_path / "first.pdstates"))
-        with pytest.raises(WeightsError, match=rf"names {len(names)} classes, but fc.weight in .* has 3: they"):
+        with pytest.raises(
+            WeightsError, match=rf"names {len(names)} classes, but fc.weight in .* has 3: they"
+        ):
             keep_rows(model, path, ClassNames(("b", "x"), "test"))
