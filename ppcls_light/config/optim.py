@@ -77,7 +77,7 @@ class DistillationDMLLoss:
 
 @dataclass
 class DistillationFeatureLoss:
-    """Squared distance of the student's pooled features, mapped linearly, from the second one's answers.
+    """Mean squared difference of the student's pooled features, mapped linearly, and the second one's answers.
 
     The second of each pair is a `CachedTeacher` whose answers are embeddings; they are centred and divided by the root
     of their variance over the training images, so that 1 is the loss of answering their mean. FitNets (Romero et al.,

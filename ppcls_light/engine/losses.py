@@ -171,7 +171,7 @@ def _learner(spec: Any, first: str, second: str) -> str:
 
 
 def _distance(spec: optim.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor) -> Tensor:
-    return ((mapped - embeddings) ** 2).sum(axis=1).mean()
+    return F.mse_loss(mapped, embeddings)
 
 
 _OF_A_PAIR: Dict[type, Callable[..., Tensor]] = {

@@ -103,10 +103,14 @@ def as_logits(answers: np.ndarray, class_num: int, name: str) -> np.ndarray:
 
 
 def standardised(embeddings: np.ndarray) -> np.ndarray:
-    """Return `embeddings` float32 (images, D), centred, their squared length 1 in the mean over the images."""
+    """Return `embeddings` float32 (images, D), centred, the variance of their D numbers 1 in the mean.
+
+    An optimizer like Adam changes each weight of a map by about the learning rate, whatever the scale of the answers:
+    numbers much smaller than 1 would be overshot at every step.
+    """
     known = embeddings[np.isfinite(embeddings).all(axis=1)].astype(np.float64)
     mean = known.mean(axis=0)
-    scale = np.sqrt(((known - mean) ** 2).sum(axis=1).mean())
+    scale = np.sqrt(((known - mean) ** 2).mean())
     if not scale > 0:
         raise ConfigError("it answers the same to every image; name another of its outputs by output")
     return ((embeddings - mean) / scale).astype(np.float32)
