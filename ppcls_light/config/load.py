@@ -39,6 +39,7 @@ def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()
         _move_class_num(tree)
         _leave_out_fold(tree)
         _choose_length(tree)
+        _choose_weights(tree)
     config = bind(cls, tree)
     config.tree = tree
     return config
@@ -103,13 +104,47 @@ def _choose_length(tree: Node) -> None:
     if minutes.value is None or epochs.value is None:
         del section["minutes" if minutes.value is None else "epochs"]
         return
-    options = [node.where.startswith("-o ") for node in (epochs, minutes)]
-    if options[0] == options[1]:
+    if _is_option(epochs) == _is_option(minutes):
         raise ConfigError(
             message(minutes.where, f"Global.minutes {minutes.plain()} and Global.epochs {epochs.plain()}")
             + f"{f' ({epochs.where})' if epochs.where else ''} are both given; keep one, or write null for the other"
         )
-    del section["minutes" if options[0] else "epochs"]
+    del section["minutes" if _is_option(epochs) else "epochs"]
+
+
+def _choose_weights(tree: Node) -> None:
+    """Leave out `Arch.pretrained` or `Global.pretrained_model`, each of which brings all weights: that of no option.
+
+    Of two in the same place `Global.pretrained_model` counts, as in PaddleClas, which loads it last. A file's
+    `use_ssld`, which chooses among published weights, goes with the `pretrained` that it is for.
+    """
+    arch, settings = (tree.value.get(name, Node(None, "")).value for name in ("Arch", "Global"))
+    if not isinstance(arch, dict) or not isinstance(settings, dict):
+        return
+    none = Node(None, "")
+    own, whole, ssld = (
+        arch.get("pretrained", none),
+        settings.get("pretrained_model", none),
+        arch.get("use_ssld"),
+    )
+    if _is_option(own) and own.value is not True and ssld and not _is_option(ssld):
+        del arch["use_ssld"]
+    if not (own.value and whole.value):
+        return
+    if _is_option(own) and not _is_option(whole):
+        del settings["pretrained_model"]
+        return
+    if _is_option(own) == _is_option(whole):
+        warn_once(
+            message(own.where, "Arch.pretrained has no effect, Global.pretrained_model brings all weights")
+            + "; leave one of them out"
+        )
+    del arch["pretrained"]
+    arch.pop("use_ssld", None)
+
+
+def _is_option(node: Node) -> bool:
+    return node.where.startswith("-o ")
 
 
 # The keys whose texts are paths of a run and of weights.

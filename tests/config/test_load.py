@@ -410,3 +410,27 @@ def test_a_config_in_python_takes_paths_tuples_and_numbers_of_numpy(tmp_path):
     assert (again.output_dir, again.save_inference_dir, again.epochs) == ("./out", "inference", 3)
     assert (again.eval_during_train, list(again.image_shape)) == (False, [3, 32, 48])
     assert config.Optimizer.lr.learning_rate == 0.5
+
+
+PRETRAINED, MODEL = "Arch.pretrained=first", "Global.pretrained_model=last"
+
+
+@pytest.mark.parametrize(
+    ("in_file", "options", "expected"),
+    [
+        (("true", "null"), [MODEL], (None, "last", False)),  # so that nothing is fetched
+        (("true", "null"), [PRETRAINED], ("first", None, False)),
+        (("true", "null"), ["Arch.pretrained=false"], (False, None, False)),
+        (("true", "given"), [PRETRAINED], ("first", None, False)),
+        (("true", "given"), ["Arch.pretrained=true"], (True, None, True)),
+        (("true", "given"), ["Arch.pretrained=false"], (False, "given", False)),
+        (("true", "given"), [], (None, "given", False)),
+        (("null", "null"), [PRETRAINED, MODEL], (None, "last", False)),
+    ],
+)
+def test_of_two_weights_to_start_from_the_option_counts(write, caplog, in_file, options, expected):
+    text = MINIMAL.replace("Arch:\n", f"Arch:\n  pretrained: {in_file[0]}\n  use_ssld: true\n")
+    config = load_config(write(f"Global: {{pretrained_model: {in_file[1]}}}\n{text}"), options)
+    assert (config.Arch.pretrained, config.Global.pretrained_model, config.Arch.use_ssld) == expected
+    same_place = options in ([], [PRETRAINED, MODEL])
+    assert caplog.text.count("Arch.pretrained has no effect") == same_place
