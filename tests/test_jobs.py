@@ -114,7 +114,7 @@ def test_fine_tuning_replaces_the_head_only_when_asked(config_file, tmp_path, tr
     )
     jobs.train(load_config(config_file, [*other, f"Arch.pretrained={weights}", "Global.overwrite=true"]))
     for log in ("tuned/train.log", "tuned/previous_1/train.log"):
-        assert (tmp_path / log).read_text().count("kept the new head") == 1
+        assert (tmp_path / log).read_text().count("starts anew") == 1
 
 
 @pytest.mark.parametrize("timer_only", [True, False])

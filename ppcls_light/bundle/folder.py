@@ -158,7 +158,9 @@ def read_bundle(folder: StrPath) -> Bundle:
     """
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
-        raise ConfigError(f"{folder}: no such folder; name one that tools/export_model.py wrote")
+        raise ConfigError(
+            f"{folder}: no such folder; name one that tools/export_model.py or tools/fit_teacher.py wrote"
+        )
     present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     formats = [name for name, file in GRAPH_FILES.items() if file in present]
     onnx_file = os.path.join(folder, ONNX_FILE) if ONNX_FILE in present else None

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 from collections import Counter
 from typing import Callable, Iterator
 
@@ -184,7 +186,7 @@ class _Scan:
             if self.ended():
                 return
             path = os.path.join(folder, name)
-            own = name in OWN_FILES and folder == self._left_out.root
+            own = folder == self._left_out.root and _is_own(path)
             if own or name.lower() in _SYSTEM:
                 continue
             suffix = os.path.splitext(name)[1].lower()
@@ -239,6 +241,17 @@ class _Scan:
                 yield path
             elif (below := self.enters(path, real)) is not None:
                 stack.append((self.entries(path), below))
+
+
+def _is_own(path: str) -> bool:
+    """Return whether tools/make_list.py wrote the file, or moved its earlier ones into the folder `previous_N`."""
+    name = os.path.basename(path)
+    if not (re.fullmatch(r"previous_\d+", name) and os.path.isdir(path)):
+        return name in OWN_FILES
+    with contextlib.suppress(OSError):
+        names = os.listdir(path)
+        return bool(names) and OWN_FILES.issuperset(names)
+    return False
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -75,7 +75,8 @@ class Freezing:
             self._switch(wanted)
         if wanted is not self._told:
             self._told = wanted
-            since = f"epochs 1 to {self.head_epochs}" if self.is_temporary else f"from epoch {epoch + 1} on"
+            first = "epoch 1" if self.head_epochs == 1 else f"epochs 1 to {self.head_epochs}"
+            since = first if self.is_temporary else f"from epoch {epoch + 1} on"
             LOGGER.info("Global.head_epochs: %s: %s", since, self._described())
         wanted.hold()
 

@@ -240,7 +240,7 @@ def load_weights(
         raise RuntimeError(f"Paddle left keys out of {name}: missing {missing}, unexpected {unexpected}")
     if report.replaced:
         logger.warning(
-            "%s: kept the new head of %s (%s); %d other keys loaded",
+            "%s: the head of %s starts anew (%s); %d other keys loaded",
             source, name, ", ".join(report.replaced), len(report.loaded),
         )  # fmt: skip
     return report

@@ -73,7 +73,7 @@ def test_the_head_comes_first_and_a_resume_anywhere_is_exact(config_file, tmp_pa
     lines = log_lines(trainer(config_file, *options, f"Global.output_dir={whole}").fit)
     told = [line for line in lines if line.startswith("Global.head_epochs")]
     assert told == [
-        "Global.head_epochs: epochs 1 to 1: 3,843 of 244,027 parameters learn, 240,184 are frozen",
+        "Global.head_epochs: epoch 1: 3,843 of 244,027 parameters learn, 240,184 are frozen",
         "Global.head_epochs: from epoch 2 on: 244,027 of 244,027 parameters learn, 0 are frozen",
     ]
     first = read_weights(weights)

@@ -145,3 +145,12 @@ def test_labels_by_a_map_and_a_config_of_somebody_else_s(tmp_path, make_list):
     assert code == 2
     assert "photos.yaml is no config of make_list's" in err
     assert (folder / "photos.yaml").read_text() == "Global: {}\n"
+
+
+def test_its_own_earlier_config_is_no_class_without_images(tmp_path, make_list, caplog):
+    folder = photos(tmp_path / "p", a=2, b=2)
+    assert make_list(folder, "--split", "1")[0] == make_list(folder, "--split", "1", "--scratch")[0] == 0
+    assert (folder / "previous_1/photos.yaml").is_file()
+    (folder / "previous_7").mkdir()
+    assert make_list(folder, "--split", "1", "--scratch")[0] == 0
+    assert "left out 1 class folder without images (previous_7)" in caplog.text

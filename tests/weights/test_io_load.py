@@ -64,7 +64,7 @@ def test_reset_head_keeps_the_new_head_and_loads_the_rest(caplog):
     report = load_weights(model, arrays(trained), reset_head=True)
     assert report.replaced == ("fc.weight", "fc.bias")
     assert len(report.loaded) == 144
-    assert "kept the new head of PPLCNet_x0_25 (fc.weight, fc.bias)" in caplog.text
+    assert "the head of PPLCNet_x0_25 starts anew (fc.weight, fc.bias)" in caplog.text
     np.testing.assert_array_equal(model.fc.weight.numpy(), head)
     np.testing.assert_array_equal(model.conv1.conv.weight.numpy(), trained.conv1.conv.weight.numpy())
 
