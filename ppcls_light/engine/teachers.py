@@ -29,7 +29,7 @@ from ..runtime.engines import create_engine, missing_library
 from ..runtime.options import EngineOptions
 from .answers import Answers
 from .classes import StoredClasses
-from .distributed import Runtime, raise_on_all_ranks
+from .distributed import Runtime, raise_on_all_ranks, require_same
 from .log import LOGGER
 
 if TYPE_CHECKING:
@@ -152,7 +152,10 @@ def answers_of(
             _Work(spec, bundle, build_transforms(ops), name).complete(answers, reader.loader.dataset, digests)
     if not runtime.is_main:
         answers.read()
-    return answers.rows(digests)
+    rows = answers.rows(digests)
+    there = sum(digest in answers for digest in digests)  # none on a node that has a folder of its own
+    require_same(there, runtime, f"cache: the number of answers in {answers.folder}")
+    return rows
 
 
 def described(spec: CachedTeacher) -> Bundle:

@@ -149,7 +149,7 @@ def _measure(config: Config, runtime: Runtime) -> tuple[int, Costs]:
     folder = os.path.abspath(config.Global.output_dir)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)
-    with tempfile.TemporaryDirectory(suffix=temporary_name(), dir=folder) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".minutes", suffix=temporary_name(), dir=folder) as scratch:
         own = copy.copy(config)
         own.Global = dataclasses.replace(
             config.Global,

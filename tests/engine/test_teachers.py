@@ -12,6 +12,7 @@ from ppcls_light.base.probabilities import softmax
 from ppcls_light.config import dump_config, load_config
 from ppcls_light.config.optim import DistillationFeatureLoss
 from ppcls_light.data.decode import decode_image
+from ppcls_light.engine import distributed
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.losses import build_loss
 from ppcls_light.engine.teachers import as_logits, standardised
@@ -231,6 +232,19 @@ def test_a_teacher_that_does_not_fit_is_one_line(taught, tmp_path, override, mes
         Trainer(config, Runtime("cpu"))
     assert "\n" not in str(found.value)
     assert not list(tmp_path.glob("cache/*/*"))
+
+
+def test_nodes_that_share_no_cache_are_one_line(taught, monkeypatch):
+    gather = distributed.gather
+
+    def of_two_nodes(value, runtime):  # the second has an empty folder
+        return [*gather(value, runtime), 0] if value == 26 else gather(value, runtime)
+
+    monkeypatch.setattr(distributed, "gather", of_two_nodes)
+    with pytest.raises(
+        ConfigError, match=r"number of answers in .* is not the same for all processes: 26 on rank 0, 0"
+    ):
+        Trainer(load_config(taught), Runtime("cpu"))
 
 
 def test_labels_are_no_answers(taught, tmp_path):

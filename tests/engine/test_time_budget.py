@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from ppcls_light import jobs
+from ppcls_light.base.files import remove_orphans
 from ppcls_light.config import dump_config, load_config
 from ppcls_light.config.schema import GlobalConfig
 from ppcls_light.engine import checkpoint, time_budget
@@ -147,6 +148,20 @@ def test_measuring_finds_costs_and_leaves_nothing(config_file, tmp_path):
     assert batches == 6
     assert min(costs.batch, costs.evaluation, costs.save) > 0
     assert sorted(os.listdir(tmp_path)) == ["config.yaml", "photos"]
+
+
+def test_what_a_killed_measurement_leaves_is_removed(config_file, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(time_budget.Trainer, "save", lambda *_: seen.extend((tmp_path / "output").iterdir()))
+    (tmp_path / "output").mkdir()
+    time_budget.within_minutes(load_config(config_file, ["Global.minutes=9"]), CPU)
+    (folder,) = seen
+    left = folder.with_name(
+        folder.name.replace(f"-{os.getpid()}.", f"-{1 << 31}.")
+    )  # no process has that number
+    left.mkdir()
+    remove_orphans(tmp_path / "output")
+    assert not left.exists()
 
 
 def test_a_budget_that_was_grossly_missed_is_reported_over_all_parts(caplog):
