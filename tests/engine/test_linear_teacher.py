@@ -88,6 +88,17 @@ def test_it_becomes_a_folder_that_classifies_and_teaches(embedding, taught, tmp_
     again = jobs.fit_teacher(embedding, str(folder))
     assert again == top1
     assert not (folder / "previous_1").exists()  # the same to the byte
+    # Logits are of the folder's classes when they are named, too; embeddings are of none.
+    (photos / "labels.txt").write_text("0 bright\n1 dark\n2 striped\n")
+    logits = [*models, "Arch.models.0.Teacher.output=linear_teacher.logits"]
+    with pytest.raises(DataError, match="another order"):
+        Trainer(load_config(taught, logits), Runtime("cpu"))
+    features = [
+        "Arch.models.0.Teacher.output=null",
+        "Loss.Train=[{DistillationFeatureLoss: {weight: 1, model_name_pairs: [[Student, Teacher]]}}]",
+    ]
+    trainer = Trainer(load_config(taught, [*models, *features]), Runtime("cpu"))
+    assert trainer.teachers.embedding_sizes == {"Teacher": 3}
 
 
 def with_embeddings(path, to=None):
