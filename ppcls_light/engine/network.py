@@ -57,6 +57,8 @@ def build_model(
         first = read_pretrained(settings.pretrained_model, arch.network.name)
         # A file without the other networks is one for the student to start from.
         alone = arch.teachers and student_weights(arch, first.state) is first.state
+        if alone:
+            _require_no_random_parts(config)
         target = model.student if alone else model
         report = load_weights(target, first.state, settings.reset_head, source=first.file.path)
         if settings.reset_head:
@@ -73,6 +75,19 @@ def build_model(
     if config.Slim.quant:
         quantize(model.student if arch.teachers else model, config.Slim.quant.name)
     return model
+
+
+def _require_no_random_parts(config: Config) -> None:
+    """Raise ConfigError where parts of a network are frozen that `Global.pretrained_model`, the student's, has not."""
+    arch, head_epochs = config.Arch, config.Global.head_epochs
+    for name in arch.teachers:
+        own = arch.learning.get(name)
+        if own and (own.freeze or head_epochs) and not arch.weights_of(name):
+            key = f"{arch.path_of(name)}.freeze" if own.freeze else "Global.head_epochs"
+            raise ConfigError(
+                f"{config.place(key)}: Global.pretrained_model has weights of {arch.infer_model_name} alone, and "
+                f"frozen ones of {name} would be random; give their file by pretrained_list, or leave this out"
+            )
 
 
 def _match_head(

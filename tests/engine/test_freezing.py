@@ -166,3 +166,17 @@ def test_nothing_but_the_head_in_all_epochs_is_said(config_file, weights):
     options = ["Global.head_epochs=4", f"Global.pretrained_model={weights}"]
     lines = log_lines(lambda: trainer(config_file, *options))
     assert any("the head alone learns in all 4 epochs" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "key"), [("freeze: stem, ", r"models\.0\.Teacher\.freeze"), ("", r"Global\.head_epochs")]
+)
+def test_the_student_s_weights_are_not_those_of_a_frozen_partner(config_file, weights, freeze, key):
+    network = "name: PPLCNet_x0_25, class_num: 3, stride_list: [1, 2, 2, 2, 2]"
+    mutual = (
+        "Arch={name: DistillationModel, class_num: 3, models: "
+        f"[{{Teacher: {{{freeze}{network}}}}}, {{Student: {{{network}}}}}]}}"
+    )
+    options = [mutual, f"Global.pretrained_model={weights}", f"Global.head_epochs={0 if freeze else 1}"]
+    with pytest.raises(ConfigError, match=rf"{key}: .* weights of Student alone.*Teacher would be random"):
+        trainer(config_file, *options)
