@@ -25,7 +25,7 @@ from .engine import distributed as runtimes
 from .engine.batch_size import with_batch_size
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.evaluate import evaluate as score
-from .engine.evaluate import evaluate_each
+from .engine.evaluate import evaluate_each, warn_of_learned
 from .engine.infer import infer as classify
 from .engine.linear_teacher import fit, write_teacher
 from .engine.log import LOGGER, setup_logging
@@ -86,6 +86,7 @@ def evaluate(
     warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
     model = build_model(config, weights)
     warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
+    warn_of_learned(config)
     if not (predictions or report):
         return score(model, reader, config, runtime)
     result, logits = evaluate_each(model, reader, config, runtime)

@@ -50,6 +50,19 @@ def test_eval_infer_export_and_serving_agree_on_every_image(config_file, tmp_pat
     assert report.images == 11
 
 
+def test_a_score_of_the_learned_images_is_said_to_be_one(config_file, photos, tmp_path, trained):
+    def warnings(*options):
+        jobs.evaluate(load_config(config_file, [*trained, *options]))
+        return (
+            (tmp_path / "output/eval.log")
+            .read_text()
+            .count("DataLoader.Eval has the images of DataLoader.Train")
+        )
+
+    assert warnings() == 0
+    assert warnings(f"DataLoader.Eval.dataset.cls_label_path={photos}/train_list.txt") == 1
+
+
 def test_log_lines_are_paddleclas_lines(config_file, tmp_path, capsys, trained):
     jobs.evaluate(load_config(config_file, trained))
     jobs.export(load_config(config_file, trained), operators=True)

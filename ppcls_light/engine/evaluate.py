@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from ..config import Config
+from ..config.dataloader import DatasetConfig
 from ..errors import DataError
 from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
 from .log import LOGGER, ON_BAR, StepTimer, eval_line, format_values, progress
@@ -107,3 +108,19 @@ def evaluate_each(
             "please report this"
         )
     return result, logits
+
+
+def warn_of_learned(config: Config) -> None:
+    """Log once that DataLoader.Eval has the images of DataLoader.Train, as where tools/make_list.py split none off."""
+    train, scored = config.DataLoader.Train, config.DataLoader.Eval
+    if train is None or scored is None:
+        return
+    learned, images = train.dataset, scored.dataset
+    if not (isinstance(learned, DatasetConfig) and isinstance(images, DatasetConfig)):
+        return
+    keys = [(own.image_root, own.cls_label_path) for own in (learned, images)]
+    if keys[0] == keys[1]:
+        LOGGER.warning(
+            "DataLoader.Eval has the images of DataLoader.Train, and a score of what was learned says little of new "
+            "ones; keep some apart: tools/make_list.py --split 0.8/0.1/0.1"
+        )
