@@ -154,13 +154,17 @@ def _in_paddleclas(source: Source, check: Callable[[str], None]) -> Found | None
     if not (source.in_table and os.path.isfile(path)):
         return None
     digest, wanted = checksum(path, WeightsError), _known(source, _path(home(), source))
-    if digest.startswith(wanted):
+    if not digest.startswith(wanted):
+        logger.warning("%s: not taken, its SHA-256 is %s, not %s", path, digest, wanted)
+        return None
+    try:
         if not wanted:
             check(path)
-        _remember(_path(home(), source), digest)
-        return Found(path, f"PaddleClas' cache {folder}", digest, source.ema)
-    logger.warning("%s: not taken, its SHA-256 is %s, not %s", path, digest, wanted)
-    return None
+    except WeightsError as problem:
+        logger.warning("not taken: %s", problem)
+        return None
+    _remember(_path(home(), source), digest)
+    return Found(path, f"PaddleClas' cache {folder}", digest, source.ema)
 
 
 def _fetch(name: str, source: Source, check: Callable[[str], None]) -> Found:

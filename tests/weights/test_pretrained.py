@@ -176,6 +176,14 @@ def test_paddleclas_own_download_is_found(internet, network, content, tmp_path, 
     assert "not taken, its SHA-256 is" in caplog.text
 
 
+def test_a_damaged_download_of_paddleclas_is_left_alone(internet, network, content, tmp_path, caplog):
+    (tmp_path / "paddleclas").mkdir()
+    (tmp_path / "paddleclas" / FILE).write_bytes(content[:-100])
+    assert_is(create_model(NAME, pretrained=True), network)
+    assert "not taken: " in caplog.text
+    assert in_cache(internet.home) == [FILE, f"{FILE}.sha256"]
+
+
 def test_hugging_faces_own_switch_leaves_its_addresses_out(internet, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(
