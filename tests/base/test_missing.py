@@ -15,7 +15,7 @@ TOOLS = sorted(
     for path in ROOT.glob(pattern)
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-ARGUMENTS = {"torch_side": ["train", "net", "1", "32", "1"]}
+ARGUMENTS = {"torch_side": ["train", "net", "1", "32", "1"], "learn_torch": ["versions"]}
 
 
 def bare(*arguments, cwd):

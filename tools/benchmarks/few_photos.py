@@ -15,11 +15,13 @@ import sys
 import time
 from pathlib import Path
 
-import yaml
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ppcls_light import cli
+from ppcls_light import cli  # before other packages: it says in one line which of them is missing
+
+# isort: split
+import yaml
+
 from tools.benchmarks import harness
 from tools.benchmarks.seeds import run_all
 

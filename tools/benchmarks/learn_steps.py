@@ -17,12 +17,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Dict, List, Tuple
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli  # before other packages: it says in one line which of them is missing
+
+# isort: split
 import numpy as np
 from paddle import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from ppcls_light import cli
 from ppcls_light.config import Config, load_config
 from ppcls_light.data.loader import Batch
 from ppcls_light.engine.distributed import Runtime, start
