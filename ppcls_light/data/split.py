@@ -86,6 +86,7 @@ def write_image_lists(
         raise DataError(f"{error}; the lists go elsewhere by --out") from None
     left_out.warn()
     _warn_of_missing(class_names, lists["train"], folder)
+    _warn_of_unscored(class_names, lists, out)
     return class_names, counts, label_file
 
 
@@ -157,6 +158,19 @@ def _warn_of_missing(class_names: ClassNames, images: ImageList, folder: str) ->
         warn_once(
             f"{folder} has one class only, {class_names[0]}: a network that tells classes apart needs two"
         )
+
+
+def _warn_of_unscored(class_names: ClassNames, lists: dict[str, ImageList], out: str) -> None:
+    """Log the classes that are learned and have no image in another list of the folder `out`."""
+    learned = set(lists["train"].labels.tolist())
+    for split, images in lists.items():
+        missing = sorted(learned.difference(images.labels.tolist()))
+        if missing:
+            names = listed(class_names[label] for label in missing)
+            warn_once(
+                f"{os.path.join(out, split)}_list.txt has no image of {names}, and its score says nothing of that; add "
+                "photos, or give it a larger share"
+            )
 
 
 def _require_kept_labels(path: str, class_names: ClassNames) -> None:

@@ -24,7 +24,7 @@ class Freezing:
 
     def __init__(self, config: Config, model: nn.Layer, resumes: bool = False) -> None:
         settings = config.Global
-        self.head_epochs = settings.head_epochs
+        self.head_epochs, self._epochs = settings.head_epochs, settings.epochs
         self._all = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
         self._always, self._at_first = Frozen([], []), Frozen([], [])
         for name, arch in config.Arch.learning.items():
@@ -73,7 +73,7 @@ class Freezing:
         wanted = self._at_first if epoch < self.head_epochs else self._always
         if wanted is not self._current:
             self._switch(wanted)
-        if wanted is not self._told:
+        if wanted is not self._told and epoch < self._epochs:  # a finished run saves as what comes next
             self._told = wanted
             first = "epoch 1" if self.head_epochs == 1 else f"epochs 1 to {self.head_epochs}"
             since = first if self.is_temporary else f"from epoch {epoch + 1} on"

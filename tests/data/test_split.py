@@ -78,7 +78,9 @@ def test_split_folders_of_any_spelling(tmp_path, caplog):
         "test_list.txt": 1,
     }
     assert caplog.messages == [
-        f"{tmp_path}: left out 1 image beside the class folders (loose.png), 1 folder beside the split folders (extra)"
+        f"{tmp_path}: left out 1 image beside the class folders (loose.png), 1 folder beside the split folders (extra)",
+        f"{tmp_path}/test_list.txt has no image of hat, and its score says nothing of that; add photos, or give it a "
+        "larger share",
     ]
 
 

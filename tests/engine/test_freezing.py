@@ -164,8 +164,9 @@ def test_the_gradients_of_a_head_alone_are_not_left_to_data_parallel(config_file
 
 def test_nothing_but_the_head_in_all_epochs_is_said(config_file, weights):
     options = ["Global.head_epochs=4", f"Global.pretrained_model={weights}"]
-    lines = log_lines(lambda: trainer(config_file, *options))
+    lines = log_lines(lambda: trainer(config_file, *options).fit())
     assert any("the head alone learns in all 4 epochs" in line for line in lines)
+    assert not any("from epoch 5 on" in line for line in lines)
 
 
 @pytest.mark.parametrize(
