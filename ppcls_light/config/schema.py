@@ -3,8 +3,8 @@
 A key that is not here does not exist. Keys that act otherwise than in PaddleClas have a comment.
 """
 
-from dataclasses import dataclass, field
-from typing import Annotated, Dict, List, Literal, Optional, Set, Tuple, Union
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Dict, List, Literal, Optional, Set, Tuple, Union
 
 from ..errors import ConfigError
 from . import optim
@@ -70,6 +70,14 @@ class GlobalConfig:
     def all_loggers(self) -> List[str]:
         """Return `loggers`, with VisualDL where `use_visualdl` is set, each once."""
         return list(dict.fromkeys([*(["visualdl"] if self.use_visualdl else []), *self.loggers]))
+
+    def of_a_trial(self, **changes: Any) -> "GlobalConfig":
+        """Return the settings, with `changes`, of some steps that measure a training: from its beginning, without logs.
+
+        All learns that will at last, not the head alone.
+        """
+        no_logs: Dict[str, Any] = {"use_visualdl": False, "loggers": [], "log_histograms": False}
+        return replace(self, checkpoints=None, head_epochs=0, **no_logs, **changes)
 
 
 @dataclass

@@ -154,16 +154,7 @@ def _alone(config: Config, train: ReaderConfig, sampler: SamplerConfig) -> Confi
     own = _with(config, train, sampler, FIRST)
     optimizer = config.optimizer()
     own.Optimizer = dataclasses.replace(optimizer, lr=multiplied(optimizer.lr, 1e-6))
-    own.Global = dataclasses.replace(
-        config.Global,
-        checkpoints=None,
-        head_epochs=0,
-        eval_during_train=False,
-        early_stop=None,
-        use_visualdl=False,
-        loggers=[],
-        log_histograms=False,
-    )
+    own.Global = config.Global.of_a_trial(eval_during_train=False, early_stop=None)
     return own
 
 

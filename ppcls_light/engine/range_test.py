@@ -175,16 +175,7 @@ def _without_files(config: Config) -> Config:
         LOGGER.warning("Global.checkpoints: left out: the test starts where a training starts")
     own = copy.copy(config)
     own.EMA = None
-    own.Global = dataclasses.replace(
-        config.Global,
-        checkpoints=None,
-        eval_during_train=False,
-        early_stop=None,
-        head_epochs=0,  # the rate is that of the epochs in which all learns that will
-        use_visualdl=False,
-        loggers=[],
-        log_histograms=False,
-    )
+    own.Global = config.Global.of_a_trial(eval_during_train=False, early_stop=None)
     return own
 
 

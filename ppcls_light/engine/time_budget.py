@@ -151,15 +151,7 @@ def _measure(config: Config, runtime: Runtime) -> tuple[int, Costs]:
         folder = os.path.dirname(folder)
     with tempfile.TemporaryDirectory(prefix=".minutes", suffix=temporary_name(), dir=folder) as scratch:
         own = copy.copy(config)
-        own.Global = dataclasses.replace(
-            config.Global,
-            output_dir=scratch,
-            checkpoints=None,
-            head_epochs=0,
-            use_visualdl=False,
-            loggers=[],
-            log_histograms=False,
-        )
+        own.Global = config.Global.of_a_trial(output_dir=scratch)
         trainer = Trainer(own, runtime)
         try:
             costs = Costs(_batch_cost(trainer), _evaluation_cost(trainer), _timed(trainer, "latest"))
