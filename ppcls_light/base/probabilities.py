@@ -1,9 +1,55 @@
-"""`softmax` in numpy."""
+"""Probabilities in numpy: softmax, and how far they can be trusted (calibration)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
+
+BINS = 15  # Guo et al., section 2
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of (N, K) over K."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+class Reliability(NamedTuple):
+    """Reliability diagram of B bins of confidence, equally wide (Guo et al., arXiv 1706.04599, section 2).
+
+    edges: float64 (B + 1,) from 0 to 1; a bin has its upper edge and not its lower one, but the first has both.
+    count: int64 (B,), images. confidence, accuracy: float64 (B,), means over them, NaN where there are none.
+    """
+
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def gaps(self) -> np.ndarray:
+        """|accuracy - confidence| of the bins with images, float64."""
+        filled = self.count > 0
+        return np.abs(self.accuracy[filled] - self.confidence[filled])
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: mean of the gaps, weighted by images (equation 3 there)."""
+        return float(np.average(self.gaps, weights=self.count[self.count > 0]))
+
+    @property
+    def mce(self) -> float:
+        """Maximum calibration error: the largest of the gaps (equation 5 there)."""
+        return float(self.gaps.max())
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Reliability:
+    """Return the Reliability of N >= 1 answers with `confidence` (N,) in their class that are `right` (N,) or not."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    confidence = np.asarray(confidence, np.float64)
+    bin_of = np.searchsorted(edges[1:-1], confidence)
+    count = np.bincount(bin_of, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means = (np.bincount(bin_of, values, bins) / count for values in (confidence, right))
+        return Reliability(edges, count, *means)
