@@ -357,6 +357,9 @@ FAMILY = Family(
         ("stages.0.",),
         *((f"downsample_layers.{i}.", f"stages.{i}.") for i in (1, 2, 3)),
     ),
+    # Layer norm comes after the pooling. Batch norm comes before it: what is pooled is its output, and only the linear
+    # classifier follows, so that the map is exact.
+    last_map=lambda model: "norm" if model.bn_hs else "stages.3",
     folds=("edgenext",),
 )
 

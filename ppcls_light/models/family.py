@@ -52,6 +52,10 @@ class Family:
     # Network to the beginnings of the keys of its stem, then of each stage, in the order of the image's way. What comes
     # after the last stage and before the classifier (`head_keys`) is the neck; see `stages.Stages`.
     stages: Callable[[nn.Layer], Tuple[Prefixes, ...]]
+    # Network to the name of the layer whose output (N, C, H, W) is pooled over its positions for the classifier.
+    # Nothing after it sees positions, so that class activation maps of it are exact up to the curvature of what follows
+    # the pooling; see `explain.cam`.
+    last_map: Callable[[nn.Layer], str]
     pruning: Optional[Pruning] = None  # None for a family that cannot be pruned
     folds: Tuple[str, ...] = ()  # of the export, names in `registry.FOLDS`, beside those of every network
 

@@ -228,6 +228,8 @@ FAMILY = Family(
         ("stages.0.",),
         *((f"stages.{i - 1}.", f"stages.{i}.") for i in (2, 4, 6)),  # with the merging before it
     ),
+    # `avgpool_pre_head` pools it first; its 1x1 convolution and activation see no positions.
+    last_map=lambda model: "stages.6",
     pruning=Pruning(_groups, _pruned_options),
     folds=("layer_scale",),
 )

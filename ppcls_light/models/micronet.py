@@ -359,6 +359,9 @@ FAMILY = Family(
     weight_names=(PADDLECLAS, AUTHORS),
     weight_options=partial(head_options, bias="classifier.2.linear.0.bias"),
     stages=lambda model: (("features.0.",), *model.stage_prefixes()),
+    # The ReLU6 after the last block: its output is what is pooled. The classifier ends in Hardswish, which is constant
+    # below -3, so that a class that is far from being there has no gradient, and a map of zeros.
+    last_map=lambda model: "avgpool.0",
     folds=("micronet",),
 )
 

@@ -312,6 +312,8 @@ FAMILY = Family(
     weight_names=(PADDLECLAS,),
     weight_options=_weight_options,
     stages=lambda model: (("conv1.",), *((f"{stage}.",) for stage in STAGES)),
+    # It is pooled before `last_conv`, a 1x1 convolution with an activation, which therefore sees no positions.
+    last_map=lambda model: "blocks6",
     pruning=Pruning(_groups, _pruned_options),
 )
 LCNET_BASELINE = replace(FAMILY, weight_names=(PADDLECLAS, AUTHORS._replace(rename=_BASELINE)))

@@ -1,0 +1,90 @@
+"""`heat_maps`: what in an image speaks for a class, by a method of one's choice."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, Sequence
+
+import numpy as np
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ..errors import ConfigError
+from ..registry import MODELS, nearest
+from . import cam
+from .black_box import BLACK_BOX, heat_maps_of
+from .overlay import finished
+
+_OF_A_LAYER = {"gradcam": cam.gradcam, "layercam": cam.layercam, "scorecam": cam.scorecam}
+METHODS = (*_OF_A_LAYER, "smoothgrad", *BLACK_BOX)
+
+
+def heat_maps(
+    model: nn.Layer,
+    images: np.ndarray,
+    classes: Sequence[int] | np.ndarray | None = None,
+    method: str = "gradcam",
+    layer: str | None = None,
+) -> np.ndarray:
+    """Return a map for each image, float32 (N, H, W) in [0, 1]: what speaks most for the class is 1.
+
+    A map without anything that speaks for the class is zeros. The modes of the network's layers are kept.
+
+    Args:
+        model: a network of `create_model`.
+        images: as the network takes them, float32 (N, C, H, W).
+        classes: (N,); None: those that the network takes the images for.
+        method: a name of `METHODS`. gradcam and layercam cost one pass, scorecam one per channel, smoothgrad 25 and
+            occlusion 170 per image.
+        layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: the last map
+            of the network, see `family.Family.last_map`.
+
+    Raises ConfigError: unknown method or layer, or a layer for a method that has none.
+    """
+    if method not in METHODS:
+        hint = nearest(method, METHODS) or f"; use {', '.join(METHODS)}"
+        raise ConfigError(f"there is no method '{method}'{hint}")
+    if layer is not None and method not in _OF_A_LAYER:
+        raise ConfigError(f"{method} is of no layer; leave it out, or use {', '.join(_OF_A_LAYER)}")
+    images = np.asarray(images, np.float32)
+    with _evaluating(model), paddle.enable_grad():
+        chosen = _best(model, images) if classes is None else np.asarray(classes, np.int64)
+        if method in _OF_A_LAYER:
+            maps = _OF_A_LAYER[method](model, _layer(model, layer), images, chosen)
+        elif method == "smoothgrad":
+            maps = cam.smoothgrad(model, images, chosen)
+        else:
+            return heat_maps_of(lambda batch: probabilities(model, batch), images, chosen, method)
+    return finished(maps, images)
+
+
+def probabilities(model: nn.Layer, images: np.ndarray) -> np.ndarray:
+    """Return class probabilities float32 (N, K) of images (N, C, H, W); `model` is in eval mode."""
+    with paddle.no_grad():
+        return F.softmax(model(paddle.to_tensor(images)).astype("float32")).numpy()
+
+
+def _best(model: nn.Layer, images: np.ndarray) -> np.ndarray:
+    parts = (images[start : start + cam.BATCH] for start in range(0, len(images), cam.BATCH))
+    return np.concatenate([probabilities(model, part).argmax(axis=1) for part in parts])
+
+
+def _layer(model: nn.Layer, name: str | None) -> nn.Layer:
+    name = MODELS.get(model.model_name).family.last_map(model) if name is None else name
+    layers = dict(model.named_sublayers())
+    if name not in layers:
+        raise ConfigError(f"{model.model_name} has no layer '{name}'{nearest(name, layers)}")
+    return layers[name]
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Layer) -> Iterator[None]:
+    """Put `model` into eval mode for the block, and each of its layers back to its own mode afterwards."""
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    model.eval()
+    try:
+        yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
