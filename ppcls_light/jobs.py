@@ -335,4 +335,5 @@ def _export(
         images=sample_images(config),
         onnx=onnx,
         gate=gate,
+        embedding=config.Global.embedding,
     )

@@ -11,6 +11,7 @@ tools serve the folder, and one section of our own:
       precision: fp32           # fp32, or int8: a quantized graph
       weights: 7f39d2...        # SHA-256 of the weights it was made from
       output: probs             # probs: softmax is in the graph; logits: it is not
+      further: [embedding]      # outputs of the graph behind that one, those of `Further`; left out when there is none
       class_num: 4
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
@@ -46,7 +47,8 @@ INT8_FILES = {
     "onnxruntime": (f"{INT8_STEM}.onnx",),
     "openvino": (f"{INT8_STEM}.xml", f"{INT8_STEM}.bin"),
 }
-
+# Outputs that a graph may have behind its first one. embedding: what the classifier takes, (N, D), not normalised.
+Further = Literal["embedding"]
 
 Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of transforms
 
@@ -65,6 +67,7 @@ class Bundle:
     # "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose layout this is,
     # always ends the graph with a softmax, so "probs" is assumed then.
     output: str = "probs"
+    further: List[Further] = field(default_factory=list)  # the graph's outputs behind that one, in order
     class_num: Optional[int] = None  # like the next two, as recorded by the exporter
     image_shape: Optional[List[int]] = None
     model_name: str = ""
@@ -76,6 +79,11 @@ class Bundle:
     onnx_file: Optional[str] = None  # path of inference.onnx
     files: Dict[str, str] = field(default_factory=dict)  # SHA-256 of the other files by name, where known
     stem: str = "inference"  # name of the graph's files without suffix
+
+    @property
+    def outputs(self) -> List[str]:
+        """Names of the graph's outputs, in order."""
+        return [self.output, *self.further]
 
     @property
     def graph_file(self) -> str:
@@ -125,6 +133,7 @@ class _Own:
     precision: Literal["fp32", "int8"] = "fp32"
     weights: str = ""
     output: Literal["probs", "logits"] = "probs"
+    further: List[Further] = field(default_factory=list)
     class_num: Optional[PositiveInt] = None
     named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
@@ -190,6 +199,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     labels = content.PostProcess.Topk.label_list
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
+    bundle.further = list(own.further)
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
     bundle.proved_on = ", ".join(

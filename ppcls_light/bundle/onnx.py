@@ -106,6 +106,7 @@ def to_onnx(bundle: Bundle, path: StrPath) -> None:
     """Write the Paddle graph of `bundle` as the ONNX file `path`, atomically; it passes onnx.checker.
 
     Its input is `x`, float32 (batch, C, H, W) with any batch; its output is `probs` or `logits`, (batch, class_num).
+    Behind that come the bundle's further ones by their names, such as `embedding`, (batch, D).
 
     Raises ExportError: paddle2onnx is not installed or cannot convert the graph (int8, say), or `path` cannot be
     written.
@@ -116,11 +117,11 @@ def to_onnx(bundle: Bundle, path: StrPath) -> None:
         raise ExportError('ONNX needs paddle2onnx, which is not here; pip install "ppcls_light[onnx]"')
     with atomic_path(path, ExportError) as temporary:
         files = (bundle.graph_file, bundle.params_file, temporary)
-        call_in_process(convert, *files, bundle.output, task="paddle2onnx cannot convert the graph")
+        call_in_process(convert, *files, *bundle.outputs, task="paddle2onnx cannot convert the graph")
 
 
-def convert(graph: str, params: str, path: str, output: str) -> None:
-    """Do the work of `to_onnx` in this process; `output` is the name for the graph's output."""
+def convert(graph: str, params: str, path: str, *outputs: str) -> None:
+    """Do the work of `to_onnx` in this process; `outputs` are the names for the graph's outputs."""
     import onnx
 
     try:
@@ -132,7 +133,8 @@ def convert(graph: str, params: str, path: str, output: str) -> None:
 
     paddle2onnx.export(graph, params, path, opset_version=OPSET, optimize_tool=None)
     model = onnx.load(path)
-    _rename(model.graph, {model.graph.input[0].name: "x", model.graph.output[0].name: output})
+    values = (model.graph.input[0], *model.graph.output)
+    _rename(model.graph, {value.name: name for value, name in zip(values, ("x", *outputs))})
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     _fold_constants(model.graph)
@@ -159,9 +161,10 @@ def _fold_constants(graph: Any) -> None:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     same: Dict[str, str] = {}
     kept: List[Any] = []
+    results = {value.name for value in graph.output}
     for node in graph.node:
         node.input[:] = [same.get(name, name) for name in node.input]
-        if node.op_type == "Identity":
+        if node.op_type == "Identity" and node.output[0] not in results:
             same[node.output[0]] = node.input[0]
         elif all(name in constants for name in node.input):
             values = ReferenceEvaluator(node, opsets={"": OPSET}).run(

@@ -41,6 +41,7 @@ class GlobalConfig:
     save_inference_dir: str = "./inference"
     export_precision: Literal["fp32", "int8"] = "fp32"  # int8: also int8 graphs for every engine
     calibration_images: PositiveInt = 256  # that calibrate int8, at most
+    embedding: bool = False  # the exported graph also gives what the classifier takes
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers
     loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)

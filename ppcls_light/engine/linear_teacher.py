@@ -135,6 +135,7 @@ def write_teacher(
             "arch": os.path.splitext(os.path.basename(bundle.onnx_file))[0],
             "format": "onnx",
             "output": "logits",
+            "further": ["embedding"],
             "class_num": len(linear.bias),
             "files": {ONNX_FILE: checksum(path)},
         }

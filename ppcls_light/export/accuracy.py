@@ -13,6 +13,7 @@ from ..errors import ConfigError, DataError, ExportError
 from .verify import served_probs
 
 MAX_DROP = 1.0
+LEAST_COSINE = 0.9  # of embeddings and fp32's, in the mean over images: neighbours stay neighbours
 FEWEST = 16  # with less, one image is more than six percentage points
 
 
@@ -22,6 +23,13 @@ class Labelled(NamedTuple):
     calibration: list[str]
     scored: list[str]
     labels: np.ndarray
+
+
+class Score(NamedTuple):
+    """Answers of an engine in a precision: top-1 in percent, and embeddings (N, D) of an export that has them."""
+
+    top1: float
+    embeddings: np.ndarray | None
 
 
 class AccuracyGate:
@@ -42,16 +50,33 @@ class AccuracyGate:
             )
         self.images, self.max_drop = images, max_drop
 
-    def top1(self, folder: str, engine: EngineName, precision: Precision) -> float:
-        """Return the top-1 in percent of an exported folder in an engine.
+    def score(self, folder: str, engine: EngineName, precision: Precision) -> Score:
+        """Return the `Score` of an exported folder in an engine.
 
         Raises:
             DataError: an image cannot be read. ExportError: the folder cannot be run.
         """
-        return top1(self.images.labels, served_probs(folder, self.images.scored, engine, precision)["probs"])
+        answers = served_probs(folder, self.images.scored, engine, precision)
+        return Score(top1(self.images.labels, answers["probs"]), answers.get("embedding"))
 
-    def check(self, fp32: float, other: float) -> str:
-        """Return the change of top-1 against fp32 as text. Raises ExportError if the drop exceeds `max_drop`."""
+    def check(self, fp32: Score, other: Score) -> str:
+        """Return the change against fp32 as text.
+
+        Raises ExportError: top-1 drops by more than `max_drop`, or the embeddings have another direction: a cosine
+        below `LEAST_COSINE` in the mean.
+        """
+        change = self._check_top1(fp32.top1, other.top1)
+        if fp32.embeddings is None or other.embeddings is None:
+            return change
+        cosine = float(np.mean(cosines(fp32.embeddings, other.embeddings)))
+        change += f", embeddings of cosine {cosine:.4f} with fp32's"
+        if not cosine >= LEAST_COSINE:  # true for NaN, too
+            raise ExportError(
+                f"{change}; below {LEAST_COSINE:g} they are others: export without Global.embedding"
+            )
+        return change
+
+    def _check_top1(self, fp32: float, other: float) -> str:
         change = (
             f"top-1 {other:.2f} % ({other - fp32:+.2f} percentage points; {fp32:.2f} % in fp32) "
             f"on {len(self.images.scored)} images"
@@ -59,6 +84,12 @@ class AccuracyGate:
         if fp32 - other > self.max_drop + 1e-9:  # the rounding of floats must not decide
             raise ExportError(f"{change}; --max-drop allows {self.max_drop:g}")
         return change
+
+
+def cosines(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the cosine (N,) of each row of two arrays (N, D); 0 where one of them is zero."""
+    lengths = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+    return (first * second).sum(axis=1) / np.maximum(lengths, 1e-12)
 
 
 def top1(labels: np.ndarray, answers: np.ndarray) -> float:

@@ -72,6 +72,8 @@ class ExportReport:
         instruction_set: the highest of that, by oneDNN's name, such as "avx512_core_vnni"; "" where it is not known.
         onnx_max_abs_diff: largest difference of a probability between ONNX Runtime on inference.onnx and Paddle
             Inference, at batch 1 and 8: at most 1e-4; None without an inference.onnx.
+        further: {output: largest difference of an image's, a share of its length (L2)} of outputs behind the
+            probabilities, such as embedding: at most 1e-3, for int8 at most 0.5 on three images of four.
         precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
     """
 
@@ -88,6 +90,7 @@ class ExportReport:
     processor: str
     instruction_set: str
     onnx_max_abs_diff: Optional[float] = None
+    further: Dict[str, float] = field(default_factory=dict)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -100,6 +103,8 @@ class ExportReport:
             text += f", the best class is the same on {self.same_class} of them"
         if self.onnx_max_abs_diff is not None:
             text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
+        for name, difference in self.further.items():
+            text += f", the {name} by {difference:.1e} of its length"
         return text + ("" if self.source == "given" else "; no real images were given")
 
 
@@ -115,6 +120,7 @@ def export_model(
     onnx: bool = False,
     gate: Optional[AccuracyGate] = None,
     fold_steps: Optional[Collection[str]] = None,
+    embedding: bool = False,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -139,6 +145,7 @@ def export_model(
         gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes.
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
+        embedding: give the graph the embeddings as a second output, see `models.embedding`.
 
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
@@ -158,12 +165,13 @@ def export_model(
     reference = copy.deepcopy(model)
     reference.eval()
     transform_ops = list(transform_ops)
+    further = ["embedding"] if embedding else []
     with _staged(folder) as stage, _sample_images(images) as paths:
         if quantized:
-            precision, graph_format = "int8", save_int8(model, stage, image_shape)
+            precision, graph_format = "int8", save_int8(model, stage, image_shape, further)
         else:
-            folded = fold(model, fold_steps)
-            precision, graph_format = "fp32", save_static(folded, stage, image_shape)
+            folded = fold(model, fold_steps, keep_embedding=embedding)
+            precision, graph_format = "fp32", save_static(folded, stage, image_shape, further=further)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -172,12 +180,13 @@ def export_model(
             "precision": precision,
             "weights": _checksum(model),
             "output": "probs",
+            **({"further": further} if further else {}),
             "image_shape": list(image_shape),
         }
         write_inference_yml(stage, transform_ops, topk, None, own)
         if onnx:
             to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
-        parity = verify(stage, reference, transform_ops, image_shape, paths, precision, onnx)
+        parity = verify(stage, reference, transform_ops, image_shape, paths, precision, onnx, further)
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])

@@ -14,7 +14,7 @@ from ..bundle.folder import INT8_FILES, Ops, read_bundle
 from ..config.deploy import EngineName, Precision
 from ..errors import DeviceError, ExportError
 from ..runtime.engines import ENGINES, missing_library
-from .accuracy import AccuracyGate
+from .accuracy import AccuracyGate, Score
 from .int8 import make_int8
 from .verify import prepared
 
@@ -46,6 +46,7 @@ def add_precisions(
     """
     images = list(prepared(transform_ops, image_shape, gate.images.calibration))
     passed: dict[str, dict[str, float]] = {}
+    fp32: dict[str, Score] = {}
     refused = []
     for engine, precision in _candidates():
         scores = passed.setdefault(engine, {})
@@ -54,13 +55,13 @@ def add_precisions(
         try:
             if precision == "int8":
                 make_int8(read_bundle(folder), engine, images, model)
-            top1 = gate.top1(folder, engine, precision)
-            change = gate.check(scores.get("fp32", top1), top1)
+            score = gate.score(folder, engine, precision)
+            change = gate.check(fp32.setdefault(engine, score), score)
         except (DeviceError, ExportError) as problem:
             refused.append(f"{engine} {precision}: {problem}")
             logger.warning("left out: %s", refused[-1])
             continue
-        scores[precision] = top1
+        scores[precision] = score.top1
         if precision != "fp32":
             logger.info("%s %s: %s", engine, precision, change)
     if not any("int8" in scores for scores in passed.values()):

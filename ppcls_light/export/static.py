@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence
+from typing import Sequence, Tuple, Union
 
 import paddle
 from paddle import nn
 
 from ..base.files import StrPath
+from ..models.embedding import logits_and_embeddings
 
 STEM = "inference"
 
 
 class WithSoftmax(nn.Layer):
-    """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num)."""
+    """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num).
 
-    def __init__(self, model: nn.Layer) -> None:
+    Behind these come the `further` outputs, of `bundle.folder.Further`: embedding (N, D).
+    """
+
+    def __init__(self, model: nn.Layer, further: Sequence[str] = ()) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.further = model, tuple(further)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        return nn.functional.softmax(self.model(x), axis=-1)
+    def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, Tuple[paddle.Tensor, ...]]:
+        if not self.further:
+            return nn.functional.softmax(self.model(x), axis=-1)
+        logits, embedding = logits_and_embeddings(self.model, x)
+        others = {"embedding": embedding}
+        return (nn.functional.softmax(logits, axis=-1), *(others[name] for name in self.further))
 
 
-class _Recorded(nn.Layer):
+class Recorded(nn.Layer):
     """`network`, run as it is to record its graph.
 
     Paddle translates the source of every layer instead, so that a condition on a tensor's values or on the batch
@@ -36,20 +44,27 @@ class _Recorded(nn.Layer):
         self.network = network
 
     @paddle.jit.not_to_static
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, Tuple[paddle.Tensor, ...]]:
         return self.network(x)
 
 
-def save_static(model: nn.Layer, folder: StrPath, image_shape: Sequence[int], softmax: bool = True) -> str:
+def save_static(
+    model: nn.Layer,
+    folder: StrPath,
+    image_shape: Sequence[int],
+    softmax: bool = True,
+    further: Sequence[str] = (),
+) -> str:
     """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json; returned is the format, "json"
     or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. Without `softmax` the
-    output is what `model` returns.
+    output is what `model` returns; with it there are the `further` ones of `WithSoftmax`.
     """
-    network = WithSoftmax(model) if softmax else model
-    if type(model).__module__.startswith("ppcls_light."):
-        network = _Recorded(network)
+    network = WithSoftmax(model, further) if softmax else model
+    # The embedding is taken by a hook, which Paddle's translation of the source does not know.
+    if type(model).__module__.startswith("ppcls_light.") or further:
+        network = Recorded(network)
     network.eval()
     path = os.path.join(folder, STEM)
     paddle.jit.save(network, path, input_spec=[image_spec(image_shape)])

@@ -18,12 +18,16 @@ from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
-from ..predict.served import probabilities
+from ..predict.served import answers
+from .static import WithSoftmax
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
 TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
 ONNX_TOLERANCE = 1e-4
+# Largest difference of a further output of an image, relative to its length (L2), and the share of the images. In int8
+# it is what the rounding of all layers comes to, and only finds what is broken.
+FURTHER_TOLERANCES = {"fp32": (1e-3, 1.0), "int8": (0.5, 0.75)}
 ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
 
 
@@ -35,6 +39,7 @@ def verify(
     images: Sequence[StrPath],
     precision: str = "fp32",
     onnx: bool = False,
+    further: Sequence[str] = (),
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
@@ -43,14 +48,17 @@ def verify(
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
     by what it finds in `folder`, the other by `transform_ops` and `model` as they are here: before any folding, in eval
-    mode, images (N, C, H, W) to logits. The `precision` of the graph sets the `TOLERANCES`.
+    mode, images (N, C, H, W) to logits. The `precision` of the graph sets the `TOLERANCES`. The `further` outputs of
+    the graph (`bundle.folder.Further`) are compared in the same way, within `FURTHER_TOLERANCES`.
 
-    Returned are class_num and the attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only.
+    Returned are class_num and the attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only,
+    further with `further` only.
 
-    Raises ExportError: on too many images the probabilities differ by more than the tolerance, or the best class
-    differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one side fails.
+    Raises ExportError: on too many images the probabilities or a further output differ by more than the tolerance, or
+    the best class differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
+    side fails.
     """
-    expected = _dygraph_probs(model, prepared(transform_ops, image_shape, images))
+    expected, others = _dygraph_answers(model, prepared(transform_ops, image_shape, images), further)
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
     if "operator_probs" in served:
@@ -67,8 +75,18 @@ def verify(
         "processor": processor_name(),
         "instruction_set": instruction_set(),
     }
+    if further:
+        parity["further"] = {
+            name: _compare_further(name, served[name], others[name], precision) for name in further
+        }
     if onnx:
-        parity["onnx_max_abs_diff"] = _onnx_difference(served, served_probs(folder, images, "onnxruntime"))
+        in_onnx = served_probs(folder, images, "onnxruntime")
+        parity["onnx_max_abs_diff"] = _onnx_difference(served, in_onnx)
+        for name in further:
+            for key in (name, f"{name}_of_8"):
+                _compare_further(
+                    f"{key} of inference.onnx in ONNX Runtime", in_onnx[key], served[key], "fp32"
+                )
     return parity
 
 
@@ -93,6 +111,21 @@ def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str)
         bool(same.all()),
         int(np.sum(probs.argmax(axis=1) == expected.argmax(axis=1))),
     )
+
+
+def _compare_further(what: str, found: np.ndarray, expected: np.ndarray, precision: str) -> float:
+    """Return the largest difference of an image's further output, a share of its length (L2)."""
+    if found.shape != expected.shape:
+        raise ExportError(f"{what}: the exported model returns {found.shape}, the network {expected.shape}")
+    tolerance, share = FURTHER_TOLERANCES[precision]
+    lengths = np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
+    differences = np.linalg.norm(found - expected, axis=1) / lengths
+    if (differences <= tolerance).mean() < share:  # false for NaN, too
+        raise ExportError(
+            f"{what}: the exported model differs from the network by {differences.max():.2e} of the length (allowed "
+            f"{tolerance:.0e}); nothing was exported. Export without Global.embedding"
+        )
+    return float(differences.max())
 
 
 def _onnx_difference(paddle_served: Dict[str, np.ndarray], onnx_served: Dict[str, np.ndarray]) -> float:
@@ -129,18 +162,25 @@ def prepared(
 
 
 @paddle.no_grad()
-def _dygraph_probs(model: nn.Layer, images: Iterable[np.ndarray]) -> np.ndarray:
-    logits = [model(paddle.to_tensor(image[None])) for image in images]
-    return nn.functional.softmax(paddle.concat(logits), axis=-1).numpy()
+def _dygraph_answers(
+    model: nn.Layer, images: Iterable[np.ndarray], further: Sequence[str] = ()
+) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
+    """Return probabilities (N, class_num) and the `further` outputs by name."""
+    network = WithSoftmax(model, further)
+    found = [network(paddle.to_tensor(image[None])) for image in images]
+    if not further:
+        return paddle.concat(found).numpy(), {}
+    probs, *others = (paddle.concat(list(outputs)).numpy() for outputs in zip(*found))
+    return probs, dict(zip(further, others))
 
 
 def served_probs(
     folder: str, images: Sequence[StrPath], engine: str = "paddle", precision: str = "fp32"
 ) -> Dict[str, np.ndarray]:
-    """Return the `probabilities` of `images` in a new process.
+    """Return the `answers` to `images` in a new process.
 
     Raises:
         DataError: an image cannot be read. ExportError: the folder cannot be run.
     """
     paths, task = list(map(os.path.abspath, images)), f"{ENGINE_NAMES[engine]} cannot run the exported model"
-    return call_in_process(probabilities, os.path.abspath(folder), paths, engine, precision, task=task)
+    return call_in_process(answers, os.path.abspath(folder), paths, engine, precision, task=task)

@@ -13,6 +13,7 @@ from typing import Collection, Dict, List, Mapping, Tuple, Union
 import paddle
 from paddle import Tensor, nn
 
+from .embedding import classifier
 from .stages import Frozen
 
 
@@ -47,15 +48,15 @@ class DistillationModel(nn.Layer):
         self._maps = {name: mapped_name(infer_model_name, name) for name in embedding_sizes}
         self._features: List[Tensor] = []  # of the pass at hand
         if embedding_sizes:
-            classifier = _classifier(self.student)
-            classifier.register_forward_pre_hook(self._keep)
+            head = classifier(self.student)
+            head.register_forward_pre_hook(self._keep)
             for name, size in embedding_sizes.items():
                 # Zeros answer the mean of the embeddings; random weights would begin far from all of them.
                 zeros = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0))
-                width = classifier.weight.shape[0]
+                width = head.weight.shape[0]
                 self.add_sublayer(self._maps[name], nn.Linear(width, size, weight_attr=zeros))
 
-    def _keep(self, classifier: nn.Layer, inputs: Tuple[Tensor, ...]) -> None:
+    def _keep(self, head: nn.Layer, inputs: Tuple[Tensor, ...]) -> None:
         if self.training:
             self._features.append(inputs[0])
 
@@ -89,13 +90,3 @@ class DistillationModel(nn.Layer):
 def mapped_name(student: str, teacher: str) -> str:
     """Return the name of the student's features as they are mapped to the embeddings of `teacher`."""
     return f"{student}_to_{teacher}"
-
-
-def _classifier(network: nn.Layer) -> nn.Linear:
-    """Return the linear layer that makes the logits of pooled features, the first of the network's head."""
-    layers = network.named_sublayers()
-    return next(
-        layer
-        for name, layer in layers
-        if isinstance(layer, nn.Linear) and f"{name}.weight" in network.head_keys
-    )

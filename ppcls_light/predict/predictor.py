@@ -23,7 +23,7 @@ from ..runtime.engines import create_engine
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
-from .results import Row, Topk, classify_batch
+from .results import Row, Topk, answer_batch, classify_batch, no_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -152,7 +152,21 @@ class Predictor:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W)."""
-        outputs = self._engine.run(np.ascontiguousarray(images, dtype=np.float32))
+        return self._probabilities(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)))
+
+    def run_all(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return {"probs": as of `run`} of preprocessed images, and the graph's further outputs, (N, D), by name."""
+        outputs = self._engine.run_all(np.ascontiguousarray(images, dtype=np.float32))
+        names = ["probs", *self.bundle.further]
+        if len(outputs) < len(names):
+            raise ConfigError(
+                f"{self.bundle.folder}: inference.yml says that the graph has the outputs {', '.join(names)}, and it "
+                f"has {len(outputs)}; export the model again with tools/export_model.py"
+            )
+        found = {name: values.reshape(len(values), -1) for name, values in zip(names, outputs)}
+        return {**found, "probs": self._probabilities(outputs[0])}
+
+    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
         return softmax(outputs) if self.bundle.output == "logits" else outputs
 
     def predict(self, images: Any, bgr: bool = False) -> list[Row]:
@@ -199,6 +213,47 @@ class Predictor:
                     yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
         if items.failure is not None:
             raise items.failure
+
+    def embed(self, images: Any, bgr: bool = False) -> np.ndarray:
+        """Return the embeddings of one image or many, as `predict` takes them: float32 (N, D), in their order.
+
+        An embedding is what the classifier takes, as the network computes it; dividing it by its length (L2) is left to
+        the caller.
+
+        Raises:
+            ConfigError: the export has none. DataError: an image cannot be used; see `iter_embed`, which goes on.
+        """
+        rows = list(self.iter_embed(images, bgr))
+        for row in rows:
+            if "error" in row:
+                raise DataError(row["error"])
+        if not rows:
+            raise DataError("there are no images to embed; give at least one")
+        return np.stack([row["embedding"] for row in rows])
+
+    def iter_embed(self, images: Any, bgr: bool = False) -> Generator[Row, None, None]:
+        """Yield {file_name, embedding: float32 (D,)} of each image, or {file_name, error}; as lazily as `iter_predict`.
+
+        Raises ConfigError: the export has no embeddings.
+        """
+        if "embedding" not in self.bundle.further:
+            raise ConfigError(
+                f"{self.bundle.folder}: this export has no embeddings; export the model again with "
+                "tools/export_model.py -o Global.embedding=true"
+            )
+        items = Items(images, bgr)
+        with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:
+            for batch, ready in batches:
+                yield from answer_batch(ready, _names(batch), _call, self._embeddings)
+        if items.failure is not None:
+            raise items.failure
+
+    def _embeddings(self, images: np.ndarray, names: Sequence[str | None]) -> list[Row]:
+        found = self.run_all(images)["embedding"]
+        return [
+            {"file_name": name, "embedding": row} if np.isfinite(row).all() else no_numbers(name)
+            for name, row in zip(names, found)
+        ]
 
     def predict_batch(self, images: Sequence[Any]) -> list[Row]:
         """Return the rows of a list of images, see `predict`, all classified at once."""

@@ -15,7 +15,8 @@ _NO_NUMBERS = (
 )
 
 
-Row = Dict[str, Any]  # class_ids, scores, file_name, label_names; or file_name, error
+# class_ids, scores, file_name, label_names; or file_name, embedding; or file_name, error
+Row = Dict[str, Any]
 Input = TypeVar("Input")
 
 
@@ -51,7 +52,7 @@ class Topk:
 
     def _row(self, probs: np.ndarray, name: str | None) -> Row:
         if not np.isfinite(probs).all():
-            return {"file_name": name, "error": _NO_NUMBERS if name is None else f"{name}: {_NO_NUMBERS}"}
+            return no_numbers(name)
         ids = self._order(-probs)
         return {
             "class_ids": ids.tolist(),
@@ -68,6 +69,11 @@ class Topk:
         return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
 
 
+def no_numbers(name: str | None) -> Row:
+    """Return the row of an image to which the network's answer is NaN or infinite."""
+    return {"file_name": name, "error": _NO_NUMBERS if name is None else f"{name}: {_NO_NUMBERS}"}
+
+
 def classify_batch(
     inputs: Sequence[Input],
     names: Sequence[str | None],
@@ -75,10 +81,20 @@ def classify_batch(
     classify: Callable[[np.ndarray], np.ndarray],
     topk: Topk,
 ) -> list[Row]:
-    """Return one row for each of `inputs`, in their order; images of one shape are classified together.
+    """Return the rows of `answer_batch` by `topk`; `classify` makes probabilities (N, class_num) of (N, C, H, W)."""
+    return answer_batch(inputs, names, prepare, lambda images, names: topk(classify(images), names))
+
+
+def answer_batch(
+    inputs: Sequence[Input],
+    names: Sequence[str | None],
+    prepare: Callable[[Input], np.ndarray],
+    answer: Callable[[np.ndarray, Sequence[str | None]], list[Row]],
+) -> list[Row]:
+    """Return one row for each of `inputs`, in their order; images of one shape are answered together.
 
     `prepare` makes an array (C, H, W) of an input; its DataError, or a decoder's own exception, makes the row
-    {file_name, error}. `classify` makes probabilities (N, class_num) of (N, C, H, W).
+    {file_name, error}. `answer` makes rows of images (N, C, H, W) and their names.
     """
     rows: dict[int, Row] = {}
     by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
@@ -93,7 +109,7 @@ def classify_batch(
             by_shape.setdefault(image.shape, []).append((index, image))
     for group in by_shape.values():
         indices, images = zip(*group)
-        for index, row in zip(indices, topk(classify(np.stack(images)), [names[i] for i in indices])):
+        for index, row in zip(indices, answer(np.stack(images), [names[i] for i in indices])):
             rows[index] = row
     return [rows[index] for index in range(len(inputs))]
 

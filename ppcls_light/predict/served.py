@@ -1,4 +1,4 @@
-"""Class probabilities of an exported folder, run in a subprocess by the export's verification."""
+"""Answers of an exported folder, run in a subprocess by the export's verification."""
 
 from __future__ import annotations
 
@@ -14,29 +14,33 @@ from .pipeline import read_ahead
 from .predictor import Predictor
 
 
-def probabilities(folder: str, paths: list[str], engine: EngineName, precision: Precision) -> dict[str, Any]:
+def answers(folder: str, paths: list[str], engine: EngineName, precision: Precision) -> dict[str, Any]:
     """Return the class probabilities of images, by an engine that this process has not used before.
 
     {probs: (N, class_num), float32, of the images one by one; probs_of_8: (8, class_num) of a batch of 8, the first
-    images over and over; onednn: true if Paddle used it} are those of the graph as it is; for a network that Paddle
-    runs as one operator of the project's there are operator_probs, too.
+    images over and over; onednn: true if Paddle used it} are those of the graph as it is; the graph's further outputs,
+    such as embedding (N, D), are there in the same two forms. For a network that Paddle runs as one operator of the
+    project's there are operator_probs, too.
     """
     bundle = read_bundle(folder)
     bundle.precisions = {engine: {precision: 0.0}}  # the export lists them once they are compared
     predictor = Predictor(bundle, engine=engine, precision=precision, cpu_ops=False)
     first = np.stack([predictor.preprocess(path) for path in paths[:8]])
+    batch_of_8 = predictor.run_all(np.resize(first, (8, *first.shape[1:])))
     results = {
-        "probs": _one_by_one(predictor, paths),
-        "probs_of_8": predictor.run(np.resize(first, (8, *first.shape[1:]))),
+        **_one_by_one(predictor, paths),
+        **{f"{name}_of_8": values for name, values in batch_of_8.items()},
         "onednn": predictor.engine_options.onednn,
     }
     if (engine, precision) == ("paddle", "fp32") and available(bundle, EngineOptions()):
         own = Predictor(bundle)
         if own.engine_options.cpu_ops:
-            results["operator_probs"] = _one_by_one(own, paths)
+            batches = read_ahead(paths, own.preprocess, 1)
+            results["operator_probs"] = np.concatenate([own.run(ready()[None]) for _, (ready,) in batches])
     return results
 
 
-def _one_by_one(predictor: Predictor, paths: list[str]) -> np.ndarray:
+def _one_by_one(predictor: Predictor, paths: list[str]) -> dict[str, np.ndarray]:
     batches = read_ahead(paths, predictor.preprocess, 1)
-    return np.concatenate([predictor.run(ready()[None]) for _, (ready,) in batches])
+    found = [predictor.run_all(ready()[None]) for _, (ready,) in batches]
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from importlib import import_module
-from typing import Dict, NamedTuple, Protocol, Tuple
+from typing import Dict, List, NamedTuple, Protocol, Tuple
 
 import numpy as np
 
@@ -25,7 +25,10 @@ class Engine(Protocol):
     options: EngineOptions  # in force
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the graph's output (N, class_num) for images (N, C, H, W), float32; from any thread."""
+        """Return the graph's first output (N, class_num) for images (N, C, H, W), float32; from any thread."""
+
+    def run_all(self, images: np.ndarray) -> List[np.ndarray]:
+        """Return all outputs of the graph for images (N, C, H, W), in their order, float32; from any thread."""
 
     def clone(self) -> Engine:
         """Return an engine for another thread that shares the weights."""

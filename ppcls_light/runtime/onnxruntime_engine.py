@@ -60,8 +60,15 @@ class OnnxEngine:
 
         `output` is one of `outputs`; None: the first. Raises ConfigError: the network cannot take images of this shape.
         """
+        return self._run([output or self.outputs[0]], images)[0]
+
+    def run_all(self, images: np.ndarray) -> list[np.ndarray]:
+        """Return all `outputs` for images (N, C, H, W). Raises ConfigError: see `run`."""
+        return self._run(self.outputs, images)
+
+    def _run(self, outputs: list[str], images: np.ndarray) -> list[np.ndarray]:
         try:
-            return self._session.run([output or self.outputs[0]], {self._input: images})[0]
+            return self._session.run(outputs, {self._input: images})
         except _ERRORS as error:
             raise input_error(self._file, images, error) from error
 

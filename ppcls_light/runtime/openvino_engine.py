@@ -91,10 +91,18 @@ class OpenVinoEngine:
             raise load_error(self._file, f"OpenVINO {version}", error) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+        """Return the graph's first output (N, class_num) for images (N, C, H, W), float32.
 
         Raises ConfigError: the network cannot take images of this shape.
         """
+        return self._run(images, 1)[0]
+
+    def run_all(self, images: np.ndarray) -> list[np.ndarray]:
+        """Return all outputs of the graph for images (N, C, H, W). Raises ConfigError: see `run`."""
+        return self._run(images)
+
+    def _run(self, images: np.ndarray, outputs: int | None = None) -> list[np.ndarray]:
+        """Return the first `outputs` results, None: all."""
         batch = len(images) if len(images) == self.options.batch_size else None
         idle = self._idle[batch]
         try:
@@ -102,7 +110,8 @@ class OpenVinoEngine:
         except IndexError:
             request = self._network(batch).create_infer_request()
         try:
-            return request.infer({0: images}, share_inputs=True)[0]
+            results = request.infer({0: images}, share_inputs=True)
+            return [results[index] for index in range(len(results))[:outputs]]
         except RuntimeError as error:
             raise input_error(self._file, images, error) from error
         finally:

@@ -235,8 +235,10 @@ class PaddleEngine:
             )
         self.options = options
         self._bundle = bundle
-        as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
-        self._predictor = as_one or self._create(self.options)
+        self._as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
+        self._predictor = self._as_one or self._create(self.options)
+        # Of the whole graph, beside one operator, which has the first output alone.
+        self._whole: PaddleEngine | None = None
         self._running = threading.Lock()
 
     def _create_as_one_operator(self) -> Any:
@@ -265,7 +267,7 @@ class PaddleEngine:
             raise load_error(bundle.folder, f"Paddle {inference.version}", error) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return the graph's output (N, class_num) for images (N, C, H, W), float32.
+        """Return the graph's first output (N, class_num) for images (N, C, H, W), float32.
 
         A run that fails with oneDNN is tried once without: Paddle 3.3.0 and 3.3.1 cannot run some operators under it
         (Paddle issue 77340), and on processors without AVX2 not the splits of a FasterNet.
@@ -273,9 +275,21 @@ class PaddleEngine:
         Raises ConfigError: the network cannot take images of this shape.
         """
         with self._running:
-            return self._run_or_without_onednn(images)
+            return self._run_or_without_onednn(images)[0]
 
-    def _run_or_without_onednn(self, images: np.ndarray) -> np.ndarray:
+    def run_all(self, images: np.ndarray) -> list[np.ndarray]:
+        """Return all outputs of the graph for images (N, C, H, W), those of a MicroNet by Paddle's own operators.
+
+        Raises ConfigError: see `run`.
+        """
+        with self._running:
+            if not self._as_one:
+                return self._run_or_without_onednn(images)
+            if self._whole is None:
+                self._whole = PaddleEngine(self._bundle, replace(self.options, cpu_ops=False))
+            return self._whole.run_all(images)
+
+    def _run_or_without_onednn(self, images: np.ndarray) -> list[np.ndarray]:
         try:
             return self._run(self._predictor, images)
         except _PADDLE_ERRORS as error:
@@ -297,11 +311,11 @@ class PaddleEngine:
             self._predictor, self.options = predictor, options
             return answers
 
-    def _run(self, predictor: Any, images: np.ndarray) -> np.ndarray:
+    def _run(self, predictor: Any, images: np.ndarray) -> list[np.ndarray]:
         names = predictor.get_input_names()
         predictor.get_input_handle(names[0]).copy_from_cpu(images)
         predictor.run()
-        return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
+        return [predictor.get_output_handle(name).copy_to_cpu() for name in predictor.get_output_names()]
 
     def clone(self) -> PaddleEngine:
         """Return an engine for another thread; the weights are shared.

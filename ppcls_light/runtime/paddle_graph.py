@@ -90,23 +90,24 @@ class PaddleGraph:
         return self._parameters[name]
 
     def output(self) -> int:
-        """Return the value that the graph returns. Raises GraphError: there are several."""
-        return self._only("fetch")["I"][0]["%"]
+        """Return the value that the graph returns first. Raises GraphError: there is none."""
+        return self._first("fetch")["I"][0]["%"]
 
-    def _only(self, name: str) -> Dict[str, Any]:
+    def _first(self, name: str) -> Dict[str, Any]:
+        """Return the operator `name` ("data" or "fetch") of the graph's first input or output."""
         found = [entry for entry in self._entries() if entry["#"].endswith(f".{name}")]
-        if len(found) != 1:
-            raise GraphError(f"one {name} is expected and there are {len(found)}")
-        return found[0]
+        if not found:
+            raise GraphError(f"no {name} is here")
+        return min(found, key=lambda entry: _operator(entry).attributes.get("col", 0))
 
     def as_one_operator(
         self, name: str, parameters: Mapping[str, np.ndarray], attributes: Mapping[str, int]
     ) -> Tuple[bytes, bytes]:
-        """Return the files of a graph with this one's input and output and one custom operator, as bytes.
+        """Return the files of a graph with this one's input, first output and one custom operator, as bytes.
 
         The operator's inputs are (x, *parameters), in its order, which is that of the alphabet.
         """
-        data, fetch = map(self._only, ("data", "fetch"))
+        data, fetch = map(self._first, ("data", "fetch"))
         places = range(len(parameters))
         x, result = len(parameters), len(parameters) + 1
         operator = {

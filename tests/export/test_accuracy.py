@@ -9,7 +9,7 @@ from PIL import Image
 from ppcls_light.data import ImageList
 from ppcls_light.errors import ConfigError, DataError, ExportError
 from ppcls_light.export import export_model
-from ppcls_light.export.accuracy import AccuracyGate, Labelled, part, top1
+from ppcls_light.export.accuracy import AccuracyGate, Labelled, Score, part, top1
 from tests.predict.conftest import OPS, Colours, picture
 
 
@@ -29,7 +29,9 @@ def test_the_change_is_counted_in_percentage_points():
     fp32[0] = [0.0, 1.0, 0.0]
     scores = top1(labels, fp32), top1(labels, worse)
     assert scores == (pytest.approx(80.0), pytest.approx(60.0))
-    words = AccuracyGate(Labelled([], ["image"] * 5, labels), 20).check(*scores)
+    words = AccuracyGate(Labelled([], ["image"] * 5, labels), 20).check(
+        *(Score(top1, None) for top1 in scores)
+    )
     assert words == "top-1 60.00 % (-20.00 percentage points; 80.00 % in fp32) on 5 images"
 
 
@@ -39,6 +41,7 @@ def test_the_change_is_counted_in_percentage_points():
 )
 def test_a_drop_passes_up_to_the_bound(fp32, other, max_drop, passes):
     gate = AccuracyGate(part(image_list(40), 20), max_drop)
+    fp32, other = Score(fp32, None), Score(other, None)
     if passes:
         gate.check(fp32, other)
     else:
@@ -47,6 +50,18 @@ def test_a_drop_passes_up_to_the_bound(fp32, other, max_drop, passes):
             match=r"^top-1 97\.90 % \(-1\.10 percentage points; .* on 20 images; --max-drop allows 1$",
         ):
             gate.check(fp32, other)
+
+
+def test_embeddings_of_another_direction_are_refused():
+    gate = AccuracyGate(Labelled([], ["image"] * 2, np.array([0, 1])))
+    fp32 = Score(50.0, np.float32([[3, 4], [0, 2]]))
+    near = Score(50.0, np.float32([[8, 6], [0, 7]]))  # cosines (24 + 24) / (5 x 10) and 1
+    assert gate.check(fp32, near).endswith(" on 2 images, embeddings of cosine 0.9800 with fp32's")
+    for other in ([[-4, 3], [0, 7]], [[3, 4], [0, np.nan]], [[0, 0], [0, 0]]):
+        with pytest.raises(
+            ExportError, match=r"below 0\.9 they are others: export without Global\.embedding"
+        ):
+            gate.check(fp32, Score(50.0, np.float32(other)))
 
 
 @pytest.mark.parametrize("points", [-0.5, 101, math.nan])
@@ -98,7 +113,7 @@ def test_top1_is_that_of_the_engines_own_answers(tmp_path):
         Image.fromarray(picture(channel, index)).save(paths[-1])
     labels[5] = 0
     gate = AccuracyGate(Labelled([], paths, labels), 1.0)
-    assert gate.top1(folder, "paddle", "fp32") == 93.75
+    assert gate.score(folder, "paddle", "fp32") == (93.75, None)
 
 
 def test_a_broken_image_is_told_as_that_and_not_as_the_engines_failure(tmp_path):
@@ -106,4 +121,4 @@ def test_a_broken_image_is_told_as_that_and_not_as_the_engines_failure(tmp_path)
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     gate = AccuracyGate(Labelled([], [str(tmp_path / "broken.jpg")], np.array([0])))
     with pytest.raises(DataError, match=rf"^{tmp_path}/broken\.jpg: not an image"):
-        gate.top1(folder, "paddle", "fp32")
+        gate.score(folder, "paddle", "fp32")

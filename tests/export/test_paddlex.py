@@ -76,6 +76,16 @@ def test_paddlex_gives_the_same_ids_and_scores(name, known_as, ops, names, rando
         assert result["label_names"] == (row["label_names"] or [str(index) for index in row["class_ids"]])
 
 
+def test_paddlex_reads_the_classes_of_an_export_with_embeddings(randomise, photos, tmp_path):
+    network = randomise(create_model("PPLCNet_x0_25", class_num=6))
+    folder = export_model(network, tmp_path / "inference", (3, 64, 64), WHOLE, topk=3, embedding=True).folder
+    assert Predictor(folder).embed(photos).shape == (3, 1280)
+    model = paddlex.create_model(model_name="PP-LCNet_x0_25", model_dir=folder)
+    for row, result in zip(Predictor(folder).predict(photos), model.predict(photos, batch_size=2)):
+        assert result["class_ids"].tolist() == row["class_ids"]
+        np.testing.assert_allclose(result["scores"], row["scores"], atol=2e-5)
+
+
 def test_paddlex_reads_the_folder_beside_an_onnx_file(randomise, photos, tmp_path):
     pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
     pytest.importorskip("onnxruntime", reason="needs onnxruntime: the extra onnx")

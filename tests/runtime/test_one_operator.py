@@ -141,7 +141,7 @@ def test_an_export_of_which_the_operator_differs_is_refused(monkeypatch):
     expected = np.float32([[0.75, 0.25]])
     served = {"probs": expected, "operator_probs": expected[:, ::-1], "onednn": True}
     monkeypatch.setattr(verify, "served_probs", lambda *_: served)
-    monkeypatch.setattr(verify, "_dygraph_probs", lambda *_: expected)
+    monkeypatch.setattr(verify, "_dygraph_answers", lambda *_: (expected, {}))
     with pytest.raises(ExportError, match=r"as one operator .* differs from the network on 1 of 1 images"):
         verify.verify("folder", None, [], [3, 1, 1], ["image"])
     served["operator_probs"] = expected

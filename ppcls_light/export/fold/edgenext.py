@@ -48,7 +48,7 @@ def fold_edgenext(model: nn.Layer) -> None:
     for stage in model.stages:
         for name, encoder in list(stage.named_children()):
             stage.add_sublayer(name, _FOLDED[type(encoder)](encoder))
-    if not model.features_only:
+    if not (model.features_only or getattr(model.head, "keeps_input", False)):
         scale, shift = _affine(model.norm)
         weight = array(model.head.weight)
         set_weights(

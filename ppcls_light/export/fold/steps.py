@@ -9,14 +9,17 @@ from paddle import nn
 
 from ...errors import ConfigError
 from ...models import families
+from ...models.embedding import classifier
 from ...models.layers import PConv
 from ...registry import FOLDS
 from . import edgenext, micronet  # noqa: F401 - importing them registers their folds
 from .norms import fold_batch_norms, fold_batch_norms_before
 
 
-def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
+def fold(model: nn.Layer, steps: Collection[str] | None = None, keep_embedding: bool = False) -> nn.Layer:
     """Return a deep copy of `model` in eval mode that computes the same with less work.
+
+    With `keep_embedding` the input of its `classifier` stays the same, too: no factor in front of that goes into it.
 
     `steps` names some of `GENERAL` and `FOLDS`, taken in the order there; None: `GENERAL` and the `folds` of each
     family that has a network in `model`. `export_model` compares the outputs afterwards. Raises ConfigError: an
@@ -31,6 +34,8 @@ def fold(model: nn.Layer, steps: Collection[str] | None = None) -> nn.Layer:
     if unknown:
         raise ConfigError(f"no step '{unknown[0]}' of folding; there are: {', '.join(known)}")
     folded = copy.deepcopy(model)
+    if keep_embedding:
+        classifier(folded).keeps_input = True
     for name, step in known.items():
         if name in steps:
             step(folded)
@@ -52,7 +57,7 @@ def fold_dropouts(model: nn.Layer) -> None:
                 continue
             if layer.mode == "downscale_in_infer":
                 linear = _following_linear(child for _, child in children[i + 1 :])
-                if linear is None:
+                if linear is None or getattr(linear, "keeps_input", False):
                     continue
                 linear.weight.set_value(linear.weight * (1 - layer.p))
             parent.add_sublayer(name, nn.Identity())
