@@ -27,6 +27,7 @@ from .engine.classes import class_names, described_classes, stored_classes, warn
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each, warn_of_learned
 from .engine.infer import infer as classify
+from .engine.infer import listed_labels, truths
 from .engine.linear_teacher import fit, write_teacher
 from .engine.log import LOGGER, setup_logging
 from .engine.metrics import warn_of_trivial
@@ -44,6 +45,7 @@ from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model
 from .export.operators import compare_ops
 from .report.classes import write_report
+from .report.grid import check_picture, write_grid
 from .report.range_test import write_range_test
 from .weights import dump_plain_pickle, write_weights
 
@@ -114,12 +116,25 @@ def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) 
     write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
-def infer(config: ConfigLike) -> list[dict[str, Any]]:
-    """Classify the files of the section Infer with trained weights; only the main process returns rows."""
+def infer(config: ConfigLike, picture: str | None = None) -> list[dict[str, Any]]:
+    """Classify the files of the section Infer with trained weights; only the main process returns rows.
+
+    The file `picture`, by default `Infer.picture`, gets thumbnails with truth, prediction and score, see
+    `report.grid.write_grid`.
+    """
     config = checked(config)
     runtime = _start(config, "infer.log")
+    path = picture or config.Infer.picture
+    if path:
+        check_picture(path, "--picture" if picture else "Infer.picture")
+    labels = listed_labels(config) if path else {}
     weights = trained_weights(config)
-    return classify(build_model(config, weights), config, runtime, class_names(config, weights))
+    names = class_names(config, weights)
+    rows = classify(build_model(config, weights), config, runtime, names)
+    if path and runtime.is_main:
+        known = truths([row["file_name"] for row in rows], labels, names)
+        write_grid(path, rows, known, None if names is None else names.names)
+    return rows
 
 
 def export(

@@ -123,6 +123,7 @@ class InferConfig:
     transforms: TransformOps = field(default_factory=list)
     PostProcess: Topk = field(default_factory=Topk)
     save_dir: Optional[str] = None
+    picture: Optional[str] = None  # gets a grid of thumbnails with truth, prediction and score
 
 
 @dataclass

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import unicodedata
 import zlib
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterable, Iterator, Mapping
 
 import numpy as np
 import paddle
@@ -67,9 +68,7 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
 
 def _paths(settings: InferConfig, runtime: Runtime) -> list[str]:
     if settings.infer_list:
-        lines = read_utf8(settings.infer_list).decode().split("\n")
-        paths = [line.strip() for line in lines if line.strip()]
-        paths = [_listed(settings.infer_imgs or "", path) for path in paths]
+        paths = [path for path, _ in _listed(settings)]
     elif settings.infer_imgs:
         left_out = LeftOut(settings.infer_imgs)
         paths = list(iter_images(settings.infer_imgs, left_out))
@@ -95,11 +94,40 @@ def _shared(
         yield from itertools.chain.from_iterable(gather(rows, runtime))
 
 
-def _listed(root: str, line: str) -> str:
-    """Return the path in a line of `Infer.infer_list`; as in PaddleClas it may be a labelled list's."""
-    path, *label = line.rsplit(None, 1)
-    labelled = label and label[0].isdecimal() and not os.path.exists(os.path.join(root, line))
-    return os.path.join(root, path if labelled else line)
+def _listed(settings: InferConfig) -> Iterator[tuple[str, int | None]]:
+    """Yield path and label of each line of `Infer.infer_list`; as in PaddleClas it may be a labelled list or not."""
+    root = settings.infer_imgs or ""
+    for line in read_utf8(settings.infer_list or "").decode().split("\n"):
+        line = line.strip()
+        path, *label = line.rsplit(None, 1) or [""]
+        if label and label[0].isdecimal() and not os.path.exists(os.path.join(root, line)):
+            yield os.path.join(root, path), int(label[0])
+        elif line:
+            yield os.path.join(root, line), None
+
+
+def listed_labels(config: Config) -> dict[str, int]:
+    """Return {path: label} of the images that have a label in `Infer.infer_list`; {} without a list.
+
+    Raises DataError: a label is none of the classes.
+    """
+    if not config.Infer.infer_list:
+        return {}
+    labels = {path: label for path, label in _listed(config.Infer) if label is not None}
+    wrong = next((path for path, label in labels.items() if label >= config.Arch.class_num), None)
+    if wrong is not None:
+        raise DataError(
+            f"{config.Infer.infer_list}: {wrong} has the label {labels[wrong]}, and the classes are 0 to "
+            f"{config.Arch.class_num - 1}; correct the list, or leave the labels out"
+        )
+    return labels
+
+
+def truths(paths: Iterable[str], labels: Mapping[str, int], names: ClassNames | None) -> list[int | None]:
+    """Return the class of each image: of its label, else of the folder it is in if that is a class' name, else None."""
+    of_folder = {} if names is None else {name: label for label, name in enumerate(names)}
+    folders = (unicodedata.normalize("NFC", os.path.basename(os.path.dirname(path))) for path in paths)
+    return [labels.get(path, of_folder.get(folder)) for path, folder in zip(paths, folders)]
 
 
 def _classify(
