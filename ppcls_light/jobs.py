@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -41,11 +42,13 @@ from .engine.teachers import answers_of, described
 from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
+from .explain.heat_maps import heat_maps
 from .export.accuracy import MAX_DROP, AccuracyGate
-from .export.export import ExportReport, export_model
+from .export.export import ExportReport, export_model, weights_checksum
 from .export.operators import compare_ops
-from .report.classes import write_report
+from .models.profile import profile
 from .report.grid import check_picture, write_grid
+from .report.of_network import Network, report_network, require_export
 from .report.range_test import write_range_test
 from .weights import dump_plain_pickle, write_weights
 
@@ -63,18 +66,25 @@ def train(config: ConfigLike, profiler_options: str | None = None) -> None:
 
 
 def evaluate(
-    config: ConfigLike, predictions: str | None = None, report: str | None = None
+    config: ConfigLike, predictions: str | None = None, report: str | None = None, latency: bool = False
 ) -> dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
     The file `predictions` gets one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
     best first, in the list's order; a file with other rows is set aside, see `files.set_aside`. The folder `report`
-    gets tables and pictures by class, see `report.classes.write_report`.
+    gets a page and its tables, see `report.folder.write_report`; with `latency` the exported folder's engines are
+    measured for it.
+
+    Raises ConfigError: `latency` without `report`, or without an export of these weights.
     """
     config = checked(config)
     runtime = _start(config, "eval.log")
     if report:
         check_matplotlib("--report")
+    if latency:
+        if not report:
+            raise ConfigError("--latency is shown in the report; add --report DIR")
+        require_export(config)
     if runtime.is_main:
         for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
             require_writable(path)
@@ -95,8 +105,9 @@ def evaluate(
     if runtime.is_main and predictions:
         _write_predictions(predictions, reader.images, softmax(logits))
     if runtime.is_main and report:
-        known = None if names is None else names.names
-        summary = write_report(report, reader.images, softmax(logits), logits.argmax(axis=1), known)
+        costs = profile(model, config.Global.image_shape)
+        network = Network(weights, weights_checksum(model), costs, functools.partial(heat_maps, model))
+        summary = report_network(report, config, network, reader, logits, latency)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result

@@ -11,7 +11,14 @@ OPTIONS = [
     (["--predictions"], {"metavar": "FILE", "help": "write one JSON row per image"}),
     (
         ["--report"],
-        {"metavar": "DIR", "help": "write tables and pictures by class: precision, recall, mistakes"},
+        {
+            "metavar": "DIR",
+            "help": "write report.html and its tables: classes, mistakes, label errors, calibration",
+        },
+    ),
+    (
+        ["--latency"],
+        {"action": "store_true", "help": "measure the engines of the export of these weights for the report"},
     ),
 ]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Iterator
 
 from ..errors import UserError
 from .files import StrPath, atomic_path, set_aside
@@ -67,9 +69,7 @@ def save_figure(figure: Figure, path: StrPath, source: str | None = None) -> lis
         aside = set_aside(folder, [os.path.basename(file) for file in there])
         logger.warning("%s of something else moved to %s", ", ".join(there), aside)
     for file in files:
-        with atomic_path(file) as temporary, warnings.catch_warnings():
-            # A character that no installed font has is drawn as a box; the tables have it.
-            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        with atomic_path(file) as temporary, _quiet_glyphs():
             metadata = None if source is None else {"Source": source}
             figure.savefig(temporary, format=file[-3:], dpi=150, metadata=metadata)
     return files
@@ -84,3 +84,21 @@ def _source(path: str) -> str | None:
             return picture.info.get("Source")
     except (OSError, ValueError, SyntaxError):  # the last is Pillow's for a broken PNG
         return None
+
+
+def as_svg(figure: Figure) -> bytes:
+    """Return `figure` as an SVG file to embed; the same figure gives the same bytes."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "ppcls_light"}), _quiet_glyphs():
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
+
+
+@contextlib.contextmanager
+def _quiet_glyphs() -> Iterator[None]:
+    """Keep quiet about a character that no installed font has: it is drawn as a box; the tables have it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield

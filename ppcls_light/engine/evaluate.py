@@ -110,16 +110,21 @@ def evaluate_each(
     return result, logits
 
 
-def warn_of_learned(config: Config) -> None:
-    """Log once that DataLoader.Eval has the images of DataLoader.Train, as where tools/make_list.py split none off."""
+def scores_learned(config: Config) -> bool:
+    """Return whether DataLoader.Eval has the images of DataLoader.Train, as where tools/make_list.py split none off."""
     train, scored = config.DataLoader.Train, config.DataLoader.Eval
     if train is None or scored is None:
-        return
+        return False
     learned, images = train.dataset, scored.dataset
     if not (isinstance(learned, DatasetConfig) and isinstance(images, DatasetConfig)):
-        return
+        return False
     keys = [(own.image_root, own.cls_label_path) for own in (learned, images)]
-    if keys[0] == keys[1]:
+    return keys[0] == keys[1]
+
+
+def warn_of_learned(config: Config) -> None:
+    """Log once that the images were learned, see `scores_learned`."""
+    if scores_learned(config):
         LOGGER.warning(
             "DataLoader.Eval has the images of DataLoader.Train, and a score of what was learned says little of new "
             "ones; keep some apart: tools/make_list.py --split 0.8/0.1/0.1"

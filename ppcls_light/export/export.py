@@ -178,7 +178,7 @@ def export_model(
             "paddle": paddle.__version__,
             "format": graph_format,
             "precision": precision,
-            "weights": _checksum(model),
+            "weights": weights_checksum(model),
             "output": "probs",
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),
@@ -212,7 +212,7 @@ def export_model(
     return report
 
 
-def _checksum(model: nn.Layer) -> str:
+def weights_checksum(model: nn.Layer) -> str:
     """Return the SHA-256 of the weights without the scales of quantization: the same before `calibrate` and after."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):

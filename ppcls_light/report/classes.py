@@ -1,18 +1,13 @@
-"""Evaluation report: per-class scores, confusion matrix and the most confident mistakes."""
+"""Scores of an evaluation by class, and the picture of its confusion matrix."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from typing import TYPE_CHECKING, Any, Iterator, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 import numpy as np
 
-from ..base.figures import new_figure, plain, save_figure
-from ..base.files import results, write_text
-from ..base.tables import write_csv
-from ..data.image_list import ImageList
+from ..base.figures import new_figure, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +30,15 @@ class ClassScores(NamedTuple):
     f1: np.ndarray
     support: np.ndarray
 
+    @property
+    def macro(self) -> dict[str, float]:
+        """Means over the classes that have a number: {"precision", "recall", "f1"}.
+
+        Those of scikit-learn with average="macro", zero_division=numpy.nan and all K as labels: a class without images
+        has no recall, one that nothing was taken for no precision, and one that is neither no F1.
+        """
+        return {name: float(np.nanmean(getattr(self, name))) for name in ("precision", "recall", "f1")}
+
 
 def confusion_matrix(
     labels: Sequence[int] | np.ndarray, predicted: Sequence[int] | np.ndarray, class_num: int
@@ -49,74 +53,6 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     right, support, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
         return ClassScores(right / called, right / support, 2 * right / (support + called), support)
-
-
-def write_report(
-    folder: str,
-    images: ImageList,
-    probabilities: np.ndarray,
-    predicted: np.ndarray,
-    names: Sequence[str] | None = None,
-) -> dict[str, float]:
-    """Write tables and pictures of an evaluation, class by class, into `folder`.
-
-    Files: summary.json (the result), per_class.csv, confusion_matrix.csv (rows: labels, columns:
-    predictions), confusion_matrix.png and .svg, mistakes.csv (the surest first). They appear together; those of
-    another evaluation that are there are set aside, see `files.results`.
-
-    The N `images` have the `probabilities` (N, K), and are taken for the classes `predicted` (N,). Returned are images,
-    accuracy, and the means over the classes (macro) of precision, recall and F1, each over the classes that have one.
-
-    Raises UserError: a file cannot be written.
-    """
-    class_num = probabilities.shape[1]
-    names = names or [str(label) for label in range(class_num)]
-    labels = images.labels
-    confusion = confusion_matrix(labels, predicted, class_num)
-    scores = class_scores(confusion)
-    summary = {
-        "images": len(labels),
-        "accuracy": float(confusion.trace() / len(labels)),
-        "macro_precision": float(np.nanmean(scores.precision)),
-        "macro_recall": float(np.nanmean(scores.recall)),
-        "macro_f1": float(np.nanmean(scores.f1)),
-    }
-    with results(folder) as scratch:
-        write_text(os.path.join(scratch, "summary.json"), json.dumps(summary, indent=2) + "\n")
-        write_csv(
-            os.path.join(scratch, "per_class.csv"),
-            ("class_id", "class_name", *ClassScores._fields),
-            [(label, name, *map(_cell, row)) for label, (name, row) in enumerate(zip(names, zip(*scores)))],
-        )
-        rows = [(name, *row) for name, row in zip(names, confusion.tolist())]
-        write_csv(os.path.join(scratch, "confusion_matrix.csv"), ("label", *names), rows)
-        write_csv(
-            os.path.join(scratch, "mistakes.csv"),
-            ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
-            _mistakes(images, probabilities, predicted, names),
-        )
-        save_figure(draw_confusion(confusion, names), os.path.join(scratch, "confusion_matrix"))
-    return summary
-
-
-def _cell(value: float) -> int | str:
-    """Return a number as text, an undefined one as an empty cell."""
-    if math.isnan(value):
-        return ""
-    return int(value) if float(value).is_integer() and not isinstance(value, float) else f"{value:.5f}"
-
-
-def _mistakes(
-    images: ImageList, probabilities: np.ndarray, predicted: np.ndarray, names: Sequence[str]
-) -> Iterator[tuple]:
-    """Yield a row for each image with the wrong class, the surest first."""
-    wrong = np.flatnonzero(predicted != images.labels)
-    sureness = probabilities[wrong, predicted[wrong]]
-    for index in wrong[np.argsort(-sureness, kind="stable")].tolist():
-        label, taken_for = images.label(index), int(predicted[index])
-        pair = label, names[label], taken_for, names[taken_for]
-        row = probabilities[index]
-        yield images.path(index), *pair, f"{row[taken_for]:.5f}", f"{row[label]:.5f}"
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:

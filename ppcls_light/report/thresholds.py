@@ -23,6 +23,12 @@ class PrecisionRecall(NamedTuple):
         gained = self.recall - np.append(self.recall[1:], 0.0)
         return float((gained * self.precision).sum())
 
+    def thinned(self, points: int) -> PrecisionRecall:
+        """Return up to `points` of the points, evenly spread over them, the first and the last among them."""
+        count = len(self.thresholds)
+        kept = np.unique(np.linspace(0, count - 1, min(points, count)).round().astype(int))
+        return PrecisionRecall(*(values[kept] for values in self))
+
 
 def precision_recall(positive: np.ndarray, scores: np.ndarray) -> PrecisionRecall:
     """Return the curve of N images that are of the class or not, bool (N,), with its `scores` (N,).

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Dict, List, Tuple, get_args
+from typing import Any, Dict, List, NamedTuple, Tuple, get_args
 
 from .. import __version__
 from ..base.files import write_text
@@ -174,6 +174,41 @@ def load_choice(folder: str | Path, key: Dict[str, Any]) -> Dict[str, Any] | Non
         logger.warning("%s is damaged (%s); measuring again", os.path.join(folder, FILE), problem)
         return None
     return found[-1]["choice"] if found else None
+
+
+class Measured(NamedTuple):
+    """A measurement that engine.json remembers: `milliseconds` of the fastest round, of a batch of so many images."""
+
+    title: str  # of the engine and precision
+    milliseconds: float
+    batch: int
+    threads: int
+    processor: str
+
+
+def measured(bundle: Bundle) -> List[Measured]:
+    """Return what engine.json, see above, has of the network of `bundle`: [] when there is no such file.
+
+    A file that cannot be read is one warning, and counts as none.
+    """
+    try:
+        network = checksum(bundle)
+        return [
+            Measured(
+                EngineOptions(**{name: result[name] for name in ("engine", "onednn", "precision")}).title,
+                min(result["milliseconds"]),
+                *(entry["conditions"]["shape"][0], entry["conditions"]["threads"]),
+                entry["conditions"]["processor"],
+            )
+            for entry in _read(bundle.folder)
+            for result in entry["results"]
+            if entry["conditions"]["network"] == network and not result["left_out"]
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as problem:
+        logger.warning("%s is damaged (%s); it is left out", os.path.join(bundle.folder, FILE), problem)
+        return []
 
 
 def _read(folder: str | Path) -> List[Dict[str, Any]]:

@@ -11,6 +11,7 @@ import pytest
 
 from ppcls_light import jobs
 from ppcls_light.config import load_config
+from ppcls_light.errors import ConfigError
 
 
 def read(path):
@@ -40,6 +41,25 @@ def test_report_and_predictions_are_of_one_evaluation(config_file, photos, tmp_p
     assert summary["accuracy"] == pytest.approx(result["top1"]) == pytest.approx(1 - len(wrong) / len(rows))
     assert [row["class_name"] for row in read(report / "per_class.csv")] == ["dark", "bright", "striped"]
     assert f"report in {report}: images 11, accuracy " in capsys.readouterr().out
+    page = (report / "report.html").read_text()
+    assert page.count("heat map") == min(len(wrong), 24)
+    assert "learning curves" in page  # of the metrics.jsonl beside the weights
+    card = json.loads((report / "card.json").read_text())
+    assert list(card) == ["data", "model"]  # there is no export
+    assert card["model"]["parameters"] > 0
+    assert card["data"]["list"] == f"{photos}/val_list.txt"
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "said"),
+    [
+        ([], (None, None, True), "--latency is shown in the report; add --report DIR"),
+        (["Global.save_inference_dir=nowhere"], (None, "report", True), "nowhere: no such folder"),
+    ],
+)
+def test_a_latency_that_cannot_be_shown_or_measured_is_refused_first(config_file, options, arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        jobs.evaluate(load_config(config_file, options), *arguments)
 
 
 def test_a_missing_matplotlib_is_said_before_the_evaluation(config_file, tmp_path, root):

@@ -1,0 +1,140 @@
+"""Folder of an evaluation's report: tables, the picture of the confusion matrix, and the page that shows them all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any, Iterator, Mapping, Sequence
+
+from ..base.figures import save_figure
+from ..base.files import results, write_text
+from ..base.tables import write_csv
+from .classes import ClassScores, draw_confusion
+from .evaluation import Evaluation
+from .label_next import COLUMNS as NEXT_COLUMNS
+from .label_next import NextToLabel
+from .page import write_page
+from .pictures import Pictures
+
+
+def write_report(
+    folder: str,
+    evaluation: Evaluation,
+    card: Mapping[str, Mapping[str, Any]] | None = None,
+    pictures: Pictures | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    to_label: NextToLabel | None = None,
+) -> dict[str, float]:
+    """Write the tables of an evaluation and report.html, which shows them, into `folder`; return the summary.
+
+    The files appear together; those of another evaluation that are there are set aside, see `files.results`.
+
+    | file | content |
+    |---|---|
+    | summary.json | `Evaluation.summary` |
+    | per_class.csv | `ClassScores`; empty where there is nothing to divide by |
+    | average_precision.csv, precision_recall.csv | by class; the second has up to 100 points of each |
+    | confusion_matrix.csv, .png, .svg | rows: labels, columns: predictions |
+    | mistakes.csv | images taken for another class, the surest first |
+    | label_errors.csv | images whose labels are suspected, the most suspicious first |
+    | reliability.csv | calibration: confidence and accuracy by bin |
+    | thresholds.csv | share of the answers with at least such a score, and their accuracy |
+    | label_next.csv | with `to_label`: images to label next, the first first |
+    | card.json | with `card`: {section: {name: value}} about data, network and export |
+    | report.html | all of it, with `pictures` and, with the rows of a metrics.jsonl (`history`), learning curves |
+
+    Raises UserError: a file cannot be written.
+    """
+    with results(folder) as scratch:
+        _write_json(scratch, "summary.json", evaluation.summary)
+        for name, (columns, rows) in _tables(evaluation).items():
+            write_csv(os.path.join(scratch, name), columns, rows)
+        save_figure(
+            draw_confusion(evaluation.confusion, evaluation.names), os.path.join(scratch, "confusion_matrix")
+        )
+        if to_label is not None:
+            write_csv(os.path.join(scratch, "label_next.csv"), NEXT_COLUMNS, to_label.rows(evaluation.names))
+        if card is not None:
+            _write_json(scratch, "card.json", card)
+        write_page(os.path.join(scratch, "report.html"), evaluation, card or {}, pictures, history, to_label)
+    return evaluation.summary
+
+
+def _write_json(folder: str, name: str, content: object) -> None:
+    write_text(os.path.join(folder, name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], Iterator[Sequence[object]]]]:
+    """Return {file name: (columns, rows)}."""
+    names = evaluation.names
+    by_class = list(enumerate(names))
+    return {
+        "per_class.csv": (
+            ("class_id", "class_name", *ClassScores._fields),
+            (
+                (*label, *map(_cell, row))
+                for label, row in zip(by_class, zip(*(values.tolist() for values in evaluation.scores)))
+            ),
+        ),
+        "average_precision.csv": (
+            ("class_id", "class_name", "average_precision"),
+            ((*label, _cell(value)) for label, value in zip(by_class, evaluation.average_precision.tolist())),
+        ),
+        "precision_recall.csv": (
+            ("class_id", "class_name", "threshold", "precision", "recall"),
+            (
+                (*label, *map(_cell, point))
+                for label, curve in zip(by_class, evaluation.curves)
+                for point in zip(*(values.tolist() for values in curve))
+            ),
+        ),
+        "confusion_matrix.csv": (
+            ("label", *names),
+            ((name, *row) for name, row in zip(names, evaluation.confusion.tolist())),
+        ),
+        "mistakes.csv": (
+            ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
+            (_image(evaluation, index) for index in evaluation.mistakes.tolist()),
+        ),
+        "label_errors.csv": (
+            (
+                *("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
+                "margin",
+            ),
+            (
+                (*_image(evaluation, index), _cell(margin))
+                for index, margin in zip(*(values.tolist() for values in evaluation.suspects))
+            ),
+        ),
+        "reliability.csv": (
+            ("above", "up_to", "images", "confidence", "accuracy"),
+            (
+                tuple(map(_cell, row))
+                for row in zip(
+                    evaluation.reliability.edges[:-1].tolist(),
+                    evaluation.reliability.edges[1:].tolist(),
+                    *(values.tolist() for values in evaluation.reliability[1:]),
+                )
+            ),
+        ),
+        "thresholds.csv": (
+            ("threshold", "coverage", "accuracy"),
+            (tuple(map(_cell, row)) for row in zip(*(values.tolist() for values in evaluation.coverage))),
+        ),
+    }
+
+
+def _cell(value: float) -> int | str:
+    """Return a number as text, an undefined one as an empty cell."""
+    if isinstance(value, int):
+        return value
+    return "" if math.isnan(value) else f"{value:.5f}"
+
+
+def _image(evaluation: Evaluation, index: int) -> tuple[object, ...]:
+    """Return the row of an image: its file, its label, the class it is taken for, and the scores of both."""
+    label, taken_for = evaluation.images.label(index), int(evaluation.predicted[index])
+    row = evaluation.probabilities[index]
+    pair = label, evaluation.names[label], taken_for, evaluation.names[taken_for]
+    return evaluation.images.path(index), *pair, f"{row[taken_for]:.5f}", f"{row[label]:.5f}"

@@ -1,0 +1,321 @@
+"""report.html: an evaluation as one page, for a browser without network or script, on a desktop and on a phone.
+
+A click on a cell of the confusion matrix leads to its pictures, which CSS (`:target`) shows. Pictures are bounded in
+number, whatever the evaluation; the tables beside the page have every image.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from ..base.figures import as_svg
+from ..base.files import StrPath, write_text
+from .charts import draw_precision_recall, draw_reliability, draw_thresholds
+from .classes import draw_confusion
+from .curves import Run, draw_curves
+from .evaluation import Evaluation
+from .html import Markup, gallery, link, page, paragraph, picture, section, table, text
+from .label_next import NextToLabel
+from .pictures import Pictures, file_thumbnail
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_CLASSES = 30  # up to which the matrix is a table; of more, a picture and the pairs most often confused
+_PAIRS = 25
+_OF_A_CELL, _OF_THE_DIAGONAL, _OF_CELLS = 12, 4, 400  # pictures
+_MISTAKES, _SUSPECTS, _NEXT = 24, 24, 48  # pictures
+
+_STYLE = """
+.chart { width: 100%; max-width: 540px; background: white; border-radius: 8px; }
+.wide .chart { min-width: 760px; max-width: 1100px; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 12px; }
+.matrix td, .matrix th { padding: 0; border: 1px solid var(--line); text-align: right; font-size: 13px; }
+.matrix thead th { writing-mode: vertical-rl; padding: 6px 4px; text-align: left; font-weight: 600; }
+.matrix th:first-child { position: sticky; left: 0; background: Canvas; padding: 2px 8px; white-space: nowrap; }
+.matrix thead th:first-child { writing-mode: horizontal-tb; vertical-align: bottom; font-weight: 400; }
+.matrix td { min-width: 34px; }
+.matrix td a { display: block; padding: 5px 6px; color: inherit; text-decoration: none; }
+.matrix td a:hover, .matrix td a:focus { outline: 2px solid var(--accent); }
+.cell { display: none; }
+.cell:target { display: block; }
+.explained { display: flex; align-items: flex-start; border: 1px solid var(--line); border-radius: 8px; }
+.explained figure { border: 0; }
+nav { display: flex; flex-wrap: wrap; gap: 4px 14px; margin: 8px 0; }
+.warning { border-left: 4px solid #d97706; padding-left: 8px; }
+"""
+
+
+def write_page(
+    path: StrPath,
+    evaluation: Evaluation,
+    card: Mapping[str, Mapping[str, Any]],
+    pictures: Pictures | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    to_label: NextToLabel | None = None,
+) -> None:
+    """Write the page of `evaluation` to `path`; see `folder.write_report`. Raises UserError: it cannot be written."""
+    parts = {
+        "Confusion": _confusion(evaluation, pictures),
+        "Classes": _classes(evaluation),
+        "Surest mistakes": _mistakes(evaluation, pictures),
+        "Suspected label errors": _suspects(evaluation, pictures),
+        "Scores": _scores(evaluation),
+    }
+    if history:
+        parts["Training"] = _training(history)
+    if to_label is not None:
+        parts["To label next"] = _to_label(evaluation, to_label)
+    if card:
+        parts["Data and model"] = _card(card)
+    anchors = {title: title.lower().replace(" ", "-") for title in parts}
+    contents = "".join(link(anchors[title], title) for title in parts)
+    sections = [section(title, *content, anchor=anchors[title]) for title, content in parts.items()]
+    write_text(
+        path,
+        page("Evaluation", Markup(f"<nav>{contents}</nav>"), _summary(evaluation), *sections, style=_STYLE),
+    )
+
+
+def _percent(value: float) -> str:
+    return "" if np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
+
+
+def _summary(evaluation: Evaluation) -> Markup:
+    summary = evaluation.summary
+    learned = ""
+    if evaluation.learned:
+        learned = Markup(
+            '<p class="warning">The network was trained on these images. Scores of what was learned say little of '
+            "new images, and wrong labels that were learned are repeated, not found.</p>"
+        )
+    rows = [
+        (f"accuracy of {summary['images']:,} images", _percent(summary["accuracy"])),
+        *(
+            (f"mean {name} of the classes", _percent(summary[f"macro_{name.lower().replace(' ', '_')}"]))
+            for name in ("precision", "recall", "F1", "average precision")
+        ),
+        ("expected calibration error", _percent(summary["expected_calibration_error"])),
+        ("suspected label errors", f"{summary['suspected_label_errors']:,}"),
+    ]
+    return Markup(learned + table(("", ""), rows))
+
+
+def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
+    confusion = evaluation.confusion
+    if evaluation.class_num <= _CLASSES:
+        shown = list(zip(*(places.tolist() for places in np.nonzero(confusion))))
+        yield paragraph("Rows are labels, columns predictions. A click on a number shows its pictures below.")
+        yield _matrix(evaluation)
+    else:
+        shown = _confused(confusion)
+        yield _chart(draw_confusion(confusion, evaluation.names), "confusion matrix", wide=True)
+        yield paragraph("The pairs most often confused; a click on a number shows its pictures below.")
+        names = evaluation.names
+        yield table(
+            ("label", "taken for", "images"),
+            [
+                (names[row], names[column], link(_anchor(row, column), int(confusion[row, column])))
+                for row, column in shown
+            ],
+        )
+    if pictures is not None:
+        yield from _cells(evaluation, pictures, shown)
+
+
+def _confused(confusion: np.ndarray) -> list[tuple[int, int]]:
+    """Return the (label, prediction) most often confused, the most frequent first."""
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS].tolist()
+    return [divmod(index, len(wrong)) for index in order if wrong.flat[index]]
+
+
+def _anchor(label: int, predicted: int) -> str:
+    return f"cell-{label}-{predicted}"
+
+
+def _matrix(evaluation: Evaluation) -> Markup:
+    names, confusion = evaluation.names, evaluation.confusion
+    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    head = "".join(f"<th>{text(name)}</th>" for name in names)
+    rows = []
+    for label, name in enumerate(names):
+        cells = "".join(
+            _matrix_cell(label, column, int(confusion[label, column]), float(shares[label, column]))
+            for column in range(len(names))
+        )
+        rows.append(f"<tr><th>{text(name)}</th>{cells}</tr>")
+    return Markup(
+        f'<div class="wide"><table class="matrix"><thead><tr><th>label \\ prediction</th>{head}</tr></thead>\n<tbody>'
+        + "\n".join(rows)
+        + "</tbody></table></div>"
+    )
+
+
+def _matrix_cell(label: int, column: int, count: int, share: float) -> str:
+    if not count:
+        return "<td></td>"
+    colour = "37,99,235" if label == column else "217,119,6"
+    # The root keeps the few images of a rare mistake visible beside a full diagonal.
+    shade = f' style="background: rgba({colour},{0.7 * share**0.5:.2f})"'
+    return f"<td{shade}>{link(_anchor(label, column), f'{count:,}')}</td>"
+
+
+def _cells(evaluation: Evaluation, pictures: Pictures, shown: Sequence[tuple[int, int]]) -> Iterator[Markup]:
+    """Yield the pictures of the cells `shown`, (label, prediction), of mistakes before those that are right."""
+    names, left = evaluation.names, _OF_CELLS
+    for label, column in sorted(shown, key=lambda cell: cell[0] == cell[1]):
+        found = np.flatnonzero((evaluation.labels == label) & (evaluation.predicted == column))
+        right = label == column
+        # Of the right ones the least sure are worth a look, of the wrong ones the surest.
+        order = found[np.argsort(evaluation.confidence[found] * (1 if right else -1), kind="stable")]
+        most = min(left, _OF_THE_DIAGONAL if right else _OF_A_CELL)
+        images = [_image(evaluation, pictures, index, pair=False) for index in order[:most].tolist()]
+        left -= len(images)
+        title = f"{names[label]}, right" if right else f"{names[label]} taken for {names[column]}"
+        title += f": {len(found):,}" + (", the least sure first" if right else ", the surest first")
+        yield Markup(
+            f'<div class="cell" id="{_anchor(label, column)}"><h3>{text(title)}</h3>\n'
+            f"{gallery(images, len(found) - len(images))}\n</div>"
+        )
+
+
+def _image(evaluation: Evaluation, pictures: Pictures, index: int, pair: bool = True) -> Markup:
+    """Return the figure of an image; `pair`: the caption has its label and the class it is taken for."""
+    caption = f"{100 * evaluation.confidence[index]:.0f} % {os.path.basename(evaluation.images.name(index))}"
+    if pair:
+        caption = f"{_pair(evaluation, index)} {caption}"
+    label = evaluation.names[evaluation.images.label(index)]
+    return picture(pictures.thumbnail(index), caption, label)
+
+
+def _pair(evaluation: Evaluation, index: int) -> str:
+    names = evaluation.names
+    return f"{names[evaluation.images.label(index)]} → {names[int(evaluation.predicted[index])]}"
+
+
+def _classes(evaluation: Evaluation) -> Iterator[Markup]:
+    yield paragraph(
+        "The means above are over the classes that have the number: a class without images has no recall, one that "
+        "nothing was taken for no precision, one that is neither no F1. They are scikit-learn's with "
+        'average="macro", zero_division=numpy.nan and all classes as labels.'
+    )
+    wrong = evaluation.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    rows = []
+    for label, (name, *scores, support) in enumerate(zip(evaluation.names, *evaluation.scores)):
+        taken_for = int(wrong[label].argmax())
+        mostly = f"{evaluation.names[taken_for]} ({wrong[label, taken_for]})" if wrong[label].any() else ""
+        average = evaluation.average_precision[label]
+        rows.append((name, *map(_percent, (*scores, average)), int(support), mostly))
+    yield table(
+        ("class", "precision", "recall", "F1", "average precision", "images", "mostly taken for"), rows
+    )
+
+
+def _mistakes(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
+    count = len(evaluation.mistakes)
+    yield paragraph(
+        f"{count:,} images are taken for another class than their label's: label → prediction and its score. Beside "
+        "an image: what the network saw of it, and in yellow what spoke for the prediction. mistakes.csv has them all."
+    )
+    if pictures is None:
+        return
+    shown = evaluation.mistakes[:_MISTAKES].tolist()
+    maps = pictures.explained(shown, evaluation.predicted[shown].tolist())
+    yield gallery(
+        (_explained(evaluation, pictures, index, heat) for index, heat in zip(shown, maps)),
+        count - len(shown),
+    )
+
+
+def _explained(evaluation: Evaluation, pictures: Pictures, index: int, heat: bytes | None) -> Markup:
+    figure = _image(evaluation, pictures, index)
+    if heat is None:
+        return figure
+    return Markup(f'<div class="explained">{figure}{picture(heat, "", "heat map")}</div>')
+
+
+def _suspects(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
+    indices = evaluation.suspects.indices
+    yield paragraph(
+        f"{len(indices):,} labels are suspected by confident learning (arXiv 1911.00068), the most suspicious first: "
+        "label → the class that the network sees. A person decides: a weak network also suspects what it merely gets "
+        "wrong. label_errors.csv has them all."
+    )
+    if evaluation.learned:
+        yield paragraph(
+            "The network has learned these labels, wrong ones, too: most wrong labels are not found."
+        )
+    if pictures is not None:
+        shown = indices[:_SUSPECTS].tolist()
+        yield gallery((_image(evaluation, pictures, index) for index in shown), len(indices) - len(shown))
+
+
+def _scores(evaluation: Evaluation) -> Iterator[Markup]:
+    yield Markup(
+        '<div class="charts">'
+        + _chart(draw_reliability(evaluation), "reliability diagram")
+        + _chart(draw_thresholds(evaluation), "coverage and accuracy by threshold")
+        + _chart(draw_precision_recall(evaluation), "precision and recall by class")
+        + "</div>"
+    )
+    yield paragraph(
+        "A bar above the diagonal: the network is right more often than its scores say. Answers with a lower score "
+        "than a threshold can be left to a person:"
+    )
+    rows = [
+        (
+            _percent(accuracy),
+            "none reaches it" if np.isnan(threshold) else f"{threshold:.3f}",
+            _percent(coverage),
+        )
+        for accuracy, threshold, coverage in evaluation.thresholds
+    ]
+    yield table(("accuracy of the answers at least", "least score", "share of the images answered"), rows)
+
+
+def _training(history: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
+    yield _chart(
+        draw_curves([Run("this training", [dict(row) for row in history])]), "learning curves", wide=True
+    )
+
+
+def _to_label(evaluation: Evaluation, to_label: NextToLabel) -> Iterator[Markup]:
+    yield paragraph(
+        f"{len(to_label.paths):,} of {to_label.looked_at:,} images without labels, which would teach most: the network "
+        "doubts between two classes, and they differ from each other. label_next.csv has them all."
+    )
+    rows = list(to_label.rows(evaluation.names))
+    figures = (
+        picture(
+            file_thumbnail(path),
+            f"{first} {100 * float(score):.0f} % or {second} {100 * float(other):.0f} % {os.path.basename(path)}",
+            first,
+        )
+        for path, _, first, score, _, second, other, _ in (map(str, row) for row in rows[:_NEXT])
+    )
+    yield gallery(figures, max(0, len(rows) - _NEXT))
+
+
+def _card(card: Mapping[str, Mapping[str, Any]]) -> Iterator[Markup]:
+    for title, values in card.items():
+        yield Markup(f"<h3>{text(title)}</h3>")
+        yield table(("", ""), [(name, _value(value)) for name, value in values.items()])
+
+
+def _value(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def _chart(figure: Figure, alt: str, wide: bool = False) -> Markup:
+    data = base64.b64encode(as_svg(figure)).decode()
+    image = f'<img class="chart" src="data:image/svg+xml;base64,{data}" alt="{text(alt)}">'
+    return Markup(f'<div class="wide">{image}</div>' if wide else image)
