@@ -31,6 +31,7 @@ EXTRAS = {
         "opencv-contrib-python==4.10.0.84",
         "pypdfium2>=4",
     ],  # the one OpenCV it takes
+    "faiss": ["faiss-cpu>=1.8"],
     "visual": ["visualdl>=2.5.1"],
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.16"],

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import logging
 import os
 import signal
 import sys
@@ -93,6 +94,15 @@ def run_job(
             getattr(jobs, job)(config, *values)
 
     run(main)
+
+
+def log_to_stderr() -> None:
+    """Show the package's messages on stderr: what was left out, compared and chosen."""
+    logger, handler = logging.getLogger("ppcls_light"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _rank() -> Optional[int]:

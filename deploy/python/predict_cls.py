@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 import os
 import signal
 import sys
@@ -54,7 +53,7 @@ def main(argv=None):
     130 and 143: ended by SIGINT or SIGTERM.
     """
     args = parse_args(argv)
-    report_to_stderr()
+    cli.log_to_stderr()
     for key in MOVED_KEYS:
         if getattr(args, key) is not None:
             raise ConfigError(f"{flag(key)} {MOVED}")
@@ -83,15 +82,6 @@ def benchmark_line(outcome):
     failed = f"{outcome.new_failed} failed" if outcome.new_failed else ""
     parts = f"{classified} images in {outcome.seconds:.2f} s", speed(classified, outcome.seconds), failed
     return ", ".join(filter(None, parts))
-
-
-def report_to_stderr():
-    """Show the engines and precisions that were compared, and the choice, on stderr."""
-    logger, handler = logging.getLogger("ppcls_light"), logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
 
 
 def announce(predictor):

@@ -53,7 +53,7 @@ class Topk:
     def _row(self, probs: np.ndarray, name: str | None) -> Row:
         if not np.isfinite(probs).all():
             return no_numbers(name)
-        ids = self._order(-probs)
+        ids = least(-probs, self.topk)
         return {
             "class_ids": ids.tolist(),
             "scores": np.around(probs[ids].astype("float64"), 5).tolist(),
@@ -61,12 +61,16 @@ class Topk:
             "label_names": [] if self.class_names is None else [self.class_names[i] for i in ids],
         }
 
-    def _order(self, falling: np.ndarray) -> np.ndarray:
-        """Return the ids of one image's best classes; `falling` (K,) are its probabilities, negated."""
-        last = min(self.topk, len(falling)) - 1
-        # Sorting all of 1000 takes three times as long.
-        candidates = np.flatnonzero(falling <= np.partition(falling, last)[last])
-        return candidates[np.argsort(falling[candidates], kind="stable")][: last + 1]
+
+def least(values: np.ndarray, count: int) -> np.ndarray:
+    """Return the places of the `count` least of `values` (K,), all when there are fewer, the least first.
+
+    Of equal values the earlier comes first.
+    """
+    last = min(count, len(values)) - 1
+    # Sorting all of 1000 takes three times as long.
+    candidates = np.flatnonzero(values <= np.partition(values, last)[last])
+    return candidates[np.argsort(values[candidates], kind="stable")][: last + 1]
 
 
 def no_numbers(name: str | None) -> Row:

@@ -56,18 +56,22 @@ class Jsonl:
 
 
 class Csv:
-    """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on to `topk`."""
+    """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on to `topk`.
 
-    def __init__(self, topk: int) -> None:
-        self._columns = ["file_name", "error"]
+    `keys` are the lists of a row that have so many columns, by their plurals; rows of other ones are not decoded.
+    """
+
+    def __init__(self, topk: int, keys: Sequence[str] = ("class_ids", "scores", "label_names")) -> None:
+        self._columns, self._keys = ["file_name", "error"], keys
         for place in range(1, topk + 1):
-            self._columns += [f"class_id_{place}", f"score_{place}", f"label_name_{place}"]
+            self._columns += [f"{key[:-1]}_{place}" for key in keys]
         self.header = self._line(self._columns)
 
     def encode(self, row: Row) -> bytes:
         cells = [row["file_name"], row.get("error", "")]
-        names = row.get("label_names") or itertools.repeat("")
-        for values in zip(row.get("class_ids", ()), row.get("scores", ()), names):
+        first, *others = self._keys
+        lists = [row.get(key) or itertools.repeat("") for key in others]
+        for values in zip(row.get(first, ()), *lists):
             cells += values
         return self._line(cells + [""] * (len(self._columns) - len(cells)))
 
