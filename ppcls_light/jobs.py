@@ -38,7 +38,8 @@ from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
 from .engine.readers import build_reader, check_classes, inference_transforms, labelled_images, sample_images
-from .engine.teachers import answers_of, described
+from .engine.teacher_graph import described
+from .engine.teachers import embeddings_of
 from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
@@ -242,22 +243,22 @@ def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> 
     config = checked(config)
     runtime = _start(config, None, device="cpu")
     name = teacher or next(iter(config.Loss.embeddings), None)
-    if name not in config.Arch.cached:
+    if name not in config.Arch.graph_teachers:
         raise ConfigError(
             f"Arch.models: there is no teacher {name or 'of a DistillationFeatureLoss'} with onnx or folder; name one "
-            f"by --teacher ({', '.join(config.Arch.cached) or 'none is here'})"
+            f"by --teacher ({', '.join(config.Arch.graph_teachers) or 'none is here'})"
         )
-    spec, reader = config.Arch.cached[name], build_reader(config, "Train", runtime)
+    spec, reader = config.Arch.graph_teachers[name], build_reader(config, "Train", runtime)
     check_classes(config, reader, None)
     require_writable(os.path.join(folder, CONFIG_FILE))
-    embeddings, labels = _labelled(answers_of(config, name, reader, runtime), reader.images.labels)
+    embeddings, labels = _labelled(embeddings_of(config, name, reader, runtime), reader.images.labels)
     LOGGER.info("%d labelled images, embeddings of %d numbers", *embeddings.shape)
     linear = fit(embeddings, labels, config.Arch.class_num, config.Global.seed)
     write_teacher(described(spec), spec.output, linear, reader.class_names, folder)
     scored = "the labelled images of DataLoader.Train themselves"
     if config.DataLoader.Eval is not None:
         scored, reader = "DataLoader.Eval", build_reader(config, "Eval", runtime, reader.class_names)
-        embeddings, labels = _labelled(answers_of(config, name, reader, runtime), reader.images.labels)
+        embeddings, labels = _labelled(embeddings_of(config, name, reader, runtime), reader.images.labels)
     top1 = linear.accuracy(embeddings, labels)
     LOGGER.info("C %g: top-1 %.2f %% on %d images of %s", linear.strength, 100 * top1, len(labels), scored)
     return top1
@@ -322,7 +323,7 @@ def dry_run(config: ConfigLike) -> None:
             model = trainer.scored_model()
             model = model.student if config.Arch.teachers else model
             _export(model, config, os.path.join(scratch, "inference"))
-    kept = "nothing but the answers of the teachers" if config.Arch.cached else "nothing"
+    kept = "nothing but the answers of the teachers" if config.Arch.graph_teachers else "nothing"
     LOGGER.info("dry run: everything works; %s was kept", kept)
 
 

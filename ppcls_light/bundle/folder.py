@@ -19,6 +19,7 @@ tools serve the folder, and one section of our own:
       precisions:               # top-1 in percent, by engine, of what passed the accuracy gate of the export
         paddle: {fp32: 99.683, bf16: 99.747, int8: 99.62}  # int8 is in INT8_FILES
       scored_images: 1578       # images that those top-1 are of
+      made_of: 51d0...          # of a teacher of tools/fit_teacher.py: SHA-256 of the network that has the embeddings
       files: {inference.json: 08c1..., ...}  # SHA-256 of the others, so that no network gets another one's weights
       parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
@@ -77,6 +78,7 @@ class Bundle:
     weights: str = ""  # checksum of the weights behind the graph, "" when the exporter did not say
     proved_on: str = ""  # the processor on which the export was compared with the network, where known
     onnx_file: Optional[str] = None  # path of inference.onnx
+    made_of: str = ""  # checksum of the network of a teacher that tools/fit_teacher.py wrote
     files: Dict[str, str] = field(default_factory=dict)  # SHA-256 of the other files by name, where known
     stem: str = "inference"  # name of the graph's files without suffix
 
@@ -140,6 +142,7 @@ class _Own:
     decode: TransformOps = field(default_factory=list)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scored_images: Optional[PositiveInt] = None
+    made_of: str = ""
     files: Dict[str, str] = field(default_factory=dict)
     parity: Dict[str, Any] = field(default_factory=dict)
 
@@ -202,6 +205,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     bundle.further = list(own.further)
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
+    bundle.made_of = own.made_of
     bundle.proved_on = ", ".join(
         str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
     )

@@ -25,7 +25,7 @@ class ArchConfig:
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
 
     @property
-    def cached(self) -> Dict[str, "CachedTeacher"]:
+    def graph_teachers(self) -> Dict[str, "GraphTeacher"]:
         """The teachers that are no networks here, by name: none without distillation."""
         return {}
 
@@ -57,19 +57,21 @@ Network = Annotated[ArchConfig, WithParams(MODELS, hidden=("features_only",))]
 
 
 @dataclass
-class CachedTeacher:
-    """Frozen teacher of any origin: ONNX Runtime runs it once on each training image, and the answers are kept.
+class GraphTeacher:
+    """Frozen teacher of any origin, run by ONNX Runtime.
 
     It is an ONNX file `onnx`, whose images are prepared by `preprocess`, or an exported `folder`, which says that
-    itself. `output` names an output of the graph, None: the first. `cache` is the folder of the answers.
+    itself. `output` names an output of the graph, None: the first. It `sees` each training image once, whole, and the
+    answers are kept in the folder `cache`; or in every epoch the crop that the student sees.
     """
 
     onnx: Optional[str] = None
     folder: Optional[str] = None
     preprocess: TransformOps = field(default_factory=list)
     output: Optional[str] = None
+    sees: Literal["image", "crop"] = "image"
     cache: str = "./output/teachers"
-    name: Literal["CachedTeacher"] = "CachedTeacher"
+    name: Literal["GraphTeacher"] = "GraphTeacher"
 
     def __post_init__(self) -> None:
         if (self.onnx is None) == (self.folder is None):
@@ -91,12 +93,12 @@ class DistillationArch:
     """Networks trained together on the same batches, as PaddleClas' `DistillationModel`.
 
     `models` are written `- Name: {name: PPLCNet_x1_0, class_num: 10, ...}`; losses call them by `Name`. One with
-    `onnx` or `folder` in the place of `name` is a `CachedTeacher`.
+    `onnx` or `folder` in the place of `name` is a `GraphTeacher`.
     `freeze_params_list` and `pretrained_list` have one entry for each of them: a frozen network is in
     eval mode, gets no gradients and needs weights to train by, a teacher's. `infer_model_name` is the student.
     """
 
-    models: List[Dict[str, Annotated[Union[Network, CachedTeacher], Unnamed("CachedTeacher")]]]
+    models: List[Dict[str, Annotated[Union[Network, GraphTeacher], Unnamed("GraphTeacher")]]]
     pretrained_list: Optional[List[Union[bool, str, None]]] = None
     freeze_params_list: Optional[List[bool]] = None
     infer_model_name: str = "Student"
@@ -148,7 +150,7 @@ class DistillationArch:
                 raise ConfigError(
                     f"models.{index}.{name}.freeze: freeze_params_list freezes all of it; leave freeze out"
                 )
-            if name not in self.cached:
+            if name not in self.graph_teachers:
                 continue
             if self.freeze_params_list and not self.freeze_params_list[index]:
                 raise ConfigError(
@@ -158,7 +160,7 @@ class DistillationArch:
                 raise ConfigError(f"pretrained_list: {name} has its weights in its own file; write null")
 
     @property
-    def _models(self) -> Dict[str, Union[ArchConfig, CachedTeacher]]:
+    def _models(self) -> Dict[str, Union[ArchConfig, GraphTeacher]]:
         return {name: arch for model in self.models for name, arch in model.items()}
 
     @property
@@ -172,9 +174,9 @@ class DistillationArch:
         return {name: arch for name, arch in self._models.items() if isinstance(arch, ArchConfig)}
 
     @property
-    def cached(self) -> Dict[str, CachedTeacher]:
+    def graph_teachers(self) -> Dict[str, GraphTeacher]:
         """The teachers that are no networks here, by name."""
-        return {name: arch for name, arch in self._models.items() if isinstance(arch, CachedTeacher)}
+        return {name: arch for name, arch in self._models.items() if isinstance(arch, GraphTeacher)}
 
     @property
     def network(self) -> ArchConfig:

@@ -16,6 +16,8 @@ class DatasetConfig:
 
     PaddleClas' two names mean the same here: every dataset can be read at several scales. `unlabelled`, for
     training, is a folder of further images or a list of their paths below `image_root`: distillation learns from them.
+    `views`: ways in which each image is drawn, in turns, so that a teacher's answers to them can be kept; None: another
+    one in each epoch.
     """
 
     image_root: str
@@ -24,6 +26,7 @@ class DatasetConfig:
     batch_transform_ops: Optional[BatchTransformOps] = None
     delimiter: Optional[str] = None
     unlabelled: Optional[str] = None
+    views: Optional[PositiveInt] = None
     name: Literal["ImageNetDataset", "MultiScaleDataset"] = "ImageNetDataset"
 
 

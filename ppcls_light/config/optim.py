@@ -79,7 +79,7 @@ class DistillationDMLLoss:
 class DistillationFeatureLoss:
     """Mean squared difference of the student's pooled features, mapped linearly, and the second one's answers.
 
-    The second of each pair is a `CachedTeacher` whose answers are embeddings; they are centred and divided by the root
+    The second of each pair is a `GraphTeacher` whose answers are embeddings; they are centred and divided by the root
     of their variance over the training images, so that 1 is the loss of answering their mean. FitNets (Romero et al.,
     arXiv 1412.6550) match hidden layers by such a map.
     """

@@ -184,7 +184,8 @@ class Config(Sections):
                 "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
                 "Arch.models"
             )
-        self._check_cached_teachers()
+        self._check_graph_teachers()
+        self._check_views()
         self._check_unlabelled()
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.Train, *self.Metric.Eval):
@@ -195,8 +196,8 @@ class Config(Sections):
                 )
         self._check_class_weights()
 
-    def _check_cached_teachers(self) -> None:
-        student, cached, uses = self.Arch.infer_model_name, self.Arch.cached, self._uses()
+    def _check_graph_teachers(self) -> None:
+        student, cached, uses = self.Arch.infer_model_name, self.Arch.graph_teachers, self._uses()
         for name in cached:
             if name not in uses:
                 raise ConfigError(
@@ -224,6 +225,16 @@ class Config(Sections):
                 )
         if self.Loss.embeddings and self.Slim.quant:
             raise ConfigError("Loss: DistillationFeatureLoss: not with Slim.quant; leave one of them out")
+
+    def _check_views(self) -> None:
+        seeing = [name for name, teacher in self.Arch.graph_teachers.items() if teacher.sees == "crop"]
+        for split in ("Train", "Eval"):
+            section = getattr(self.DataLoader, split)
+            if section and getattr(section.dataset, "views", None) and not (seeing and split == "Train"):
+                raise ConfigError(
+                    f"DataLoader.{split}.dataset.views: only a training whose teacher sees crops (Arch.models, "
+                    "sees: crop) gains by drawing images again as before; leave it out"
+                )
 
     def _check_unlabelled(self) -> None:
         train, evaluation = self.DataLoader.Train, self.DataLoader.Eval

@@ -15,15 +15,22 @@ class ImageDataset:
     """Samples of an `ImageList`; the `transforms` take the bytes of an image file.
 
     With the epoch and the index, `seed` seeds a sample's random ops, so that a sample does not depend on workers,
-    ranks or the samples read before it.
+    ranks or the samples read before it. With a number of `views`, epoch N draws what epoch N - views drew.
     """
 
-    def __init__(self, image_list: ImageList, transforms: Compose, seed: int = 0) -> None:
-        self.image_list, self.transforms, self.seed = image_list, transforms, seed
+    def __init__(
+        self, image_list: ImageList, transforms: Compose, seed: int = 0, views: int | None = None
+    ) -> None:
+        self.image_list, self.transforms, self.seed, self.views = image_list, transforms, seed, views
         self._watch = IndexedWatch(len(image_list))
 
     def __len__(self) -> int:
         return len(self.image_list)
+
+    def place(self, index: int, epoch: int) -> int:
+        """Return the number of the view of an entry in `epoch`, among all views of all entries."""
+        assert self.views is not None
+        return epoch % self.views * len(self) + index
 
     def read(self, index: int) -> bytes:
         """Return the bytes of the image file of an entry. Raises DataError naming the file."""
@@ -44,8 +51,9 @@ class ImageDataset:
     def prepare(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:
         """Like `sample`, but with the image as `Compose.prepare` returns it."""
         data = self.read(index)
+        drawn = epoch if self.views is None else epoch % self.views
         try:
-            image = self.transforms.prepare(data, np.random.default_rng([self.seed, epoch, index]), size)
+            image = self.transforms.prepare(data, np.random.default_rng([self.seed, drawn, index]), size)
         except DataError as error:
             raise DataError(f"{self.image_list.path(index)}: {error}") from None
         return image, self.image_list.label(index)

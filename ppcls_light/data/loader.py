@@ -16,7 +16,8 @@ import queue
 import weakref
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Callable, Generator, Iterator, NamedTuple
+from types import MappingProxyType
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -45,6 +46,11 @@ class Batch(NamedTuple):
     number: int = 0  # of the batch in its epoch, from 0; `epoch(epoch, start=number + 1)` goes on after it
     failed: tuple[tuple[int, str], ...] = ()  # (index, reason) of images that could not be read
     changed: tuple[int, ...] = ()  # indices of images whose files are others than in an earlier epoch
+    answers: Mapping[str, np.ndarray] = MappingProxyType({})  # of teachers, {name: float32 (N, D)}
+
+
+# (indices of images, epoch) -> answers of teachers to these images as they are in that epoch
+Ask = Callable[[Sequence[int], int], "dict[str, np.ndarray]"]
 
 
 class BatchLoader:
@@ -76,6 +82,11 @@ class BatchLoader:
         self.bad_count = self._bad_in_a_row = 0
         self._reader = _Reader(dataset, batch_transforms)
         self._workers: _Workers | None = None
+
+    def ask(self, teachers: Ask) -> None:
+        """Let each process that reads ask `teachers` about its batches, from the next epoch on."""
+        self.close()
+        self._reader.ask = teachers
 
     def __len__(self) -> int:
         return len(self.sampler)
@@ -224,6 +235,7 @@ class _Reader:
 
     def __init__(self, dataset: ImageDataset, batch_transforms: BatchTransforms | None) -> None:
         self.dataset, self.batch_transforms = dataset, batch_transforms
+        self.ask: Ask | None = None
 
     def read(self, number: int, plan: Plan, epoch: int, each: Callable[..., Iterator[Any]] = map) -> Batch:
         """Return batch `number` of `epoch`, made of the readable images of `plan`; `finish` completes its images.
@@ -244,11 +256,12 @@ class _Reader:
         kept, labels = (np.array([one[i] for one in read], np.int64) for i in (0, 2))
         changed = tuple(filter(self.dataset.changed, indices))
         images = self._stack([image for _, image, _ in read], kept.tolist())
+        answers = self.ask(kept.tolist(), epoch) if self.ask is not None and read else {}
         if self.batch_transforms is not None and read:
             # The trailing 1 tells this stream from the one of its first sample.
             rng = np.random.default_rng([self.dataset.seed, epoch, int(plan.indices[0]), 1])
             images, labels = self.batch_transforms(self.finish(images), labels, rng)
-        return Batch(images, labels, kept, number, failed, changed)
+        return Batch(images, labels, kept, number, failed, changed, answers)
 
     def finish(self, images: np.ndarray) -> np.ndarray:
         """Return the images of a batch that was read as float32 (N, C, H, W)."""

@@ -1,7 +1,9 @@
-"""Files of a network's answers, a row of numbers for each image, found by the content of the image.
+"""Files of a network's answers, a row of numbers for each image or view, found by the content of the image.
 
     CACHE/0f3c.../about.json       # the network, its preprocessing and the versions that computed
     CACHE/0f3c.../part_91ab....npz # up to `PART` rows: digests uint8 (n, 32), answers float32 (n, D)
+    CACHE/77d0.../about.json       # ... and how the views of the images are drawn
+    CACHE/77d0.../records          # a record at the place of each view: digest, checksum, answer
 
 The name of the folder is the checksum of about.json, and an image is known by the SHA-256 of its file: another network,
 preprocessing, version or photo is computed anew, whatever it is called. A part is written at once, so that a run that
@@ -10,11 +12,15 @@ is ended goes on after the last one.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
+import struct
 import zipfile
-from typing import Any, Mapping, Sequence
+import zlib
+from typing import Any, BinaryIO, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,6 +28,13 @@ from ..base.files import StrPath, atomic_path, write_text
 from ..errors import DataError
 
 PART = 512
+_HEAD = struct.Struct("<32sI")  # of a record: SHA-256 of the image file, CRC-32 of that and the row
+
+
+def folder_of(cache: StrPath, about: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the folder of answers that depend on `about`, anything that JSON holds, and the text of its about.json."""
+    text = json.dumps(about, indent=1, sort_keys=True, default=str) + "\n"
+    return os.path.join(cache, hashlib.sha256(text.encode()).hexdigest()[:16]), text
 
 
 class Answers:
@@ -31,8 +44,7 @@ class Answers:
     """
 
     def __init__(self, cache: StrPath, about: Mapping[str, Any]) -> None:
-        self._about = json.dumps(about, indent=1, sort_keys=True, default=str) + "\n"
-        self.folder = os.path.join(cache, hashlib.sha256(self._about.encode()).hexdigest()[:16])
+        self.folder, self._about = folder_of(cache, about)
         self._rows: dict[bytes, np.ndarray] = {}
         self._fresh: list[tuple[bytes, np.ndarray]] = []
 
@@ -82,6 +94,58 @@ class Answers:
         ):
             np.savez(file, digests=np.frombuffer(b"".join(digests), np.uint8), answers=np.stack(rows))
         self._fresh.clear()
+
+
+class Records:
+    """Rows float32 (`width`,) by their place in one file, which several processes may read and write at once.
+
+    A record holds the digest of the image that it is of, and a checksum: one that is torn, damaged or of another image
+    counts as missing. Nothing is held in memory.
+    """
+
+    def __init__(self, cache: StrPath, about: Mapping[str, Any], width: int) -> None:
+        self.folder, self._about = folder_of(cache, about)
+        self._size = _HEAD.size + 4 * width
+        self._file: BinaryIO | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_file": None}
+
+    def get(self, place: int, image: bytes) -> np.ndarray | None:
+        """Return the row at `place` if it is of the bytes `image`, else None. Raises DataError: see `put`."""
+        with self._at(place) as file:
+            record = file.read(self._size)
+        if len(record) < self._size:
+            return None
+        digest, check = _HEAD.unpack_from(record)
+        row = record[_HEAD.size :]
+        if digest != hashlib.sha256(image).digest() or check != zlib.crc32(row, zlib.crc32(digest)):
+            return None
+        return np.frombuffer(row, np.float32)
+
+    def put(self, place: int, image: bytes, row: np.ndarray) -> None:
+        """Write `row` to `place`. Raises DataError: the file cannot be opened, read or written."""
+        digest, content = hashlib.sha256(image).digest(), row.astype(np.float32).tobytes()
+        record = _HEAD.pack(digest, zlib.crc32(content, zlib.crc32(digest))) + content
+        with self._at(place) as file:
+            if file.write(record) != len(record):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @contextlib.contextmanager
+    def _at(self, place: int) -> Iterator[BinaryIO]:
+        """Give the file at the record of `place`; DataError for an OSError there."""
+        path = os.path.join(self.folder, "records")
+        try:
+            if self._file is None:
+                write_text(os.path.join(self.folder, "about.json"), self._about, DataError)
+                with open(path, "ab"):  # makes an empty file, where there is none
+                    pass
+                self._file = open(path, "r+b", buffering=0)  # noqa: SIM115, as long as the process reads
+            self._file.seek(place * self._size)
+            yield self._file
+        except OSError as error:
+            reason = error.strerror or error
+            raise DataError(f"{path}: {reason}; make room there, or name another folder by cache") from None
 
 
 def _read_part(path: str) -> dict[bytes, np.ndarray]:

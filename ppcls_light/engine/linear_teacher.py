@@ -137,6 +137,7 @@ def write_teacher(
             "output": "logits",
             "further": ["embedding"],
             "class_num": len(linear.bias),
+            "made_of": checksum(bundle.onnx_file),
             "files": {ONNX_FILE: checksum(path)},
         }
         ops = [*bundle.decode, *bundle.transform_ops]

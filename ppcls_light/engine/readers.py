@@ -62,7 +62,7 @@ def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
     as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
     loader = BatchLoader(
-        as_dataset(images, transforms, config.Global.seed),
+        as_dataset(images, transforms, config.Global.seed, getattr(section.dataset, "views", None)),
         build_sampler(config, split, images, transforms, runtime),
         num_workers=_worker_count(section.loader.num_workers),
         batch_transforms=_batch_transforms(config) if training else None,

@@ -279,7 +279,7 @@ class Trainer:
             with self.precision.autocast():
                 outputs = self.network(paddle.to_tensor(batch.images))
                 if self.teachers:
-                    outputs = {**outputs, **self.teachers(batch.indices)}
+                    outputs = {**outputs, **self.teachers(batch)}
                 loss, losses = self.criterion(outputs, labels)
             self.losses.add(losses, at, batch.indices)
             if self._on_cpu:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -60,15 +61,16 @@ class OnnxEngine:
 
         `output` is one of `outputs`; None: the first. Raises ConfigError: the network cannot take images of this shape.
         """
-        return self._run([output or self.outputs[0]], images)[0]
+        return self.run_outputs(images, [output or self.outputs[0]])[0]
 
     def run_all(self, images: np.ndarray) -> list[np.ndarray]:
         """Return all `outputs` for images (N, C, H, W). Raises ConfigError: see `run`."""
-        return self._run(self.outputs, images)
+        return self.run_outputs(images, self.outputs)
 
-    def _run(self, outputs: list[str], images: np.ndarray) -> list[np.ndarray]:
+    def run_outputs(self, images: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
+        """Return some of the `outputs` for images (N, C, H, W). Raises ConfigError: see `run`."""
         try:
-            return self._session.run(outputs, {self._input: images})
+            return self._session.run(list(outputs), {self._input: images})
         except _ERRORS as error:
             raise input_error(self._file, images, error) from error
 

@@ -1,11 +1,13 @@
 """Answers of a network that are kept by the content of the images."""
 
 import json
+import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ppcls_light.engine.answers import PART, Answers
+from ppcls_light.engine.answers import PART, Answers, Records
 from ppcls_light.errors import DataError
 
 
@@ -79,3 +81,42 @@ def test_a_part_that_holds_something_else_is_one_line_too(tmp_path):
     np.savez(folder / "part_1.npz", digests=digests + 1, answers=rows[:, :2])
     with pytest.raises(DataError, match=r"answers of different lengths; delete it"):
         filled(tmp_path, [])
+
+
+def test_a_record_is_found_by_place_and_image(tmp_path):
+    records = Records(tmp_path, {"network": "a"}, 3)
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert records.get(5, b"first") is None
+    records.put(5, b"first", rows[0])
+    records.put(2, b"second", rows[1])
+    again = pickle.loads(pickle.dumps(records))  # as it travels to a reader's process
+    np.testing.assert_array_equal(again.get(5, b"first"), rows[0])
+    np.testing.assert_array_equal(again.get(2, b"second"), rows[1])
+    assert again.get(5, b"second") is None
+    assert again.get(3, b"") is None  # a hole in the file
+    assert Records(tmp_path, {"network": "b"}, 3).get(5, b"first") is None
+
+
+def test_a_torn_or_damaged_record_counts_as_missing(tmp_path):
+    records = Records(tmp_path, {}, 3)
+    row = np.ones(3, np.float32)
+    records.put(0, b"image", row)
+    path = Path(records.folder, "records")
+    content = path.read_bytes()
+    for place in (0, 33, len(content) - 1):
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        assert Records(tmp_path, {}, 3).get(0, b"image") is None
+    path.write_bytes(content[:-1])
+    records = Records(tmp_path, {}, 3)
+    assert records.get(0, b"image") is None
+    records.put(0, b"image", row)
+    assert path.read_bytes() == content
+
+
+def test_records_that_cannot_be_written_are_one_line(tmp_path):
+    records = Records(tmp_path, {}, 3)
+    Path(records.folder, "records").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"records: .*name another folder by cache"):
+        records.put(0, b"image", np.ones(3, np.float32))

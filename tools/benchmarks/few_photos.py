@@ -96,11 +96,9 @@ class Run:
         return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
     def model(self, name):
-        cache = {"cache": os.path.join(self.arguments.out, "cache")}
-        if name == TEACHER:
-            return {"folder": self.classifier, **cache}
-        (own,) = (model[EMBEDDING] for model in self.recipe["Arch"]["models"] if EMBEDDING in model)
-        return {**own, "onnx": self.arguments.embedding, **cache}
+        (own,) = (model[name] for model in self.recipe["Arch"]["models"] if name in model)
+        file = {"folder": self.classifier} if name == TEACHER else {"onnx": self.arguments.embedding}
+        return {**own, **file, "cache": os.path.join(self.arguments.out, "cache")}
 
     def losses(self):
         hard, *taught = self.recipe["Loss"]["Train"]

@@ -31,7 +31,8 @@ class Compose:
 
     Calling it with the bytes of an image file (or the input of the first op) and, for random ops, a Generator
     returns a contiguous float32 array (C, H, W); HWC results are transposed, whether or not `ToCHWImage` was
-    given. A `size` replaces the one of the ops that say `takes_size`.
+    given. A `size` replaces the one of the ops that say `takes_size`; those that say `resizes_part`, too, show the same
+    part of the image at any size.
 
     `prepare` and `finish` are the same in two parts, for batches: a quarter of the bytes passes between them when
     NormalizeImage is the last op.

@@ -103,7 +103,7 @@ class RandCropImage:
         use_log_aspect: draw the ratio log-uniformly instead of uniformly.
     """
 
-    takes_size = True
+    takes_size = resizes_part = True
 
     def __init__(
         self,

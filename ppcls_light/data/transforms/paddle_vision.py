@@ -131,7 +131,7 @@ class RandomResizedCrop:
         interpolation: nearest, bilinear, bicubic or lanczos.
     """
 
-    takes_size = True
+    takes_size = resizes_part = True
 
     def __init__(
         self,

@@ -32,7 +32,7 @@ def test_a_case_is_the_recipe_with_its_teachers(arguments, case, losses, teacher
     run = few_photos.Run(arguments, 2, case, 7)
     config = load_config(few_photos.RECIPE, run.options())
     assert [type(loss).__name__ for loss in config.Loss.Train] == losses
-    assert list(config.Arch.cached) == teachers
+    assert list(config.Arch.graph_teachers) == teachers
     assert config.Arch.network.name == "PPLCNet_x0_25"
     assert (config.Global.epochs, config.Global.seed, config.Global.output_dir) == (3, 7, run.folder)
     further = config.DataLoader.Train.dataset.unlabelled
