@@ -17,7 +17,19 @@ ROOT = PACKAGE.parent
 # A part imports from itself and from those before it, never from one after it.
 ORDER = (
     *("errors", "registry", "base", "config", "data", "weights", "ops", "models", "optim", "compress"),
-    *("bundle", "runtime", "predict", "explain", "serve", "export", "engine", "report", "jobs", "cli"),
+    *(
+        "bundle",
+        "runtime",
+        "predict",
+        "explain",
+        "serve",
+        "export",
+        "engine",
+        "report",
+        "check",
+        "jobs",
+        "cli",
+    ),
     "inference",  # the old name of predict
     *("tools", "deploy"),
 )

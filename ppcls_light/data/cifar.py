@@ -61,6 +61,11 @@ class CifarImages(ImageList):
         """Return the place of an entry, for people."""
         return f"{self.source}: {self.name(index)}"
 
+    def content(self, index: int) -> bytes:
+        """Return an image file, of the format PPM, with the pixels of an entry."""
+        image = self.pixels[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)
+        return b"P6 %d %d 255\n" % (SIDE, SIDE) + image.tobytes()
+
 
 class CifarDataset(ImageDataset):
     """Samples of `CifarImages`, through the same transforms as photos: each is handed on as a PPM file."""
@@ -69,8 +74,7 @@ class CifarDataset(ImageDataset):
 
     def read(self, index: int) -> bytes:
         """Return the bytes of an image file with the pixels of an entry."""
-        image = self.image_list.pixels[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0)
-        return b"P6 %d %d 255\n" % (SIDE, SIDE) + image.tobytes()
+        return self.image_list.content(index)
 
     def changed(self, index: int) -> bool:
         """Return False: the images are in memory."""

@@ -58,7 +58,7 @@ def write_image_lists(
             raise ConfigError(
                 f"{folder} is already split into {', '.join(parts.values())}; leave --split out"
             )
-        class_names, lists = _read_split(folder, parts, given, left_out)
+        class_names, lists = read_split(folder, parts, given, left_out)
     else:
         images, class_names = scan_image_folder(folder, given, left_out)
         if split is None:
@@ -79,9 +79,9 @@ def write_image_lists(
             for name, images in lists.items():
                 file = f"{name}_list.txt"
                 lines = (f"{images.name(i)} {images.label(i)}" for i in range(len(images)))
-                _write_lines(os.path.join(scratch, file), lines)
+                write_lines(os.path.join(scratch, file), lines)
                 counts[os.path.join(out, file)] = len(images)
-            _write_labels(os.path.join(scratch, LABEL_FILE), class_names)
+            write_labels(os.path.join(scratch, LABEL_FILE), class_names)
     except DataError as error:
         raise DataError(f"{error}; the lists go elsewhere by --out") from None
     left_out.warn()
@@ -122,9 +122,14 @@ def split_by_class(images: ImageList, shares: list[float], seed: int) -> list[Im
     ]
 
 
-def _read_split(
+def read_split(
     folder: str, parts: dict[str, str], class_names: ClassNames | None, left_out: LeftOut
 ) -> tuple[ClassNames, dict[str, ImageList]]:
+    """Return the classes and {split: images} of the `parts`, {split: name}, of a folder that is already split.
+
+    `parts` are those of `folder_names.split_folders`. Without `class_names` the classes are those of the training.
+    Raises DataError: see `scan_image_folder`.
+    """
     for path, is_folder in entries(folder, left_out):
         if not is_folder:
             left_out.add("loose", path)
@@ -191,9 +196,9 @@ def _require_kept_labels(path: str, class_names: ClassNames) -> None:
         )
 
 
-def _write_labels(path: str, class_names: ClassNames) -> None:
+def write_labels(path: str, class_names: ClassNames) -> None:
     """Write a label map, one `label name` per line; as JSON where such lines would be read as other names."""
-    _write_lines(path, (f"{label} {name}" for label, name in enumerate(class_names)))
+    write_lines(path, (f"{label} {name}" for label, name in enumerate(class_names)))
     try:
         same = read_class_names(path).names == class_names.names
     except DataError:
@@ -202,7 +207,8 @@ def _write_labels(path: str, class_names: ClassNames) -> None:
         write_text(path, json.dumps(list(class_names), ensure_ascii=False, indent=0) + "\n", DataError)
 
 
-def _write_lines(path: str, lines: Iterable[str]) -> None:
+def write_lines(path: str, lines: Iterable[str]) -> None:
+    """Write the `lines` of a list file. Raises DataError: a file name that a list cannot hold."""
     lines = list(lines)
     broken = next((line for line in lines if "\n" in line or "\r" in line or line != line.lstrip()), None)
     if broken is not None:

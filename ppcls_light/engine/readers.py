@@ -58,7 +58,7 @@ def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames
     """
     section, training = config.reader(split), split == "Train"
     path = f"DataLoader.{split}.dataset"
-    images, names = _read_images(config, split, names)
+    images, names = split_images(config, split, names)
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
     as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
     loader = BatchLoader(
@@ -143,7 +143,7 @@ def labelled_images(config: Config, names: ClassNames | None) -> Labelled:
             f"{config.place('Global.export_precision')}: int8 is compared with fp32 on "
             "labelled image files, and DataLoader.Eval.dataset has none here; give its image_root and cls_label_path"
         )
-    images, _ = _read_images(config, "Eval", names)
+    images, _ = split_images(config, "Eval", names)
     return part(images, config.Global.calibration_images, _image_files(config, "Train"))
 
 
@@ -171,12 +171,13 @@ def _comparable(ops: Sequence[Op]) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def _read_images(
-    config: Config, split: str, names: ClassNames | None = None
+def split_images(
+    config: Config, split: str, names: ClassNames | None = None, check_files: bool = True
 ) -> tuple[Any, ClassNames | None]:
     """Return the images of a split and the names that number them, None where nothing says them.
 
-    `names` are those of the training; for Train itself None.
+    `names` are those of the training; for Train itself None. Without `check_files` a list may name files that are not
+    there. Raises ConfigError, DataError: see `read_image_list`, `scan_image_folder` and `ClassNames`.
     """
     dataset, class_num = config.reader(split).dataset, config.Arch.class_num
     if split == "Eval" and names is None and in_class_folders(dataset):
@@ -186,7 +187,7 @@ def _read_images(
         )
     path = f"DataLoader.{split}.dataset"
     with located(config.where(path), path):
-        images, found = _listed(config, dataset, split, names)
+        images, found = _listed(config, dataset, split, names, check_files)
         if found is not None and len(found) != class_num:
             raise ConfigError(
                 f"{found.source}: {len(found)} classes, but Arch.class_num is {class_num}; use -o "
@@ -205,7 +206,11 @@ def _read_images(
 
 
 def _listed(
-    config: Config, dataset: DatasetConfig | CifarConfig, split: str, names: ClassNames | None = None
+    config: Config,
+    dataset: DatasetConfig | CifarConfig,
+    split: str,
+    names: ClassNames | None = None,
+    check_files: bool = True,
 ) -> tuple[Any, ClassNames | None]:
     """Return the images of `dataset` and the class names of its folders or of CIFAR, None for a list file."""
     if isinstance(dataset, CifarConfig):
@@ -214,7 +219,8 @@ def _listed(
     if in_class_folders(dataset):
         return scan_image_folder(dataset.image_root, names)
     path, class_num = dataset.cls_label_path or "", config.Arch.class_num
-    return read_image_list(path, dataset.image_root, class_num, dataset.delimiter), None
+    listed = read_image_list(path, dataset.image_root, class_num, dataset.delimiter, check_files=check_files)
+    return listed, None
 
 
 def _worker_count(wanted: int | Literal["auto"]) -> int:

@@ -1,0 +1,127 @@
+"""Planted faults are found, each as what it is, and nothing else is."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from ppcls_light.check.facts import gather
+from ppcls_light.check.findings import KINDS, Limits, find
+from ppcls_light.check.splits import splits_of_folder
+
+
+def found_in(folder, **limits):
+    """Return the findings as (kind, path, path of the other image)."""
+    splits = splits_of_folder(str(folder))
+    facts, reasons = gather(map(splits.source, range(len(splits))), len(splits), workers=0)
+    return [
+        (
+            finding.kind,
+            splits.name(finding.image),
+            None if finding.other is None else splits.name(finding.other),
+        )
+        for finding in find(splits, facts, reasons, Limits(**limits))
+    ]
+
+
+def change(folder, name, edit, **options):
+    """Change a picture by `edit(image)`; `options` are of the new JPEG file."""
+    with Image.open(folder / name) as image:
+        edit(image.convert("RGB")).save(folder / name, **{"quality": 90, **options})
+
+
+def black(image):
+    noise = np.random.default_rng(0).integers(0, 30, (image.height, image.width, 3), dtype=np.uint8)
+    return Image.fromarray(noise)
+
+
+def test_nothing_is_found_in_sound_data(photos):
+    assert found_in(photos) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [
+        ("blank", lambda image: Image.new("RGB", image.size, (250, 250, 250))),
+        ("dark", black),
+        ("blurred", lambda image: image.filter(ImageFilter.GaussianBlur(6))),
+        ("tiny", lambda image: image.resize((20, 90))),
+        ("stretched", lambda image: image.resize((400, 90))),
+        ("odd_mode", lambda image: image.convert("CMYK")),
+        ("odd_mode", lambda image: image.convert("L")),
+    ],
+)
+def test_a_poor_picture_is_found_as_what_it_is(photos, kind, edit):
+    change(photos, "train/dog/1.jpg", edit)
+    expected = [(kind, "train/dog/1.jpg", None)]
+    if kind == "tiny":
+        expected.append(("stretched", "train/dog/1.jpg", None))
+    assert found_in(photos) == expected
+
+
+def test_unreadable_and_misnamed_files(photos):
+    (photos / "train/cat/0.jpg").unlink()
+    (photos / "val/cat/1.jpg").write_bytes((photos / "val/cat/1.jpg").read_bytes()[:500])
+    with Image.open(photos / "val/dog/2.jpg") as image:
+        image.save(photos / "val/dog/2.jpg", "PNG")
+    assert found_in(photos) == [
+        ("missing", "train/cat/0.jpg", None),
+        ("damaged", "val/cat/1.jpg", None),
+        ("odd_suffix", "val/dog/2.jpg", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kinds"),
+    [
+        ("train/cat/0.jpg", "train/cat/1.jpg", ["duplicate"]),
+        ("train/cat/0.jpg", "train/dog/1.jpg", ["conflict"]),
+        ("val/cat/0.jpg", "train/cat/1.jpg", ["leak"]),
+        ("val/cat/0.jpg", "train/dog/1.jpg", ["leak", "conflict"]),
+    ],
+)
+@pytest.mark.parametrize("near", [False, True])
+def test_the_same_picture_twice(photos, source, target, kinds, near):
+    shutil.copy(photos / source, photos / target)
+    if near:  # the smaller one is found
+        change(photos, target, lambda image: image.resize((80, 80), Image.Resampling.LANCZOS), quality=70)
+    expected = [(f"{'near_' * near}{kind}", target, source) for kind in kinds]
+    if not near and not source.startswith("val"):  # the first of two equal files in a split stays
+        source, target = sorted([source, target])
+        expected = [(kind, target, source) for kind in kinds]
+    assert found_in(photos) == expected
+
+
+def test_the_training_follows_the_evaluation_though_a_third_file_is_equal(photos):
+    for name in ("val/cat/0.jpg", "train/cat/3.jpg"):
+        shutil.copy(photos / "train/cat/0.jpg", photos / name)
+    assert found_in(photos) == [
+        ("leak", "train/cat/0.jpg", "val/cat/0.jpg"),
+        ("leak", "train/cat/3.jpg", "val/cat/0.jpg"),
+    ]
+
+
+def test_a_mirrored_picture_is_near(photos):
+    shutil.copy(photos / "val/dog/0.jpg", photos / "train/dog/0.jpg")
+    change(photos, "train/dog/0.jpg", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    assert found_in(photos) == [("near_leak", "train/dog/0.jpg", "val/dog/0.jpg")]
+
+
+def test_pictures_of_one_colour_are_no_duplicates(photos):
+    for number in range(3):
+        change(photos, f"train/dog/{number}.jpg", lambda image: Image.new("RGB", image.size, (255, 255, 255)))
+    assert {kind for kind, *_ in found_in(photos)} == {"blank"}
+
+
+def test_thresholds_are_what_the_limits_say(photos):
+    change(photos, "train/dog/1.jpg", lambda image: image.filter(ImageFilter.GaussianBlur(6)))
+    assert found_in(photos, sharpness=0) == []
+    assert len(found_in(photos, side=97)) == 18 + 1
+    assert {kind for kind, *_ in found_in(photos, dark=256, sharpness=0)} == {"dark"}
+
+
+def test_every_kind_has_its_sentence():
+    for kind in KINDS.values():
+        assert kind.one != kind.several
+        assert not kind.advice.endswith(".")
