@@ -15,7 +15,6 @@ import numpy as np
 from paddle import nn
 
 from . import compress
-from .base.figures import check_matplotlib
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
 from .bundle.folder import CONFIG_FILE
@@ -25,6 +24,7 @@ from .data.image_list import ImageList
 from .engine import distributed as runtimes
 from .engine.batch_size import with_batch_size
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
+from .engine.embed_files import embed_files
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each, warn_of_learned
 from .engine.infer import infer as classify
@@ -49,7 +49,7 @@ from .export.export import ExportReport, export_model, weights_checksum
 from .export.operators import compare_ops
 from .models.profile import profile
 from .report.grid import check_picture, write_grid
-from .report.of_network import Network, report_network, require_export
+from .report.of_network import Extras, Network, Report
 from .report.range_test import write_range_test
 from .weights import dump_plain_pickle, write_weights
 
@@ -67,25 +67,26 @@ def train(config: ConfigLike, profiler_options: str | None = None) -> None:
 
 
 def evaluate(
-    config: ConfigLike, predictions: str | None = None, report: str | None = None, latency: bool = False
+    config: ConfigLike,
+    predictions: str | None = None,
+    report: str | None = None,
+    latency: bool = False,
+    label_next: str | None = None,
+    label_count: int | None = None,
 ) -> dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
     The file `predictions` gets one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
     best first, in the list's order; a file with other rows is set aside, see `files.set_aside`. The folder `report`
     gets a page and its tables, see `report.folder.write_report`; with `latency` the exported folder's engines are
-    measured for it.
+    measured for it, and of the images in the folder `label_next` it shows the `label_count` (100) to label next, see
+    `report.label_next`.
 
-    Raises ConfigError: `latency` without `report`, or without an export of these weights.
+    Raises ConfigError: what the report is to show without `report`; `latency` without an export of these weights.
     """
-    config = checked(config)
+    config, extras = checked(config), Extras(latency, label_next, label_count)
     runtime = _start(config, "eval.log")
-    if report:
-        check_matplotlib("--report")
-    if latency:
-        if not report:
-            raise ConfigError("--latency is shown in the report; add --report DIR")
-        require_export(config)
+    extras.check(config, report)
     if runtime.is_main:
         for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
             require_writable(path)
@@ -102,16 +103,26 @@ def evaluate(
     warn_of_learned(config)
     if not (predictions or report):
         return score(model, reader, config, runtime)
+    written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
     if runtime.is_main and predictions:
         _write_predictions(predictions, reader.images, softmax(logits))
-    if runtime.is_main and report:
-        costs = profile(model, config.Global.image_shape)
-        network = Network(weights, weights_checksum(model), costs, functools.partial(heat_maps, model))
-        summary = report_network(report, config, network, reader, logits, latency)
+    if written is not None:
+        summary = written.write(reader, logits)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result
+
+
+def _report(folder: str, config: Config, weights: str, model: nn.Layer, extras: Extras) -> Report:
+    network = Network(
+        weights,
+        weights_checksum(model),
+        profile(model, config.Global.image_shape),
+        functools.partial(heat_maps, model),
+        functools.partial(embed_files, model, config),
+    )
+    return Report(folder, config, network, extras)
 
 
 def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) -> None:

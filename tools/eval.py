@@ -20,6 +20,11 @@ OPTIONS = [
         ["--latency"],
         {"action": "store_true", "help": "measure the engines of the export of these weights for the report"},
     ),
+    (
+        ["--label-next"],
+        {"metavar": "FOLDER", "help": "show in the report which images of this folder to label next"},
+    ),
+    (["--label-count"], {"metavar": "N", "type": int, "help": "that many of them (default: 100)"}),
 ]
 
 

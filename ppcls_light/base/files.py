@@ -69,11 +69,14 @@ def atomic_path(path: StrPath, error: type[UserError] = UserError, keep: bool = 
 
 
 @contextlib.contextmanager
-def results(folder: StrPath, error: type[UserError] = UserError) -> Iterator[str]:
+def results(
+    folder: StrPath, error: type[UserError] = UserError, optional: Collection[str] = ()
+) -> Iterator[str]:
     """Give an empty folder to write results into; they move to `folder` when the block ends without error.
 
     Files of the same names and content are replaced. If the content of one differs, all of them are set aside, see
-    `set_aside`, with a warning; the content of pictures counts as that of the files beside them. Other files stay.
+    `set_aside`, with a warning; the content of pictures counts as that of the files beside them. So does one of the
+    `optional` names that is there and not among the new files. Other files stay.
     """
     folder = os.path.abspath(folder)
     try:
@@ -82,7 +85,7 @@ def results(folder: StrPath, error: type[UserError] = UserError) -> Iterator[str
         with tempfile.TemporaryDirectory(prefix=".results", suffix=temporary_name(), dir=folder) as scratch:
             yield scratch
             fresh = {name: os.path.join(scratch, name) for name in sorted(os.listdir(scratch))}
-            _keep_others(folder, fresh, error)
+            _keep_others(folder, fresh, error, optional)
             for name, path in fresh.items():
                 os.replace(path, os.path.join(folder, name))
     except OSError as problem:
@@ -120,11 +123,17 @@ def _machine() -> str:
     return f"{zlib.crc32(platform.node().encode()):08x}"
 
 
-def _keep_others(folder: str, fresh: Mapping[str, str], error: type[UserError]) -> None:
-    """Move the files that `fresh`, {name: path}, would replace to `previous_N`, unless the contents are equal."""
-    there = [name for name in fresh if os.path.lexists(os.path.join(folder, name))]
+def _keep_others(
+    folder: str, fresh: Mapping[str, str], error: type[UserError], optional: Collection[str] = ()
+) -> None:
+    """Move the files that `fresh`, {name: path}, would replace to `previous_N`, unless the contents are equal.
+
+    Those of the `optional` names that are there without being in `fresh` are of others, too.
+    """
+    gone = [name for name in optional if name not in fresh and os.path.lexists(os.path.join(folder, name))]
+    there = [*(name for name in fresh if os.path.lexists(os.path.join(folder, name))), *gone]
     told = [name for name in there if not name.endswith(_PICTURES)]
-    if all(filecmp.cmp(fresh[name], os.path.join(folder, name), shallow=False) for name in told):
+    if not gone and all(filecmp.cmp(fresh[name], os.path.join(folder, name), shallow=False) for name in told):
         return
     logger.warning("%s of something else moved to %s", ", ".join(there), set_aside(folder, there, error))
 

@@ -64,7 +64,7 @@ def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames
     loader = BatchLoader(
         as_dataset(images, transforms, config.Global.seed, getattr(section.dataset, "views", None)),
         build_sampler(config, split, images, transforms, runtime),
-        num_workers=_worker_count(section.loader.num_workers),
+        num_workers=worker_count(section.loader.num_workers),
         batch_transforms=_batch_transforms(config) if training else None,
         on_bad="skip" if training else "raise",
         max_bad=section.loader.max_bad,
@@ -128,6 +128,17 @@ def sample_images(config: Config, count: int = 16) -> list[str] | None:
         return None
     step = max(1, len(images) // count)
     return [images.path(index) for index in range(0, len(images), step)][:count]
+
+
+def listed_files(config: Config) -> set[str]:
+    """Return the absolute paths of the image files in the lists of the config, as far as they are here."""
+    lists = (_image_files(config, split) for split in ("Train", "Eval"))
+    return {
+        os.path.abspath(images.path(index))
+        for images in lists
+        if images is not None
+        for index in range(len(images))
+    }
 
 
 def labelled_images(config: Config, names: ClassNames | None) -> Labelled:
@@ -223,7 +234,8 @@ def _listed(
     return listed, None
 
 
-def _worker_count(wanted: int | Literal["auto"]) -> int:
+def worker_count(wanted: int | Literal["auto"]) -> int:
+    """Return the number of processes that read for `wanted` of them, the value of `loader.num_workers`."""
     if wanted != "auto":
         return wanted
     # Windows starts processes slowly and people there run from notebooks; they ask for workers by number.

@@ -17,6 +17,8 @@ from .label_next import NextToLabel
 from .page import write_page
 from .pictures import Pictures
 
+_NEXT, _CARD = "label_next.csv", "card.json"  # which a report may lack
+
 
 def write_report(
     folder: str,
@@ -46,7 +48,7 @@ def write_report(
 
     Raises UserError: a file cannot be written.
     """
-    with results(folder) as scratch:
+    with results(folder, optional=(_NEXT, _CARD)) as scratch:
         _write_json(scratch, "summary.json", evaluation.summary)
         for name, (columns, rows) in _tables(evaluation).items():
             write_csv(os.path.join(scratch, name), columns, rows)
@@ -54,9 +56,9 @@ def write_report(
             draw_confusion(evaluation.confusion, evaluation.names), os.path.join(scratch, "confusion_matrix")
         )
         if to_label is not None:
-            write_csv(os.path.join(scratch, "label_next.csv"), NEXT_COLUMNS, to_label.rows(evaluation.names))
+            write_csv(os.path.join(scratch, _NEXT), NEXT_COLUMNS, to_label.rows(evaluation.names))
         if card is not None:
-            _write_json(scratch, "card.json", card)
+            _write_json(scratch, _CARD, card)
         write_page(os.path.join(scratch, "report.html"), evaluation, card or {}, pictures, history, to_label)
     return evaluation.summary
 

@@ -12,6 +12,9 @@ from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 
+from ..errors import DataError
+
+LABEL_COUNT = 100  # images that are chosen, where nothing else is asked for
 CANDIDATES = 3  # times as many as are wanted
 COLUMNS = ("file", "predicted", "predicted_name", "score", "second", "second_name", "second_score", "margin")
 
@@ -62,7 +65,9 @@ class Candidates:
         self._arrays = tuple(values[kept] for values in joined)
 
     def chosen(self) -> NextToLabel:
-        """Return up to `wanted` of the images that were added, one at least."""
+        """Return up to `wanted` of the images that were added. Raises DataError: there was none."""
+        if not self._arrays:
+            raise DataError("no image to label next could be read; the log has the reasons")
         _, probabilities, features = self._arrays
         order = k_center(features, self.wanted)
         return NextToLabel([self._paths[index] for index in order], probabilities[order], self.looked_at)

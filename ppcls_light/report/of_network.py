@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 
+from ..base.figures import check_matplotlib
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle
 from ..config import Config
+from ..data.scan import find_images
+from ..engine.embed_files import Embedded
 from ..engine.evaluate import scores_learned
 from ..engine.history import FILE_NAME, read_history
 from ..engine.log import LOGGER
-from ..engine.readers import Reader
-from ..errors import ConfigError, UserError
+from ..engine.readers import Reader, listed_files
+from ..errors import ConfigError, DataError, UserError
 from ..models.profile import ModelProfile
 from ..runtime.auto import resolve
 from ..runtime.options import EngineOptions
 from .card import data_card, export_card, model_card
 from .evaluation import Evaluation
 from .folder import write_report
+from .label_next import LABEL_COUNT, Candidates, NextToLabel
 from .pictures import HeatMaps, Pictures
 
 
@@ -34,42 +38,92 @@ class Network(NamedTuple):
     checksum: str
     profile: ModelProfile
     heat_maps: HeatMaps
+    embed: Callable[[list[str]], Iterator[Embedded]]  # of image files
 
 
-def report_network(
-    folder: str, config: Config, network: Network, reader: Reader, logits: np.ndarray, latency: bool = False
-) -> dict[str, float]:
-    """Write the report of `network`, with its `logits` (N, K) for the images of `reader`.
+class Extras(NamedTuple):
+    """Parts of a report that cost time, and are made on request.
+
+    latency: the export's engines are measured. label_next: folder of images without labels, of which `label_count`
+    (None: 100) are shown to be labelled next.
+    """
+
+    latency: bool = False
+    label_next: str | None = None
+    label_count: int | None = None
+
+    def check(self, config: Config, report: str | None) -> None:
+        """Raise UserError, before the evaluation, when a part contradicts another or cannot be made."""
+        if report:
+            check_matplotlib("--report")
+        elif self.latency or self.label_next:
+            option = "latency" if self.latency else "label-next"
+            raise ConfigError(f"--{option} is shown in the report; add --report DIR")
+        if self.latency:
+            read_bundle(config.Global.save_inference_dir)
+        if self.label_next and config.Arch.class_num < 2:
+            raise ConfigError("--label-next: with one class there is no doubt; leave it out")
+        if self.label_next and not os.path.isdir(self.label_next):
+            raise ConfigError(
+                f"--label-next: {self.label_next} is not a folder; give one of images without labels"
+            )
+        if self.label_count is not None and not (self.label_next and self.label_count > 0):
+            raise ConfigError(
+                f"--label-count {self.label_count}: a number, 1 or more, of images of --label-next FOLDER"
+            )
+
+
+class Report:
+    """Report of `network` to be written into `folder` when it has been evaluated.
 
     Learning curves are those of the metrics.jsonl beside the weights, and the export is that in
-    `Global.save_inference_dir` if it is of this network; with `latency` its engines are measured, see `auto.resolve`.
-    Returned is the summary.
+    `Global.save_inference_dir` if it is of this network.
 
-    Raises UserError: a file cannot be written. ConfigError: `latency`, and no export of this network.
+    Raises ConfigError: latency is wanted, and there is no export of this network. DataError: the folder of images to
+    label has none beside those in the lists of the config.
     """
-    names = reader.class_names
-    evaluation = Evaluation(
-        reader.images,
-        softmax(logits),
-        logits.argmax(axis=1),
-        None if names is None else names.names,
-        scores_learned(config),
-    )
-    bundle = _export_of(network, config, latency)
-    if bundle is not None and latency:
-        resolve(bundle, EngineOptions(engine="auto", batch_size=1), config.Global.image_shape)
-    card = {
-        "data": data_card(evaluation),
-        "model": model_card(config, network.weights, network.profile),
-        **({} if bundle is None else {"export": export_card(bundle)}),
-    }
-    pictures = Pictures(reader.loader.dataset, network.heat_maps)
-    return write_report(folder, evaluation, card, pictures, _history(network.weights))
+
+    def __init__(self, folder: str, config: Config, network: Network, extras: Extras) -> None:
+        self._folder, self._config, self._network, self._extras = folder, config, network, extras
+        self._bundle = _export_of(network, config, extras.latency)
+        self._unlabelled = _unlisted(extras.label_next, config) if extras.label_next else []
+
+    def write(self, reader: Reader, logits: np.ndarray) -> dict[str, float]:
+        """Write the report for the images of `reader`, whose `logits` are (N, K); return the summary.
+
+        Raises UserError: a file cannot be written. DataError: no image to label could be read.
+        """
+        config, network, bundle = self._config, self._network, self._bundle
+        names = None if reader.class_names is None else reader.class_names.names
+        answers = softmax(logits), logits.argmax(axis=1)
+        evaluation = Evaluation(reader.images, *answers, names, scores_learned(config))
+        if bundle is not None and self._extras.latency:
+            resolve(bundle, EngineOptions(engine="auto", batch_size=1), config.Global.image_shape)
+        card = {
+            "data": data_card(evaluation),
+            "model": model_card(config, network.weights, network.profile),
+            **({} if bundle is None else {"export": export_card(bundle)}),
+        }
+        pictures = Pictures(reader.loader.dataset, network.heat_maps)
+        history = _history(network.weights)
+        return write_report(self._folder, evaluation, card, pictures, history, self._to_label())
+
+    def _to_label(self) -> NextToLabel | None:
+        if not self._unlabelled:
+            return None
+        candidates = Candidates(self._extras.label_count or LABEL_COUNT)
+        for batch in self._network.embed(self._unlabelled):
+            candidates.add(*batch)
+        return candidates.chosen()
 
 
-def require_export(config: Config) -> None:
-    """Raise ConfigError when there is no export in `Global.save_inference_dir` to measure; before the evaluation."""
-    read_bundle(config.Global.save_inference_dir)
+def _unlisted(folder: str, config: Config) -> list[str]:
+    """Return the images in `folder` that are in no list of the config."""
+    listed = listed_files(config)
+    paths = [path for path in find_images(folder) if os.path.abspath(path) not in listed]
+    if not paths:
+        raise DataError(f"--label-next: {folder}: all of its images are in the lists; give others")
+    return paths
 
 
 def _export_of(network: Network, config: Config, required: bool) -> Bundle | None:

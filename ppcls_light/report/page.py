@@ -85,6 +85,10 @@ def _percent(value: float) -> str:
     return "" if np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
 
 
+def _whole_percent(value: float) -> str:
+    return f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+
+
 def _summary(evaluation: Evaluation) -> Markup:
     summary = evaluation.summary
     learned = ""
@@ -187,11 +191,16 @@ def _cells(evaluation: Evaluation, pictures: Pictures, shown: Sequence[tuple[int
 
 def _image(evaluation: Evaluation, pictures: Pictures, index: int, pair: bool = True) -> Markup:
     """Return the figure of an image; `pair`: the caption has its label and the class it is taken for."""
-    caption = f"{100 * evaluation.confidence[index]:.0f} % {os.path.basename(evaluation.images.name(index))}"
+    said = _whole_percent(evaluation.confidence[index])
     if pair:
-        caption = f"{_pair(evaluation, index)} {caption}"
+        said = f"{_pair(evaluation, index)} {said}"
     label = evaluation.names[evaluation.images.label(index)]
-    return picture(pictures.thumbnail(index), caption, label)
+    return picture(pictures.thumbnail(index), _caption(said, evaluation.images.name(index)), label)
+
+
+def _caption(said: str, path: str) -> Markup:
+    """Return what is said about an image, and below it the name of its file."""
+    return Markup(f"{text(said)}<br>{text(os.path.basename(path))}")
 
 
 def _pair(evaluation: Evaluation, index: int) -> str:
@@ -295,7 +304,9 @@ def _to_label(evaluation: Evaluation, to_label: NextToLabel) -> Iterator[Markup]
     figures = (
         picture(
             file_thumbnail(path),
-            f"{first} {100 * float(score):.0f} % or {second} {100 * float(other):.0f} % {os.path.basename(path)}",
+            _caption(
+                f"{first} {_whole_percent(float(score))} or {second} {_whole_percent(float(other))}", path
+            ),
             first,
         )
         for path, _, first, score, _, second, other, _ in (map(str, row) for row in rows[:_NEXT])

@@ -155,6 +155,22 @@ def test_results_appear_together_and_replace_only_what_says_the_same(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["drawn.png", "notes.txt", "numbers.csv", "previous_1"]
 
 
+def test_a_result_that_is_made_no_more_is_set_aside_with_the_others(tmp_path):
+    def write(*names):
+        with results(tmp_path, optional=("extra.csv",)) as scratch:
+            for name in names:
+                write_text(os.path.join(scratch, name), "same")
+
+    write("numbers.csv", "extra.csv")
+    write("numbers.csv", "extra.csv")
+    assert sorted(os.listdir(tmp_path)) == ["extra.csv", "numbers.csv"]
+    write("numbers.csv")
+    assert sorted(os.listdir(tmp_path)) == ["numbers.csv", "previous_1"]
+    assert sorted(os.listdir(tmp_path / "previous_1")) == ["extra.csv", "numbers.csv"]
+    write("numbers.csv")
+    assert sorted(os.listdir(tmp_path)) == ["numbers.csv", "previous_1"]
+
+
 @pytest.fixture
 def special(tmp_path, monkeypatch):
     """{kind: path} of what is no ordinary file: opening or reading it may wait, or never end."""

@@ -4,14 +4,16 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from ppcls_light import jobs
+from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.config import load_config
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, DataError
 
 
 def read(path):
@@ -51,15 +53,49 @@ def test_report_and_predictions_are_of_one_evaluation(config_file, photos, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "arguments", "said"),
+    ("arguments", "said"),
     [
-        ([], (None, None, True), "--latency is shown in the report; add --report DIR"),
-        (["Global.save_inference_dir=nowhere"], (None, "report", True), "nowhere: no such folder"),
+        ({"latency": True}, "--latency is shown in the report; add --report DIR"),
+        ({"label_next": "x"}, "--label-next is shown in the report; add --report DIR"),
+        ({"report": "r", "latency": True}, "nowhere: no such folder"),
+        ({"report": "r", "label_next": "no/folder"}, "no/folder is not a folder"),
+        (
+            {"report": "r", "label_count": 5},
+            "--label-count 5: a number, 1 or more, of images of --label-next FOLDER",
+        ),
+        ({"report": "r", "label_next": ".", "label_count": 0}, "--label-count 0: a number, 1 or more"),
     ],
 )
-def test_a_latency_that_cannot_be_shown_or_measured_is_refused_first(config_file, options, arguments, said):
+def test_a_report_that_cannot_be_made_is_refused_first(config_file, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError, match=said):
-        jobs.evaluate(load_config(config_file, options), *arguments)
+        jobs.evaluate(load_config(config_file, ["Global.save_inference_dir=nowhere"]), **arguments)
+
+
+def test_an_export_of_other_weights_is_no_part_of_the_report(config_file, photos, tmp_path, trained, capsys):
+    folder = tmp_path / "inference"
+    folder.mkdir()
+    for name in ("inference.json", "inference.pdiparams"):
+        (folder / name).write_bytes(b"")
+    write_inference_yml(folder, [("DecodeImage", {})], 1, None, {"arch": "x", "weights": "others"})
+    config = load_config(config_file, [trained, f"Global.save_inference_dir={folder}"])
+    with pytest.raises(ConfigError, match=r"--latency: .* is an export of other weights; export these"):
+        jobs.evaluate(config, report=str(tmp_path / "report"), latency=True)
+    fresh = tmp_path / "fresh"
+    (fresh / "deep").mkdir(parents=True)
+    for index in range(5):
+        shutil.copy(photos / f"val/{index:02}.png", fresh / f"deep/{index}.png")
+    (fresh / "damaged.png").write_bytes((photos / "val/00.png").read_bytes()[:60])
+    jobs.evaluate(config, report=str(tmp_path / "report"), label_next=str(fresh), label_count=3)
+    card = json.loads((tmp_path / "report/card.json").read_text())
+    assert "export" not in card
+    rows = read(tmp_path / "report/label_next.csv")
+    assert len(rows) == 3
+    assert {os.path.dirname(row["file"]) for row in rows} == {str(fresh / "deep")}
+    assert all(float(row["margin"]) >= 0 for row in rows)
+    with pytest.raises(DataError, match=r"--label-next: .* all of its images are in the lists"):
+        jobs.evaluate(config, report=str(tmp_path / "report"), label_next=str(photos / "val"))
+    assert capsys.readouterr().out.count("[Eval][Epoch 0][Avg]") == 1  # what cannot be shown is told before
 
 
 def test_a_missing_matplotlib_is_said_before_the_evaluation(config_file, tmp_path, root):
