@@ -36,9 +36,16 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.16"],
     "plot": ["matplotlib>=3.8"],
+    "explain": ["matplotlib>=3.8", "scikit-image>=0.22"],
     "test": [
         *["pytest>=7.4", "pytest-xdist>=3.2", "hypothesis>=6.100"],
-        *["scikit-learn>=1.4", "matplotlib>=3.8", "visualdl>=2.5.1", "tensorboardX>=2.6"],
+        *[
+            "scikit-learn>=1.4",
+            "scikit-image>=0.22",
+            "matplotlib>=3.8",
+            "visualdl>=2.5.1",
+            "tensorboardX>=2.6",
+        ],
     ],
 }
 EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]

@@ -36,12 +36,12 @@ def overrides(arguments: argparse.Namespace) -> List[str]:
     return [pair for group in arguments.override for pair in group]
 
 
-def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
-    """Return a parser with `-c FILE`, `-o Section.key=value ...` and `--print-config`."""
+def config_parser(description: Optional[str], required: bool = True) -> argparse.ArgumentParser:
+    """Return a parser with `-c FILE`, which may be `required`, `-o Section.key=value ...` and `--print-config`."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="YAML config")
+    parser.add_argument("-c", "--config", required=required, metavar="FILE", help="YAML config")
     add_override(parser)
     parser.add_argument("--print-config", action="store_true", help="print the fully resolved YAML and stop")
     return parser

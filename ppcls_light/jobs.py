@@ -27,6 +27,7 @@ from .engine.classes import class_names, described_classes, stored_classes, warn
 from .engine.embed_files import embed_files
 from .engine.evaluate import evaluate as score
 from .engine.evaluate import evaluate_each, warn_of_learned
+from .engine.explain import trained_subject
 from .engine.infer import infer as classify
 from .engine.infer import listed_labels, truths
 from .engine.linear_teacher import fit, write_teacher
@@ -44,6 +45,8 @@ from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
 from .explain.heat_maps import heat_maps
+from .explain.job import LIMIT
+from .explain.job import explain as explain_images
 from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model, weights_checksum
 from .export.operators import compare_ops
@@ -158,6 +161,28 @@ def infer(config: ConfigLike, picture: str | None = None) -> list[dict[str, Any]
         known = truths([row["file_name"] for row in rows], labels, names)
         write_grid(path, rows, known, None if names is None else names.names)
     return rows
+
+
+def explain(
+    config: ConfigLike,
+    source: str,
+    folder: str | None = None,
+    method: str = "gradcam",
+    label: str | None = None,
+    layer: str | None = None,
+    limit: int = LIMIT,
+) -> list[dict[str, Any]]:
+    """Show what in the images of `source`, a file or a folder, speaks for a class to a network with trained weights.
+
+    `method` and `layer` are those of `explain.heat_maps.heat_maps`, the rest of `explain.job.explain`; `folder` is by
+    default explain in `Global.output_dir`. Only the main process has rows to return.
+    """
+    config = checked(config)
+    runtime = _start(config, None)
+    if not runtime.is_main:
+        return []
+    folder = folder or os.path.join(config.Global.output_dir, "explain")
+    return explain_images(trained_subject(config, method, layer), source, folder, label, limit)
 
 
 def export(

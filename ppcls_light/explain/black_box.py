@@ -7,12 +7,16 @@ from typing import Callable
 import numpy as np
 
 from ..errors import ConfigError
+from .lime import lime
 from .occlusion import occlusion
 from .overlay import finished
 
 Probabilities = Callable[[np.ndarray], np.ndarray]  # images float32 (N, C, H, W) to probabilities (N, K)
 
-BLACK_BOX: dict[str, Callable[[Probabilities, np.ndarray, np.ndarray], np.ndarray]] = {"occlusion": occlusion}
+BLACK_BOX: dict[str, Callable[[Probabilities, np.ndarray, np.ndarray], np.ndarray]] = {
+    "occlusion": occlusion,
+    "lime": lime,
+}
 
 
 def heat_maps_of(
@@ -22,7 +26,7 @@ def heat_maps_of(
 
     `probabilities` is a function such as `Predictor.run`.
 
-    Raises ConfigError: the method has to look inside the network.
+    Raises ConfigError: the method has to look inside the network. UserError: it needs a package that is not there.
     """
     if method not in BLACK_BOX:
         raise ConfigError(

@@ -35,18 +35,14 @@ def heat_maps(
         model: a network of `create_model`.
         images: as the network takes them, float32 (N, C, H, W).
         classes: (N,); None: those that the network takes the images for.
-        method: a name of `METHODS`. gradcam and layercam cost one pass, scorecam one per channel, smoothgrad 25 and
-            occlusion 170 per image.
+        method: a name of `METHODS`. gradcam and layercam cost one pass, scorecam one per channel, smoothgrad 25,
+            occlusion 170 and lime, which needs scikit-image, 1,000 per image.
         layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: the last map
             of the network, see `family.Family.last_map`.
 
-    Raises ConfigError: unknown method or layer, or a layer for a method that has none.
+    Raises ConfigError: unknown method or layer, or a layer for a method that has none. UserError: a missing package.
     """
-    if method not in METHODS:
-        hint = nearest(method, METHODS) or f"; use {', '.join(METHODS)}"
-        raise ConfigError(f"there is no method '{method}'{hint}")
-    if layer is not None and method not in _OF_A_LAYER:
-        raise ConfigError(f"{method} is of no layer; leave it out, or use {', '.join(_OF_A_LAYER)}")
+    check_method(method, layer)
     images = np.asarray(images, np.float32)
     with _evaluating(model), paddle.enable_grad():
         chosen = _best(model, images) if classes is None else np.asarray(classes, np.int64)
@@ -57,6 +53,15 @@ def heat_maps(
         else:
             return heat_maps_of(lambda batch: probabilities(model, batch), images, chosen, method)
     return finished(maps, images)
+
+
+def check_method(method: str, layer: str | None = None) -> None:
+    """Raise ConfigError for an unknown `method`, or one that has no `layer`."""
+    if method not in METHODS:
+        hint = nearest(method, METHODS) or f"; use {', '.join(METHODS)}"
+        raise ConfigError(f"there is no method '{method}'{hint}")
+    if layer is not None and method not in _OF_A_LAYER:
+        raise ConfigError(f"{method} is of no layer; leave it out, or use {', '.join(_OF_A_LAYER)}")
 
 
 def probabilities(model: nn.Layer, images: np.ndarray) -> np.ndarray:

@@ -134,6 +134,13 @@ class Predictor:
         """
         return self._prepare(take(image, bgr))
 
+    def seen(self, image: Any, bgr: bool = False) -> np.ndarray:
+        """Return one image, as `predict` takes it, as the network sees it: RGB uint8 (H, W, 3), not normalised.
+
+        Raises DataError: the image cannot be used.
+        """
+        return self._transforms.seen(take(image, bgr).read())
+
     def _prepare(self, item: Item) -> np.ndarray:
         data = item.read()
         try:

@@ -1,11 +1,14 @@
 """Occlusion of functions whose answer is known, and pictures of maps."""
 
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, UserError
 from ppcls_light.explain.black_box import heat_maps_of
+from ppcls_light.explain.lime import linear_effects
 from ppcls_light.explain.occlusion import CELLS, occlusion
 from ppcls_light.explain.overlay import coloured, enlarged, overlay, positive_share
 
@@ -86,3 +89,37 @@ def test_an_overlay_keeps_the_pictures_light_and_shade_and_takes_its_colour_from
     np.testing.assert_allclose(rest, np.repeat(0.45 * grey[15:, 20:, None], 3, axis=2), atol=1.1)
     assert mixed[0, 0, 0] > mixed[-1, -1, 0] + 40
     assert coloured(np.array([0.0, 1.0])).tolist() == [[68, 1, 84], [253, 231, 37]]
+
+
+def test_the_linear_model_is_that_of_the_package_lime():
+    """LimeBase.explain_instance_with_data of lime 0.2.0.1 on the same samples and distances; see `explain.lime`."""
+    shown = (np.arange(64)[:, None] >> np.arange(6) & 1)[::-1]
+    values = np.sin(shown @ [0.9, -0.4, 0.2, 0.7, 0.05, 1.3]) ** 2
+    expected = [-0.075674, 0.040198, -0.022007, -0.059773, -0.009665, -0.019767]
+    np.testing.assert_allclose(linear_effects(shown, values), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (40, 24)])
+def test_lime_finds_the_superpixels_that_alone_count(top, left):
+    """Stripes in a window are what counts: a superpixel of one colour looks the same when it is hidden."""
+    pytest.importorskip("skimage", reason="LIME's superpixels are those of scikit-image")
+    image = np.random.default_rng(0).normal(scale=0.1, size=(1, 3, 64, 64)).astype("float32")
+    image[:, :, top : top + 16, left : left + 16] += np.arange(16) % 2
+
+    def probabilities(images):
+        window = images[:, :, top : top + 16, left : left + 16]
+        p = np.abs(np.diff(window, axis=3)).mean(axis=(1, 2, 3)).clip(0, 1)
+        return np.stack([1 - p, p], axis=1)
+
+    heat = heat_maps_of(probabilities, image, np.array([1]), "lime")[0]
+    assert heat.shape == (64, 64)
+    assert heat.max() == 1
+    near = np.zeros((64, 64), bool)
+    near[max(top - 8, 0) : top + 24, max(left - 8, 0) : left + 24] = True
+    assert heat[near].sum() >= 0.9 * heat.sum()
+
+
+def test_without_scikit_image_lime_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage.segmentation", None)
+    with pytest.raises(UserError, match=r'^LIME needs scikit-image; pip install "ppcls_light\[explain\]"$'):
+        heat_maps_of(of_a_window(0, 0), np.ones((1, 3, 8, 8), "float32"), np.array([1]), "lime")

@@ -16,6 +16,7 @@ from .core import DecodeImage, NormalizeImage, ToCHWImage
 from .crops import Box, RandCropImage
 
 SHRINKS = (8, 4, 2)
+NORMALISING = ("NormalizeImage", "Normalize", "ToTensor")  # ops after which values are no longer 0 to 255
 
 
 def build_transforms(ops: Iterable[tuple[str, Mapping[str, Any] | None]]) -> Compose:
@@ -86,6 +87,19 @@ class Compose:
         if image.ndim == 3 and not self._steps_make_chw:
             image = image.transpose(2, 0, 1)
         return np.ascontiguousarray(image, dtype=np.float32)
+
+    def seen(self, image: Any) -> np.ndarray:
+        """Return the picture that a network sees: RGB uint8 (H, W, 3) as it is before its values are normalised."""
+        rgb = True
+        for op in self.ops:
+            if type(op).__name__ in NORMALISING:
+                break
+            rgb = rgb and getattr(op, "to_rgb", True)
+            image = op(image, _NoRandomness(op))
+        array = np.asarray(image)
+        array = array.transpose(1, 2, 0) if array.shape[0] == 3 and array.shape[2] != 3 else array
+        array = np.clip(array, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(array if rgb else array[:, :, ::-1])
 
     def finish(self, images: np.ndarray) -> np.ndarray:
         """Return the results float32 (N, C, H, W) of `images`, what `prepare` returned, stacked."""

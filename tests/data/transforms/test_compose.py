@@ -123,3 +123,31 @@ def test_a_size_of_the_batch_counts(photo):
     image, _ = step.decode(jpeg(photo), np.random.default_rng(0), (40, 30))
     assert image.shape[0] < 500
     assert transforms(jpeg(photo), np.random.default_rng(0), (40, 30)).shape == (3, 30, 40)
+
+
+@pytest.mark.parametrize(
+    "ops",
+    [
+        [("NormalizeImage", {"order": ""})],
+        [("NormalizeImage", {"order": ""}), ("ToCHWImage", {})],
+        [("ToCHWImage", {}), ("NormalizeImage", {})],
+        [("ToTensor", {}), ("Normalize", {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]})],
+        [],
+    ],
+)
+@pytest.mark.parametrize("decode", [{}, {"to_np": False}, {"to_rgb": False}])
+def test_the_picture_that_a_network_sees_is_in_rgb_and_not_normalised(ops, decode):
+    pixels = np.random.default_rng(0).integers(0, 255, (12, 16, 3), dtype=np.uint8)
+    size = ("CropImage", {"size": [10, 8]})
+    seen = build_transforms([("DecodeImage", decode), size, *ops]).seen(pixels)
+    np.testing.assert_array_equal(seen, pixels[2:10, 3:13])
+
+
+def test_the_seen_picture_has_the_border_that_padv2_gives_it():
+    pixels = np.full((8, 8, 3), 200, np.uint8)
+    seen = build_transforms(
+        [("DecodeImage", {}), ("Padv2", {"size": 16}), ("NormalizeImage", {"order": ""})]
+    ).seen(pixels)
+    assert seen.shape == (16, 16, 3)
+    assert (seen[:8, :8] == 200).all()
+    assert (seen[8:] == 127).all()
