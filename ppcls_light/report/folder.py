@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence, Tuple
 
 from ..base.figures import save_figure
 from ..base.files import results, write_text
@@ -17,6 +17,9 @@ from .label_next import NextToLabel
 from .page import write_page
 from .pictures import Pictures
 
+LABEL_ERRORS = "label_errors.csv"
+Table = Tuple[Sequence[str], Iterator[Sequence[object]]]  # columns, rows
+_IMAGE = ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score")
 _NEXT, _CARD = "label_next.csv", "card.json"  # which a report may lack
 
 
@@ -67,7 +70,7 @@ def _write_json(folder: str, name: str, content: object) -> None:
     write_text(os.path.join(folder, name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], Iterator[Sequence[object]]]]:
+def _tables(evaluation: Evaluation) -> dict[str, Table]:
     """Return {file name: (columns, rows)}."""
     names = evaluation.names
     by_class = list(enumerate(names))
@@ -96,19 +99,10 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], Iterator[S
             ((name, *row) for name, row in zip(names, evaluation.confusion.tolist())),
         ),
         "mistakes.csv": (
-            ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
+            _IMAGE,
             (_image(evaluation, index) for index in evaluation.mistakes.tolist()),
         ),
-        "label_errors.csv": (
-            (
-                *("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score"),
-                "margin",
-            ),
-            (
-                (*_image(evaluation, index), _cell(margin))
-                for index, margin in zip(*(values.tolist() for values in evaluation.suspects))
-            ),
-        ),
+        LABEL_ERRORS: label_errors(evaluation),
         "reliability.csv": (
             ("above", "up_to", "images", "confidence", "accuracy"),
             (
@@ -125,6 +119,15 @@ def _tables(evaluation: Evaluation) -> dict[str, tuple[Sequence[str], Iterator[S
             (tuple(map(_cell, row)) for row in zip(*(values.tolist() for values in evaluation.coverage))),
         ),
     }
+
+
+def label_errors(evaluation: Evaluation) -> Table:
+    """Return the table of the images whose labels are suspected."""
+    images = (
+        (*_image(evaluation, index), _cell(margin))
+        for index, margin in zip(*(values.tolist() for values in evaluation.suspects))
+    )
+    return (*_IMAGE, "margin"), images
 
 
 def _cell(value: float) -> int | str:

@@ -63,7 +63,7 @@ def write_page(
         "Confusion": _confusion(evaluation, pictures),
         "Classes": _classes(evaluation),
         "Surest mistakes": _mistakes(evaluation, pictures),
-        "Suspected label errors": _suspects(evaluation, pictures),
+        "Suspected label errors": suspects(evaluation, pictures),
         "Scores": _scores(evaluation),
     }
     if history:
@@ -250,11 +250,12 @@ def _explained(evaluation: Evaluation, pictures: Pictures, index: int, heat: byt
     return Markup(f'<div class="explained">{figure}{picture(heat, "", "heat map")}</div>')
 
 
-def _suspects(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
+def suspects(evaluation: Evaluation, pictures: Pictures | None, most: int = _SUSPECTS) -> Iterator[Markup]:
+    """Yield what the page says of suspected label errors, and up to `most` of their pictures."""
     indices = evaluation.suspects.indices
     yield paragraph(
         f"{len(indices):,} labels are suspected by confident learning (arXiv 1911.00068), the most suspicious first: "
-        "label → the class that the network sees. A person decides: a weak network also suspects what it merely gets "
+        "label → what the image looks like instead. A person decides: a weak network also suspects what it merely gets "
         "wrong. label_errors.csv has them all."
     )
     if evaluation.learned:
@@ -262,7 +263,7 @@ def _suspects(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Mar
             "The network has learned these labels, wrong ones, too: most wrong labels are not found."
         )
     if pictures is not None:
-        shown = indices[:_SUSPECTS].tolist()
+        shown = indices[:most].tolist()
         yield gallery((_image(evaluation, pictures, index) for index in shown), len(indices) - len(shown))
 
 
@@ -297,8 +298,8 @@ def _training(history: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
 
 def _to_label(evaluation: Evaluation, to_label: NextToLabel) -> Iterator[Markup]:
     yield paragraph(
-        f"{len(to_label.paths):,} of {to_label.looked_at:,} images without labels, which would teach most: the network "
-        "doubts between two classes, and they differ from each other. label_next.csv has them all."
+        f"{len(to_label.paths):,} of {to_label.looked_at:,} images without labels, which are likely to teach most: the "
+        "network doubts between two classes, and they differ from each other. label_next.csv has them all."
     )
     rows = list(to_label.rows(evaluation.names))
     figures = (
