@@ -1,12 +1,21 @@
-"""Splits of a config: the images that its training and its evaluation read."""
+"""Splits of a config: the images that its training and its evaluation read; and its network as the one that embeds."""
 
 from __future__ import annotations
 
+from typing import Iterator, Sequence
+
+import numpy as np
+
 from ..config import Config
 from ..config.dataloader import DatasetConfig
+from ..engine import distributed
 from ..engine.classes import class_names
+from ..engine.embed_files import embed_files
+from ..engine.network import build_model
 from ..engine.readers import split_images
 from ..errors import ConfigError
+from .embeddings import Embed
+from .facts import Source
 from .splits import Split, Splits
 
 
@@ -27,3 +36,25 @@ def splits_of_config(config: Config) -> Splits:
         delimiter = dataset.delimiter if isinstance(dataset, DatasetConfig) else None
         parts.append(Split(name, images, f"DataLoader.{name}.dataset", delimiter))
     return Splits(parts, names)
+
+
+def embedder_of_weights(config: Config, weights: str) -> Embed:
+    """Return a function that embeds image files by the network of `config` with `weights`.
+
+    Raises WeightsError: they are missing, damaged or of another network.
+    """
+    distributed.start(config.Global.device)
+    model = build_model(config, weights)
+
+    def embed(sources: Sequence[Source]) -> Iterator[np.ndarray | None]:
+        paths = [source for source in sources if isinstance(source, str)]
+        if len(paths) < len(sources):
+            raise ConfigError("--embeddings: weights embed image files only; give an export with embeddings")
+        waiting = iter(paths)  # `embed_files` leaves out those that it cannot read
+        for batch in embed_files(model, config, paths):
+            for path, row in zip(batch.paths, batch.embeddings):
+                yield from (None for _ in iter(lambda: next(waiting), path))
+                yield row
+        yield from (None for _ in waiting)
+
+    return embed

@@ -46,6 +46,7 @@ Source = Union[str, bytes]  # path of an image file, or its content
 
 _CHUNK = 64  # images of a task
 _PER_WORKER = 4  # tasks that wait or run
+_BRIGHT = 0.95
 _SIDE = 32
 _HEADERS = frozenset(("JPEG", "PNG", "WEBP"))  # formats whose mode Pillow tells from a header of bounded work
 # Discrete cosine transform (DCT-II) of `_SIDE` values, the first 9 of its waves.
@@ -132,7 +133,8 @@ def _look(fact: np.void, data: bytes) -> None:
     fact["width"], fact["height"] = upright or picture.shape[1::-1]
     image = Image.fromarray(picture)
     luminance = np.asarray(_fitted(image.convert("L"), WORKING), np.float32)
-    fact["bright"] = np.percentile(luminance, 95)
+    place = int(_BRIGHT * luminance.size)
+    fact["bright"] = np.partition(luminance, place, axis=None)[place]
     fact["contrast"] = luminance.std()
     fact["sharpness"] = _laplacian(luminance).std()
     fact["hash"] = perceptual_hash(image)

@@ -14,9 +14,12 @@ from ..base.machine import physical_cores
 from ..base.terminal import Bar, is_terminal
 from ..data.folder_names import printable
 from ..errors import ConfigError, listed
+from .embeddings import Embed, embedded
 from .facts import gather
-from .findings import KINDS, Finding, Limits, by_kind, find, sentence
+from .findings import comparable, find
+from .kinds import KINDS, Finding, Limits, by_kind, sentence
 from .lists import DROPPED_FILE, dropped_images, write_cleaned
+from .neighbours import Neighbours, neighbours_of
 from .page import PAGE, write_report
 from .same import FURTHEST
 from .splits import Splits
@@ -43,12 +46,14 @@ def check_data(
     title: str,
     workers: int | None = None,
     fix: Sequence[str] = (),
+    embed: Embed | None = None,
     progress: TextIO | None = None,
 ) -> tuple[list[Finding], list[str]]:
     """Check the images of `splits`, and write the report into `folder`; return the findings, and lines to print.
 
     `workers` processes read (None: by the machine and the number of images; 0: this one). Images with findings of the
-    kinds `fix` are left out of lists that are written to `folder`/lists.
+    kinds `fix` are left out of lists that are written to `folder`/lists. With `embed` images are compared by
+    embeddings, too.
 
     Raises ConfigError: a threshold or a kind does not exist. UserError: see `write_report` and `write_cleaned`.
     """
@@ -56,9 +61,11 @@ def check_data(
     check_kinds("--fix", fix)
     count, processes = len(splits), _workers(workers, len(splits))
     require_writable(os.path.join(folder, PAGE))
-    with Progress(count, progress or sys.stderr) as shown:
+    stream = progress or sys.stderr
+    with Progress("read", count, stream) as shown:
         facts, reasons = gather(map(splits.source, range(count)), count, processes, shown.show)
-    found = find(splits, facts, reasons, limits)
+    near = None if embed is None else _neighbours(splits, comparable(facts, limits), embed, stream)
+    found = find(splits, facts, reasons, limits, near)
     notes = noted(splits, found)
     lines = [f"{count:,} images in {len(splits.class_names):,} classes, {shown.speed}", *notes]
     lines += [line_of(splits, items) for items in by_kind(found).values()] or ["no findings"]
@@ -67,6 +74,13 @@ def check_data(
     if fix:
         lines += _fixed(splits, found, fix, os.path.join(folder, "lists"))
     return found, lines
+
+
+def _neighbours(splits: Splits, images: np.ndarray, embed: Embed, stream: TextIO) -> Neighbours:
+    with Progress("embedded", len(images), stream) as shown:
+        embeddings, known = embedded(embed, [splits.source(index) for index in images.tolist()], shown.show)
+    with Progress("compared", len(known), stream) as shown:
+        return neighbours_of(images[known], embeddings, shown.show)
 
 
 def check_kinds(option: str, kinds: Sequence[str]) -> None:
@@ -79,8 +93,9 @@ def check_kinds(option: str, kinds: Sequence[str]) -> None:
 def _check_limits(limits: Limits) -> None:
     if not 0 <= limits.distance <= FURTHEST:
         raise ConfigError(f"--hash-distance {limits.distance} is not from 0 to {FURTHEST} of the 64 bits")
-    if not -1 <= limits.correlation <= 1:
-        raise ConfigError(f"--color-correlation {limits.correlation:g} is not from -1 to 1; for example 0.97")
+    for option, value in (("--color-correlation", limits.correlation), ("--cosine", limits.cosine)):
+        if not -1 <= value <= 1:
+            raise ConfigError(f"{option} {value:g} is not from -1 to 1")
 
 
 def _workers(wanted: int | None, images: int) -> int:
@@ -150,10 +165,10 @@ def _fixed(splits: Splits, found: list[Finding], kinds: Sequence[str], folder: s
 
 
 class Progress:
-    """Number and rate of the images that are read, as a bar on a terminal and as a line now and then elsewhere."""
+    """Number and rate of images that are done, as a bar on a terminal and as a line now and then elsewhere."""
 
-    def __init__(self, total: int, stream: TextIO) -> None:
-        self._total, self._stream = total, stream
+    def __init__(self, title: str, total: int, stream: TextIO) -> None:
+        self._title, self._total, self._stream = title, total, stream
         self._bar = Bar(stream) if is_terminal(stream) else None
         self._began = self._shown = time.monotonic()
         self.speed = ""
@@ -166,13 +181,13 @@ class Progress:
             self._bar.end()
 
     def show(self, done: int) -> None:
-        """Say that `done` images are read."""
+        """Say that `done` images are done."""
         now = time.monotonic()
         rate = done / max(now - self._began, 1e-9)
         self.speed = f"{rate:,.0f} images/s"
         note = f"{self.speed}, {(self._total - done) / rate:.0f} s to go"
         if self._bar is not None:
-            self._bar.show("read", done, self._total, note)
+            self._bar.show(self._title, done, self._total, note)
         elif now - self._shown > _SECONDS:
             self._shown = now
-            print(f"{done:,} of {self._total:,} images, {note}", file=self._stream, flush=True)
+            print(f"{self._title} {done:,} of {self._total:,} images, {note}", file=self._stream, flush=True)

@@ -11,7 +11,7 @@ from ..data.classes import ClassNames
 from ..data.scan import LABEL_FILE
 from ..data.split import write_labels, write_lines
 from ..errors import ConfigError, DataError
-from .findings import KINDS, Finding
+from .kinds import KINDS, Finding
 from .splits import Split, Splits
 
 DROPPED_FILE = "dropped.csv"

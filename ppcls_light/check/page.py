@@ -16,7 +16,7 @@ from ..data.decode import read_bytes
 from ..errors import DataError
 from ..report import html
 from .facts import FACTS, READABLE, decode_small
-from .findings import Finding, Limits, by_kind, sentence
+from .kinds import Finding, Limits, by_kind, sentence
 from .splits import Splits
 
 PAGE = "index.html"
@@ -26,6 +26,7 @@ _COLUMNS, _CELL = 8, 72  # of a contact sheet; pixels
 _CLASSES = 1000  # rows of the table of classes
 _QUANTILES = ("least", "5 %", "half", "95 %", "most")
 _STYLE = """
+.gallery figure { min-width: 136px; }
 .pair { display: flex; align-items: flex-start; max-width: 100%; }
 .pair figure:first-child { border-radius: 8px 0 0 8px; border-right: 0; }
 .pair figure:last-child { border-radius: 0 8px 8px 0; }

@@ -17,6 +17,7 @@ from ..errors import warn_once
 from .facts import MIRROR
 
 FURTHEST = 11  # bits, up to which a chunk differs in two
+EQUAL, EMBEDDED = -1, 64  # in the place of a number of bits: equal files, and pictures that embeddings tell
 _CHUNKS, _BITS = 4, 16
 _BLOCK = 1 << 20  # pairs that are compared at a time: some 50 MB
 _CROWD = 2000  # equal chunks, of which no more are compared with an image
@@ -28,17 +29,41 @@ class Pairs(NamedTuple):
 
     first: np.ndarray  # int64 (P,)
     second: np.ndarray
-    distance: np.ndarray  # bits in which the hashes differ; -1 for equal files
+    distance: np.ndarray  # int64, bits in which the hashes differ, `EQUAL` or `EMBEDDED`
     mirrored: np.ndarray  # bool
+    cosine: np.ndarray  # float32, of the embeddings; 0 where the distance is another
+
+    @classmethod
+    def of(
+        cls, first: np.ndarray, second: np.ndarray, distance: np.ndarray | int, mirrored: bool = False
+    ) -> Pairs:
+        """Return pairs that embeddings have no part in."""
+        count = len(first)
+        bits = np.broadcast_to(np.asarray(distance, np.int64), count)
+        return cls(first, second, bits, np.full(count, mirrored), np.zeros(count, np.float32))
+
+    def described(self, pair: int) -> str:
+        """Return the reason why a pair shows the same picture."""
+        distance = int(self.distance[pair])
+        if distance == EQUAL:
+            return "same content"
+        if distance == EMBEDDED:
+            return f"cosine {self.cosine[pair]:.3f}"
+        return f"{distance} of 64 bits differ" + ", mirrored" * bool(self.mirrored[pair])
 
     def chosen(self, which: np.ndarray) -> Pairs:
         return Pairs(*(column[which] for column in self))
 
 
 def same_pictures(
-    digests: np.ndarray, hashes: np.ndarray, thumbs: np.ndarray, distance: int, correlation: float
+    digests: np.ndarray,
+    hashes: np.ndarray,
+    thumbs: np.ndarray,
+    distance: int,
+    correlation: float,
+    further: Pairs | None = None,
 ) -> Pairs:
-    """Return the pairs among N images that show the same picture, mirrored ones included.
+    """Return the pairs among N images that show the same picture, mirrored ones included, and `further` ones.
 
     Of equal files the first one is paired with each of the others, and alone with further ones.
 
@@ -53,11 +78,11 @@ def same_pictures(
     leader = first[group.reshape(-1)]
     equal = np.flatnonzero(leader != np.arange(len(leader)))
     count = len(equal)
-    pairs = [Pairs(leader[equal], equal, np.full(count, -1, np.int64), np.zeros(count, bool))]
+    pairs = [Pairs.of(leader[equal], equal, EQUAL), *([] if further is None else [further])]
     leaders = np.sort(first)
     for mirrored in (False, True):
         for one, other, bits in _alike(hashes[leaders], thumbs[leaders], distance, correlation, mirrored):
-            pairs.append(Pairs(leaders[one], leaders[other], bits, np.full(len(one), mirrored)))
+            pairs.append(Pairs.of(leaders[one], leaders[other], bits, mirrored))
             count += len(one)
             if count > _MOST_PAIRS:
                 pairs = [_once(pairs)]
@@ -163,15 +188,15 @@ def _once(parts: list[Pairs]) -> Pairs:
     return pairs.chosen(new)
 
 
-def leaders_of(pairs: Pairs) -> Iterator[tuple[int, int, int, bool]]:
-    """Yield (image, leader, distance, mirrored) of each image that shows the picture of one before it.
+def leaders_of(pairs: Pairs) -> Iterator[int]:
+    """Yield the place of a pair (leader, image) for each image that shows the picture of one before it.
 
     A leader shows the picture of no leader before it: where a is like b and b like c, c follows b only if b leads.
     A file that equals another follows that in any case.
     """
     followers: set[int] = set()
-    for place in np.lexsort((pairs.first, pairs.distance, pairs.second)).tolist():
-        before, image, distance = (int(column[place]) for column in pairs[:3])
-        if image not in followers and (distance < 0 or before not in followers):
+    for pair in np.lexsort((pairs.first, -pairs.cosine, pairs.distance, pairs.second)).tolist():
+        leader, image = int(pairs.first[pair]), int(pairs.second[pair])
+        if image not in followers and (pairs.distance[pair] == EQUAL or leader not in followers):
             followers.add(image)
-            yield image, before, distance, bool(pairs.mirrored[place])
+            yield pair

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageFilter
 
 from ppcls_light.check.facts import gather
-from ppcls_light.check.findings import KINDS, Limits, find
+from ppcls_light.check.findings import find
+from ppcls_light.check.kinds import KINDS, Limits
 from ppcls_light.check.splits import splits_of_folder
 
 
@@ -36,8 +37,8 @@ def black(image):
     return Image.fromarray(noise)
 
 
-def test_nothing_is_found_in_sound_data(photos):
-    assert found_in(photos) == []
+def test_nothing_is_found_in_sound_data(listed):
+    assert found_in(listed) == []
 
 
 @pytest.mark.parametrize(
@@ -52,20 +53,20 @@ def test_nothing_is_found_in_sound_data(photos):
         ("odd_mode", lambda image: image.convert("L")),
     ],
 )
-def test_a_poor_picture_is_found_as_what_it_is(photos, kind, edit):
-    change(photos, "train/dog/1.jpg", edit)
+def test_a_poor_picture_is_found_as_what_it_is(listed, kind, edit):
+    change(listed, "train/dog/1.jpg", edit)
     expected = [(kind, "train/dog/1.jpg", None)]
     if kind == "tiny":
         expected.append(("stretched", "train/dog/1.jpg", None))
-    assert found_in(photos) == expected
+    assert found_in(listed) == expected
 
 
-def test_unreadable_and_misnamed_files(photos):
-    (photos / "train/cat/0.jpg").unlink()
-    (photos / "val/cat/1.jpg").write_bytes((photos / "val/cat/1.jpg").read_bytes()[:500])
-    with Image.open(photos / "val/dog/2.jpg") as image:
-        image.save(photos / "val/dog/2.jpg", "PNG")
-    assert found_in(photos) == [
+def test_unreadable_and_misnamed_files(listed):
+    (listed / "train/cat/0.jpg").unlink()
+    (listed / "val/cat/1.jpg").write_bytes((listed / "val/cat/1.jpg").read_bytes()[:500])
+    with Image.open(listed / "val/dog/2.jpg") as image:
+        image.save(listed / "val/dog/2.jpg", "PNG")
+    assert found_in(listed) == [
         ("missing", "train/cat/0.jpg", None),
         ("damaged", "val/cat/1.jpg", None),
         ("odd_suffix", "val/dog/2.jpg", None),
@@ -82,43 +83,43 @@ def test_unreadable_and_misnamed_files(photos):
     ],
 )
 @pytest.mark.parametrize("near", [False, True])
-def test_the_same_picture_twice(photos, source, target, kinds, near):
-    shutil.copy(photos / source, photos / target)
+def test_the_same_picture_twice(listed, source, target, kinds, near):
+    shutil.copy(listed / source, listed / target)
     if near:  # the smaller one is found
-        change(photos, target, lambda image: image.resize((80, 80), Image.Resampling.LANCZOS), quality=70)
+        change(listed, target, lambda image: image.resize((80, 80), Image.Resampling.LANCZOS), quality=70)
     expected = [(f"{'near_' * near}{kind}", target, source) for kind in kinds]
     if not near and not source.startswith("val"):  # the first of two equal files in a split stays
         source, target = sorted([source, target])
         expected = [(kind, target, source) for kind in kinds]
-    assert found_in(photos) == expected
+    assert found_in(listed) == expected
 
 
-def test_the_training_follows_the_evaluation_though_a_third_file_is_equal(photos):
+def test_the_training_follows_the_evaluation_though_a_third_file_is_equal(listed):
     for name in ("val/cat/0.jpg", "train/cat/3.jpg"):
-        shutil.copy(photos / "train/cat/0.jpg", photos / name)
-    assert found_in(photos) == [
+        shutil.copy(listed / "train/cat/0.jpg", listed / name)
+    assert found_in(listed) == [
         ("leak", "train/cat/0.jpg", "val/cat/0.jpg"),
         ("leak", "train/cat/3.jpg", "val/cat/0.jpg"),
     ]
 
 
-def test_a_mirrored_picture_is_near(photos):
-    shutil.copy(photos / "val/dog/0.jpg", photos / "train/dog/0.jpg")
-    change(photos, "train/dog/0.jpg", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
-    assert found_in(photos) == [("near_leak", "train/dog/0.jpg", "val/dog/0.jpg")]
+def test_a_mirrored_picture_is_near(listed):
+    shutil.copy(listed / "val/dog/0.jpg", listed / "train/dog/0.jpg")
+    change(listed, "train/dog/0.jpg", lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    assert found_in(listed) == [("near_leak", "train/dog/0.jpg", "val/dog/0.jpg")]
 
 
-def test_pictures_of_one_colour_are_no_duplicates(photos):
+def test_pictures_of_one_colour_are_no_duplicates(listed):
     for number in range(3):
-        change(photos, f"train/dog/{number}.jpg", lambda image: Image.new("RGB", image.size, (255, 255, 255)))
-    assert {kind for kind, *_ in found_in(photos)} == {"blank"}
+        change(listed, f"train/dog/{number}.jpg", lambda image: Image.new("RGB", image.size, (255, 255, 255)))
+    assert {kind for kind, *_ in found_in(listed)} == {"blank"}
 
 
-def test_thresholds_are_what_the_limits_say(photos):
-    change(photos, "train/dog/1.jpg", lambda image: image.filter(ImageFilter.GaussianBlur(6)))
-    assert found_in(photos, sharpness=0) == []
-    assert len(found_in(photos, side=97)) == 18 + 1
-    assert {kind for kind, *_ in found_in(photos, dark=256, sharpness=0)} == {"dark"}
+def test_thresholds_are_what_the_limits_say(listed):
+    change(listed, "train/dog/1.jpg", lambda image: image.filter(ImageFilter.GaussianBlur(6)))
+    assert found_in(listed, sharpness=0) == []
+    assert len(found_in(listed, side=97)) == 18 + 1
+    assert {kind for kind, *_ in found_in(listed, dark=256, sharpness=0)} == {"dark"}
 
 
 def test_every_kind_has_its_sentence():

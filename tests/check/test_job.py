@@ -13,15 +13,15 @@ from ppcls_light.data import read_image_list
 
 
 @pytest.fixture
-def faulty(photos):
-    """The photos with a leak, a conflict, a duplicate, a damaged and a missing file, and a class of an evil name."""
-    shutil.copy(photos / "val/cat/0.jpg", photos / "train/cat/0.jpg")
-    shutil.copy(photos / "train/cat/1.jpg", photos / "train/dog/1.jpg")
-    shutil.copy(photos / "train/dog/2.jpg", photos / "train/dog/3.jpg")
-    (photos / "train/cat/4.jpg").write_bytes(b"\xff\xd8\xff no more")
-    (photos / "val/dog/1.jpg").unlink()
-    (photos / "labels.txt").write_text('["<script>alert(1)</script>", "dog & co"]')
-    return photos
+def faulty(listed):
+    """The folder with a leak, a conflict, a duplicate, a damaged and a missing file, and a class of an evil name."""
+    shutil.copy(listed / "val/cat/0.jpg", listed / "train/cat/0.jpg")
+    shutil.copy(listed / "train/cat/1.jpg", listed / "train/dog/1.jpg")
+    shutil.copy(listed / "train/dog/2.jpg", listed / "train/dog/3.jpg")
+    (listed / "train/cat/4.jpg").write_bytes(b"\xff\xd8\xff no more")
+    (listed / "val/dog/1.jpg").unlink()
+    (listed / "labels.txt").write_text('["<script>alert(1)</script>", "dog & co"]')
+    return listed
 
 
 def rows(path):
@@ -164,32 +164,32 @@ def test_strict_ends_with_exit_code_1(faulty, tmp_path, run_tool, kinds, code):
     ],
 )
 def test_user_errors_are_one_line_and_nothing_is_written(
-    photos, tmp_path, run_tool, capsys, arguments, message
+    listed, tmp_path, run_tool, capsys, arguments, message
 ):
     with pytest.raises(SystemExit) as ended:
-        run_tool("check_data", photos, "--out", tmp_path / "report", *arguments)
+        run_tool("check_data", listed, "--out", tmp_path / "report", *arguments)
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "report").exists()
 
 
-def test_a_list_that_would_be_empty_is_refused(photos, tmp_path, run_tool, capsys):
-    for path in photos.glob("val/*/*.jpg"):
+def test_a_list_that_would_be_empty_is_refused(listed, tmp_path, run_tool, capsys):
+    for path in listed.glob("val/*/*.jpg"):
         path.write_bytes(b"\xff\xd8\xff")
     with pytest.raises(SystemExit) as ended:
-        run_tool("check_data", photos, "--out", tmp_path, "--fix")
+        run_tool("check_data", listed, "--out", tmp_path, "--fix")
     assert ended.value.code == 2
     assert "val: no labelled image is left" in capsys.readouterr().err
     assert not (tmp_path / "lists/train_list.txt").exists()
 
 
-def test_notes_about_classes_and_thresholds(photos, tmp_path, run_tool, capsys):
-    (photos / "val_list.txt").write_text("val/cat/0.jpg 0\n")
-    for path in photos.glob("train/dog/*.jpg"):
+def test_notes_about_classes_and_thresholds(listed, tmp_path, run_tool, capsys):
+    (listed / "val_list.txt").write_text("val/cat/0.jpg 0\n")
+    for path in listed.glob("train/dog/*.jpg"):
         noise = np.random.default_rng(len(str(path))).integers(0, 30, (64, 64, 3), dtype=np.uint8)
         Image.fromarray(noise).save(path)
-    run_tool("check_data", photos, "--out", tmp_path)
+    run_tool("check_data", listed, "--out", tmp_path)
     said = capsys.readouterr().out
     assert "val has no image of 1 classes: dog" in said
     assert "train has fewer than 10 images of 2 classes: cat 6, dog 6" in said

@@ -5,7 +5,7 @@ import pytest
 
 from ppcls_light.check import same
 from ppcls_light.check.facts import MIRROR
-from ppcls_light.check.same import Pairs, leaders_of, near, same_pictures
+from ppcls_light.check.same import EMBEDDED, EQUAL, Pairs, leaders_of, near, same_pictures
 
 
 def all_pairs(wanted, hashes, distance):
@@ -61,7 +61,7 @@ def signatures(count, seed=0):
 
 
 def listed(pairs):
-    return [(int(a), int(b), int(bits), bool(mirrored)) for a, b, bits, mirrored in zip(*pairs)]
+    return [(int(a), int(b), int(bits), bool(mirrored)) for a, b, bits, mirrored, _ in zip(*pairs)]
 
 
 def test_shapes_and_colours_both_have_to_agree():
@@ -107,16 +107,28 @@ def test_too_many_pairs_end_the_search_and_it_is_said(monkeypatch, caplog):
 
 
 def followed(*rows):
+    """Return (image, leader) of pairs given as (first, second, distance)."""
     first, second, distance = (np.array(column) for column in zip(*rows))
-    return list(leaders_of(Pairs(first, second, distance, np.zeros(len(rows), bool))))
+    pairs = Pairs.of(first, second, distance)
+    return [(int(second[pair]), int(first[pair])) for pair in leaders_of(pairs)]
 
 
 def test_an_image_follows_the_nearest_leader_and_no_follower():
     # 1 is like 0, and 2 like 1 only
-    assert followed((0, 1, 3), (1, 2, 3)) == [(1, 0, 3, False)]
-    assert followed((0, 1, 3), (1, 2, 3), (0, 2, 7)) == [(1, 0, 3, False), (2, 0, 7, False)]
-    assert followed((0, 2, 5), (1, 2, 1)) == [(2, 1, 1, False)]
+    assert followed((0, 1, 3), (1, 2, 3)) == [(1, 0)]
+    assert followed((0, 1, 3), (1, 2, 3), (0, 2, 7)) == [(1, 0), (2, 0)]
+    assert followed((0, 2, 5), (1, 2, 1)) == [(2, 1)]
 
 
 def test_an_equal_file_follows_though_its_like_is_a_follower():
-    assert followed((0, 1, 4), (1, 2, -1)) == [(1, 0, 4, False), (2, 1, -1, False)]
+    assert followed((0, 1, 4), (1, 2, EQUAL)) == [(1, 0), (2, 1)]
+
+
+def test_pairs_of_embeddings_count_after_those_of_hashes():
+    digests, hashes, thumbs = signatures(4)
+    hashes[1], thumbs[1] = hashes[0], thumbs[0]
+    first, second = np.array([0, 2]), np.array([1, 3])
+    cosines = np.array([0.99, 0.955], np.float32)
+    further = Pairs(first, second, np.full(2, EMBEDDED), np.zeros(2, bool), cosines)
+    pairs = same_pictures(digests, hashes, thumbs, 7, 0.97, further)
+    assert [pairs.described(pair) for pair in leaders_of(pairs)] == ["0 of 64 bits differ", "cosine 0.955"]

@@ -29,49 +29,49 @@ def read(folder, train, evaluation):
     return splits_of_config(load_config(path))
 
 
-def test_lists_of_a_folder_and_of_a_config_are_the_same_images(photos):
-    of_folder = splits_of_folder(str(photos))
+def test_lists_of_a_folder_and_of_a_config_are_the_same_images(listed):
+    of_folder = splits_of_folder(str(listed))
     of_config = read(
-        photos, f"cls_label_path: {photos}/train_list.txt", f"cls_label_path: {photos}/val_list.txt"
+        listed, f"cls_label_path: {listed}/train_list.txt", f"cls_label_path: {listed}/val_list.txt"
     )
     assert [part.name for part in of_folder.parts] == ["train", "val"]
     assert [part.name for part in of_config.parts] == ["Train", "Eval"]
     for splits in (of_folder, of_config):
         assert len(splits) == 18
         assert splits.name(12) == "val/cat/0.jpg"
-        assert splits.path(12) == splits.source(12) == f"{photos}/val/cat/0.jpg"
+        assert splits.path(12) == splits.source(12) == f"{listed}/val/cat/0.jpg"
         assert splits.class_names == ["cat", "dog"]
         assert splits.counts().tolist() == [[6, 3], [6, 3]]
         assert list(splits.members(1)) == list(range(12, 18))
 
 
-def test_folders_of_a_split_are_read_without_lists(photos):
+def test_folders_of_a_split_are_read_without_lists(listed):
     for name in ("train_list.txt", "val_list.txt"):
-        (photos / name).unlink()
-    splits = splits_of_folder(str(photos))
+        (listed / name).unlink()
+    splits = splits_of_folder(str(listed))
     assert [part.name for part in splits.parts] == ["train", "val"]
     assert splits.name(12) == "val/cat/0.jpg"
-    whole = splits_of_folder(str(photos / "train"))
+    whole = splits_of_folder(str(listed / "train"))
     assert [part.name for part in whole.parts] == ["all"]
     assert whole.counts().tolist() == [[6], [6]]
 
 
-def test_files_of_a_list_may_be_missing_and_labels_have_the_names_of_the_map(photos):
-    (photos / "labels.txt").write_text("0 Katze\n1 Hund\n")
-    (photos / "train/cat/0.jpg").unlink()
-    splits = splits_of_folder(str(photos))
+def test_files_of_a_list_may_be_missing_and_labels_have_the_names_of_the_map(listed):
+    (listed / "labels.txt").write_text("0 Katze\n1 Hund\n")
+    (listed / "train/cat/0.jpg").unlink()
+    splits = splits_of_folder(str(listed))
     assert len(splits) == 18
     assert splits.class_name(0) == "Katze"
 
 
-def test_delimiter_and_unlabelled_images_of_a_config(photos):
-    lines = [line.replace(" ", ";") for line in (photos / "train_list.txt").read_text().splitlines()]
-    (photos / "semicolons.txt").write_text("\n".join(lines[:8]))
-    (photos / "more.txt").write_text("train/dog/4.jpg\n")
-    train = f"cls_label_path: {photos}/semicolons.txt, delimiter: ';', unlabelled: {photos}/more.txt"
+def test_delimiter_and_unlabelled_images_of_a_config(listed):
+    lines = [line.replace(" ", ";") for line in (listed / "train_list.txt").read_text().splitlines()]
+    (listed / "semicolons.txt").write_text("\n".join(lines[:8]))
+    (listed / "more.txt").write_text("train/dog/4.jpg\n")
+    train = f"cls_label_path: {listed}/semicolons.txt, delimiter: ';', unlabelled: {listed}/more.txt"
     with pytest.raises(ConfigError, match="unlabelled"):  # which only a distillation may have
-        read(photos, train, f"cls_label_path: {photos}/val_list.txt")
-    splits = read(photos, train.split(", unlabelled")[0], f"cls_label_path: {photos}/val_list.txt")
+        read(listed, train, f"cls_label_path: {listed}/val_list.txt")
+    splits = read(listed, train.split(", unlabelled")[0], f"cls_label_path: {listed}/val_list.txt")
     assert splits.parts[0].delimiter == ";"
     assert splits.labels.tolist() == [0] * 6 + [1] * 2 + [0] * 3 + [1] * 3
 
@@ -87,15 +87,15 @@ def test_delimiter_and_unlabelled_images_of_a_config(photos):
         (lambda folder: (folder / "val_list.txt").write_text("val/cat/0.jpg cat\n"), "is not a whole number"),
     ],
 )
-def test_what_is_no_data_set_is_refused(photos, change, message):
-    change(photos)
+def test_what_is_no_data_set_is_refused(listed, change, message):
+    change(listed)
     with pytest.raises(DataError, match=message):
-        splits_of_folder(str(photos))
+        splits_of_folder(str(listed))
 
 
-def test_a_file_is_no_folder(photos):
+def test_a_file_is_no_folder(listed):
     with pytest.raises(DataError, match="is not a folder"):
-        splits_of_folder(str(photos / "train_list.txt"))
+        splits_of_folder(str(listed / "train_list.txt"))
 
 
 def test_cifar_has_content_in_the_place_of_files():
