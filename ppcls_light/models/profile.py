@@ -7,6 +7,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 import numpy as np
 import paddle
 from paddle import nn
+from paddle.nn.quant.quant_layers import QuantizedConv2D, QuantizedLinear
 
 
 class LayerProfile(NamedTuple):
@@ -44,7 +45,8 @@ def profile(model: nn.Layer, image_shape: Sequence[int] | None = None) -> ModelP
     Multiply-adds are those of convolutions, of linear layers and of the method `own_multiply_adds(output_shape)` of a
     layer that spends some outside its sublayers, as attention does on products of activations. Batch norm, which fuses
     into its convolution, other norms, pooling, activations and biases count nothing. Parameters are the learned ones,
-    without batch norm's running statistics. The default shape is that of the model's attribute, else (3, 224, 224).
+    without batch norm's running statistics and the scales of quantization. The default shape is that of the model's
+    attribute, else (3, 224, 224).
     """
     if image_shape is None:
         image_shape = getattr(model, "image_shape", (3, 224, 224))
@@ -79,15 +81,15 @@ def _count_params(layer: nn.Layer, include_sublayers: bool = True) -> int:
     return sum(
         int(np.prod(parameter.shape))
         for name, parameter in layer.named_parameters(include_sublayers=include_sublayers)
-        if not name.endswith(("_mean", "_variance"))
+        if not (name.endswith(("_mean", "_variance")) or "_fake_quant" in name)
     )
 
 
 def _multiply_adds(layer: nn.Layer, output_shape: Sequence[int]) -> int:
     """Return the outputs times the inputs that each of them sums over, or the layer's own number."""
-    if isinstance(layer, nn.Conv2D):
+    if isinstance(layer, (nn.Conv2D, QuantizedConv2D)):
         return int(np.prod(output_shape)) * int(np.prod(layer.weight.shape[1:]))
-    if isinstance(layer, nn.Linear):
+    if isinstance(layer, (nn.Linear, QuantizedLinear)):
         return int(np.prod(output_shape)) * layer.weight.shape[0]
     own = getattr(layer, "own_multiply_adds", None)
     return own(output_shape) if own else 0

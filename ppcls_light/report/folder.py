@@ -66,8 +66,13 @@ def write_report(
     return evaluation.summary
 
 
-def _write_json(folder: str, name: str, content: object) -> None:
-    write_text(os.path.join(folder, name), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+def _write_json(folder: str, name: str, content: Mapping[str, Any]) -> None:
+    """Write a file of JSON, which has no NaN: a number that is undefined is null there."""
+    defined = {
+        key: None if isinstance(value, float) and math.isnan(value) else value
+        for key, value in content.items()
+    }
+    write_text(os.path.join(folder, name), json.dumps(defined, indent=2, ensure_ascii=False) + "\n")
 
 
 def _tables(evaluation: Evaluation) -> dict[str, Table]:

@@ -86,7 +86,7 @@ def _percent(value: float) -> str:
 
 
 def _whole_percent(value: float) -> str:
-    return f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+    return "" if np.isnan(value) else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
 
 
 def _summary(evaluation: Evaluation) -> Markup:

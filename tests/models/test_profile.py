@@ -4,6 +4,8 @@ import sys
 import paddle
 from paddle import nn
 
+from ppcls_light.compress import quantize
+from ppcls_light.models import create_model
 from ppcls_light.models.profile import profile
 
 
@@ -25,6 +27,13 @@ def test_counts_by_hand():
     ]
     assert (counted.params, counted.multiply_adds) == (161, 96 * 18 + 30)
     assert str(counted).splitlines()[-1].split() == ["total", "161", "1,758"]
+
+
+def test_a_network_that_learns_to_be_quantized_costs_as_much():
+    model = create_model("PPLCNet_x0_25", class_num=4)
+    whole = profile(model, (3, 32, 32))
+    quantize(model, "moving_average_abs_max")
+    assert profile(model, (3, 32, 32))[1:] == whole[1:]
 
 
 def test_leaves_the_model_as_it_was():

@@ -228,6 +228,17 @@ def test_a_page_of_many_classes_and_images_stays_small(evaluation, tmp_path):
     assert len(rows) <= 1 + 60 * 100
 
 
+def test_a_broken_network_has_a_report_too(evaluation, tmp_path):
+    """Probabilities that are no numbers leave what is made of them undefined, and the files readable."""
+    nothing = np.full((60, 4), np.nan)
+    write_report(tmp_path, Evaluation(evaluation.images, nothing, nothing.argmax(axis=1), NAMES))
+    text = (tmp_path / "summary.json").read_text()
+    summary = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert summary["expected_calibration_error"] is None
+    assert summary["accuracy"] == (evaluation.labels == 0).mean()
+    assert "nan" not in "".join(Page(tmp_path / "report.html").texts).lower().replace("numpy.nan", "")
+
+
 def test_images_that_were_learned_are_told(evaluation, tmp_path):
     write_report(
         tmp_path, Evaluation(evaluation.images, evaluation.probabilities, evaluation.predicted, NAMES, True)
