@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
+from dataclasses import astuple
 from typing import Sequence, TextIO
 
 import numpy as np
@@ -18,7 +20,7 @@ from .embeddings import Embed, embedded
 from .facts import gather
 from .findings import comparable, find
 from .kinds import KINDS, Finding, Limits, by_kind, sentence
-from .lists import DROPPED_FILE, dropped_images, write_cleaned
+from .lists import DROPPED_FILE, dropped_images, require_files, write_cleaned
 from .neighbours import Neighbours, neighbours_of
 from .page import PAGE, write_report
 from .same import FURTHEST
@@ -59,6 +61,8 @@ def check_data(
     """
     _check_limits(limits)
     check_kinds("--fix", fix)
+    if fix:
+        require_files(splits)
     count, processes = len(splits), _workers(workers, len(splits))
     require_writable(os.path.join(folder, PAGE))
     stream = progress or sys.stderr
@@ -91,6 +95,8 @@ def check_kinds(option: str, kinds: Sequence[str]) -> None:
 
 
 def _check_limits(limits: Limits) -> None:
+    if not all(map(math.isfinite, astuple(limits))):
+        raise ConfigError("a threshold is no number; give one that is, or leave it out")
     if not 0 <= limits.distance <= FURTHEST:
         raise ConfigError(f"--hash-distance {limits.distance} is not from 0 to {FURTHEST} of the 64 bits")
     for option, value in (("--color-correlation", limits.correlation), ("--cosine", limits.cosine)):

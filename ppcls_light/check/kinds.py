@@ -72,16 +72,16 @@ class Limits:
     outlier: distance to the nearest images, in interquartile ranges above the third quartile, at most.
     """
 
-    dark: float = 40
-    contrast: float = 4
-    sharpness: float = 8
+    dark: float = 40.0
+    contrast: float = 4.0
+    sharpness: float = 8.0
     distance: int = 7
     correlation: float = 0.97
     side: int = 32
-    aspect: float = 4
+    aspect: float = 4.0
     cosine: float = 0.94
-    label_share: float = 0
-    outlier: float = 2
+    label_share: float = 0.0
+    outlier: float = 2.0
 
 
 def sentence(kind: str, count: int) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Iterator, Sequence
 
 from ..base.files import results
 from ..base.tables import write_csv
+from ..data.cifar import CifarImages
 from ..data.classes import ClassNames
 from ..data.scan import LABEL_FILE
 from ..data.split import write_labels, write_lines
@@ -41,32 +42,48 @@ def write_cleaned(folder: str, splits: Splits, dropped: dict[int, list[Finding]]
 
     Returns {key of the config: path of the file to set it to}.
 
-    Raises ConfigError: the images have no lists (CIFAR). DataError: a split would be empty.
+    Raises DataError: a split would be empty, or a list cannot hold the name of a file.
     """
     keys: dict[str, str] = {}
+    names = _list_names(splits)
     with results(folder) as scratch:
         for place, part in enumerate(splits.parts):
             kept = [index for index in splits.members(place) if index not in dropped]
-            if part.images.source != part.images.root and not os.path.isfile(part.images.source):
-                raise ConfigError(f"{part.images.source}: these images have no list that could be cleaned")
             if not any(splits.labels[index] >= 0 for index in kept):
                 raise DataError(f"{part.name}: no labelled image is left; drop fewer kinds: --fix damaged")
-            keys.update(_write_split(scratch, folder, splits, part, kept))
+            keys.update(_write_split(scratch, folder, splits, part, names[place], kept))
         if os.path.isdir(splits.parts[0].images.source):
-            names = ClassNames(tuple(splits.class_names), folder)
-            write_labels(os.path.join(scratch, LABEL_FILE), names)
+            write_labels(os.path.join(scratch, LABEL_FILE), ClassNames(tuple(splits.class_names), folder))
             keys["Infer.PostProcess.class_id_map_file"] = os.path.join(folder, LABEL_FILE)
         columns = ("split", "file", "class", "reason", "detail", "other_split", "other_file")
         write_csv(os.path.join(scratch, DROPPED_FILE), columns, _reasons(splits, dropped))
     return keys
 
 
+def require_files(splits: Splits) -> None:
+    """Raise ConfigError if the images are no files, as CIFAR's, which no list can name."""
+    for part in splits.parts:
+        if isinstance(part.images, CifarImages):
+            raise ConfigError(
+                f"--fix: {part.images.source}: these images are no files that a list could name"
+            )
+
+
+def _list_names(splits: Splits) -> list[str]:
+    """Return a file name for each split: that of its list, where it has one of its own."""
+    sources = [os.path.basename(part.images.source) for part in splits.parts]
+    return [
+        source
+        if source.endswith(".txt") and sources.count(source) == 1 and source != LABEL_FILE
+        else f"{part.name.lower()}_list.txt"
+        for part, source in zip(splits.parts, sources)
+    ]
+
+
 def _write_split(
-    scratch: str, folder: str, splits: Splits, part: Split, kept: list[int]
+    scratch: str, folder: str, splits: Splits, part: Split, name: str, kept: list[int]
 ) -> Iterator[tuple[str, str]]:
-    """Write the lists of a split; yield the keys that name them, and their paths."""
-    source = os.path.basename(part.images.source)
-    name = source if source.endswith(".txt") else f"{part.name.lower()}_list.txt"
+    """Write the lists of a split, the labelled images as `name`; yield the keys that name them, and their paths."""
     labelled = [index for index in kept if splits.labels[index] >= 0]
     mark = part.delimiter or " "
     write_lines(os.path.join(scratch, name), (f"{splits.name(i)}{mark}{splits.labels[i]}" for i in labelled))

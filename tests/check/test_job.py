@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppcls_light.check.job import check_data
+from ppcls_light.check.kinds import Limits
+from ppcls_light.check.splits import Split, Splits
 from ppcls_light.data import read_image_list
+from ppcls_light.data.cifar import CifarImages
+from ppcls_light.errors import ConfigError
 
 
 @pytest.fixture
@@ -129,6 +134,27 @@ Metric: {{Train: [{{TopkAcc: {{topk: [1]}}}}], Eval: [{{TopkAcc: {{topk: [1]}}}}
     assert "no findings" in capsys.readouterr().out
 
 
+def test_lists_of_one_name_and_their_delimiter_are_kept_apart(faulty, tmp_path):
+    for split in ("train", "val"):
+        lines = (faulty / f"{split}_list.txt").read_text().replace(" ", ";")
+        (faulty / split / "list.txt").write_text(lines)
+    parts = []
+    for split in ("train", "val"):
+        images = read_image_list(faulty / split / "list.txt", faulty, delimiter=";", check_files=False)
+        parts.append(Split(split, images, f"DataLoader.{split}.dataset", ";"))
+    check_data(Splits(parts, None), str(tmp_path / "out"), Limits(), "title", fix=["damaged"])
+    lines = lines_of(tmp_path / "out/lists/train_list.txt")
+    assert len(lines) == 11
+    assert lines[0] == "train/cat/0.jpg;0"
+    assert len(lines_of(tmp_path / "out/lists/val_list.txt")) == 6
+
+
+def test_cifar_has_no_lists_to_clean(tmp_path):
+    images = CifarImages("cifar.tar.gz", np.zeros((2, 3072), np.uint8), [0, 1], ["a", "b"])
+    with pytest.raises(ConfigError, match="these images are no files that a list could name"):
+        check_data(Splits([Split("Train", images)], None), str(tmp_path), Limits(), "title", fix=["blank"])
+
+
 def test_class_folders_get_lists_and_the_names_of_their_labels(faulty, tmp_path, run_tool):
     for name in ("train_list.txt", "val_list.txt", "labels.txt"):
         (faulty / name).unlink()
@@ -161,6 +187,8 @@ def test_strict_ends_with_exit_code_1(faulty, tmp_path, run_tool, kinds, code):
         (["--color-correlation", "1.5"], "--color-correlation 1.5 is not from -1 to 1"),
         (["-o", "Global.epochs=1"], "-o changes a config"),
         (["--workers", "-1"], "--workers -1"),
+        (["--dark", "nan"], "a threshold is no number"),
+        (["--embeddings", "weights.pdparams"], "weights need the config of their network"),
     ],
 )
 def test_user_errors_are_one_line_and_nothing_is_written(
