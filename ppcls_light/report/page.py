@@ -121,9 +121,9 @@ def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Ma
         yield paragraph("The pairs most often confused; a click on a number shows its pictures below.")
         names = evaluation.names
         yield table(
-            ("label", "taken for", "images"),
+            ("images", "label", "taken for"),
             [
-                (names[row], names[column], link(_anchor(row, column), int(confusion[row, column])))
+                (link(_anchor(row, column), int(confusion[row, column])), names[row], names[column])
                 for row, column in shown
             ],
         )
@@ -185,7 +185,7 @@ def _cells(evaluation: Evaluation, pictures: Pictures, shown: Sequence[tuple[int
         title += f": {len(found):,}" + (", the least sure first" if right else ", the surest first")
         yield Markup(
             f'<div class="cell" id="{_anchor(label, column)}"><h3>{text(title)}</h3>\n'
-            f"{gallery(images, len(found) - len(images))}\n</div>"
+            f"{gallery(images, len(found) - len(images))}\n{paragraph(link('confusion', 'back to the matrix'))}</div>"
         )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -18,6 +19,7 @@ from ppcls_light.report.folder import write_report
 from ppcls_light.report.label_next import NextToLabel
 from ppcls_light.report.pictures import Pictures
 
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NAMES = ["plain", "a,b", "<script>alert(1)</script>", "日本 $x$ \"quo'te"]
 HOSTILE = '"><img src=x onerror=alert(1)>.png'
 
@@ -177,6 +179,33 @@ def test_the_page_is_whole_and_harmless(report, evaluation):
     shown = evaluation.mistakes[:24]
     assert shape == (len(shown), 3, 20, 30)
     assert classes == evaluation.predicted[shown].tolist()
+
+
+def test_a_click_on_a_cell_shows_its_pictures(report, evaluation):
+    playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    row, column = divmod(int(np.triu(evaluation.confusion, 1).argmax()), 4)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        page, complaints = browser.new_page(viewport={"width": 1280, "height": 800}), []
+        page.on("console", lambda line: complaints.append(line.text))
+        page.on(
+            "request", lambda sent: sent.url.startswith(("file:", "data:")) or complaints.append(sent.url)
+        )
+        page.goto(f"file://{report[0]}/report.html")
+        for width in (1280, 390):
+            page.set_viewport_size({"width": width, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.locator(".cell:visible").count() == 0
+        page.locator(f'a[href="#cell-{row}-{column}"]').click()
+        page.wait_for_selector(f"#cell-{row}-{column}", state="visible")
+        assert page.locator(".cell:visible").count() == 1
+        pictures = page.locator(".cell:visible img")
+        assert pictures.count() == min(12, evaluation.confusion[row, column])
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        assert complaints == []
+        browser.close()
 
 
 def test_the_same_evaluation_replaces_its_report_and_another_does_not(evaluation, tmp_path):
