@@ -20,23 +20,14 @@ from typing import Any, ContextManager
 import paddle
 from paddle import nn
 
-from .. import __version__
 from ..base.files import write_text
 from ..config import Config, dump_config
 from ..config.bind import located
 from ..config.schema import GlobalConfig
 from ..data.loader import Batch
-from ..optim import (
-    ExponentialMovingAverage,
-    build_optimizer,
-    build_schedule,
-    load_optimizer_state,
-    optimizer_state,
-    set_factors,
-)
+from ..optim import ExponentialMovingAverage, build_optimizer, build_schedule, optimizer_state, set_factors
 from ..weights import load_weights, write_weights
 from . import checkpoint
-from .classes import described_classes
 from .distributed import (
     CollectiveStopSignals,
     Runtime,
@@ -63,14 +54,8 @@ from .preprocessing import check_pixels, check_sizes
 from .profiler import Profiler
 from .readers import Reader, build_reader, check_classes, resumed_names
 from .recorder import Recorder
-from .resume import (
-    find_checkpoint,
-    order_settings,
-    require_same_learning,
-    require_same_order,
-    resumed_schedule,
-    schedule_settings,
-)
+from .resume import find_checkpoint, order_settings, require_same_order, resumed_schedule
+from .states import restore, states_of
 from .teachers import Teachers
 from .time_spent import TimeSpent
 
@@ -116,7 +101,7 @@ class Trainer:
         self.float32 = copy.deepcopy(self.model) if self.precision.scores_in_float32 else None
         self.network, self.optimizer = self.precision.decorate(self.model, self.optimizer)
         if resumed is not None:
-            self._continue_from(resumed)
+            restore(self, resumed)  # after `decorate`, which changes the optimizer's tensors
         self.freezing.release()  # DataParallel exchanges the gradients of what learns when it is made
         if config.Global.to_static:
             self.network = StaticGraph(self.network)
@@ -324,25 +309,7 @@ class Trainer:
         self.freezing.set(self.position.epoch)  # the optimizer's state is that of what learns
         if not self.runtime.is_main:
             return
-        states = {
-            "epoch": self.position.epoch,
-            "position": self.position.step_in_epoch,
-            "step": self.position.step,
-            "metric": self.best if self.best is not None else 0.0,
-            "best": self.best,
-            "evaluations_since_best": self.evaluations_since_best,
-            "evaluated": self.evaluated,
-            "schedule": schedule_settings(self.lr, self.config.Global.epochs, self.position.steps_per_epoch),
-            "order": self.order,
-            "batch_size": self.config.batch_size("Train"),
-            **self.spent.state(),
-            "learned": self.freezing.learned,
-            "scaler": self.precision.state_dict(),
-            **described_classes(self.class_names, self.reader.images),
-            "arch": self.config.Arch.network.name,
-            "class_num": self.config.Arch.class_num,
-            "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},
-        }
+        states = states_of(self)
         prefix = os.path.join(self.config.Global.output_dir, name)
         weights = raw = {key: value.numpy() for key, value in self.model.state_dict().items()}
         if self.ema is not None:
@@ -390,29 +357,6 @@ class Trainer:
             *(self.evaluations_since_best, self.best, self.position.epoch, self.config.Global.epochs),
         )
         return True
-
-    def _continue_from(self, found: checkpoint.Checkpoint) -> None:
-        """Restore optimizer, EMA and position; called after `decorate`, which changes the optimizer's tensors."""
-        states = found.states
-        self.position = self.position.at(states["epoch"], states["position"] * self.position.update_freq)
-        self.freezing.set(self.position.epoch)
-        require_same_learning(found, self.freezing.learned)
-        load_optimizer_state(self.optimizer, self.model, found.optimizer)
-        self.precision.load_state_dict(found.states["scaler"])
-        if self.ema is not None and found.raw is not None:
-            load_weights(self.ema.model, found.weights, source=found.prefix)
-        elif self.ema is not None:
-            LOGGER.warning("%s has no EMA; this run's starts from its weights", found.prefix)
-        elif found.raw is not None:
-            LOGGER.warning("%s has an EMA; without the section EMA this run leaves it behind", found.prefix)
-        # Earlier versions count the end of an epoch, before its evaluation, as that epoch's.
-        self.evaluated = states.get("evaluated", True) and self.position.epoch == states["epoch"]
-        self.best = states.get("best")
-        self.evaluations_since_best = states.get("evaluations_since_best", 0)
-        LOGGER.info(
-            "Finish load checkpoints from %s (%d epochs and %d steps done)",
-            *(found.prefix, states["epoch"], states["step"]),
-        )
 
     def _go_to(self, at: Position) -> None:
         """Set the position to `at`, and clear the gradients of a step whose last batch was never read."""
