@@ -1,12 +1,13 @@
 """Test top-1 of a small network taught by a large one: soft labels, embeddings and unlabelled photos, one by one.
 
-    python tools/benchmarks/few_photos.py --embedding dataset/lite0.onnx --data dataset/clothing10 --seeds 0 1 2
+    python tools/benchmarks/few_photos.py --embedding dataset/lite0.onnx --data dataset/clothing10 --seeds 0 1 2 \\
+        --weights PP-LCNet_x1_0_textline_ori_pretrained.pdparams
 
 The recipe is configs/quick_start/few_photos.yaml, whose header says where the ONNX file comes from; DATA is the folder
 of clothing-dataset-small with the lists of tools/make_list.py. --labelled N (several will do) keeps the labels of N
 photos of each class; the others are the unlabelled photos of one more case. The classifier is fitted once for each N,
-on labelled photos alone. best_model, by the validation photos, is scored on the test photos. Trainings run one at a
-time; those in OUT/runs.csv are not run again.
+on labelled photos alone. The student starts from --weights (default: random ones). best_model, by the validation
+photos, is scored on the test photos. Trainings run one at a time; those in OUT/runs.csv are not run again.
 """
 
 import json
@@ -36,7 +37,8 @@ CASES = {
     "both": ((TEACHER, EMBEDDING), False),
     "both, unlabelled photos": ((TEACHER, EMBEDDING), True),
 }
-COLUMNS = ("labelled", "taught by", "student", "pixels", "epochs")
+COLUMNS = ("labelled", "taught by", "student", "weights", "pixels", "epochs")
+RANDOM = "random"
 
 
 def parse_arguments():
@@ -50,8 +52,9 @@ def parse_arguments():
     )
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES), metavar="CASE")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--student", default="FasterNet_T0", help="default: FasterNet_T0")
-    parser.add_argument("--pixels", type=harness.positive, default=96, help="default: 96")
+    parser.add_argument("--student", default="PPLCNet_x1_0", help="default: PPLCNet_x1_0")
+    parser.add_argument("--weights", metavar="FILE", help="of the student to start from, a .pdparams")
+    parser.add_argument("--pixels", type=harness.positive, default=128, help="default: 128")
     parser.add_argument("--epochs", type=harness.positive, help="default: the recipe's")
     parser.add_argument("--out", metavar="FOLDER", default="output/few_photos_runs")
     return parser.parse_args()
@@ -66,13 +69,18 @@ class Run:
         self.recipe = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
         self.epochs = arguments.epochs or self.recipe["Global"]["epochs"]
         self.classifier = os.path.join(arguments.out, f"teacher_{labelled or 'all'}")
-        name = f"{labelled or 'all'}_{case}_{arguments.student}_{arguments.pixels}_{self.epochs}_{seed}"
+        name = f"{labelled or 'all'}_{case}_{arguments.student}_{self.start}_{arguments.pixels}_{self.epochs}_{seed}"
         self.folder = os.path.join(arguments.out, name.replace(" ", "_").replace(",", ""))
+
+    @property
+    def start(self):
+        """The weights that the student starts from, in a word."""
+        return Path(self.arguments.weights).stem if self.arguments.weights else RANDOM
 
     def options(self):
         arguments = self.arguments
         data, lists = arguments.data, write_lists(arguments, self.labelled)
-        student = {"name": arguments.student, "class_num": 10}
+        student = {"name": arguments.student, "class_num": 10, "pretrained": arguments.weights}
         models = [{name: self.model(name)} for name in self.teachers]
         values = {
             "Global.output_dir": self.folder,
@@ -91,6 +99,8 @@ class Run:
             "DataLoader.Eval.dataset.transform_ops.2.CropImage.size": arguments.pixels,
             "Infer.PostProcess.class_id_map_file": os.path.join(data, "labels.txt"),
         }
+        if not models:
+            values["DataLoader.Train.dataset.views"] = None
         if self.unlabelled:
             values["DataLoader.Train.dataset.unlabelled"] = lists["unlabelled"]
         return [f"{key}={json.dumps(value)}" for key, value in values.items()]
@@ -159,13 +169,15 @@ def runs(arguments):
                     continue
                 if TEACHER in run.teachers and not os.path.isdir(run.classifier):
                     Run(arguments, labelled, "both", seed).call("fit_teacher", "--out", run.classifier)
-                texts = (labelled or "all", case, arguments.student, arguments.pixels, run.epochs)
+                texts = (labelled or "all", case, arguments.student, run.start, arguments.pixels, run.epochs)
                 yield tuple(map(str, texts)), seed, run.train
 
 
 def main():
     arguments = parse_arguments()
-    arguments.data, arguments.embedding = map(os.path.abspath, (arguments.data, arguments.embedding))
+    for name in ("data", "embedding", "weights"):
+        if getattr(arguments, name):
+            setattr(arguments, name, os.path.abspath(getattr(arguments, name)))
     os.makedirs(arguments.out, exist_ok=True)
     run_all(os.path.join(arguments.out, "runs.csv"), COLUMNS, runs(arguments))
 

@@ -14,7 +14,13 @@ BOTH = [HARD, SOFT, FEATURES], ["Teacher", "Embedding"]
 @pytest.fixture
 def arguments(tmp_path):
     (tmp_path / "train_list.txt").write_text("a b/0.jpg 0\na b/1.jpg 0\nc/2.jpg 1\na b/3.jpg 0\n")
-    given = {"data": str(tmp_path), "out": str(tmp_path), "embedding": "lite0.onnx", "epochs": 3}
+    given = {
+        "data": str(tmp_path),
+        "out": str(tmp_path),
+        "embedding": "lite0.onnx",
+        "epochs": 3,
+        "weights": None,
+    }
     return SimpleNamespace(student="PPLCNet_x0_25", pixels=64, **given)
 
 
