@@ -3,10 +3,8 @@
     python tools/similar.py index --model inference --out photos.npz PHOTOS
     python tools/similar.py query --model inference --index photos.npz NEW.jpg --output rows.csv
     python tools/similar.py query --model inference --index photos.npz FOLDER --classify
-    python tools/similar.py labels --index photos.npz --out label_errors
 
-The model is exported with -o Global.embedding=true. For --classify, and for labels, which shows the images that look
-like those of another class, the indexed folder has one folder per class.
+The model is exported with -o Global.embedding=true. With --classify the indexed folder has one folder per class.
 """
 
 import argparse
@@ -22,7 +20,6 @@ from ppcls_light import cli
 from ppcls_light.predict import Predictor
 from ppcls_light.predict.neighbours import Index
 from ppcls_light.predict.similar import find_similar, format_similar, index_folder
-from ppcls_light.report.index_labels import write_label_errors
 
 
 def parse_args():
@@ -37,7 +34,7 @@ def parse_args():
     add("--precision", choices=["fp32", "bf16", "int8"], default="fp32")
     add("--batch-size", type=positive, default=8, metavar="N", help="images per forward pass (8)")
     add("-q", "--quiet", action="store_true", help="no lines of progress")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="index|query|labels")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="index|query")
     index = commands.add_parser("index", parents=[shared], help="write the embeddings of a folder")
     index.add_argument("--out", required=True, metavar="FILE.npz", help="gets embeddings and names")
     query = commands.add_parser("query", parents=[shared], help="find the most similar images of an index")
@@ -45,11 +42,6 @@ def parse_args():
     query.add_argument("--topk", type=positive, default=5, metavar="N", help="neighbours, or classes (5)")
     query.add_argument("--classify", action="store_true", help="let the neighbours' class folders vote")
     query.add_argument("--output", metavar="FILE", help="rows.jsonl or rows.csv, a row for each image")
-    labels = commands.add_parser("labels", help="show images of an index whose class folders may be wrong")
-    labels.add_argument("--index", required=True, metavar="FILE.npz", help="of the command index")
-    labels.add_argument(
-        "--out", required=True, metavar="DIR", help="gets label_errors.csv and label_errors.html"
-    )
     return parser.parse_args()
 
 
@@ -64,12 +56,6 @@ def main():
     """Exit with 0 if all images were used, 1 if some failed, 2 if all did or a setting is wrong."""
     args = parse_args()
     cli.log_to_stderr()
-    if args.command == "labels":
-        answers = write_label_errors(args.out, Index.read(args.index))
-        print(
-            f"{len(answers.suspects.indices)} of {len(answers.labels)} labels are suspected, see {args.out}"
-        )
-        return
     progress = None if args.quiet else sys.stderr
     index = Index.read(args.index) if args.command == "query" else None
     predictor = Predictor(

@@ -122,14 +122,6 @@ class Index:
         ids, cosines = zip(*found) if found else ([np.zeros((0, count), int)], [np.zeros((0, count), "f")])
         return np.concatenate(ids), np.concatenate(cosines)
 
-    def others(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `search` does for every image of the index, without the image itself; (N, count), or N - 1."""
-        ids, cosines = self.search(self.embeddings, count + 1)
-        itself = ids == np.arange(len(ids))[:, None]
-        # Of more than `count` copies of an image the search need not name the image: its last neighbour goes then.
-        order = np.argsort(itself, axis=1, kind="stable")[:, : min(count, len(ids) - 1)]
-        return np.take_along_axis(ids, order, axis=1), np.take_along_axis(cosines, order, axis=1)
-
     @cached_property
     def _lengths(self) -> np.ndarray:
         return _lengths(self.embeddings)

@@ -17,7 +17,6 @@ from .label_next import NextToLabel
 from .page import write_page
 from .pictures import Pictures
 
-LABEL_ERRORS = "label_errors.csv"
 Table = Tuple[Sequence[str], Iterator[Sequence[object]]]  # columns, rows
 _IMAGE = ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score")
 _NEXT, _CARD = "label_next.csv", "card.json"  # which a report may lack
@@ -107,7 +106,7 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
             _IMAGE,
             (_image(evaluation, index) for index in evaluation.mistakes.tolist()),
         ),
-        LABEL_ERRORS: label_errors(evaluation),
+        "label_errors.csv": _label_errors(evaluation),
         "reliability.csv": (
             ("above", "up_to", "images", "confidence", "accuracy"),
             (
@@ -126,8 +125,7 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
     }
 
 
-def label_errors(evaluation: Evaluation) -> Table:
-    """Return the table of the images whose labels are suspected."""
+def _label_errors(evaluation: Evaluation) -> Table:
     images = (
         (*_image(evaluation, index), _cell(margin))
         for index, margin in zip(*(values.tolist() for values in evaluation.suspects))

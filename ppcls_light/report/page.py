@@ -63,7 +63,7 @@ def write_page(
         "Confusion": _confusion(evaluation, pictures),
         "Classes": _classes(evaluation),
         "Surest mistakes": _mistakes(evaluation, pictures),
-        "Suspected label errors": suspects(evaluation, pictures),
+        "Suspected label errors": _suspects(evaluation, pictures),
         "Scores": _scores(evaluation),
     }
     if history:
@@ -250,8 +250,7 @@ def _explained(evaluation: Evaluation, pictures: Pictures, index: int, heat: byt
     return Markup(f'<div class="explained">{figure}{picture(heat, "", "heat map")}</div>')
 
 
-def suspects(evaluation: Evaluation, pictures: Pictures | None, most: int = _SUSPECTS) -> Iterator[Markup]:
-    """Yield what the page says of suspected label errors, and up to `most` of their pictures."""
+def _suspects(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
     indices = evaluation.suspects.indices
     yield paragraph(
         f"{len(indices):,} labels are suspected by confident learning (arXiv 1911.00068), the most suspicious first: "
@@ -259,11 +258,9 @@ def suspects(evaluation: Evaluation, pictures: Pictures | None, most: int = _SUS
         "wrong. label_errors.csv has them all."
     )
     if evaluation.learned:
-        yield paragraph(
-            "The network has learned these labels, wrong ones, too: most wrong labels are not found."
-        )
+        yield paragraph("The network has learned these labels: a wrong one that it repeats is not found.")
     if pictures is not None:
-        shown = indices[:most].tolist()
+        shown = indices[:_SUSPECTS].tolist()
         yield gallery((_image(evaluation, pictures, index) for index in shown), len(indices) - len(shown))
 
 

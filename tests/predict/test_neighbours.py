@@ -48,22 +48,6 @@ def test_lengths_do_not_count_and_zeros_are_like_nothing():
     assert not cosines[1].any()
 
 
-@pytest.mark.usefixtures("small_blocks")
-def test_no_image_is_among_its_others():
-    embeddings = RNG.normal(size=(30, 8))
-    embeddings[10:20] = embeddings[10]  # more copies than neighbours: none is sure to name itself
-    index = index_of(embeddings)
-    ids, cosines = index.others(4)
-    for own, (found, similar) in enumerate(zip(ids, cosines)):
-        assert own not in found
-        expected = [row @ embeddings[own] / np.linalg.norm(row) for row in embeddings] / np.linalg.norm(
-            embeddings[own]
-        )
-        np.testing.assert_allclose(similar, expected[found], atol=1e-6)
-        np.testing.assert_allclose(similar, np.sort(np.delete(expected, own))[::-1][:4], atol=1e-6)
-    assert index_of(embeddings[:3]).others(9)[0].shape == (3, 2)
-
-
 def test_faiss_finds_the_same(monkeypatch):
     pytest.importorskip("faiss", reason="needs faiss: the extra faiss")
     index, queries = index_of(RNG.normal(size=(3000, 16))), np.float32(RNG.normal(size=(20, 16)))

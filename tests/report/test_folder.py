@@ -274,4 +274,4 @@ def test_images_that_were_learned_are_told(evaluation, tmp_path):
     )
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "was trained on these images" in text
-    assert "most wrong labels are not found" in text
+    assert "a wrong one that it repeats is not found" in text

@@ -2,12 +2,10 @@
 
     python tools/benchmarks/label_errors.py -c configs/quick_start/clothing10.yaml -o Global.checkpoints=auto \\
         DataLoader.Eval.dataset.cls_label_path=dataset/clothing10/test_list.txt
-    python tools/benchmarks/label_errors.py --index train.npz
 
-With a config, trained weights answer to the images of DataLoader.Eval, as in tools/eval.py --report: they must not be
-those of the training. With an index of class folders (tools/similar.py index) the other images of the folder answer, as
-in tools/similar.py labels. A seed gives PLANTED images the label of another class, all equally likely. Labels that were
-wrong before count against the precision.
+Trained weights answer to the images of DataLoader.Eval, as in tools/eval.py --report; they must not be those of the
+training, among which tools/benchmarks/check_data.py plants some. A seed gives PLANTED images the label of another
+class, all equally likely. Labels that were wrong before count against the precision.
 """
 
 import json
@@ -33,24 +31,17 @@ COLUMNS = ("seed", "images", "planted", "suspected", "recall", "precision", "pre
 
 
 def parse_arguments():
-    parser = harness.tool_parser(__doc__)
-    parser.add_argument("-c", "--config", metavar="FILE", help="YAML config of a trained network")
-    cli.add_override(parser)
-    parser.add_argument("--index", metavar="FILE.npz", help="of tools/similar.py index, in place of a config")
+    parser = cli.config_parser(__doc__)
     parser.add_argument("--planted", type=harness.positive, default=30, help="wrong labels (default: 30)")
     parser.add_argument("--seeds", type=harness.positive, default=20, help="of the planting (default: 20)")
     parser.add_argument("--csv", metavar="FILE", help="also write the rows there, one for each seed")
-    arguments = parser.parse_args()
-    if (arguments.config is None) == (arguments.index is None):
-        parser.error("give a config by -c, or an index by --index")
-    return arguments
+    return parser.parse_args()
 
 
-def evaluated(arguments):
-    """Return the labels (N,), the number of classes, and a function: labels to probabilities (N, K)."""
-    from ppcls_light import jobs, load_config
+def evaluated(config):
+    """Return the labels (N,) and the probabilities (N, K) of an evaluation."""
+    from ppcls_light import jobs
 
-    config = load_config(arguments.config, cli.overrides(arguments))
     with tempfile.TemporaryDirectory() as scratch:
         path = os.path.join(scratch, "rows.jsonl")
         jobs.evaluate(config, predictions=path)
@@ -58,18 +49,7 @@ def evaluated(arguments):
     probabilities = np.zeros((len(rows), len(rows[0]["scores"])))
     for own, row in zip(probabilities, rows):
         own[row["class_ids"]] = row["scores"]
-    return np.array([row["label"] for row in rows]), probabilities.shape[1], lambda _: probabilities
-
-
-def indexed(arguments):
-    """Return what `evaluated` does, of an index; a wrong label also misleads the images around it."""
-    from ppcls_light.predict.neighbours import Index, votes
-    from ppcls_light.predict.similar import VOTERS
-
-    index = Index.read(arguments.index)
-    names, labels = index.classes()
-    ids, cosines = index.others(VOTERS)
-    return labels, len(names), lambda given: votes(given[ids], cosines, len(names))
+    return np.array([row["label"] for row in rows]), probabilities
 
 
 def plant(labels, class_num, count, seed):
@@ -81,10 +61,10 @@ def plant(labels, class_num, count, seed):
     return wrong, wrong != labels
 
 
-def measure(labels, class_num, answer, count, seed):
+def measure(labels, probabilities, count, seed):
     """Return a row of `COLUMNS`; the first are as many as were planted, the most suspicious."""
-    wrong, planted = plant(labels, class_num, count, seed)
-    suspects = suspected_errors(wrong, answer(wrong)).indices
+    wrong, planted = plant(labels, probabilities.shape[1], count, seed)
+    suspects = suspected_errors(wrong, probabilities).indices
     found = planted[suspects]
     precision = found.mean() if len(found) else float("nan")
     return (
@@ -105,12 +85,12 @@ def shown(value):
 
 def main():
     arguments = parse_arguments()
-    labels, class_num, answer = indexed(arguments) if arguments.index else evaluated(arguments)
-    if class_num < 2 or arguments.planted > len(labels):
+    labels, probabilities = evaluated(cli.parse_config(arguments))
+    if probabilities.shape[1] < 2 or arguments.planted > len(labels):
         raise ConfigError(
-            f"--planted: {len(labels)} images of {class_num} classes cannot have so many wrong labels"
+            f"--planted: {len(labels)} images of {probabilities.shape[1]} classes cannot have so many wrong labels"
         )
-    rows = [measure(labels, class_num, answer, arguments.planted, seed) for seed in range(arguments.seeds)]
+    rows = [measure(labels, probabilities, arguments.planted, seed) for seed in range(arguments.seeds)]
     if arguments.csv:
         write_csv(arguments.csv, COLUMNS, rows)
     table = [(name, *map(shown, Spread.of(values))) for name, values in zip(COLUMNS, zip(*rows))]
