@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Callable
 
 import numpy as np
@@ -118,8 +119,9 @@ def scores_learned(config: Config) -> bool:
     learned, images = train.dataset, scored.dataset
     if not (isinstance(learned, DatasetConfig) and isinstance(images, DatasetConfig)):
         return False
-    keys = [(own.image_root, own.cls_label_path) for own in (learned, images)]
-    return keys[0] == keys[1]
+    paths = [(own.image_root, own.cls_label_path or own.image_root) for own in (learned, images)]
+    one, other = (tuple(map(os.path.abspath, pair)) for pair in paths)
+    return one == other
 
 
 def warn_of_learned(config: Config) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 from ..base.files import checksum
 from ..bundle.folder import Bundle
 from ..config import Config
-from ..engine.checkpoint import strip_suffix
 from ..models.profile import ModelProfile
 from ..runtime.auto import measured
 from .evaluation import Evaluation
@@ -40,8 +39,8 @@ def model_card(config: Config, weights: str, profile: ModelProfile) -> dict[str,
     """Return the facts of the network with the file of its `weights`, an address or a name."""
     section = config.DataLoader.Eval
     ops = [] if section is None else section.dataset.transform_ops
-    file = f"{strip_suffix(weights)}.pdparams"
-    found = {"SHA-256 of the weights": checksum(file)} if os.path.isfile(file) else {}
+    files = (weights, f"{weights}.pdparams", f"{weights}.safetensors")
+    file = next(filter(os.path.isfile, files), None)
     return {
         "network": config.Arch.network.name,
         "parameters": profile.params,
@@ -49,7 +48,7 @@ def model_card(config: Config, weights: str, profile: ModelProfile) -> dict[str,
         "input": " x ".join(map(str, config.Global.image_shape)),
         "preprocessing": ", ".join(_described(op.name, op.params) for op in ops),
         "weights": weights,
-        **found,
+        **({"SHA-256 of the weights": checksum(file)} if file else {}),
     }
 
 

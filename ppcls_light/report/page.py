@@ -75,9 +75,11 @@ def write_page(
     anchors = {title: title.lower().replace(" ", "-") for title in parts}
     contents = "".join(link(anchors[title], title) for title in parts)
     sections = [section(title, *content, anchor=anchors[title]) for title, content in parts.items()]
+    network = card.get("model", {}).get("network")
+    title = f"Evaluation of {network}" if network else "Evaluation"
     write_text(
         path,
-        page("Evaluation", Markup(f"<nav>{contents}</nav>"), _summary(evaluation), *sections, style=_STYLE),
+        page(title, Markup(f"<nav>{contents}</nav>"), _summary(evaluation), *sections, style=_STYLE),
     )
 
 

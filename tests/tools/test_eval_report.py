@@ -11,8 +11,10 @@ import sys
 import pytest
 
 from ppcls_light import jobs
+from ppcls_light.base.files import checksum
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.config import load_config
+from ppcls_light.engine.evaluate import scores_learned
 from ppcls_light.errors import ConfigError, DataError
 
 
@@ -49,6 +51,8 @@ def test_report_and_predictions_are_of_one_evaluation(config_file, photos, tmp_p
     card = json.loads((report / "card.json").read_text())
     assert list(card) == ["data", "model"]  # there is no export
     assert card["model"]["parameters"] > 0
+    assert card["model"]["SHA-256 of the weights"] == checksum(tmp_path / "output/latest.pdparams")
+    assert card["data"]["learned by the network"].startswith("not")
     assert card["data"]["list"] == f"{photos}/val_list.txt"
 
 
@@ -96,6 +100,12 @@ def test_an_export_of_other_weights_is_no_part_of_the_report(config_file, photos
     with pytest.raises(DataError, match=r"--label-next: .* all of its images are in the lists"):
         jobs.evaluate(config, report=str(tmp_path / "report"), label_next=str(photos / "val"))
     assert capsys.readouterr().out.count("[Eval][Epoch 0][Avg]") == 1  # what cannot be shown is told before
+
+
+def test_the_training_list_is_known_under_any_spelling_of_its_path(config_file, photos):
+    key = "DataLoader.Eval.dataset.cls_label_path"
+    for path, learned in (("train_list.txt", True), ("val/../train_list.txt", True), ("val_list.txt", False)):
+        assert scores_learned(load_config(config_file, [f"{key}={photos}/{path}"])) is learned
 
 
 def test_a_missing_matplotlib_is_said_before_the_evaluation(config_file, tmp_path, root):
