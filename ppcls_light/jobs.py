@@ -38,7 +38,14 @@ from .engine.output_folder import claimed
 from .engine.preprocessing import check_pixels
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
-from .engine.readers import build_reader, check_classes, inference_transforms, labelled_images, sample_images
+from .engine.readers import (
+    build_reader,
+    check_classes,
+    inference_transforms,
+    labelled_images,
+    sample_images,
+    unknown_images,
+)
 from .engine.teacher_graph import described
 from .engine.teachers import embeddings_of
 from .engine.time_budget import within_minutes
@@ -387,16 +394,18 @@ def _export(
     onnx: bool = False,
     gate: AccuracyGate | None = None,
 ) -> ExportReport:
+    names = class_names(config, weights)
     return export_model(
         model,
         folder,
         config.Global.image_shape,
         inference_transforms(config),
-        class_names=class_names(config, weights),
+        class_names=names,
         model_name=config.Arch.network.name,
         topk=config.Infer.PostProcess.topk,
         images=sample_images(config),
         onnx=onnx,
         gate=gate,
         embedding=config.Global.embedding,
+        unknown=unknown_images(config, names) if config.Global.unknown else None,
     )

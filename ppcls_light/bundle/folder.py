@@ -20,6 +20,12 @@ tools serve the folder, and one section of our own:
         paddle: {fp32: 99.683, bf16: 99.747, int8: 99.62}  # int8 is in INT8_FILES
       scored_images: 1578       # images that those top-1 are of
       made_of: 51d0...          # of a teacher of tools/fit_teacher.py: SHA-256 of the network that has the embeddings
+      unknown:                  # images that are of no class, `Unknown`; left out when nothing was asked for
+        score: energy           # or distance, to the embeddings in UNKNOWN_FILE
+        temperature: 1.31
+        thresholds: [-3.72]     # one, or one for each class
+        coverage: 0.95
+        measured: {...}         # images, and ECE, coverage and top-1 on them
       files: {inference.json: 08c1..., ...}  # SHA-256 of the others, so that no network gets another one's weights
       parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
@@ -31,8 +37,9 @@ from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
 from ..base.files import StrPath, checksum, write_text
 from ..config.bind import bind
 from ..config.dataloader import TransformOps
+from ..config.deploy import UnknownScore
 from ..config.tree import Node, dump_yaml, read_tree
-from ..config.types import Op, PositiveInt
+from ..config.types import Op, PositiveFloat, PositiveInt, Probability
 from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
@@ -48,10 +55,30 @@ INT8_FILES = {
     "onnxruntime": (f"{INT8_STEM}.onnx",),
     "openvino": (f"{INT8_STEM}.xml", f"{INT8_STEM}.bin"),
 }
-# Outputs that a graph may have behind its first one. embedding: what the classifier takes, (N, D), not normalised.
-Further = Literal["embedding"]
+UNKNOWN_FILE = "inference.unknown.npz"  # an index of training embeddings, for the score `distance`
+# Outputs that a graph may have behind its first one. embedding: what the classifier takes, (N, D), not normalised;
+# logits: (N, class_num), of which the probabilities are the softmax.
+Further = Literal["embedding", "logits"]
 
 Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of transforms
+
+
+@dataclass
+class Unknown:
+    """Section `unknown`: calibration of the probabilities, and the images that are of no class.
+
+    An image is unknown when its score exceeds the threshold, of its best class when there is one for each.
+    """
+
+    score: UnknownScore
+    temperature: PositiveFloat  # of the softmax (Guo et al., arXiv 1706.04599)
+    thresholds: List[float]  # one, or one for each class
+    coverage: Probability  # share of the images of the fit that was to stay known
+    measured: Dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.thresholds:
+            raise ConfigError("thresholds is empty; export the model again")
 
 
 @dataclass
@@ -76,6 +103,7 @@ class Bundle:
     # {engine: {precision: top-1 in percent}} of what passed the accuracy gate of the export, {} when there was none.
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     weights: str = ""  # checksum of the weights behind the graph, "" when the exporter did not say
+    unknown: Optional[Unknown] = None  # None: every image is of some class
     proved_on: str = ""  # the processor on which the export was compared with the network, where known
     onnx_file: Optional[str] = None  # path of inference.onnx
     made_of: str = ""  # checksum of the network of a teacher that tools/fit_teacher.py wrote
@@ -143,6 +171,7 @@ class _Own:
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scored_images: Optional[PositiveInt] = None
     made_of: str = ""
+    unknown: Optional[Unknown] = None
     files: Dict[str, str] = field(default_factory=dict)
     parity: Dict[str, Any] = field(default_factory=dict)
 
@@ -202,7 +231,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     labels = content.PostProcess.Topk.label_list
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
-    bundle.further = list(own.further)
+    bundle.further, bundle.unknown = list(own.further), own.unknown
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
     bundle.made_of = own.made_of

@@ -8,6 +8,7 @@ from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
 EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
+UnknownScore = Literal["energy", "distance"]  # by which an image is of no class
 
 MOVED_KEYS = ("labels", "image_root", "max_drop")
 MOVED = (

@@ -10,6 +10,7 @@ from ..errors import ConfigError
 from . import optim
 from .arch import DistillationArch, Network
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
+from .deploy import UnknownScore
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections
 
 
@@ -42,6 +43,9 @@ class GlobalConfig:
     export_precision: Literal["fp32", "int8"] = "fp32"  # int8: also int8 graphs for every engine
     calibration_images: PositiveInt = 256  # that calibrate int8, at most
     embedding: bool = False  # the exported graph also gives what the classifier takes
+    unknown: Optional[UnknownScore] = None  # the export fits on DataLoader.Eval when an image is of no class
+    unknown_coverage: Annotated[float, Range(0, 1, low_open=True, high_open=True)] = 0.95  # stay known
+    unknown_by_class: bool = False  # a threshold for each class
     early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
     use_visualdl: bool = False  # the same as "visualdl" among the loggers
     loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)
@@ -59,6 +63,10 @@ class GlobalConfig:
             )
         if self.log_histograms and not self.all_loggers():
             raise ConfigError("log_histograms draws them in a logger; add for example use_visualdl: true")
+        if self.unknown is None and (self.unknown_by_class or self.unknown_coverage != 0.95):
+            raise ConfigError(
+                "unknown_coverage and unknown_by_class are about unknown; add unknown: energy, or leave them out"
+            )
         if not all(rank.strip().isdecimal() for rank in str(self.log_ranks).split(",")):
             raise ConfigError(
                 f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'

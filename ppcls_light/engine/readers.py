@@ -20,6 +20,7 @@ from ..data.scan import scan_image_folder
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.accuracy import part
+from ..export.unknown import UnknownFit
 from .checkpoint import Checkpoint
 from .classes import (
     MAP_KEY,
@@ -156,6 +157,33 @@ def labelled_images(config: Config, names: ClassNames | None) -> Labelled:
         )
     images, _ = split_images(config, "Eval", names)
     return part(images, config.Global.calibration_images, _image_files(config, "Train"))
+
+
+def unknown_images(config: Config, names: ClassNames | None) -> UnknownFit:
+    """Return the images, and the wishes of `Global`, that the export fits the section `unknown` with.
+
+    Those of Eval are numbered by `names`, those of the training.
+
+    Raises ConfigError: there are no image files of DataLoader.Eval, or for `distance` none of DataLoader.Train.
+    """
+    settings = config.Global
+    assert settings.unknown is not None
+    wanted = {"Eval": "its thresholds are fitted on labelled image files"}
+    if settings.unknown == "distance":
+        wanted["Train"] = "the distance is to its image files"
+    for split, why in wanted.items():
+        if _image_files(config, split) is None:
+            raise ConfigError(
+                f"{config.place('Global.unknown')}: {why}, and DataLoader.{split}.dataset has none here; give its "
+                "image_root and cls_label_path"
+            )
+    images, _ = split_images(config, "Eval", names)
+    training = _image_files(config, "Train") if "Train" in wanted else None
+    return UnknownFit(
+        *(settings.unknown, settings.unknown_coverage, settings.unknown_by_class),
+        *([images.path(index) for index in range(len(images))], images.labels),
+        [] if training is None else [training.path(index) for index in range(len(training))],
+    )
 
 
 def _image_files(config: Config, split: str) -> ImageList | None:

@@ -27,6 +27,7 @@ from ..bundle.folder import (
     GRAPH_FILES,
     INT8_FILES,
     ONNX_FILE,
+    UNKNOWN_FILE,
     Ops,
     read_bundle,
     write_inference_yml,
@@ -35,11 +36,13 @@ from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
 from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
+from ..predict.unknown import OUTPUT_OF
 from .accuracy import AccuracyGate
 from .fold.steps import fold
 from .int8 import save_int8
 from .precisions import add_precisions
 from .static import STEM, save_static
+from .unknown import UnknownFit, fit_unknown
 from .verify import verify
 
 logger = logging.getLogger(__name__)
@@ -75,6 +78,7 @@ class ExportReport:
         further: {output: largest difference of an image's, a share of its length (L2)} of outputs behind the
             probabilities, such as embedding: at most 1e-3, for int8 at most 0.5 on three images of four.
         precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
+        unknown: what the fit of unknown images does, see `unknown.measured`; {} without one.
     """
 
     folder: str
@@ -92,6 +96,7 @@ class ExportReport:
     onnx_max_abs_diff: Optional[float] = None
     further: Dict[str, float] = field(default_factory=dict)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    unknown: Dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         images = "" if self.source == "given" else "generated "
@@ -121,6 +126,7 @@ def export_model(
     gate: Optional[AccuracyGate] = None,
     fold_steps: Optional[Collection[str]] = None,
     embedding: bool = False,
+    unknown: Optional[UnknownFit] = None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -146,6 +152,7 @@ def export_model(
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
         embedding: give the graph the embeddings as a second output, see `models.embedding`.
+        unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
 
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
@@ -166,11 +173,13 @@ def export_model(
     reference.eval()
     transform_ops = list(transform_ops)
     further = ["embedding"] if embedding else []
+    if unknown is not None and OUTPUT_OF[unknown.score] not in further:
+        further.append(OUTPUT_OF[unknown.score])
     with _staged(folder) as stage, _sample_images(images) as paths:
         if quantized:
             precision, graph_format = "int8", save_int8(model, stage, image_shape, further)
         else:
-            folded = fold(model, fold_steps, keep_embedding=embedding)
+            folded = fold(model, fold_steps, keep_embedding="embedding" in further)
             precision, graph_format = "fp32", save_static(folded, stage, image_shape, further=further)
         own: Dict[str, Any] = {
             "version": __version__,
@@ -193,6 +202,8 @@ def export_model(
         if gate is not None:
             own["precisions"] = add_precisions(model, stage, image_shape, transform_ops, gate)
             own["scored_images"] = len(gate.images.scored)
+        if unknown is not None:
+            own["unknown"] = fit_unknown(stage, unknown, own["weights"])
         own["files"] = {
             name: checksum(os.path.join(stage, name))
             for name in sorted(os.listdir(stage))
@@ -203,6 +214,7 @@ def export_model(
         *(folder, graph_format, precision, own["class_num"]),
         **own["parity"],
         precisions=own.get("precisions", {}),
+        unknown=own.get("unknown", {}).get("measured", {}),
     )
     found = "agree" if report.precision == "fp32" else "compared"
     logger.info("Exported and original model %s: %s", found, report)
@@ -274,7 +286,7 @@ def _replace(folder: str, stage: str) -> None:
         _put(os.path.join(stage, name), os.path.join(folder, name))
     # every file is of the last export, in whatever format an earlier one was
     int8 = {name for files in INT8_FILES.values() for name in files}
-    for name in {*GRAPH_FILES.values(), ONNX_FILE, *int8} - set(made):
+    for name in {*GRAPH_FILES.values(), ONNX_FILE, UNKNOWN_FILE, *int8} - set(made):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, name))
 

@@ -17,7 +17,7 @@ STEM = "inference"
 class WithSoftmax(nn.Layer):
     """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num).
 
-    Behind these come the `further` outputs, of `bundle.folder.Further`: embedding (N, D).
+    Behind these come the `further` outputs, of `bundle.folder.Further`: embedding (N, D), logits (N, class_num).
     """
 
     def __init__(self, model: nn.Layer, further: Sequence[str] = ()) -> None:
@@ -28,7 +28,7 @@ class WithSoftmax(nn.Layer):
         if not self.further:
             return nn.functional.softmax(self.model(x), axis=-1)
         logits, embedding = logits_and_embeddings(self.model, x)
-        others = {"embedding": embedding}
+        others = {"embedding": embedding, "logits": logits}
         return (nn.functional.softmax(logits, axis=-1), *(others[name] for name in self.further))
 
 

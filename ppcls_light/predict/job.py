@@ -66,7 +66,10 @@ def classify_files(
         predictor = predictor_from_config(config)
         if announce is not None:
             announce(predictor)
-        file = ends.enter_context(RowFile(run.output, predictor.topk, resume)) if run.output else None
+        file = None
+        if run.output:
+            unknown = predictor.bundle.unknown is not None
+            file = ends.enter_context(RowFile(run.output, predictor.topk, resume, unknown))
         if file is not None:
             file.skip_done(images)
             _require_same_answer(predictor, file)

@@ -23,7 +23,8 @@ from ..runtime.engines import create_engine
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
-from .results import Row, Topk, answer_batch, classify_batch, no_numbers
+from .results import Row, Topk, answer_batch, no_numbers
+from .unknown import Doubt
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Predictor:
         self.bundle = bundle = replace(
             bundle, transform_ops=ops, topk=self._topk.topk, class_names=self._topk.class_names
         )
+        self._doubt = Doubt(bundle, bundle.unknown) if bundle.unknown is not None else None
         decode, ops = split_decode(ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
@@ -158,7 +160,7 @@ class Predictor:
         return ready
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W)."""
+        """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W), calibrated if so fitted."""
         return self._probabilities(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)))
 
     def run_all(self, images: np.ndarray) -> dict[str, np.ndarray]:
@@ -174,7 +176,23 @@ class Predictor:
         return {**found, "probs": self._probabilities(outputs[0])}
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        return softmax(outputs) if self.bundle.output == "logits" else outputs
+        probabilities = softmax(outputs) if self.bundle.output == "logits" else outputs
+        return probabilities if self._doubt is None else self._doubt.calibrated(probabilities)
+
+    def answer(self, images: np.ndarray, names: Sequence[str | None], topk: Topk | None = None) -> list[Row]:
+        """Return the rows of preprocessed images (N, C, H, W), by `topk` in place of the predictor's own.
+
+        A bundle with the section `unknown` adds unknown, true where the image is of no class, and unknown_score.
+        """
+        topk = topk or self._topk
+        if self._doubt is None:
+            return topk(self.run(images), names)
+        answers = self.run_all(images)
+        rows = topk(answers["probs"], names)
+        for row, unknown, score in zip(rows, *self._doubt.of(answers)):
+            if "error" not in row:
+                row.update(unknown=bool(unknown), unknown_score=round(float(score), 5))
+        return rows
 
     def predict(self, images: Any, bgr: bool = False) -> list[Row]:
         """Classify one image or many; one row per image, in their order.
@@ -194,7 +212,8 @@ class Predictor:
 
         Returns:
             A list of dicts {class_ids, scores, file_name, label_names}, of one image a list of one; for an image that
-            cannot be used {file_name, error} in its place. `file_name` is the path, or the `filename` of a Pillow
+            cannot be used {file_name, error} in its place. A bundle that knows unknown images adds unknown and
+            unknown_score, see `answer`. `file_name` is the path, or the `filename` of a Pillow
             image or the `name` of a file object where they have one, otherwise None.
         """
         return list(self.iter_predict(images, bgr=bgr))
@@ -217,7 +236,7 @@ class Predictor:
         else:
             with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:
                 for batch, ready in batches:
-                    yield from classify_batch(ready, _names(batch), _call, self.run, self._topk)
+                    yield from answer_batch(ready, _names(batch), _call, self.answer)
         if items.failure is not None:
             raise items.failure
 
@@ -265,7 +284,7 @@ class Predictor:
     def predict_batch(self, images: Sequence[Any]) -> list[Row]:
         """Return the rows of a list of images, see `predict`, all classified at once."""
         items = [take(image) for image in images]
-        return classify_batch(items, _names(items), self._prepare, self.run, self._topk)
+        return answer_batch(items, _names(items), self._prepare, self.answer)
 
     def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""

@@ -110,7 +110,8 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     }
     # here, what is wrong with the folder or the engine shows in one line
     bundle = Predictor(**settings).bundle
-    parts = Parts(os.path.abspath(args.output), args.format, args.part_size, len(names))
+    folder, unknown = os.path.abspath(args.output), bundle.unknown is not None
+    parts = Parts(folder, args.format, args.part_size, len(names), unknown)
     files = [bundle.graph_file, bundle.params_file, os.path.join(bundle.folder, "inference.yml")]
     parts.claim(names, [path for path in files if os.path.exists(path)], args.precision)
     missing = parts.missing()

@@ -15,7 +15,8 @@ _NO_NUMBERS = (
 )
 
 
-# class_ids, scores, file_name, label_names; or file_name, embedding; or file_name, error
+# class_ids, scores, file_name, label_names, and of some bundles unknown, unknown_score; or file_name, embedding; or
+# file_name, error
 Row = Dict[str, Any]
 Input = TypeVar("Input")
 
@@ -128,8 +129,13 @@ def why(error: Exception, name: str | None = None) -> str:
 
 
 def format_row(name: str, row: Row) -> str:
-    """Return a result as PaddleClas' predict_cls prints it, with 2 decimals; `name` is the file's base name."""
+    """Return a result as PaddleClas' predict_cls prints it, with 2 decimals; `name` is the file's base name.
+
+    Of an image that is of no class "unknown" and its score come first.
+    """
+    unknown = f"unknown ({row['unknown_score']:.3g}), " if row.get("unknown") else ""
     scores = ", ".join(f"{score:.2f}" for score in row["scores"])
     return (
-        f"{name}:\tclass id(s): {row['class_ids']}, score(s): [{scores}], label_name(s): {row['label_names']}"
+        f"{name}:\t{unknown}class id(s): {row['class_ids']}, score(s): [{scores}], label_name(s): "
+        f"{row['label_names']}"
     )

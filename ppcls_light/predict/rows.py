@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 ReadRow = Tuple[str, Optional[Dict[int, float]], Dict[int, str]]
 
 FORMATS = (".jsonl", ".csv")
+UNKNOWN = ("unknown", "unknown_score")  # keys that rows of a bundle have that knows unknown images
 SYNC_SECONDS = 5  # at most that much work is lost when the machine itself dies
 
 
@@ -59,16 +60,23 @@ class Csv:
     """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on to `topk`.
 
     `keys` are the lists of a row that have so many columns, by their plurals; rows of other ones are not decoded.
+    Behind error stand `UNKNOWN`, where the rows have them.
     """
 
-    def __init__(self, topk: int, keys: Sequence[str] = ("class_ids", "scores", "label_names")) -> None:
-        self._columns, self._keys = ["file_name", "error"], keys
+    def __init__(
+        self,
+        topk: int,
+        keys: Sequence[str] = ("class_ids", "scores", "label_names"),
+        unknown: bool = False,
+    ) -> None:
+        self._single = ["file_name", "error", *(UNKNOWN if unknown else ())]
+        self._columns, self._keys = list(self._single), keys
         for place in range(1, topk + 1):
             self._columns += [f"{key[:-1]}_{place}" for key in keys]
         self.header = self._line(self._columns)
 
     def encode(self, row: Row) -> bytes:
-        cells = [row["file_name"], row.get("error", "")]
+        cells = [row.get(key, "") for key in self._single]
         first, *others = self._keys
         lists = [row.get(key) or itertools.repeat("") for key in others]
         for values in zip(row.get(first, ()), *lists):
@@ -83,9 +91,10 @@ class Csv:
             if row[1]:
                 yield row[0], None, {}
             else:
-                ids = list(map(int, filter(None, row[2::3])))
-                names = {class_id: name for class_id, name in zip(ids, row[4::3]) if name}
-                yield row[0], dict(zip(ids, map(float, filter(None, row[3::3])))), names
+                listed, scores, texts = (row[len(self._single) + place :: 3] for place in range(3))
+                ids = list(map(int, filter(None, listed)))
+                names = {class_id: name for class_id, name in zip(ids, texts) if name}
+                yield row[0], dict(zip(ids, map(float, filter(None, scores)))), names
 
     def _line(self, cells: Sequence[object]) -> bytes:
         text = io.StringIO()
@@ -111,7 +120,7 @@ class RowFile:
     """Rows on their way into `path`; a context manager, and `finish()` gives the file its name.
 
     `path` ends in .jsonl or .csv. With `resume` it goes on from what `path`.partial, or a finished `path`, holds;
-    without either it is a fresh start.
+    without either it is a fresh start. `unknown`: the rows have the keys `UNKNOWN`.
 
     Attributes:
         done, failed: rows in the file, and those of them with an error.
@@ -121,13 +130,14 @@ class RowFile:
     Raises ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
     """
 
-    def __init__(self, path: str, topk: int, resume: bool = False) -> None:
+    def __init__(self, path: str, topk: int, resume: bool = False, unknown: bool = False) -> None:
         check_output(path)
         self.path, self.partial = path, _partial(path)
         self.done = self.failed = 0
         self.last: Optional[Tuple[str, Dict[int, float]]] = None
         self.names: Dict[int, str] = {}
-        self._rows: Union[Csv, Jsonl] = Csv(topk) if path.lower().endswith(".csv") else Jsonl()
+        as_table = path.lower().endswith(".csv")
+        self._rows: Union[Csv, Jsonl] = Csv(topk, unknown=unknown) if as_table else Jsonl()
         if not resume and os.path.exists(self.partial):
             raise ConfigError(
                 f"{self.partial}: rows of a run that was ended are there; add --resume to go on from them, or delete "
@@ -262,6 +272,7 @@ class Parts:
     format: str  # "jsonl" or "parquet"
     size: int  # images per part
     count: int  # images in all
+    unknown: bool = False  # the rows have the keys `UNKNOWN`
 
     def images(self, part: int) -> range:
         """Return the ids of the images of a part; ids are places in the list of images, from 0."""
@@ -302,7 +313,7 @@ class Parts:
             if self.format == "jsonl":
                 Path(temporary).write_bytes(b"".join(map(Jsonl().encode, rows)))
             else:
-                _write_parquet(rows, temporary)
+                _write_parquet(rows, temporary, self.unknown)
 
 
 def _read_job(path: str) -> Dict[str, object]:
@@ -322,7 +333,7 @@ def _checksum(pieces: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _write_parquet(rows: Iterable[Row], path: str) -> None:
+def _write_parquet(rows: Iterable[Row], path: str, unknown: bool) -> None:
     import pyarrow
     from pyarrow import parquet
 
@@ -334,6 +345,7 @@ def _write_parquet(rows: Iterable[Row], path: str) -> None:
             ("scores", pyarrow.list_(pyarrow.float32())),
             ("label_names", pyarrow.list_(pyarrow.string())),
             ("error", pyarrow.string()),
+            *(zip(UNKNOWN, (pyarrow.bool_(), pyarrow.float32())) if unknown else ()),
         ]
     )
     texts = [

@@ -6,12 +6,17 @@ from pydantic import BaseModel
 
 
 class Row(BaseModel):
-    """The answer on one image; the classes are in order of their scores, the most probable one first."""
+    """The answer on one image; the classes are in order of their scores, the most probable one first.
+
+    `unknown` and `unknown_score` come of a model that knows images of no class; true: it is one.
+    """
 
     file_name: Optional[str]
     class_ids: List[int]
     scores: List[float]
     label_names: List[str]
+    unknown: Optional[bool] = None
+    unknown_score: Optional[float] = None
 
 
 class FailedRow(BaseModel):

@@ -7,6 +7,7 @@ anew, and not the server. Across the pipe go JSON and the bytes of images, nothi
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 import time
@@ -25,7 +26,7 @@ from ..data.formats import names as format_names
 from ..data.guards.limits import TooManyPixelsError
 from ..errors import DataError, UserError
 from ..predict import Predictor
-from ..predict.results import Topk, classify_batch
+from ..predict.results import Topk, answer_batch
 
 logger = logging.getLogger(__name__)
 
@@ -181,13 +182,10 @@ class _Classifier:
         decoded = time.perf_counter()
         names = [None] * len(images)
         try:
-            rows = classify_batch(
-                prepared,
-                names,
-                Future.result,
-                self._predictor.run,
-                Topk(topk, self._predictor.bundle.class_names),
+            answer = functools.partial(
+                self._predictor.answer, topk=Topk(topk, self._predictor.bundle.class_names)
             )
+            rows = answer_batch(prepared, names, Future.result, answer)
         except UserError as error:
             logger.error("%s", error)
             rows = [{"error": "the network failed on this batch", "status": 500} for _ in images]

@@ -156,6 +156,20 @@ def test_the_interface_is_described_from_this_server_alone(page, server):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_an_unknown_image_is_said_to_be_one(page, photo):
+    row = {"class_ids": [1], "scores": [0.5], "label_names": ["green"], "file_name": "a.jpg"}
+    answer = {"results": [row], "milliseconds": {"total": 1.0}, "request_id": "a"}
+    page.route("**/predict?*", lambda route: route.fulfill(json=answer))
+    for unknown in (True, False):
+        row.update(unknown=unknown, unknown_score=0.626)
+        page.set_input_files("#file", photo(unknown))
+        page.wait_for_selector("#bars li")
+        page.wait_for_function(f"document.querySelector('#unknown').hidden === {str(not unknown).lower()}")
+        if unknown:
+            assert page.locator("#unknown").text_content().startswith("Unknown (0.63): not like the images")
+    assert page.locator("#summary").text_content() == "Most probable: green, 50.0 %"
+
+
 def test_dark_and_narrow(page, photo):
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")

@@ -15,6 +15,7 @@ function fail(message) {
   show("error", true);
   show("latency", false);
   show("waiting", false);
+  show("unknown", false);
   byId("bars").replaceChildren();
 }
 
@@ -40,7 +41,11 @@ function showBars(row) {
     return item;
   });
   byId("bars").replaceChildren(...items);
-  byId("summary").textContent = `Most probable: ${items[0].querySelector(".label").textContent}, ` +
+  show("unknown", row.unknown === true);
+  if (row.unknown) {
+    byId("unknown").textContent = `Unknown (${row.unknown_score.toFixed(2)}): not like the images of any class. The nearest:`;
+  }
+  byId("summary").textContent = `${row.unknown ? "Unknown. Nearest" : "Most probable"}: ${items[0].querySelector(".label").textContent}, ` +
     items[0].querySelector(".score").textContent;
 }
 
