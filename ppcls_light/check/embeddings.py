@@ -49,7 +49,11 @@ def embedder(model: str) -> Embed:
     if not model.endswith(".onnx"):
         bundle = read_bundle(model)
         engine = "onnxruntime" if bundle.format == "onnx" else "paddle"
-        return _of_predictor(Predictor(bundle, batch_size=BATCH, engine=engine))
+        predictor = Predictor(bundle, batch_size=BATCH, engine=engine)
+        next(
+            predictor.iter_embed([]), None
+        )  # refuses an export without embeddings now, and not minutes later
+        return _of_predictor(predictor)
     if not os.path.isfile(model):
         raise ConfigError(f"{model}: there is no such file")
     return _of_graph(model)

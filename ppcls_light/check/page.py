@@ -23,6 +23,7 @@ PAGE = "index.html"
 _SHOWN = 48  # findings of a kind that have pictures
 _SHEET, _SHEETS = 24, 2400  # pictures of a contact sheet, and of all of them
 _COLUMNS, _CELL = 8, 72  # of a contact sheet; pixels
+_UNFOLDED = 30  # classes up to which their sheets are unfolded
 _CLASSES = 1000  # rows of the table of classes
 _QUANTILES = ("least", "5 %", "half", "95 %", "most")
 _STYLE = """
@@ -239,8 +240,9 @@ def _contact_sheets(splits: Splits, facts: np.ndarray) -> html.Markup:
         name = splits.class_name(int(members[0])) or "without a label"
         chosen = members[np.unique(np.linspace(0, len(members) - 1, min(most, len(members))).astype(int))]
         sheet = html.thumbnail(_sheet(splits, chosen.tolist()), _COLUMNS * _CELL)
-        caption = f"{len(members):,} images" if len(members) > len(chosen) else ""
-        sheets.append(html.details(name, html.picture(sheet, caption, name), unfolded=len(classes) <= 30))
+        caption = f"{len(chosen)} of {len(members):,} images" if len(members) > len(chosen) else ""
+        shown = html.gallery([html.picture(sheet, caption, name)])
+        sheets.append(html.details(name, shown, unfolded=len(classes) <= _UNFOLDED))
     hidden = len(classes) - len(sheets)
     more = [html.paragraph(f"and {hidden:,} further classes")] if hidden > 0 else []
     return html.section("Contact sheets", *sheets, *more)

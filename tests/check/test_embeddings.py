@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.check.embeddings import embedded, embedder
 from ppcls_light.errors import ConfigError, DeviceError
 
@@ -50,6 +51,26 @@ def test_an_onnx_file_gets_images_as_an_imagenet_network_does(listed, tmp_path, 
         colours = (square.mean(axis=(0, 1)) - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
         assert np.allclose(row, factor * colours, atol=1e-4)
     assert np.array_equal(rows[-1], rows[0])
+
+
+def test_an_exported_folder_prepares_images_by_itself(listed, tmp_path):
+    colour_graph(tmp_path / "inference.onnx", ["logits", "embedding"])
+    ops = [
+        ("DecodeImage", {}),
+        ("ResizeImage", {"size": 224}),
+        ("NormalizeImage", {"mean": [0, 0, 0], "std": [1, 1, 1], "order": ""}),
+    ]
+    own = {"arch": "colours", "output": "logits", "further": ["embedding"]}
+    write_inference_yml(tmp_path, ops, 1, None, own)
+    files = sorted(map(str, listed.glob("train/*/*.jpg")))
+    rows, places = embedded(embedder(str(tmp_path)), [str(listed / "gone.jpg"), *files])
+    assert places.tolist() == list(range(1, 13))
+    for row, path in zip(rows, files):
+        colours = cv2.resize(cv2.imread(path), (224, 224))[:, :, ::-1].mean(axis=(0, 1)) / 255
+        assert np.allclose(row, 2 * colours, atol=1e-4)
+    write_inference_yml(tmp_path, ops, 1, None, {"arch": "colours"})
+    with pytest.raises(ConfigError, match="this export has no embeddings"):
+        embedder(str(tmp_path))
 
 
 def test_models_that_cannot_embed_are_refused(tmp_path, listed, monkeypatch):
