@@ -144,7 +144,8 @@ def convert(graph: str, params: str, path: str, *outputs: str) -> None:
 
 def _rename(graph: Any, names: Dict[str, str]) -> None:
     for value in (*graph.input, *graph.output):
-        value.name = names[value.name]
+        # Another exporter may have given the graph more outputs.
+        value.name = names.get(value.name, value.name)
     for node in graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(tensor, tensor) for tensor in tensors]
