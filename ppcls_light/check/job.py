@@ -59,7 +59,7 @@ def check_data(
 
     Raises ConfigError: a threshold or a kind does not exist. UserError: see `write_report` and `write_cleaned`.
     """
-    _check_limits(limits)
+    _check_limits(limits, embed is not None)
     check_kinds("--fix", fix)
     if fix:
         require_files(splits)
@@ -94,11 +94,17 @@ def check_kinds(option: str, kinds: Sequence[str]) -> None:
         raise ConfigError(f"{option} {unknown[0]}: there is no such kind of finding; use {', '.join(KINDS)}")
 
 
-def _check_limits(limits: Limits) -> None:
+def _check_limits(limits: Limits, has_embeddings: bool) -> None:
     if not all(map(math.isfinite, astuple(limits))):
         raise ConfigError("a threshold is no number; give one that is, or leave it out")
     if not 0 <= limits.distance <= FURTHEST:
         raise ConfigError(f"--hash-distance {limits.distance} is not from 0 to {FURTHEST} of the 64 bits")
+    usual = Limits()
+    given = [
+        name for name in ("cosine", "label_share", "outlier") if getattr(limits, name) != getattr(usual, name)
+    ]
+    if given and not has_embeddings:
+        raise ConfigError(f"--{given[0].replace('_', '-')} is about embeddings; give a model by --embeddings")
     for option, value in (("--color-correlation", limits.correlation), ("--cosine", limits.cosine)):
         if not -1 <= value <= 1:
             raise ConfigError(f"{option} {value:g} is not from -1 to 1")

@@ -187,6 +187,7 @@ def test_strict_ends_with_exit_code_1(faulty, tmp_path, run_tool, kinds, code):
         (["--color-correlation", "1.5"], "--color-correlation 1.5 is not from -1 to 1"),
         (["-o", "Global.epochs=1"], "-o changes a config"),
         (["--workers", "-1"], "--workers -1"),
+        (["--label-share", "0.1"], "--label-share is about embeddings; give a model by --embeddings"),
         (["--dark", "nan"], "a threshold is no number"),
         (["--embeddings", "weights.pdparams"], "weights need the config of their network"),
     ],
