@@ -242,10 +242,10 @@ def main():
         seconds, memory = check(data, out, options)
         with open(out / "findings.csv", encoding="utf-8", newline="") as file:
             rows = table(data, list(csv.DictReader(file)))
-    images = sum(map(len, data.lines.values()))
-    print(markdown_table(("fault", "planted", "found", "false"), rows))
-    print(f"{images:,} images in {seconds:.1f} s, {images / seconds:,.0f} images/s, {memory:,.0f} MiB")
-    print(harness.machine())
+        images = sum(map(len, data.lines.values()))
+        print(markdown_table(("fault", "planted", "found", "false"), rows))
+        print(f"{images:,} images in {seconds:.1f} s, {images / seconds:,.0f} images/s, {memory:,.0f} MiB")
+        print(harness.machine(), flush=True)
 
 
 if __name__ == "__main__":
