@@ -174,7 +174,7 @@ def explain(
     config: ConfigLike,
     source: str,
     folder: str | None = None,
-    method: str = "gradcam",
+    method: str = "layercam",
     label: str | None = None,
     layer: str | None = None,
     limit: int = LIMIT,

@@ -6,7 +6,7 @@ import pytest
 
 DOCUMENTS = ["README.md", "configs/README.md", "deploy/README.md", "deploy/serving/README.md",
              "deploy/batch/README.md", "docs/faults.md", "docs/architecture.md", "docs/adding-a-family.md",
-             "docs/checking-data.md", "docs/evaluation-report.md",
+             "docs/checking-data.md", "docs/evaluation-report.md", "docs/heat-maps.md",
              "tests/faults/README.md"]  # fmt: skip
 
 

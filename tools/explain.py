@@ -16,7 +16,7 @@ def parse_args():
     parser.add_argument(
         "--method",
         metavar="NAME",
-        help="gradcam (default), layercam, scorecam, smoothgrad, occlusion (default of --model) or lime",
+        help="layercam (default), gradcam, scorecam, smoothgrad, occlusion (default of --model) or lime",
     )
     parser.add_argument(
         "--class",
@@ -24,7 +24,7 @@ def parse_args():
         metavar="CLASS",
         help="name or number of the class; default: the most probable one",
     )
-    parser.add_argument("--layer", metavar="NAME", help="whose map a CAM shows; default: the last one")
+    parser.add_argument("--layer", metavar="NAME", help="whose map a CAM shows; default: the family's")
     parser.add_argument(
         "--out", metavar="FOLDER", help="default: explain in Global.output_dir, or output/explain"
     )
@@ -50,7 +50,11 @@ def main():
         from ppcls_light import jobs
 
         jobs.explain(
-            config, folder=arguments.out, method=arguments.method or "gradcam", layer=arguments.layer, **given
+            config,
+            folder=arguments.out,
+            method=arguments.method or "layercam",
+            layer=arguments.layer,
+            **given,
         )
         return
     own = {"-o": arguments.override, "--print-config": arguments.print_config, "--layer": arguments.layer}

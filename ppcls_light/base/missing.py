@@ -19,7 +19,7 @@ _PYTHON = os.path.join(_VENV, "bin", "python")
 _EXTRAS = {
     **dict.fromkeys(("cv2", "numpy", "paddle", "PIL", "safetensors", "yaml"), "cpu"),
     "matplotlib": "cpu,plot",
-    "skimage": "cpu,explain",
+    **dict.fromkeys(("scipy", "skimage"), "cpu,explain"),
     "sklearn": "cpu,teacher",
 }
 _OTHERS = ("onnx", "timm", "torch")

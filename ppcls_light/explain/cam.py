@@ -3,7 +3,8 @@
 The networks of this package pool the map of one layer (`family.Family.last_map`) over its positions and classify the
 result. The gradient of a logit by that map is therefore the same at every position, and the map that it weighs is the
 first order of the logit in the pooled features: CAM (Zhou et al., arXiv 1512.04150) itself where a linear classifier
-alone follows, and Grad-CAM and HiResCAM agree.
+alone follows, and Grad-CAM and HiResCAM agree. In a layer before (`family.Family.finer_map`) it differs from position
+to position, which LayerCAM takes into account.
 
 Every function takes a network in eval mode, images float32 (N, C, H, W) and classes (N,), and returns maps float32
 (N, h, w), of which positive values speak for the class.
@@ -59,14 +60,15 @@ def _score_map(model: nn.Layer, layer: nn.Layer, image: np.ndarray, label: int) 
     seen = channels[high > low]  # one that is the same everywhere hides nothing
     if not len(seen):
         return np.zeros(channels.shape[1:], np.float32)
-    logits = []
+    scores = []
     for start in range(0, len(seen), BATCH):
         part = seen[start : start + BATCH]
         masks = np.stack([enlarged(channel, *image.shape[1:]) for channel in part])
         low, high = masks.min(axis=(1, 2), keepdims=True), masks.max(axis=(1, 2), keepdims=True)
         masked = image * ((masks - low) / np.maximum(high - low, 1e-12))[:, None]
-        logits.append(model(paddle.to_tensor(masked))[:, label])
-    weights = F.softmax(paddle.concat(logits).astype("float32"), axis=0).numpy()
+        logits = model(paddle.to_tensor(masked))
+        scores.append(_scores(logits, np.full(len(masked), label)))
+    weights = F.softmax(paddle.concat(scores), axis=0).numpy()
     return np.tensordot(weights, seen, axes=1)
 
 
@@ -81,10 +83,18 @@ def smoothgrad(model: nn.Layer, images: np.ndarray, classes: np.ndarray) -> np.n
     for image, label in zip(images, classes.tolist()):
         deviation = _NOISE * (image.max() - image.min())
         noisy = paddle.to_tensor(image + deviation * noise, stop_gradient=False)
-        (gradients,) = paddle.grad(model(noisy)[:, label].sum(), noisy)
+        scores = _scores(model(noisy), np.full(_SAMPLES, label))
+        (gradients,) = paddle.grad(scores.sum(), noisy)
         heat = np.abs(gradients.numpy().mean(axis=0)).max(axis=0)
         maps.append(np.minimum(heat, np.percentile(heat, 99)))
     return np.stack(maps)
+
+
+def _scores(logits: Tensor, classes: np.ndarray) -> Tensor:
+    """Return the logit of each image's class, (N,) in float32."""
+    logits = logits.astype("float32")
+    chosen = F.one_hot(paddle.to_tensor(classes), logits.shape[1])
+    return (logits * chosen).sum(axis=1)
 
 
 def _map_and_gradient(
@@ -96,8 +106,7 @@ def _map_and_gradient(
         # A network that is frozen computes gradients of its input alone.
         part = paddle.to_tensor(images[start : start + BATCH], stop_gradient=False)
         logits, output = _run_and_keep(model, layer, part)
-        chosen = F.one_hot(paddle.to_tensor(classes[start : start + BATCH]), logits.shape[1])
-        (gradient,) = paddle.grad((logits * chosen).sum(), output)
+        (gradient,) = paddle.grad(_scores(logits, classes[start : start + BATCH]).sum(), output)
         activations.append(output.numpy())
         gradients.append(gradient.numpy())
     return np.concatenate(activations), np.concatenate(gradients)

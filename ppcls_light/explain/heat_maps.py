@@ -17,6 +17,8 @@ from .black_box import BLACK_BOX, heat_maps_of
 from .overlay import finished
 
 _OF_A_LAYER = {"gradcam": cam.gradcam, "layercam": cam.layercam, "scorecam": cam.scorecam}
+# The map of a family that each shows: a gradient that differs from place to place needs finer places.
+_SHOWN = {"gradcam": "last_map", "layercam": "finer_map", "scorecam": "last_map"}
 METHODS = (*_OF_A_LAYER, "smoothgrad", *BLACK_BOX)
 
 
@@ -24,7 +26,7 @@ def heat_maps(
     model: nn.Layer,
     images: np.ndarray,
     classes: Sequence[int] | np.ndarray | None = None,
-    method: str = "gradcam",
+    method: str = "layercam",
     layer: str | None = None,
 ) -> np.ndarray:
     """Return a map for each image, float32 (N, H, W) in [0, 1]: what speaks most for the class is 1.
@@ -37,8 +39,8 @@ def heat_maps(
         classes: (N,); None: those that the network takes the images for.
         method: a name of `METHODS`. gradcam and layercam cost one pass, scorecam one per channel, smoothgrad 25,
             occlusion 170 and lime, which needs scikit-image, 1,000 per image.
-        layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: the last map
-            of the network, see `family.Family.last_map`.
+        layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: `last_map` of
+            the network's `family.Family`, for layercam `finer_map`.
 
     Raises ConfigError: unknown method or layer, or a layer for a method that has none. UserError: a missing package.
     """
@@ -47,7 +49,7 @@ def heat_maps(
     with _evaluating(model), paddle.enable_grad():
         chosen = _best(model, images) if classes is None else np.asarray(classes, np.int64)
         if method in _OF_A_LAYER:
-            maps = _OF_A_LAYER[method](model, _layer(model, layer), images, chosen)
+            maps = _OF_A_LAYER[method](model, _layer(model, layer, method), images, chosen)
         elif method == "smoothgrad":
             maps = cam.smoothgrad(model, images, chosen)
         else:
@@ -75,8 +77,9 @@ def _best(model: nn.Layer, images: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities(model, part).argmax(axis=1) for part in parts])
 
 
-def _layer(model: nn.Layer, name: str | None) -> nn.Layer:
-    name = MODELS.get(model.model_name).family.last_map(model) if name is None else name
+def _layer(model: nn.Layer, name: str | None, method: str) -> nn.Layer:
+    if name is None:
+        name = getattr(MODELS.get(model.model_name).family, _SHOWN[method])(model)
     layers = dict(model.named_sublayers())
     if name not in layers:
         raise ConfigError(f"{model.model_name} has no layer '{name}'{nearest(name, layers)}")

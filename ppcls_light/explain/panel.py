@@ -11,12 +11,7 @@ from ..base.fonts import Fonts
 from .overlay import coloured, overlay
 
 SIZE = 14  # pixels of the letters
-_HEIGHT, _GAP, _LINE, _BESIDE = (
-    240,
-    10,
-    24,
-    250,
-)  # pixels: the pictures', between them, of a line, of the classes
+_HEIGHT, _WIDTH, _GAP, _LINE, _BESIDE = 240, 480, 10, 24, 250  # pixels: pictures at most, gap, line, classes
 _INK, _FAINT, _BAR, _CHOSEN = (32, 32, 32), (112, 112, 112), (208, 216, 228), (250, 214, 120)
 
 
@@ -40,14 +35,14 @@ def draw_panel(
 
     Beside them stand the `answers`, the `explained` class marked; above them stands the `title`, of the method.
     """
-    width = round(image.shape[1] * _HEIGHT / image.shape[0])
+    scale = min(_HEIGHT / image.shape[0], _WIDTH / image.shape[1])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
     left, top = _GAP + 3 * (width + _GAP), _LINE + _GAP
-    sheet = Image.new(
-        "RGB", (left + _BESIDE + _GAP, max(top + _HEIGHT, top + _LINE * len(answers)) + _GAP), "white"
-    )
+    lowest = top + max(height, _LINE * len(answers)) + _GAP
+    sheet = Image.new("RGB", (left + _BESIDE + _GAP, lowest), "white")
     canvas = ImageDraw.Draw(sheet)
     for index, picture in enumerate((image, coloured(heat), overlay(image, heat))):
-        enlarged = Image.fromarray(picture).resize((width, _HEIGHT), Image.Resampling.BICUBIC)
+        enlarged = Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC)
         sheet.paste(enlarged, (_GAP + index * (width + _GAP), top))
     text = fonts.cut(f"{_named(explained, fonts)}: {title}", sheet.width - 2 * _GAP)
     fonts.draw(canvas, _GAP, _LINE, text, _INK)

@@ -360,6 +360,7 @@ FAMILY = Family(
     # Layer norm comes after the pooling. Batch norm comes before it: what is pooled is its output, and only the linear
     # classifier follows, so that the map is exact.
     last_map=lambda model: "norm" if model.bn_hs else "stages.3",
+    finer_map=lambda model: "stages.2",
     folds=("edgenext",),
 )
 

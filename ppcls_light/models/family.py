@@ -56,6 +56,8 @@ class Family:
     # Nothing after it sees positions, so that class activation maps of it are exact up to the curvature of what follows
     # the pooling; see `explain.cam`.
     last_map: Callable[[nn.Layer], str]
+    # Network to the name of the last layer whose map has twice that height and width, for heat maps in finer places.
+    finer_map: Callable[[nn.Layer], str]
     pruning: Optional[Pruning] = None  # None for a family that cannot be pruned
     folds: Tuple[str, ...] = ()  # of the export, names in `registry.FOLDS`, beside those of every network
 

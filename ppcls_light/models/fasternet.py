@@ -230,6 +230,7 @@ FAMILY = Family(
     ),
     # `avgpool_pre_head` pools it first; its 1x1 convolution and activation see no positions.
     last_map=lambda model: "stages.6",
+    finer_map=lambda model: "stages.4",
     pruning=Pruning(_groups, _pruned_options),
     folds=("layer_scale",),
 )

@@ -345,6 +345,11 @@ class MicroNet(nn.Layer):
         for begin, end in zip([0, *self._ends], self._ends):
             yield tuple(f"features.{i}." for i in range(begin + 1, end + 1))
 
+    @property
+    def finer_map(self) -> str:
+        """Name of the last block before the map is halved for the last time."""
+        return f"features.{self._ends[-2]}"
+
     def forward(self, x: Tensor) -> Union[Tensor, List[Tensor]]:
         features = []
         for i, layer in enumerate(self.features):
@@ -362,6 +367,7 @@ FAMILY = Family(
     # The ReLU6 after the last block: its output is what is pooled. The classifier ends in Hardswish, which is constant
     # below -3, so that a class that is far from being there has no gradient, and a map of zeros.
     last_map=lambda model: "avgpool.0",
+    finer_map=lambda model: model.finer_map,
     folds=("micronet",),
 )
 

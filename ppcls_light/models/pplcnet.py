@@ -314,6 +314,7 @@ FAMILY = Family(
     stages=lambda model: (("conv1.",), *((f"{stage}.",) for stage in STAGES)),
     # It is pooled before `last_conv`, a 1x1 convolution with an activation, which therefore sees no positions.
     last_map=lambda model: "blocks6",
+    finer_map=lambda model: "blocks5",
     pruning=Pruning(_groups, _pruned_options),
 )
 LCNET_BASELINE = replace(FAMILY, weight_names=(PADDLECLAS, AUTHORS._replace(rename=_BASELINE)))

@@ -45,13 +45,13 @@ def test_what_follows_the_last_map_does_not_see_positions_and_what_comes_before_
     np.testing.assert_allclose(model(x).numpy(), logits, rtol=1e-4, atol=1e-5)
     turned.remove()
     assert np.abs(model(x.flip([2, 3])).numpy() - logits).max() > 1e-3
-    shapes = []
-    keep = last_map(model).register_forward_post_hook(
-        lambda layer, inputs, output: shapes.append(output.shape)
-    )
-    model(x)
-    keep.remove()
-    assert shapes == [[2, shapes[0][1], 2, 2]]
+    family, shapes = variant(name).family, []
+    for shown in (family.last_map(model), family.finer_map(model)):
+        layer = dict(model.named_sublayers())[shown]
+        hook = layer.register_forward_post_hook(lambda layer, inputs, output: shapes.append(output.shape[2:]))
+        model(x)
+        hook.remove()
+    assert shapes == [[2, 2], [4, 4]]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_map_with_a_linear_classifier_is_cam_itself(images):
     hook.remove()
     weights = model.head.weight.numpy()[:, [3, 1]]
     cam = np.einsum("nkhw,kn->nhw", kept[0], weights)
-    for index, heat in enumerate(heat_maps(model, images, [3, 1])):
+    for index, heat in enumerate(heat_maps(model, images, [3, 1], "gradcam")):
         # Corners of the enlarged map are those of the small one.
         corners = np.maximum(cam[index], 0) / max(cam[index].max(), 0)
         np.testing.assert_allclose(heat[::63, ::63], corners, atol=1e-4)
@@ -114,8 +114,9 @@ def test_a_frozen_network_has_maps_and_where_gradients_are_switched_off_too(imag
 
 def test_layercam_shows_the_finer_map_of_an_earlier_layer(images):
     model = awake("PPLCNet_x0_25")
-    fine = heat_maps(model, images, [0, 0], "layercam", layer="blocks4")
-    coarse = heat_maps(model, images, [0, 0], "layercam")
+    fine = heat_maps(model, images, [0, 0], "layercam")
+    np.testing.assert_array_equal(heat_maps(model, images, [0, 0], layer="blocks5"), fine)
+    coarse = heat_maps(model, images, [0, 0], "layercam", layer="blocks6")
     assert np.abs(np.diff(fine, axis=2)).sum() > 2 * np.abs(np.diff(coarse, axis=2)).sum()
 
 

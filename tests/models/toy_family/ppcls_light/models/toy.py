@@ -85,6 +85,7 @@ FAMILY = Family(
     weight_options=lambda state: head_options(state, "head.bias"),
     stages=lambda model: tuple((f"stages.{i}.",) for i in range(4)),  # the first is the stem
     last_map=lambda model: "stages.3",
+    finer_map=lambda model: "stages.2",
     pruning=Pruning(_groups, lambda left: {"widths": list(left.values())}),
     folds=("toy_gain",),
 )
