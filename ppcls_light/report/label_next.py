@@ -1,9 +1,8 @@
 """Choice of the images to label next, from many without labels: those in doubt, and of these such as differ.
 
-Doubt is the margin between the two most likely classes (Scheffer et al., IDA 2001). Among the images of least margin,
-three times as many as are wanted, greedy k-center (Sener and Savarese, arXiv 1708.00489, algorithm 1) takes one after
-the other that is farthest from those taken, so that ten shots of one object are not ten labels; the order of doubt
-and diversity is that of Zhdanov (arXiv 1901.05954).
+Doubt is the margin between the two most likely classes (Scheffer et al., IDA 2001). The images of least margin, ten
+times as many as are wanted, are clustered by k-means on their embeddings, with one less the margin as weight, and the
+image nearest to each centre is taken, so that ten shots of one object are not ten labels (Zhdanov, arXiv 1901.05954).
 """
 
 from __future__ import annotations
@@ -15,7 +14,8 @@ import numpy as np
 from ..errors import DataError
 
 LABEL_COUNT = 100  # images that are chosen, where nothing else is asked for
-CANDIDATES = 3  # times as many as are wanted
+CANDIDATES = 10  # times as many as are wanted
+_ITERATIONS = 10  # of k-means
 COLUMNS = ("file", "predicted", "predicted_name", "score", "second", "second_name", "second_score", "margin")
 
 
@@ -68,22 +68,54 @@ class Candidates:
         """Return up to `wanted` of the images that were added. Raises DataError: there was none."""
         if not self._arrays:
             raise DataError("no image to label next could be read; the log has the reasons")
-        _, probabilities, features = self._arrays
-        order = k_center(features, self.wanted)
+        margin, probabilities, features = self._arrays
+        order = diverse(features, 1 - margin, self.wanted)
         return NextToLabel([self._paths[index] for index in order], probabilities[order], self.looked_at)
 
 
-def k_center(features: np.ndarray, count: int) -> np.ndarray:
-    """Return int64 (min(count, N),): the first of the features (N, D), then each time the one farthest from those.
+def diverse(features: np.ndarray, weights: np.ndarray, count: int) -> np.ndarray:
+    """Return int64 (min(count, N),), rising: the images nearest to the centres of a weighted k-means.
 
-    Distances are those of directions, which lighting changes less than lengths.
+    Args:
+        features: (N, D), compared by their directions from the mean.
+        weights: (N,), none negative.
+        count: of the clusters.
     """
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    directions = features / np.maximum(lengths, 1e-12)
-    order = [0]
-    nearest = 1 - directions @ directions[0]
-    while len(order) < min(count, len(features)):
-        nearest[order[-1]] = -np.inf
-        order.append(int(nearest.argmax()))
-        nearest = np.minimum(nearest, 1 - directions @ directions[order[-1]])
-    return np.array(order)
+    if len(features) <= count:
+        return np.arange(len(features))
+    centred = (features - features.mean(axis=0)).astype(np.float64)
+    directions = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    weights = np.maximum(weights, 1e-6)  # of images that are sure, which may be all there are
+    centres = directions[_first_centres(directions, weights, count)]
+    for _ in range(_ITERATIONS):
+        owner = _distances(directions, centres).argmin(axis=1)
+        sums = np.zeros_like(centres)
+        np.add.at(sums, owner, directions * weights[:, None])
+        held = np.bincount(owner, weights, count)[:, None]
+        centres = np.where(held > 0, sums / np.maximum(held, 1e-12), centres)
+    distances, chosen = _distances(directions, centres), []
+    for column in range(count):
+        chosen.append(int(distances[:, column].argmin()))
+        distances[chosen[-1]] = np.inf
+    return np.sort(chosen)
+
+
+def _first_centres(points: np.ndarray, weights: np.ndarray, count: int) -> list[int]:
+    """Return places of points (N, D) that k-means begins with (k-means++: Arthur and Vassilvitskii, SODA 2007)."""
+    rng = np.random.default_rng(0)
+    chosen = [int(weights.argmax())]
+    nearest = _distances(points, points[chosen])[:, 0]
+    while len(chosen) < count:
+        nearest[chosen] = 0
+        odds = nearest * weights
+        # Where all that is left are copies of those chosen, any will do.
+        odds = odds / odds.sum() if odds.any() else None
+        chosen.append(int(rng.choice(len(points), p=odds)))
+        nearest = np.minimum(nearest, _distances(points, points[chosen[-1:]])[:, 0])
+    return chosen
+
+
+def _distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return squared distances (N, M) of points (N, D) from centres (M, D)."""
+    squares = (points**2).sum(axis=1)[:, None] + (centres**2).sum(axis=1)
+    return np.maximum(squares - 2 * points @ centres.T, 0)
