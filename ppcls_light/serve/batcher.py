@@ -170,5 +170,6 @@ def _answer(item: _Waiting, row: dict[str, Any], times: dict[str, float]) -> Non
     if "error" in row:
         row = {"error": row["error"], "status": row["status"]}
     else:
-        row = {key: row[key][: item.topk] for key in ("class_ids", "scores", "label_names")}
+        row = {**row, **{key: row[key][: item.topk] for key in ("class_ids", "scores", "label_names")}}
+        row.pop("file_name", None)  # the client's name for it is known where it is answered
     item.answer.set_result((row, times))

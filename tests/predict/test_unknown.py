@@ -19,6 +19,7 @@ from ppcls_light.predict.neighbours import Index
 from ppcls_light.predict.results import format_row
 from ppcls_light.predict.rows import Parts
 from ppcls_light.predict.unknown import at_temperature, distance, energy
+from tests.serve.conftest import running
 
 from .conftest import OPS, Colours, picture
 
@@ -154,16 +155,18 @@ def run_script(root, monkeypatch):
 
 
 def test_the_server_says_so(known, new):
-    worker = pytest.importorskip("ppcls_light.serve.worker")
-    served = worker.Worker(worker.ModelOptions(str(known)))
-    served.start()
-    try:
-        files = [path.read_bytes() for path in sorted(new.iterdir())[:2]]
-        rows = served.classify(files, 1)["rows"]
-    finally:
-        served.stop(for_good=True)
-    assert [row["unknown"] for row in rows] == [False, True]
-    assert len(rows[1]["class_ids"]) == 1
+    for library in ("fastapi", "httpx"):
+        pytest.importorskip(library, reason="needs the extra `serving`, and httpx")
+    import httpx
+
+    expected = Predictor(known).predict(sorted(new.iterdir())[:2])
+    with running(known) as server:
+        for path, row in zip(sorted(new.iterdir()), expected):
+            answer = httpx.post(f"{server.url}/predict?topk=1", files={"file": path.read_bytes()}, timeout=60)
+            (result,) = answer.json()["results"]
+            assert len(result["class_ids"]) == 1
+            assert result["unknown"] == row["unknown"]
+            assert result["unknown_score"] == pytest.approx(row["unknown_score"], abs=1e-3)
 
 
 def test_parquet_parts_have_the_two_columns(known, new, exported, tmp_path):
