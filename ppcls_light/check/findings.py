@@ -34,8 +34,9 @@ def find(
 
 
 def comparable(facts: np.ndarray, limits: Limits) -> np.ndarray:
-    """Return the places of images whose content says which picture it is: readable, and not of one colour."""
-    return np.flatnonzero((facts["state"] == READABLE) & (facts["contrast"] >= limits.contrast))
+    """Return the places of images whose content says which picture it is: readable, neither black nor of one colour."""
+    seen = (facts["contrast"] >= limits.contrast) & (facts["bright"] >= limits.dark)
+    return np.flatnonzero((facts["state"] == READABLE) & seen)
 
 
 def _unread(facts: np.ndarray, reasons: dict[int, str]) -> Iterator[Finding]:
@@ -45,10 +46,10 @@ def _unread(facts: np.ndarray, reasons: dict[int, str]) -> Iterator[Finding]:
 
 
 def _poor(facts: np.ndarray, limits: Limits) -> Iterator[Finding]:
-    """Yield what is wrong with pixels; a picture of one colour is neither dark nor blurred as well."""
+    """Yield what is wrong with pixels; a black picture is not blank as well, and neither is blurred."""
     read = facts["state"] == READABLE
-    blank = read & (facts["contrast"] < limits.contrast)
-    dark = read & ~blank & (facts["bright"] < limits.dark)
+    dark = read & (facts["bright"] < limits.dark)
+    blank = read & ~dark & (facts["contrast"] < limits.contrast)
     blurred = read & ~blank & ~dark & (facts["sharpness"] < limits.sharpness)
     for kind, which, fact, name in (
         ("blank", blank, "contrast", "contrast"),

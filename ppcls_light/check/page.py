@@ -230,11 +230,12 @@ def _pixels(splits: Splits, index: int, side: int) -> np.ndarray | None:
 
 def _contact_sheets(splits: Splits, facts: np.ndarray) -> html.Markup:
     """Return a picture of some images of each class; of the first classes where there are many."""
-    labels = splits.labels[facts["state"] == READABLE]
     places = np.flatnonzero(facts["state"] == READABLE)
-    order = places[np.argsort(labels, kind="stable")]
+    if not len(places):
+        return html.paragraph("No image can be read.")
+    order = places[np.argsort(splits.labels[places], kind="stable")]
     classes, starts = np.unique(splits.labels[order], return_index=True)
-    most = max(_COLUMNS, min(_SHEET, _SHEETS // max(len(classes), 1)))
+    most = max(_COLUMNS, min(_SHEET, _SHEETS // len(classes)))
     sheets = []
     for members in np.split(order, starts[1:])[: _SHEETS // most]:
         name = splits.class_name(int(members[0])) or "without a label"

@@ -171,9 +171,9 @@ def _bits_set(values: np.ndarray) -> np.ndarray:
 
 def _centred(thumbs: np.ndarray) -> np.ndarray:
     """Return float32 (N, D) of length 1: the thumbnails, each colour less its mean; zeros for one that is flat."""
-    values = thumbs.reshape(len(thumbs), -1, 3).astype(np.float32)
-    values -= values.mean(axis=1, keepdims=True)
-    values = values.reshape(len(thumbs), -1)
+    values = thumbs.astype(np.float32)
+    values -= values.mean(axis=(1, 2), keepdims=True)
+    values = values.reshape(len(thumbs), np.prod(thumbs.shape[1:]))
     length = np.sqrt(np.einsum("nd,nd->n", values, values))[:, None]
     return np.divide(values, length, out=np.zeros_like(values), where=length > 0)
 

@@ -46,6 +46,7 @@ def test_nothing_is_found_in_sound_data(listed):
     [
         ("blank", lambda image: Image.new("RGB", image.size, (250, 250, 250))),
         ("dark", black),
+        ("dark", lambda image: Image.new("RGB", image.size)),
         ("blurred", lambda image: image.filter(ImageFilter.GaussianBlur(6))),
         ("tiny", lambda image: image.resize((20, 90))),
         ("stretched", lambda image: image.resize((400, 90))),
@@ -109,10 +110,14 @@ def test_a_mirrored_picture_is_near(listed):
     assert found_in(listed) == [("near_leak", "train/dog/0.jpg", "val/dog/0.jpg")]
 
 
-def test_pictures_of_one_colour_are_no_duplicates(listed):
-    for number in range(3):
-        change(listed, f"train/dog/{number}.jpg", lambda image: Image.new("RGB", image.size, (255, 255, 255)))
-    assert {kind for kind, *_ in found_in(listed)} == {"blank"}
+@pytest.mark.parametrize(
+    ("kind", "edit"),
+    [("blank", lambda image: Image.new("RGB", image.size, (255, 255, 255))), ("dark", black)],
+)
+def test_pictures_that_show_nothing_are_no_duplicates(listed, kind, edit):
+    for name in ("train/cat/0.jpg", "train/dog/1.jpg", "val/dog/1.jpg"):
+        change(listed, name, edit)
+    assert [found for found, *_ in found_in(listed)] == [kind] * 3
 
 
 def test_thresholds_are_what_the_limits_say(listed):

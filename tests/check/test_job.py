@@ -155,6 +155,14 @@ def test_cifar_has_no_lists_to_clean(tmp_path):
         check_data(Splits([Split("Train", images)], None), str(tmp_path), Limits(), "title", fix=["blank"])
 
 
+def test_data_without_a_readable_image_have_a_report(listed, tmp_path, run_tool, capsys):
+    for path in listed.glob("*/*/*.jpg"):
+        path.write_bytes(b"\xff\xd8\xff")
+    run_tool("check_data", listed, "--out", tmp_path)
+    assert "damaged: 18 files cannot be read" in capsys.readouterr().out
+    assert json.loads((tmp_path / "summary.json").read_text())["sizes"] == {}
+
+
 def test_class_folders_get_lists_and_the_names_of_their_labels(faulty, tmp_path, run_tool):
     for name in ("train_list.txt", "val_list.txt", "labels.txt"):
         (faulty / name).unlink()

@@ -160,7 +160,7 @@ def black(data, rng):
 
 
 def blank(data, rng):
-    return jpeg(Image.new("RGB", opened(data).size, tuple(rng.integers(0, 256, 3).tolist())))
+    return jpeg(Image.new("RGB", opened(data).size, tuple(rng.integers(64, 256, 3).tolist())))
 
 
 def blurred(data, rng):
