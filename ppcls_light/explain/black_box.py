@@ -7,6 +7,7 @@ from typing import Callable
 import numpy as np
 
 from ..errors import ConfigError
+from ..registry import nearest
 from .lime import lime
 from .occlusion import occlusion
 from .overlay import finished
@@ -17,6 +18,14 @@ BLACK_BOX: dict[str, Callable[[Probabilities, np.ndarray, np.ndarray], np.ndarra
     "occlusion": occlusion,
     "lime": lime,
 }
+METHODS = ("layercam", "gradcam", "scorecam", "smoothgrad", *BLACK_BOX)  # those of `heat_maps`, too
+
+
+def require_known(method: str) -> None:
+    """Raise ConfigError for a `method` that is none of `METHODS`."""
+    if method not in METHODS:
+        hint = nearest(method, METHODS) or f"; use {', '.join(METHODS)}"
+        raise ConfigError(f"there is no method '{method}'{hint}")
 
 
 def heat_maps_of(
@@ -26,8 +35,9 @@ def heat_maps_of(
 
     `probabilities` is a function such as `Predictor.run`.
 
-    Raises ConfigError: the method has to look inside the network. UserError: it needs a package that is not there.
+    Raises ConfigError: unknown method, or it has to look inside the network. UserError: a package is missing.
     """
+    require_known(method)
     if method not in BLACK_BOX:
         raise ConfigError(
             f"method {method} looks inside the network, and an exported folder gives probabilities alone; use "

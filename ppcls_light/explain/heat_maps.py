@@ -13,13 +13,12 @@ from paddle.nn import functional as F
 from ..errors import ConfigError
 from ..registry import MODELS, nearest
 from . import cam
-from .black_box import BLACK_BOX, heat_maps_of
+from .black_box import heat_maps_of, require_known
 from .overlay import finished
 
 _OF_A_LAYER = {"gradcam": cam.gradcam, "layercam": cam.layercam, "scorecam": cam.scorecam}
 # The map of a family that each shows: a gradient that differs from place to place needs finer places.
 _SHOWN = {"gradcam": "last_map", "layercam": "finer_map", "scorecam": "last_map"}
-METHODS = (*_OF_A_LAYER, "smoothgrad", *BLACK_BOX)
 
 
 def heat_maps(
@@ -37,8 +36,8 @@ def heat_maps(
         model: a network of `create_model`.
         images: as the network takes them, float32 (N, C, H, W).
         classes: (N,); None: those that the network takes the images for.
-        method: a name of `METHODS`. gradcam and layercam cost one pass, scorecam one per channel, smoothgrad 25,
-            occlusion 170 and lime, which needs scikit-image, 1,000 per image.
+        method: a name of `black_box.METHODS`. layercam and gradcam cost one pass, scorecam one per channel, smoothgrad
+            25, occlusion 170 and lime, which needs scikit-image, 1,000 per image.
         layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: `last_map` of
             the network's `family.Family`, for layercam `finer_map`.
 
@@ -59,9 +58,7 @@ def heat_maps(
 
 def check_method(method: str, layer: str | None = None) -> None:
     """Raise ConfigError for an unknown `method`, or one that has no `layer`."""
-    if method not in METHODS:
-        hint = nearest(method, METHODS) or f"; use {', '.join(METHODS)}"
-        raise ConfigError(f"there is no method '{method}'{hint}")
+    require_known(method)
     if layer is not None and method not in _OF_A_LAYER:
         raise ConfigError(f"{method} is of no layer; leave it out, or use {', '.join(_OF_A_LAYER)}")
 

@@ -69,6 +69,8 @@ def test_an_image_smaller_than_the_cells_has_a_map():
 def test_methods_that_look_inside_are_refused():
     with pytest.raises(ConfigError, match=r"gradcam looks inside the network.*; use occlusion"):
         heat_maps_of(of_a_window(0, 0), np.ones((1, 3, 8, 8), "float32"), np.array([1]), "gradcam")
+    with pytest.raises(ConfigError, match="there is no method 'limes'; did you mean 'lime'"):
+        heat_maps_of(of_a_window(0, 0), np.ones((1, 3, 8, 8), "float32"), np.array([1]), "limes")
 
 
 def test_a_map_is_brought_to_its_positive_share_and_a_larger_size():

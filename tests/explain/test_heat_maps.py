@@ -5,7 +5,8 @@ import paddle
 import pytest
 
 from ppcls_light.errors import ConfigError
-from ppcls_light.explain.heat_maps import METHODS, heat_maps, probabilities
+from ppcls_light.explain.black_box import METHODS
+from ppcls_light.explain.heat_maps import heat_maps, probabilities
 from ppcls_light.models import create_model, variant
 
 NAMES = ("PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small", "EdgeNeXt_XX_Small_BN_HS")
@@ -56,7 +57,7 @@ def test_what_follows_the_last_map_does_not_see_positions_and_what_comes_before_
 
 @pytest.mark.parametrize(
     ("name", "method"),
-    [*((name, "gradcam") for name in NAMES), *(("MicroNet_M0", method) for method in METHODS[1:-1])],
+    [*((name, "layercam") for name in NAMES), *(("MicroNet_M0", method) for method in METHODS[1:-1])],
 )
 def test_maps_have_the_images_size_and_reach_from_0_to_1_and_the_network_stays_as_it_was(
     name, method, images

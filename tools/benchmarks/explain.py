@@ -3,8 +3,9 @@
     python tools/benchmarks/explain.py -c CONFIG -o Global.pretrained_model=WEIGHTS --images FOLDER --count 60
 
 For each photo the most probable class is explained. Maps are compared by Spearman's rank correlation over 12 x 12
-cells, ties at their mean rank. Controls: the map of another photo; the same photo's after the classifier, and after all
-weights, were drawn anew (sanity checks of Adebayo et al., arXiv 1810.03292), which should not look the same.
+cells, ties at their mean rank, and Grad-CAM also with the loss of the logit when cells of its own map are zeroed.
+Controls: the map of another photo; the same photo's after the classifier, and after all weights, were drawn anew
+(sanity checks of Adebayo et al., arXiv 1810.03292), which should not look the same.
 """
 
 import sys
@@ -25,9 +26,11 @@ from ppcls_light.data.scan import find_images
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.engine.network import build_model, trained_weights
 from ppcls_light.engine.readers import inference_transforms
+from ppcls_light.explain import cam
 from ppcls_light.explain.heat_maps import heat_maps, probabilities
 from ppcls_light.explain.occlusion import CELLS
 from ppcls_light.models import create_model
+from ppcls_light.registry import MODELS
 from tools.benchmarks import harness
 
 METHODS = ("layercam", "gradcam", "scorecam", "smoothgrad")
@@ -40,7 +43,7 @@ def parse_arguments():
     parser.add_argument(
         "--count", type=harness.positive, default=60, help="photos, evenly chosen; default: 60"
     )
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--csv", metavar="FILE", help="gets the table, too")
     return parser.parse_args()
 
@@ -53,9 +56,38 @@ def cells(maps):
 
 
 def agreement(first, second):
-    """Return the rank correlation of each pair of maps, without those of which one is the same everywhere."""
-    pairs = [(a, b) for a, b in zip(cells(first), cells(second)) if np.ptp(a) and np.ptp(b)]
+    """Return the rank correlation of each pair of maps (N, H, W) over their cells; see `correlations`."""
+    return correlations(cells(first), cells(second))
+
+
+def correlations(first, second):
+    """Return the rank correlation of each pair of rows, without those of which one is the same everywhere."""
+    pairs = [(a, b) for a, b in zip(first, second) if np.ptp(a) and np.ptp(b)]
     return np.array([spearmanr(a, b).statistic for a, b in pairs])
+
+
+def exactness(model, images, classes):
+    """Return the rank correlation of Grad-CAM's cells with the logit's loss where a cell of that map is zeroed."""
+    layer = dict(model.named_sublayers())[MODELS.get(model.model_name).family.last_map(model)]
+    maps, losses, hidden = cam.gradcam(model, layer, images, classes), [], []
+
+    def hide(layer, inputs, output):
+        shown = np.ones(output.shape, "float32")
+        for row, column in hidden:
+            shown[:, :, row, column] = 0
+        return output * paddle.to_tensor(shown)
+
+    def logits():
+        with paddle.no_grad():
+            answers = [model(paddle.to_tensor(image[None])).numpy()[0] for image in images]
+        return np.array(answers)[np.arange(len(classes)), classes]
+
+    whole, hook = logits(), layer.register_forward_post_hook(hide)
+    for cell in np.ndindex(maps.shape[1:]):
+        hidden[:] = [cell]
+        losses.append(whole - logits())
+    hook.remove()
+    return correlations(maps.reshape(len(maps), -1), np.transpose(losses))
 
 
 def summary(method, other, values):
@@ -82,17 +114,16 @@ def main():
     model.eval()
     transforms = build_transforms(inference_transforms(config))
     paths = find_images(arguments.images)
-    chosen = [
-        paths[index * len(paths) // arguments.count] for index in range(min(arguments.count, len(paths)))
-    ]
+    count = min(arguments.count, len(paths))
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
     images = np.stack([transforms(read_bytes(path)) for path in chosen])
     classes = np.concatenate([probabilities(model, image[None]).argmax(axis=1) for image in images])
-    occluded = heat_maps(model, images, classes, "occlusion")
+    occluded = heat_maps(model, images, classes, "occlusion") if arguments.methods else None
     untrained = {
         "its own, classifier drawn anew": redrawn(model, model.head_keys, config.Global.seed),
         "its own, all weights drawn anew": redrawn(model, model.state_dict(), config.Global.seed),
     }
-    table = []
+    table = [summary("gradcam", "its pooled map, cells zeroed", exactness(model, images, classes))]
     for method in arguments.methods:
         maps = heat_maps(model, images, classes, method)
         table.append(summary(method, "occlusion", agreement(maps, occluded)))
