@@ -17,7 +17,6 @@ from paddle import nn
 from . import compress
 from .base.files import require_writable, results, write_text
 from .base.probabilities import softmax
-from .bundle.folder import CONFIG_FILE
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .data.image_list import ImageList
@@ -30,7 +29,7 @@ from .engine.evaluate import evaluate_each, warn_of_learned
 from .engine.explain import trained_subject
 from .engine.infer import infer as classify
 from .engine.infer import listed_labels, truths
-from .engine.linear_teacher import fit, write_teacher
+from .engine.linear_teacher import fit_and_write
 from .engine.log import LOGGER, setup_logging
 from .engine.metrics import warn_of_trivial
 from .engine.network import build_model, trained_weights
@@ -40,14 +39,11 @@ from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
 from .engine.readers import (
     build_reader,
-    check_classes,
     inference_transforms,
     labelled_images,
     sample_images,
     unknown_images,
 )
-from .engine.teacher_graph import described
-from .engine.teachers import embeddings_of
 from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
@@ -281,36 +277,11 @@ def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> 
 
     Returns the top-1 on DataLoader.Eval, a share; without that section the one on the images of the fit.
 
-    Raises ConfigError: there is no such teacher. UserError: see `Teachers`, `fit` and `write_teacher`.
+    Raises ConfigError: there is no such teacher. UserError: see `linear_teacher.fit_and_write`.
     """
     config = checked(config)
     runtime = _start(config, None, device="cpu")
-    name = teacher or next(iter(config.Loss.embeddings), None)
-    if name not in config.Arch.graph_teachers:
-        raise ConfigError(
-            f"Arch.models: there is no teacher {name or 'of a DistillationFeatureLoss'} with onnx or folder; name one "
-            f"by --teacher ({', '.join(config.Arch.graph_teachers) or 'none is here'})"
-        )
-    spec, reader = config.Arch.graph_teachers[name], build_reader(config, "Train", runtime)
-    check_classes(config, reader, None)
-    require_writable(os.path.join(folder, CONFIG_FILE))
-    embeddings, labels = _labelled(embeddings_of(config, name, reader, runtime), reader.images.labels)
-    LOGGER.info("%d labelled images, embeddings of %d numbers", *embeddings.shape)
-    linear = fit(embeddings, labels, config.Arch.class_num, config.Global.seed)
-    write_teacher(described(spec), spec.output, linear, reader.class_names, folder)
-    scored = "the labelled images of DataLoader.Train themselves"
-    if config.DataLoader.Eval is not None:
-        scored, reader = "DataLoader.Eval", build_reader(config, "Eval", runtime, reader.class_names)
-        embeddings, labels = _labelled(embeddings_of(config, name, reader, runtime), reader.images.labels)
-    top1 = linear.accuracy(embeddings, labels)
-    LOGGER.info("C %g: top-1 %.2f %% on %d images of %s", linear.strength, 100 * top1, len(labels), scored)
-    return top1
-
-
-def _labelled(embeddings: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return those rows of embeddings (N, D), and labels (N,), that are numbers and have a label."""
-    known = np.isfinite(embeddings).all(axis=1) & (labels >= 0)
-    return embeddings[known], labels[known]
+    return fit_and_write(config, runtime, folder, teacher)
 
 
 def find_lr(

@@ -11,11 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..base.files import checksum, results
+from ..base.files import checksum, require_writable, results
 from ..bundle.folder import CONFIG_FILE, ONNX_FILE, Bundle, write_inference_yml
+from ..config import Config
 from ..data.classes import ClassNames
-from ..errors import DataError, ExportError
+from ..errors import ConfigError, DataError, ExportError
+from .distributed import Runtime
 from .log import LOGGER
+from .readers import Reader, build_reader, check_classes
+from .teacher_graph import described
+from .teachers import embeddings_of
 
 # Inverse strengths of the L2 penalty that are tried in this order; features have variance 1.
 STRENGTHS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
@@ -32,6 +37,45 @@ class Linear(NamedTuple):
     def accuracy(self, embeddings: np.ndarray, labels: np.ndarray) -> float:
         """Return the top-1 of embeddings float32 (N, D), a share."""
         return float(((embeddings @ self.weight + self.bias).argmax(axis=1) == labels).mean())
+
+
+def fit_and_write(config: Config, runtime: Runtime, folder: str, teacher: str | None = None) -> float:
+    """Fit on a teacher's embeddings of the labelled images of DataLoader.Train, and write `folder`.
+
+    `teacher` is one of the config's with `onnx` or `folder`, by default the first that gives embeddings to a
+    `DistillationFeatureLoss`.
+
+    Returns the top-1 on DataLoader.Eval, a share; without that section the one on the images of the fit.
+
+    Raises ConfigError: there is no such teacher. UserError: see `embeddings_of`, `fit` and `write_teacher`.
+    """
+    name = teacher or next(iter(config.Loss.embeddings), None)
+    if name not in config.Arch.graph_teachers:
+        raise ConfigError(
+            f"Arch.models: there is no teacher {name or 'of a DistillationFeatureLoss'} with onnx or folder; name one "
+            f"by --teacher ({', '.join(config.Arch.graph_teachers) or 'none is here'})"
+        )
+    spec, reader = config.Arch.graph_teachers[name], build_reader(config, "Train", runtime)
+    check_classes(config, reader, None)
+    require_writable(os.path.join(folder, CONFIG_FILE))
+    embeddings, labels = _labelled(config, runtime, name, reader)
+    LOGGER.info("%d labelled images, embeddings of %d numbers", *embeddings.shape)
+    linear = fit(embeddings, labels, config.Arch.class_num, config.Global.seed)
+    write_teacher(described(spec), spec.output, linear, reader.class_names, folder)
+    scored = "the labelled images of DataLoader.Train themselves"
+    if config.DataLoader.Eval is not None:
+        scored, reader = "DataLoader.Eval", build_reader(config, "Eval", runtime, reader.class_names)
+        embeddings, labels = _labelled(config, runtime, name, reader)
+    top1 = linear.accuracy(embeddings, labels)
+    LOGGER.info("C %g: top-1 %.2f %% on %d images of %s", linear.strength, 100 * top1, len(labels), scored)
+    return top1
+
+
+def _labelled(config: Config, runtime: Runtime, name: str, reader: Reader) -> tuple[np.ndarray, np.ndarray]:
+    """Return a teacher's embeddings (N, D) of the images that have a label and could be read, and the labels (N,)."""
+    embeddings, labels = embeddings_of(config, name, reader, runtime), reader.images.labels
+    known = np.isfinite(embeddings).all(axis=1) & (labels >= 0)
+    return embeddings[known], labels[known]
 
 
 def fit(embeddings: np.ndarray, labels: np.ndarray, class_num: int, seed: int = 0) -> Linear:

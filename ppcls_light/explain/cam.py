@@ -20,10 +20,8 @@ from paddle.nn import functional as F
 from .overlay import enlarged
 
 BATCH = 32  # images in a pass
-_SAMPLES, _NOISE = (
-    25,
-    0.15,
-)  # of SmoothGrad: noisy copies, and their standard deviation over the range of the image
+_SAMPLES = 25  # noisy copies of SmoothGrad
+_NOISE = 0.15  # their standard deviation over the range of the image
 
 
 def gradcam(model: nn.Layer, layer: nn.Layer, images: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -2,7 +2,8 @@
 
     index = Index.read("photos.npz")
     ids, cosines = index.search(queries, 5)      # of embeddings float32 (Q, D)
-    scores = index.votes(ids, cosines)           # (Q, classes)
+    names, labels = index.classes()              # of class folders
+    scores = votes(labels[ids], cosines, len(names))   # (Q, classes)
 
 The file is a .npz of embeddings float32 (N, D), the names of the images, the folder that they are relative to, and the
 checksum of the network that they are of: `embeddings`, `names` (bytes, one NUL behind each), `root`, `network`.

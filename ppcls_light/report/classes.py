@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Numbers of classes up to which the picture has counts, and names; above the last, a cell is a block of classes.
 _COUNTED, _NAMED, _CELLS = 30, 100, 250
-_PAIRS = 25
+MOST_CONFUSED = 25  # pairs of classes that are shown
 
 
 class ClassScores(NamedTuple):
@@ -53,6 +53,14 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     right, support, called = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     with np.errstate(invalid="ignore"):
         return ClassScores(right / called, right / support, 2 * right / (support + called), support)
+
+
+def most_confused(confusion: np.ndarray) -> list[tuple[int, int]]:
+    """Return up to `MOST_CONFUSED` pairs (label, prediction) of a confusion matrix (K, K), the most frequent first."""
+    wrong = confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED].tolist()
+    return [divmod(index, len(wrong)) for index in order if wrong.flat[index]]
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str]) -> Figure:
@@ -112,17 +120,11 @@ def _highest(shares: np.ndarray, block: int) -> np.ndarray:
 
 def _draw_pairs(axes: Axes, confusion: np.ndarray, names: Sequence[str]) -> None:
     """Draw a bar for each of the pairs most often confused, longest on top."""
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS]
-    pairs = [(wrong.flat[index], *divmod(int(index), len(names))) for index in order if wrong.flat[index]]
-    axes.barh(range(len(pairs)), [count for count, _, _ in pairs], color="tab:orange", height=0.7)
+    pairs = most_confused(confusion)
+    axes.barh(range(len(pairs)), [int(confusion[pair]) for pair in pairs], color="tab:orange", height=0.7)
     axes.set_yticks(
         range(len(pairs)),
-        [
-            f"{label} {plain(names[label], 24)} → {taken} {plain(names[taken], 24)}"
-            for _, label, taken in pairs
-        ],
+        [f"{label} {plain(names[label], 24)} → {taken} {plain(names[taken], 24)}" for label, taken in pairs],
         fontsize=7,
     )
     axes.set_ylim(max(len(pairs), 1) - 0.4, -0.6)

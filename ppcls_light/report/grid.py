@@ -19,12 +19,8 @@ from ..errors import ConfigError
 
 MOST = 64  # images in a picture
 _SUFFIXES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
-_SIDE, _GAP, _LINE, _SIZE = (
-    152,
-    10,
-    19,
-    14,
-)  # pixels: thumbnail, between cells, between baselines, of the letters
+_SIDE, _GAP = 152, 10  # pixels of a thumbnail, and between cells
+_LINE, _SIZE = 19, 14  # pixels between baselines, and of the letters
 _INK, _FAINT, _RIGHT, _WRONG = (32, 32, 32), (112, 112, 112), (0, 114, 60), (200, 30, 30)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..base.figures import as_svg
 from ..base.files import StrPath, write_text
 from .charts import draw_precision_recall, draw_reliability, draw_thresholds
-from .classes import draw_confusion
+from .classes import draw_confusion, most_confused
 from .curves import Run, draw_curves
 from .evaluation import Evaluation
 from .html import Markup, gallery, link, page, paragraph, picture, section, table, text
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CLASSES = 30  # up to which the matrix is a table; of more, a picture and the pairs most often confused
-_PAIRS = 25
 _OF_A_CELL, _OF_THE_DIAGONAL, _OF_CELLS = 12, 4, 400  # pictures
 _MISTAKES, _SUSPECTS, _NEXT = 24, 24, 48  # pictures
 
@@ -118,7 +117,7 @@ def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Ma
         yield paragraph("Rows are labels, columns predictions. A click on a number shows its pictures below.")
         yield _matrix(evaluation)
     else:
-        shown = _confused(confusion)
+        shown = most_confused(confusion)
         yield _chart(draw_confusion(confusion, evaluation.names), "confusion matrix", wide=True)
         yield paragraph("The pairs most often confused; a click on a number shows its pictures below.")
         names = evaluation.names
@@ -131,14 +130,6 @@ def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Ma
         )
     if pictures is not None:
         yield from _cells(evaluation, pictures, shown)
-
-
-def _confused(confusion: np.ndarray) -> list[tuple[int, int]]:
-    """Return the (label, prediction) most often confused, the most frequent first."""
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:_PAIRS].tolist()
-    return [divmod(index, len(wrong)) for index in order if wrong.flat[index]]
 
 
 def _anchor(label: int, predicted: int) -> str:
