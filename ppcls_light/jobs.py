@@ -213,6 +213,8 @@ def export(
         )
     weights = trained_weights(config)
     check_pixels(config)
+    if config.Global.unknown:
+        warn_of_learned(config)
     model, gate = build_model(config, weights), None
     if config.Global.export_precision == "int8":
         images = labelled_images(config, class_names(config, weights))

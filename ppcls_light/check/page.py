@@ -28,7 +28,7 @@ _CLASSES = 1000  # rows of the table of classes
 _QUANTILES = ("least", "5 %", "half", "95 %", "most")
 _STYLE = """
 .gallery figure { min-width: 136px; }
-.pair { display: flex; align-items: flex-start; max-width: 100%; }
+.pair { display: flex; max-width: 100%; }
 .pair figure:first-child { border-radius: 8px 0 0 8px; border-right: 0; }
 .pair figure:last-child { border-radius: 0 8px 8px 0; }
 """

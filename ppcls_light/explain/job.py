@@ -79,7 +79,8 @@ def explain(
         logger.warning("%d of %d images could not be explained; their rows say why", len(failed), len(rows))
     for problem in fonts.problems():
         logger.warning("%s", problem)
-    logger.info("%d pictures and %s in %s", len(rows) - len(failed), TABLE, folder)
+    drawn = len(rows) - len(failed)
+    logger.info("%d picture%s and %s in %s", drawn, "" if drawn == 1 else "s", TABLE, folder)
     return rows
 
 

@@ -53,7 +53,7 @@ def model_card(config: Config, weights: str, profile: ModelProfile) -> dict[str,
 
 
 def _described(name: str, params: Any) -> str:
-    given = ", ".join(f"{key} {value}" for key, value in (params or {}).items())
+    given = ", ".join(f"{key} {value}" for key, value in (params or {}).items() if value not in ("", None))
     return f"{name} ({given})" if given else name
 
 

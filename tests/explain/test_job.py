@@ -86,6 +86,9 @@ def test_at_most_so_many_images_are_explained_and_a_line_says_that_there_are_mor
     rows = explain(subject(), str(folder), str(tmp_path / "out"), limit=2)
     assert [row["picture"] for row in rows] == ["one.png", "two.png"]
     assert "the first 2 images are explained; for more give --limit" in caplog.text
+    with caplog.at_level(logging.INFO, "ppcls_light"):
+        explain(subject(), str(folder), str(tmp_path / "one"), limit=1)
+    assert "1 picture and explain.json" in caplog.text
     with pytest.raises(ConfigError, match="--limit 0: a number of images from 1 on"):
         explain(subject(), str(folder), str(tmp_path / "out"), limit=0)
 

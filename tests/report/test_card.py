@@ -5,8 +5,10 @@ import pytest
 
 from ppcls_light.bundle.folder import Bundle
 from ppcls_light.bundle.onnx import checksum
+from ppcls_light.config import load_config
 from ppcls_light.data.image_list import ImageList
-from ppcls_light.report.card import data_card, export_card
+from ppcls_light.models.profile import ModelProfile
+from ppcls_light.report.card import data_card, export_card, model_card
 from ppcls_light.report.evaluation import Evaluation
 from ppcls_light.runtime.auto import FILE, save_choice
 
@@ -55,6 +57,12 @@ def test_a_damaged_file_is_a_warning(bundle, text, caplog):
         file.write(text)
     assert latencies(bundle) == {}
     assert "damaged" in caplog.text
+
+
+def test_preprocessing_has_the_values_that_are_set(config_file):
+    config = load_config(config_file)
+    card = model_card(config, "weights", ModelProfile([], 1, 2))
+    assert "NormalizeImage (scale 0.00392156862745098)" in card["preprocessing"]
 
 
 def test_classes_without_images_are_counted():
