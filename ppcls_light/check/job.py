@@ -136,8 +136,12 @@ def line_of(splits: Splits, items: Sequence[Finding]) -> str:
 
 def noted(splits: Splits, found: list[Finding]) -> list[str]:
     """Return sentences about the whole: missing, small and uneven classes, and thresholds that do not suit."""
-    counts, names = splits.counts(), splits.class_names
+    counts, names = splits.counts(), list(map(printable, splits.class_names))
     notes = []
+    if len(splits.unnamed):
+        several = int(np.isin(splits.labels, splits.unnamed).sum())
+        shown = listed(map(str, splits.unnamed.tolist()))
+        notes.append(f"{several:,} images have labels beyond the class names: {shown}")
     for place, part in enumerate(splits.parts):
         missing = np.flatnonzero((counts[:, place] == 0) & (counts.sum(axis=1) > 0)).tolist()
         if missing and counts[:, place].any():

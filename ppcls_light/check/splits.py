@@ -16,6 +16,8 @@ from ..data.split import read_split
 from ..errors import DataError
 from .facts import Source
 
+_MOST_CLASSES = 1_000_000
+
 
 class Split(NamedTuple):
     """Part of a data set."""
@@ -34,6 +36,9 @@ class Splits:
         split: int64 (N,), places in `parts`.
         labels: int64 (N,), -1 without a label.
         class_names: in the order of the labels; a label stands for itself where nothing names it.
+        unnamed: int64, labels of images that are beyond the names of the others, rising.
+
+    Raises DataError: a label is too great to be one.
     """
 
     def __init__(self, parts: Sequence[Split], names: ClassNames | None) -> None:
@@ -42,10 +47,22 @@ class Splits:
         self._starts = np.cumsum([0, *sizes])
         self.split = np.repeat(np.arange(len(parts)), sizes)
         self.labels = np.concatenate([part.images.labels for part in parts])
+        self._require_classes()
         self.class_names = _all_named(names, self.parts, int(self.labels.max(initial=-1)) + 1)
+        beyond = self.labels >= (len(self.class_names) if names is None else len(names))
+        self.unnamed = np.unique(self.labels[beyond])
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def _require_classes(self) -> None:
+        """Raise DataError for a label beyond `_MOST_CLASSES`: the tables of so many classes fill the memory."""
+        if self.labels.max(initial=-1) >= _MOST_CLASSES:
+            index = int(self.labels.argmax())
+            source = self.parts[self.split[index]].images.source
+            raise DataError(
+                f"{source}: {self.name(index)} has label {self.labels[index]}; correct it to one below {_MOST_CLASSES:,}"
+            )
 
     def members(self, part: int) -> range:
         """Return the places of a part's images."""

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ppcls_light.check.job import check_data
 from ppcls_light.check.kinds import Limits
-from ppcls_light.check.splits import Split, Splits
+from ppcls_light.check.splits import Split, Splits, splits_of_folder
 from ppcls_light.data import read_image_list
 from ppcls_light.data.cifar import CifarImages
 from ppcls_light.errors import ConfigError
@@ -231,3 +231,11 @@ def test_notes_about_classes_and_thresholds(listed, tmp_path, run_tool, capsys):
     assert "val has no image of 1 classes: dog" in said
     assert "train has fewer than 10 images of 2 classes: cat 6, dog 6" in said
     assert "46% are dark: --dark may not suit these images" in said
+
+
+def test_labels_beyond_the_names_and_names_of_several_lines_are_in_one_line(listed, tmp_path):
+    (listed / "labels.txt").write_text('["a\\nb"]')
+    _, lines = check_data(splits_of_folder(str(listed)), str(tmp_path / "out"), Limits(), "", workers=0)
+    assert "9 images have labels beyond the class names: 1" in lines
+    assert any("a\\nb 6" in line for line in lines)
+    assert not any("\n" in line for line in lines)

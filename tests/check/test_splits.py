@@ -106,3 +106,10 @@ def test_cifar_has_content_in_the_place_of_files():
     splits = Splits([Split("Train", CifarImages("cifar", pixels, [1, 0], ["a", "b"]))], None)
     assert splits.source(1).startswith(b"P6 32 32 255\n")
     assert splits.source(1)[13:16] == bytes([pixels[1, 0], pixels[1, 1024], pixels[1, 2048]])
+
+
+def test_label_that_no_network_could_have_is_refused_before_a_table_of_so_many_classes(listed):
+    with open(listed / "val_list.txt", "a") as file:
+        file.write("val/dog/0.jpg 100000000000\n")
+    with pytest.raises(DataError, match=r"val_list.txt: val/dog/0.jpg has label 100000000000; correct it"):
+        splits_of_folder(str(listed))
