@@ -17,6 +17,7 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional as F
 
+from ..errors import ConfigError
 from .overlay import enlarged
 
 BATCH = 32  # images in a pass
@@ -111,11 +112,22 @@ def _map_and_gradient(
 
 
 def _run_and_keep(model: nn.Layer, layer: nn.Layer, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the logits of `images` and the output of `layer` on their way."""
+    """Return the logits of `images` and the output of `layer` on their way.
+
+    Raises ConfigError: that is no map (N, K, h, w), or the network does not ask the layer.
+    """
     kept: list[Tensor] = []
     hook = layer.register_forward_post_hook(lambda _, inputs, output: kept.append(output))
     try:
         logits = model(images)
     finally:
         hook.remove()
+    if not kept:
+        raise ConfigError("the network does not ask this layer itself; name one inside it, or leave it out")
+    shape = getattr(kept[-1], "shape", [])
+    if len(shape) != 4:
+        raise ConfigError(
+            f"this layer gives {list(shape)} to {len(images)} images, and no map (N, K, h, w); name one before it, or "
+            "leave it out"
+        )
     return logits, kept[-1]

@@ -48,7 +48,7 @@ def heat_maps(
     with _evaluating(model), paddle.enable_grad():
         chosen = _best(model, images) if classes is None else np.asarray(classes, np.int64)
         if method in _OF_A_LAYER:
-            maps = _OF_A_LAYER[method](model, _layer(model, layer, method), images, chosen)
+            maps = _of_layer(model, layer, method, images, chosen)
         elif method == "smoothgrad":
             maps = cam.smoothgrad(model, images, chosen)
         else:
@@ -74,13 +74,19 @@ def _best(model: nn.Layer, images: np.ndarray) -> np.ndarray:
     return np.concatenate([probabilities(model, part).argmax(axis=1) for part in parts])
 
 
-def _layer(model: nn.Layer, name: str | None, method: str) -> nn.Layer:
-    if name is None:
-        name = getattr(MODELS.get(model.model_name).family, _SHOWN[method])(model)
-    layers = dict(model.named_sublayers())
+def _of_layer(
+    model: nn.Layer, name: str | None, method: str, images: np.ndarray, classes: np.ndarray
+) -> np.ndarray:
+    """Return the maps (N, h, w) of the layer called `name`, None: the family's."""
+    usual = getattr(MODELS.get(model.model_name).family, _SHOWN[method])(model)
+    layers, name = dict(model.named_sublayers()), usual if name is None else name
     if name not in layers:
-        raise ConfigError(f"{model.model_name} has no layer '{name}'{nearest(name, layers)}")
-    return layers[name]
+        hint = nearest(name, layers) or f"; the usual one is '{usual}'"
+        raise ConfigError(f"{model.model_name} has no layer '{name}'{hint}")
+    try:
+        return _OF_A_LAYER[method](model, layers[name], images, classes)
+    except ConfigError as error:
+        raise ConfigError(f"layer '{name}': {error}, which takes '{usual}'") from None
 
 
 @contextlib.contextmanager

@@ -54,7 +54,8 @@ def draw_precision_recall(evaluation: Evaluation) -> Figure:
     shown = there[np.argsort(average[there], kind="stable")][:_LINES]
     for place, label in enumerate(shown.tolist()):
         curve = evaluation.curves[label]
-        name = f"{plain(evaluation.names[label], 18)} {average[label]:.2f}"
+        # The number first: a legend leaves out what begins with an underscore.
+        name = f"{average[label]:.2f} {plain(evaluation.names[label], 18)}"
         axes.plot(curve.recall, curve.precision, color=f"C{place}", linewidth=1.3, label=name)
     axes.legend(fontsize=7, loc="lower left", title="average precision", title_fontsize=7)
     few = "" if len(shown) == len(there) else f", the {len(shown)} lowest of {len(there)} classes"

@@ -129,3 +129,15 @@ def test_unknown_methods_and_layers_are_named(images):
         heat_maps(model, images, layer="blocks7")
     with pytest.raises(ConfigError, match="occlusion is of no layer"):
         heat_maps(model, images, method="occlusion", layer="blocks6")
+
+
+def test_layers_without_a_map_are_refused(images):
+    model = awake("PPLCNet_x0_25")
+    for method in ("gradcam", "layercam", "scorecam"):
+        with pytest.raises(ConfigError, match=r"layer 'fc': this layer gives \[\d, 4\].*'blocks[56]'"):
+            heat_maps(model, images, method=method, layer="fc")
+    with pytest.raises(ConfigError, match="has no layer '没有'; the usual one is 'blocks5'"):
+        heat_maps(model, images, layer="没有")
+    model.asked_never = paddle.nn.Conv2D(3, 3, 1)
+    with pytest.raises(ConfigError, match="layer 'asked_never': the network does not ask"):
+        heat_maps(model, images, layer="asked_never")
