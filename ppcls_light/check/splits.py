@@ -61,7 +61,8 @@ class Splits:
             index = int(self.labels.argmax())
             source = self.parts[self.split[index]].images.source
             raise DataError(
-                f"{source}: {self.name(index)} has label {self.labels[index]}; correct it to one below {_MOST_CLASSES:,}"
+                f"{source}: {self.name(index)} has label {self.labels[index]}; correct it to one below "
+                f"{_MOST_CLASSES:,}"
             )
 
     def members(self, part: int) -> range:

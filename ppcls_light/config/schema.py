@@ -67,6 +67,10 @@ class GlobalConfig:
             raise ConfigError(
                 "unknown_coverage and unknown_by_class are about unknown; add unknown: energy, or leave them out"
             )
+        if self.unknown and self.export_precision == "int8":
+            raise ConfigError(
+                "export_precision: int8 answers differ from those that unknown is fitted on; export one of the two"
+            )
         if not all(rank.strip().isdecimal() for rank in str(self.log_ranks).split(",")):
             raise ConfigError(
                 f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'

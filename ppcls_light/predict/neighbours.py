@@ -88,7 +88,7 @@ class Index:
         # A file of one array is no archive, and has no such method: TypeError, AttributeError.
         except (
             *(ValueError, KeyError, EOFError, TypeError, AttributeError, MemoryError),
-            *(zipfile.BadZipFile, NotImplementedError),
+            *(zipfile.BadZipFile, NotImplementedError, RuntimeError),  # of an encrypted member
         ) as error:
             raise DataError(f"{path}: damaged, or no index ({error}); {fix}") from None
 

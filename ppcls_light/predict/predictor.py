@@ -96,6 +96,8 @@ class Predictor:
         decode, ops = split_decode(ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
+        if self._doubt is not None:
+            options = self._doubt.in_precision(options)
         if "auto" in (options.engine, options.precision):
             from ..runtime.auto import resolve  # its imports for the measurement take time
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from ..base.probabilities import softmax
 from ..bundle.folder import CONFIG_FILE, UNKNOWN_FILE, Bundle, Further, Unknown
 from ..config.deploy import UnknownScore
 from ..errors import ConfigError, WeightsError
+from ..runtime.options import EngineOptions
 from .neighbours import Index
 
 OUTPUT_OF: dict[UnknownScore, Further] = {"energy": "logits", "distance": "embedding"}
@@ -53,7 +55,7 @@ class Doubt:
     """
 
     def __init__(self, bundle: Bundle, section: Unknown) -> None:
-        self._section = section
+        self._section, self._folder, self._own = section, bundle.folder, bundle.precision
         self.output = OUTPUT_OF[section.score]
         if self.output not in bundle.further or len(section.thresholds) not in (1, bundle.class_num):
             raise ConfigError(
@@ -70,6 +72,20 @@ class Doubt:
                 )
             bundle.verify_checksums(path)
             self._reference = Index.read(path)
+
+    def in_precision(self, options: EngineOptions) -> EngineOptions:
+        """Return `options` in the precision that the thresholds were fitted in, fp32, or int8 where the graph is that.
+
+        Another one moves the scores by more than neighbours of a threshold differ. Raises ConfigError: it is asked for.
+        """
+        if options.precision == "auto":
+            return replace(options, precision="fp32")
+        if options.precision not in ("fp32", self._own):
+            raise ConfigError(
+                f"{self._folder}: precision {options.precision}: its thresholds of unknown images were fitted in "
+                "fp32; use precision fp32, or export without Global.unknown"
+            )
+        return options
 
     def calibrated(self, probabilities: np.ndarray) -> np.ndarray:
         """Return `probabilities` (N, K) at the temperature."""

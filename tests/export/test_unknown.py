@@ -113,6 +113,8 @@ def test_the_job_reads_the_images_of_the_config(config_file, tmp_path):
     for alone in ("Global.unknown_coverage=0.9", "Global.unknown_by_class=true"):
         with pytest.raises(ConfigError, match=r"are about unknown; add unknown: energy, or leave them out"):
             load_config(config_file, [alone])
+    with pytest.raises(ConfigError, match="int8 answers differ from those that unknown is fitted on"):
+        load_config(config_file, ["Global.unknown=energy", "Global.export_precision=int8"])
 
 
 def test_a_fit_on_images_that_were_learned_is_a_warning(config_file, tmp_path, capsys):

@@ -59,6 +59,13 @@ def new(tmp_path):
     return folder
 
 
+def test_thresholds_are_for_the_precision_they_were_fitted_in(known):
+    assert Predictor(known, precision="auto").engine_options.precision == "fp32"
+    for precision in ("bf16", "int8"):
+        with pytest.raises(ConfigError, match=rf"precision {precision}: its thresholds .* fitted in fp32"):
+            Predictor(known, precision=precision)
+
+
 def test_a_temperature_divides_the_logits():
     logits = RNG.normal(0, 3, (50, 7)).astype("float32")
     probs = special.softmax(logits, axis=1)
