@@ -165,6 +165,11 @@ class _Classes(_Neighbours):
         self.csv = Csv(count)
 
     def _row(self, name: str, ids: np.ndarray, cosines: np.ndarray) -> Row:
+        if not len(ids):
+            return {
+                "file_name": name,
+                "error": f"{name}: the index has no image but this one; add some to it",
+            }
         scores = votes(self._labels[ids][None], cosines[None], self._class_num)
         return self._topk(scores, [name])[0]
 

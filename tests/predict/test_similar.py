@@ -92,6 +92,18 @@ def test_an_image_of_the_index_is_not_its_own_neighbour(folder, pictures, tmp_pa
     assert row["file_name"] not in row["neighbours"]
 
 
+def test_the_only_image_of_an_index_cannot_vote_for_itself(folder, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+    image = tmp_path / "pictures/one/a.png"
+    cv2.imwrite(str(image), picture(1, 2))
+    (tmp_path / "pictures/two/a.png").symlink_to(image)
+    predictor, path = Predictor(folder), str(tmp_path / "photos.npz")
+    index_folder(predictor, str(tmp_path / "pictures"), path)
+    (row,), _ = rows_of(predictor, Index.read(path), image, classify=True)
+    assert "the index has no image but this one" in row["error"]
+
+
 def test_class_folders_classify_without_a_training(folder, pictures, new, tmp_path):
     predictor, path = Predictor(folder), str(tmp_path / "photos.npz")
     index_folder(predictor, str(pictures), path)
