@@ -113,9 +113,8 @@ def _host(graph: TeacherGraph, alike: Iterable[TeacherGraph]) -> TeacherGraph:
 def _as_seen_by(teacher: TeacherGraph, student: Compose) -> Compose:
     """Return the transforms of the student with the NormalizeImage of the teacher."""
     ops = f"{teacher.name} sees the student's crops, and its NormalizeImage takes the place of the student's"
-    if [getattr(op, "resizes_part", None) for op in student.ops if getattr(op, "takes_size", False)] != [
-        True
-    ]:
+    cuts = [op for op in student.ops if getattr(op, "takes_size", False)]
+    if len(cuts) != 1 or not getattr(cuts[0], "resizes_part", False):
         raise ConfigError(
             "sees: crop: DataLoader.Train.dataset.transform_ops need one RandCropImage or RandomResizedCrop, which "
             "cuts the same part for teacher and student; or leave sees out: the teacher answers once, to whole images"
