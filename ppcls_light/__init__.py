@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .errors import UserError as UserError
     from .models import create_model as create_model
     from .models import list_models as list_models
-    from .predict import Predictor as Predictor
+    from .prediction import Predictor as Predictor
     from .weights import list_pretrained as list_pretrained
 else:
     __getattr__, __dir__, __all__ = attach(
@@ -26,7 +26,7 @@ else:
             "errors": ["UserError"],
             "jobs": [],
             "models": ["create_model", "list_models"],
-            "predict": ["Predictor"],
+            "prediction": ["Predictor"],
             "weights": ["list_pretrained"],
         },
     )

@@ -47,9 +47,9 @@ from .engine.readers import (
 from .engine.time_budget import within_minutes
 from .engine.trainer import Trainer
 from .errors import ConfigError, UserError
-from .explain.heat_maps import heat_maps
-from .explain.job import LIMIT
-from .explain.job import explain as explain_images
+from .explanation.heat_maps import heat_maps
+from .explanation.job import LIMIT
+from .explanation.job import explain as explain_images
 from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model, weights_checksum
 from .export.operators import compare_ops

@@ -20,8 +20,8 @@ ORDER = (
     *(
         "bundle",
         "runtime",
-        "predict",
-        "explain",
+        "prediction",
+        "explanation",
         "serve",
         "export",
         "engine",
@@ -30,7 +30,7 @@ ORDER = (
         "jobs",
         "cli",
     ),
-    "inference",  # the old name of predict
+    "inference",  # the old name of prediction
     *("tools", "deploy"),
 )
 RANK = {part: rank for rank, part in enumerate(ORDER)}
@@ -151,7 +151,7 @@ def test_these_parts_do_without_paddle(part):
         assert "paddle" not in third_party(module), module
 
 
-@pytest.mark.parametrize("part", ["bundle", "runtime", "predict", "serve"])
+@pytest.mark.parametrize("part", ["bundle", "runtime", "prediction", "serve"])
 def test_what_runs_a_bundle_uses_paddle_for_inference_only(part):
     for module, tree in GRAPH.parsed.items():
         for node in ast.walk(tree) if module.startswith(f"ppcls_light.{part}") else ():

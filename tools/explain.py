@@ -61,7 +61,7 @@ def main():
     for option, value in own.items():
         if value:
             raise ConfigError(f"{option} is of a checkpoint; leave it out, or give -c in place of --model")
-    from ppcls_light.explain.job import explain_exported
+    from ppcls_light.explanation.job import explain_exported
 
     cli.log_to_stderr()
     explain_exported(

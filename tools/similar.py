@@ -17,9 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ppcls_light import cli
 
 # isort: split
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.neighbours import Index
-from ppcls_light.predict.similar import find_similar, format_similar, index_folder
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.neighbours import Index
+from ppcls_light.prediction.similar import find_similar, format_similar, index_folder
 
 
 def parse_args():

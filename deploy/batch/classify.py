@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 
 # isort: split
-from ppcls_light.predict.ray_job import main
+from ppcls_light.prediction.ray_job import main
 
 if __name__ == "__main__":
     cli.run(main)

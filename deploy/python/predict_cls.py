@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.config.deploy import MOVED, MOVED_KEYS
 from ppcls_light.errors import ConfigError
-from ppcls_light.predict.deploy import read_deploy_config
-from ppcls_light.predict.job import classify_files, speed
-from ppcls_light.predict.results import format_row
+from ppcls_light.prediction.deploy import read_deploy_config
+from ppcls_light.prediction.job import classify_files, speed
+from ppcls_light.prediction.results import format_row
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[1] / "configs" / "inference_cls.yaml"
 SHORTCUTS = {

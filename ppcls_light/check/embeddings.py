@@ -13,8 +13,8 @@ from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
-from ..predict import Predictor
-from ..predict.pipeline import read_ahead
+from ..prediction import Predictor
+from ..prediction.pipeline import read_ahead
 from ..runtime.engines import create_engine
 from ..runtime.options import EngineOptions
 from .facts import Source

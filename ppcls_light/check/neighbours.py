@@ -12,7 +12,7 @@ from typing import Callable, Iterator, NamedTuple
 
 import numpy as np
 
-from ..predict.neighbours import Index
+from ..prediction.neighbours import Index
 from .kinds import Finding, Limits
 from .same import EMBEDDED, Pairs
 from .splits import Splits

@@ -6,9 +6,9 @@ import functools
 
 from ..config import Config
 from ..data.transforms.compose import build_transforms
-from ..explain.heat_maps import check_method, heat_maps, probabilities
-from ..explain.job import Subject
-from ..predict.results import Topk
+from ..explanation.heat_maps import check_method, heat_maps, probabilities
+from ..explanation.job import Subject
+from ..prediction.results import Topk
 from .classes import class_names
 from .network import build_model, trained_weights
 from .readers import inference_transforms

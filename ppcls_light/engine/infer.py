@@ -22,7 +22,7 @@ from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
-from ..predict.results import Topk, classify_batch
+from ..prediction.results import Topk, classify_batch
 from .distributed import Runtime, gather, require_same
 from .log import LOGGER
 from .readers import inference_transforms

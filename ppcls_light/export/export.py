@@ -36,7 +36,7 @@ from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
 from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
-from ..predict.unknown import OUTPUT_OF
+from ..prediction.unknown import OUTPUT_OF
 from .accuracy import AccuracyGate
 from .fold.steps import fold
 from .int8 import save_int8

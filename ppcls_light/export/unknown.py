@@ -17,8 +17,8 @@ from ..base.probabilities import reliability
 from ..bundle.folder import UNKNOWN_FILE
 from ..config.deploy import UnknownScore
 from ..errors import DataError
-from ..predict.neighbours import Index
-from ..predict.unknown import NEIGHBOUR, at_temperature, is_known, score
+from ..prediction.neighbours import Index
+from ..prediction.unknown import NEIGHBOUR, at_temperature, is_known, score
 from .verify import served_probs
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from ..config.types import Op
 from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
-from ..predict.served import answers
+from ..prediction.served import answers
 from .static import WithSoftmax
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round

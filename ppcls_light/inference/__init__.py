@@ -1,4 +1,4 @@
-"""Old name of `ppcls_light.predict`; its use warns. Import from `ppcls_light` or `ppcls_light.predict`."""
+"""Old name of `ppcls_light.prediction`; its use warns. Import from `ppcls_light` or `ppcls_light.prediction`."""
 
 import warnings
 
@@ -13,7 +13,7 @@ def __getattr__(name: str) -> object:
         DeprecationWarning,
         stacklevel=2,
     )
-    from ..predict import Predictor
+    from ..prediction import Predictor
 
     globals()[name] = Predictor  # one warning is enough
     return Predictor

@@ -9,7 +9,7 @@ import numpy as np
 from ..data.dataset import ImageDataset
 from ..data.decode import decode_image, read_image
 from ..errors import DataError
-from ..explain.overlay import overlay
+from ..explanation.overlay import overlay
 from .html import thumbnail
 
 # Images float32 (N, C, H, W) and classes int (N,) to maps float32 (N, h, w) in [0, 1].

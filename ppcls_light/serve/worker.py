@@ -25,8 +25,8 @@ from ..data.formats import NoFormatError
 from ..data.formats import names as format_names
 from ..data.guards.limits import TooManyPixelsError
 from ..errors import DataError, UserError
-from ..predict import Predictor
-from ..predict.results import Topk, answer_batch
+from ..prediction import Predictor
+from ..prediction.results import Topk, answer_batch
 
 logger = logging.getLogger(__name__)
 

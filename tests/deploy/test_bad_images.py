@@ -13,9 +13,9 @@ from PIL import Image
 
 from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, build_transforms, read_image_list
 from ppcls_light.errors import DataError
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.ray_job import Classifier
-from ppcls_light.predict.rows import Parts
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.ray_job import Classifier
+from ppcls_light.prediction.rows import Parts
 from ppcls_light.serve.worker import ModelOptions, Worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="special files of POSIX")

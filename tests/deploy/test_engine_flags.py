@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from ppcls_light.errors import ConfigError
-from ppcls_light.predict.deploy import predictor_from_config, read_deploy_config
+from ppcls_light.prediction.deploy import predictor_from_config, read_deploy_config
 
 
 def predict_cls(root, model, images, *flags):

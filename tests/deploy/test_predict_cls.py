@@ -11,8 +11,8 @@ import yaml
 
 from ppcls_light.data import find_images
 from ppcls_light.errors import ConfigError, DataError, UserError
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.deploy import predictor_from_config, read_deploy_config
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.deploy import predictor_from_config, read_deploy_config
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "python" / "predict_cls.py"

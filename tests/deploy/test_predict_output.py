@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.rows import RowFile
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.rows import RowFile
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "python" / "predict_cls.py"
 IMAGES = 1200  # their rows fill a pipe that nobody reads, so that a run stands still half-way

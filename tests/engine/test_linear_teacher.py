@@ -11,7 +11,7 @@ from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.linear_teacher import fit
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, DataError, ExportError, UserError
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

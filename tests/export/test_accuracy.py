@@ -10,7 +10,7 @@ from ppcls_light.data import ImageList
 from ppcls_light.errors import ConfigError, DataError, ExportError
 from ppcls_light.export import export_model
 from ppcls_light.export.accuracy import AccuracyGate, Labelled, Score, part, top1
-from tests.predict.conftest import OPS, Colours, picture
+from tests.prediction.conftest import OPS, Colours, picture
 
 
 def image_list(count, start=0, root="/photos"):

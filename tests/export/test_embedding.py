@@ -15,7 +15,7 @@ from ppcls_light.export.int8 import make_int8
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.embedding import logits_and_embeddings
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.runtime.engines import ENGINES, missing_library
 
 SHAPE = (3, 64, 64)

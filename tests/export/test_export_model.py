@@ -15,7 +15,7 @@ from ppcls_light.errors import ConfigError, DataError, ExportError, WeightsError
 from ppcls_light.export import export_model
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 SIZE = 64
 OPS = [

@@ -7,7 +7,7 @@ from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.edgenext import LayerNorm2D, PositionalEncodingFourier
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 SIZE = 64
 # Every width, number of groups and form; a channel count past the widest patch, and one that 3 does not divide.

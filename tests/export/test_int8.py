@@ -12,7 +12,7 @@ from ppcls_light.bundle.folder import INT8_FILES, write_inference_yml
 from ppcls_light.errors import DeviceError
 from ppcls_light.export.int8 import make_int8
 from ppcls_light.export.static import save_static
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 SHAPE = (3, 32, 32)
 OPS = [("ResizeImage", {"size": 32}), ("NormalizeImage", {"order": ""})]

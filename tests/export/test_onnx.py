@@ -14,7 +14,7 @@ from ppcls_light.export import export_model
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model, list_models
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
 onnx = pytest.importorskip("onnx", reason="needs onnx: the extra onnx")

@@ -9,7 +9,7 @@ import pytest
 from ppcls_light.bundle.folder import paddlex_name
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 pytestmark = pytest.mark.paddlex
 

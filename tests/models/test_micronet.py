@@ -7,7 +7,7 @@ from ppcls_light.export import export_model
 from ppcls_light.export.static import STEM, save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.micronet import ChannelShuffle, DYShiftMax
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.weights import load_weights
 
 # The authors' tables (microconfig.py) of the variants that no parity case covers, a row a block: stride,

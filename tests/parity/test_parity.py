@@ -14,7 +14,7 @@ from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.profile import profile
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.runtime import one_operator
 from ppcls_light.weights import convert_state_dict, load_weights
 

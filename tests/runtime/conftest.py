@@ -1,3 +1,3 @@
-from tests.predict.conftest import exported, photos
+from tests.prediction.conftest import exported, photos
 
 __all__ = ["exported", "photos"]

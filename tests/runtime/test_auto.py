@@ -16,7 +16,7 @@ from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.errors import DeviceError
 from ppcls_light.export.static import save_static
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.runtime import race
 from ppcls_light.runtime.auto import candidates, choose, conditions, load_choice, resolve, save_choice
 from ppcls_light.runtime.engines import ENGINES, missing_library
@@ -221,7 +221,7 @@ def as_ordinary_user(code, *arguments):
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written(folder):
     code = (
-        "import sys; from ppcls_light.predict import Predictor; from ppcls_light.runtime import race\n"
+        "import sys; from ppcls_light.prediction import Predictor; from ppcls_light.runtime import race\n"
         "race._RACE = ((1, 1.0),)\n"
         "print(Predictor(sys.argv[1], engine='auto', cpu_threads=1).engine_options.engine)\n"
     )

@@ -18,7 +18,7 @@ from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.runtime.engines import ENGINES, create_engine
 from ppcls_light.runtime.options import EngineOptions
 from ppcls_light.runtime.race import measure

@@ -8,7 +8,7 @@ import yaml
 from ppcls_light.base.files import checksum
 from ppcls_light.bundle import read_bundle
 from ppcls_light.errors import DeviceError, WeightsError
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from ppcls_light.runtime.int8 import int8_bundle
 
 MADE_AT_EXPORT = r"int8 is made at export: tools/export_model\.py -o Global\.export_precision=int8"

@@ -9,7 +9,7 @@ from ppcls_light.runtime import paddle_library
 AFTERWARDS = """
 import sys
 import numpy as np
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 predictor = Predictor(sys.argv[1])
 images = np.random.default_rng(0).normal(size=(2, 3, 32, 32)).astype("float32")
 before = predictor.run(images)

@@ -11,7 +11,7 @@ from PIL import Image
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 MEAN = np.array([0.485, 0.456, 0.406], "float32")
 STD = np.array([0.229, 0.224, 0.225], "float32")

@@ -26,9 +26,9 @@ from ppcls_light.data.scan import find_images
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.engine.network import build_model, trained_weights
 from ppcls_light.engine.readers import inference_transforms
-from ppcls_light.explain import cam
-from ppcls_light.explain.heat_maps import heat_maps, probabilities
-from ppcls_light.explain.occlusion import CELLS
+from ppcls_light.explanation import cam
+from ppcls_light.explanation.heat_maps import heat_maps, probabilities
+from ppcls_light.explanation.occlusion import CELLS
 from ppcls_light.models import create_model
 from ppcls_light.registry import MODELS
 from tools.benchmarks import harness

@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.base.timing import Spread
 from ppcls_light.errors import DataError
-from ppcls_light.predict.neighbours import Index
+from ppcls_light.prediction.neighbours import Index
 from ppcls_light.report.label_next import Candidates, margins
 from tools.benchmarks import harness
 

@@ -23,9 +23,9 @@ from ppcls_light import cli  # before other packages: it says in one line which 
 # isort: split
 import numpy as np
 
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.neighbours import Index, votes
-from ppcls_light.predict.similar import VOTERS, network_checksum
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.neighbours import Index, votes
+from ppcls_light.prediction.similar import VOTERS, network_checksum
 from tools.benchmarks import harness
 from tools.benchmarks.seeds import run_all
 from tools.make_list import PRETRAINED

@@ -36,7 +36,7 @@ from ppcls_light.base.tables import markdown_table
 from ppcls_light.bundle import read_bundle
 from ppcls_light.data.scan import find_images
 from ppcls_light.errors import ConfigError, DataError
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 from tools.benchmarks import harness
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ppcls_light.errors import DataError
-from ppcls_light.predict.neighbours import Index
+from ppcls_light.prediction.neighbours import Index
 from tools.benchmarks import label_next
 
 

@@ -12,11 +12,11 @@ from ppcls_light.base.fonts import Fonts
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.errors import ConfigError, DataError, UserError
-from ppcls_light.explain.job import Subject, class_number, explain, explain_exported
-from ppcls_light.explain.panel import Answer, draw_panel
+from ppcls_light.explanation.job import Subject, class_number, explain, explain_exported
+from ppcls_light.explanation.panel import Answer, draw_panel
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
-from ppcls_light.predict.results import Topk
+from ppcls_light.prediction.results import Topk
 from ppcls_light.weights import write_weights
 
 OPS = [("DecodeImage", {}), ("ResizeImage", {"size": [32, 32]}), ("NormalizeImage", {"order": ""})]

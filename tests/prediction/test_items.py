@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from ppcls_light.errors import DataError
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.items import is_one
-from tests.predict.conftest import OPS, picture
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.items import is_one
+from tests.prediction.conftest import OPS, picture
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import paddle
 import pytest
 
 from ppcls_light.errors import ConfigError
-from ppcls_light.explain.black_box import METHODS
-from ppcls_light.explain.heat_maps import heat_maps, probabilities
+from ppcls_light.explanation.black_box import METHODS
+from ppcls_light.explanation.heat_maps import heat_maps, probabilities
 from ppcls_light.models import create_model, variant
 
 NAMES = ("PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small", "EdgeNeXt_XX_Small_BN_HS")

@@ -11,9 +11,9 @@ import pytest
 
 from ppcls_light.errors import ConfigError, DataError
 from ppcls_light.export import export_model
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.neighbours import Index
-from ppcls_light.predict.similar import find_similar, format_similar, index_folder
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.neighbours import Index
+from ppcls_light.prediction.similar import find_similar, format_similar, index_folder
 
 from .conftest import OPS, Colours, picture
 

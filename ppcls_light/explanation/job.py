@@ -19,8 +19,8 @@ from ..data.classes import ClassNames
 from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
-from ..predict.predictor import Predictor
-from ..predict.results import Row, Topk
+from ..prediction.predictor import Predictor
+from ..prediction.results import Row, Topk
 from ..registry import nearest
 from .black_box import heat_maps_of
 from .overlay import enlarged

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ppcls_light.errors import DataError
-from ppcls_light.predict import neighbours
-from ppcls_light.predict.neighbours import Index, unit, votes
+from ppcls_light.prediction import neighbours
+from ppcls_light.prediction.neighbours import Index, unit, votes
 
 RNG = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 
 from ppcls_light.base.probabilities import softmax
 from ppcls_light.errors import ConfigError
-from ppcls_light.predict.results import Topk, format_row
+from ppcls_light.prediction.results import Topk, format_row
 
 
 def test_rows_hold_the_best_classes_in_order():

@@ -6,7 +6,7 @@ import pytest
 from paddle.nn import functional as F
 from scipy.stats import spearmanr
 
-from ppcls_light.explain.heat_maps import heat_maps, probabilities
+from ppcls_light.explanation.heat_maps import heat_maps, probabilities
 from ppcls_light.models import create_model
 
 SIDE, CORNER = 160, 16  # pixels; of the evidence, so that no layer before the last sees it beyond the quarter

@@ -21,7 +21,7 @@ from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.errors import ConfigError, DataError, DeviceError
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 SIZE = 32
 
@@ -29,7 +29,7 @@ SIZE = 32
 @pytest.fixture
 def module():
     """Import a module of the job by its name."""
-    return lambda name: importlib.import_module(f"ppcls_light.predict.{name}")
+    return lambda name: importlib.import_module(f"ppcls_light.prediction.{name}")
 
 
 @pytest.fixture(autouse=True)

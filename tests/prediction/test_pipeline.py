@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from ppcls_light.errors import ConfigError, DeviceError
-from ppcls_light.predict import Predictor
-from ppcls_light.predict.pipeline import Processes, in_batches
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.pipeline import Processes, in_batches
 
 
 def with_errors(rows):

@@ -15,10 +15,10 @@ from ppcls_light.bundle import read_bundle
 from ppcls_light.errors import ConfigError, WeightsError
 from ppcls_light.export import export_model
 from ppcls_light.export.unknown import UnknownFit
-from ppcls_light.predict.neighbours import Index
-from ppcls_light.predict.results import format_row
-from ppcls_light.predict.rows import Parts
-from ppcls_light.predict.unknown import at_temperature, distance, energy
+from ppcls_light.prediction.neighbours import Index
+from ppcls_light.prediction.results import format_row
+from ppcls_light.prediction.rows import Parts
+from ppcls_light.prediction.unknown import at_temperature, distance, energy
 from tests.serve.conftest import running
 
 from .conftest import OPS, Colours, picture

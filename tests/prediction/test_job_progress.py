@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from ppcls_light.errors import DataError
-from ppcls_light.predict import job
+from ppcls_light.prediction import job
 
 
 class Terminal(io.StringIO):

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from ppcls_light.errors import ConfigError, UserError
-from ppcls_light.explain.black_box import heat_maps_of
-from ppcls_light.explain.lime import linear_effects
-from ppcls_light.explain.occlusion import CELLS, occlusion
-from ppcls_light.explain.overlay import coloured, enlarged, overlay, positive_share
+from ppcls_light.explanation.black_box import heat_maps_of
+from ppcls_light.explanation.lime import linear_effects
+from ppcls_light.explanation.occlusion import CELLS, occlusion
+from ppcls_light.explanation.overlay import coloured, enlarged, overlay, positive_share
 
 
 def of_a_window(top, left, size=8):

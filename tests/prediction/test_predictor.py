@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ppcls_light.errors import ConfigError, DataError, WeightsError
-from ppcls_light.predict import Predictor
+from ppcls_light.prediction import Predictor
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
@@ -125,7 +125,9 @@ def test_preprocess_raises_for_a_bad_image(exported, photos):
 
 
 def test_importing_the_package_needs_no_paddle():
-    code = "import sys, ppcls_light.predict; sys.exit(any(m.split('.')[0] == 'paddle' for m in sys.modules))"
+    code = (
+        "import sys, ppcls_light.prediction; sys.exit(any(m.split('.')[0] == 'paddle' for m in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
