@@ -1,12 +1,16 @@
 """Packaging. Paddle itself is an extra: CPU and GPU builds are different packages that exclude each other."""
 
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py").read_text())[1]
+VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py").read_text(encoding="utf-8"))[
+    1
+]
 
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
@@ -48,16 +52,29 @@ EXTRAS = {
         ],
     ],
 }
+EXTRAS["package"] = ["build>=1.0", "setuptools>=64", "twine>=5", "wheel>=0.40"]
 EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]
 EXTRAS["dev"] = [
     "mypy>=1.10",
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],
     *(
         need
-        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch")
+        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch", "package")
         for need in EXTRAS[name]
     ),
 ]
+
+
+class BuildWithConfigs(build_py):
+    """Put `configs/` into the wheel as `ppcls_light/configs/`; an editable install reads them where they stand."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "ppcls_light" / "configs"
+            shutil.rmtree(target, ignore_errors=True)  # of an earlier build, whose files may be gone
+            shutil.copytree(ROOT / "configs", target, ignore=shutil.ignore_patterns("README.md"))
+
 
 setup(
     name="ppcls_light",
@@ -66,6 +83,7 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
     package_data={
         "ppcls_light": ["py.typed"],

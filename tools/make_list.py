@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ppcls_light import cli
 from ppcls_light.base.files import write_text
+from ppcls_light.base.resources import PREFIX
 from ppcls_light.config.tree import dump_yaml
 from ppcls_light.data import write_image_lists
 from ppcls_light.data.scan import CONFIG_FILE
@@ -79,7 +80,7 @@ def require_own(path):
 
 
 def config_text(recipe, folder, class_num, images, lists, label_file):
-    """Return the YAML of a config of `recipe` for these lists; paths are absolute, but for the output's."""
+    """Return the YAML of a config of `recipe` for these lists; paths are absolute, but for output and base."""
     folder = os.path.abspath(folder)
     scored = lists.get("val_list", lists.get("test_list"))
     batch_size = BATCH_SIZE
@@ -101,7 +102,7 @@ def config_text(recipe, folder, class_num, images, lists, label_file):
         },
     }
     tree = {
-        "_base_": str(ROOT / "configs" / "quick_start" / recipe.base),
+        "_base_": f"{PREFIX}quick_start/{recipe.base}",
         "Global": {
             "output_dir": output,
             "save_inference_dir": f"{output}/inference",

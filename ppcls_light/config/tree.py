@@ -17,6 +17,7 @@ from typing import Any, Mapping
 import yaml
 
 from ..base.files import StrPath, open_plain
+from ..base.resources import PREFIX, config_path, configs_folder
 from ..errors import ConfigError
 
 # Far above any config, and low enough that a file made to exhaust memory fails at once.
@@ -24,12 +25,6 @@ _MAX_BYTES = 1_000_000
 _MAX_NODES = 100_000
 _MAX_DEPTH = 50
 _MAX_KEY_LENGTH = 100
-
-# The checkout around the package, if there is one.
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_SHIPPED = tuple(
-    os.path.join(glob.escape(_ROOT), *parts) for parts in (("configs", "*", "*"), ("deploy", "configs", "*"))
-)
 
 _TAG = "tag:yaml.org,2002:"
 
@@ -154,9 +149,11 @@ def dump_yaml(plain: Any) -> str:
 def read_tree(path: StrPath, _children: tuple[str, ...] = ()) -> Node:
     """Read a YAML file and the files its `_base_` names (relative to it), bases first.
 
+    `ppcls_light:FOLDER/FILE` names a config that comes with the package, as path and as base.
+
     Raises ConfigError: the file is missing, not YAML, not a mapping, or inherits from itself.
     """
-    path = os.fspath(path)
+    path = config_path(os.fspath(path))
     tree = parse_yaml(_read_text(path), path)
     real = os.path.realpath(path)
     if tree.value is None:
@@ -172,7 +169,7 @@ def read_tree(path: StrPath, _children: tuple[str, ...] = ()) -> Node:
             raise ConfigError(
                 f"{base.where}: _base_: expected a path, got {base.plain()!r}; for example ../_base_/cls.yaml"
             )
-        base_path = os.path.join(os.path.dirname(path), base.value)
+        base_path = os.path.join(os.path.dirname(path), config_path(base.value))
         if not os.path.isfile(base_path):
             raise ConfigError(f"{base.where}: _base_: no such file: {base_path}")
         if os.path.realpath(base_path) in (*_children, real):
@@ -253,7 +250,7 @@ def _read_text(path: str) -> str:
 
 
 def _alike(path: str) -> str:
-    """Return "; did you mean 'FILE'?" for the config called most like `path`, beside it or in the checkout.
+    """Return "; did you mean 'FILE'?" for the config called most like `path`, beside it or with the package.
 
     Case, "_" and "-" do not count: PaddleClas' `micronet_m3.yaml` is `MicroNet_M3.yaml` here.
     """
@@ -261,13 +258,23 @@ def _alike(path: str) -> str:
     def plain(name: str) -> str:
         return re.sub("[-_]", "", os.path.splitext(os.path.basename(name))[0].lower())
 
+    own = glob.escape(str(configs_folder()))
+    deploy = os.path.join(os.path.dirname(own), "deploy", "configs")  # in a checkout
     found: dict[str, str] = {}
-    for folder in (*_SHIPPED, os.path.join(glob.escape(os.path.dirname(path)), "*")):
-        found.update((plain(name), name) for name in sorted(glob.glob(f"{folder}.y*ml")))
+    for folder in (os.path.join(own, "*"), deploy, glob.escape(os.path.dirname(path))):
+        names = sorted(glob.glob(os.path.join(folder, "*.y*ml")))
+        found.update((plain(name), name) for name in names)
     for name in difflib.get_close_matches(plain(path), found, n=1, cutoff=0.8):
-        here, near = os.path.join(os.getcwd(), ""), os.path.abspath(found[name])
-        return f"; did you mean '{near[len(here) :] if near.startswith(here) else near}'?"
+        return f"; did you mean '{_shown(os.path.abspath(found[name]))}'?"
     return ""
+
+
+def _shown(path: str) -> str:
+    """Return the shortest way to name the config `path`: below the working directory, or in the package."""
+    here, own = os.path.join(os.getcwd(), ""), os.path.join(configs_folder(), "")
+    if path.startswith(here):
+        return path[len(here) :]
+    return PREFIX + path[len(own) :].replace(os.sep, "/") if path.startswith(own) else path
 
 
 def _scalar_value(loader: _Loader, tag: str, text: str) -> Any:

@@ -331,7 +331,24 @@ def test_a_missing_config_is_answered_with_ours(root, tmp_path, monkeypatch, giv
     monkeypatch.chdir(root)
     assert fault(read_tree, given).endswith(f"; did you mean '{meant}'?")
     monkeypatch.chdir(tmp_path)
-    assert fault(read_tree, given).endswith(f"; did you mean '{root / meant}'?")
+    elsewhere = root / meant if meant.startswith("deploy") else meant.replace("configs/", "ppcls_light:")
+    assert fault(read_tree, given).endswith(f"; did you mean '{elsewhere}'?")
+    if meant.startswith("configs"):
+        read_tree(elsewhere)
+
+
+def test_a_config_of_the_package_is_found_from_any_folder_as_file_and_as_base(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, own="_base_: ppcls_light:quick_start/digits.yaml\nGlobal: {epochs: 3}\n")
+    shipped = read_tree("ppcls_light:quick_start/digits.yaml").plain()
+    assert shipped == read_tree(root / "configs/quick_start/digits.yaml").plain()
+    own = read_tree("own.yaml").plain()
+    assert own == {**shipped, "Global": {**shipped["Global"], "epochs": 3}}
+    assert "; did you mean 'ppcls_light:quick_start/digits.yaml'?" in fault(
+        read_tree, "ppcls_light:digit.yaml"
+    )
+    write(tmp_path, wrong="_base_: ppcls_light:quick_start/none.yaml\n")
+    assert "wrong.yaml:1: _base_: no such file: " in fault(read_tree, "wrong.yaml")
 
 
 def test_a_missing_config_is_answered_with_one_beside_it(tmp_path):
