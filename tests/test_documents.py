@@ -1,13 +1,16 @@
 """Places that the documents name are there: files, headings, tests and the flags of commands."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-DOCUMENTS = ["README.md", "configs/README.md", "deploy/README.md", "deploy/serving/README.md",
-             "deploy/batch/README.md", "docs/faults.md", "docs/architecture.md", "docs/adding-a-family.md",
-             "docs/checking-data.md", "docs/evaluation-report.md", "docs/heat-maps.md",
-             "tests/faults/README.md"]  # fmt: skip
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "configs/*.md", "deploy/**/*.md", "docs/**/*.md", "tests/**/*.md")
+    for path in ROOT.glob(pattern)
+)
 
 
 def anchors(text):

@@ -1,4 +1,4 @@
-"""Write the model table of README.md from the registry and configs/: python tools/benchmarks/zoo_table.py [--check]"""
+"""Write the table of docs/models.md from the registry and configs/: python tools/benchmarks/zoo_table.py [--check]"""
 
 import argparse
 import sys
@@ -26,7 +26,9 @@ def parse_arguments():
     parser.add_argument(
         "--check", action="store_true", help="write nothing; exit code 1 if the table is stale"
     )
-    parser.add_argument("--readme", metavar="FILE", default=ROOT / "README.md", help="default: README.md")
+    parser.add_argument(
+        "--page", metavar="FILE", default=ROOT / "docs/models.md", help="default: docs/models.md"
+    )
     return parser.parse_args()
 
 
@@ -41,8 +43,8 @@ def model_table():
         network = create_model(name)
         counted = profile(network, network.image_shape)
         costs = f"{counted.params / 1e6:.2f}", f"{counted.multiply_adds / 1e6:,.2f}"
-        link = f"[{path.name}]({path.relative_to(ROOT).as_posix()})"
-        rows.append((name, f"{top1:.4g}", *costs, network.image_shape[-1], link))
+        config = f"`{path.relative_to(ROOT).as_posix()}`"
+        rows.append((name, f"{top1:.4g}", *costs, network.image_shape[-1], config))
     return f"{CAPTION}\n\n{markdown_table(COLUMNS, rows)}"
 
 
@@ -57,7 +59,7 @@ def with_table(text, table, name):
 
 def main():
     arguments = parse_arguments()
-    path = Path(arguments.readme)
+    path = Path(arguments.page)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     text = path.read_text(encoding="utf-8")

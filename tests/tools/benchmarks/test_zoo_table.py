@@ -14,33 +14,33 @@ def tool(run_tool):
 
 
 @pytest.mark.slow
-def test_the_table_of_the_readme_is_current(tool, root):
-    before = (root / "README.md").read_bytes()
+def test_the_table_of_networks_is_current(tool, root):
+    before = (root / "docs/models.md").read_bytes()
     tool("--check")
-    assert (root / "README.md").read_bytes() == before
+    assert (root / "docs/models.md").read_bytes() == before
 
 
 def test_the_table_is_written_between_its_markers_and_checked(tool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "published", lambda: {"MicroNet_M0": 46.6})
-    readme = tmp_path / "README.md"
-    readme.write_text("before\n<!-- models:begin -->\nold\n<!-- models:end -->\nafter\n")
+    page = tmp_path / "models.md"
+    page.write_text("before\n<!-- models:begin -->\nold\n<!-- models:end -->\nafter\n")
     with pytest.raises(
-        SystemExit, match=r"README.md: the model table is stale; run python tools/benchmarks/zoo_table.py"
+        SystemExit, match=r"models.md: the model table is stale; run python tools/benchmarks/zoo_table.py"
     ):
-        tool("--check", "--readme", readme)
-    tool("--readme", readme)
-    tool("--check", "--readme", readme)
-    before, _, *caption, columns, _, row, _, after = readme.read_text().splitlines()
+        tool("--check", "--page", page)
+    tool("--page", page)
+    tool("--check", "--page", page)
+    before, _, *caption, columns, _, row, _, after = page.read_text().splitlines()
     assert (before, after) == ("before", "after")
     assert "not measured here" in "".join(caption)
     assert columns == "| model | published top-1 (%) | params (M) | multiply-adds (M) | input | config |"
     # Parameters and multiply-adds are those of tests/models/test_create_model.py.
-    config = "[MicroNet_M0.yaml](configs/micronet/MicroNet_M0.yaml)"
+    config = "`configs/micronet/MicroNet_M0.yaml`"
     assert row == f"| MicroNet_M0 | 46.6 | 1.02 | 3.45 | 224 | {config} |"
 
-    readme.write_text("no markers\n")
+    page.write_text("no markers\n")
     with pytest.raises(SystemExit) as exit_:
-        tool("--readme", readme)
+        tool("--page", page)
     assert exit_.value.code == 2
     assert "<!-- models:begin -->" in capsys.readouterr().err
 
