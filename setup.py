@@ -91,6 +91,7 @@ setup(
         "ppcls_light.serve": ["static/*"],
         "ppcls_light.weights": ["published.yaml"],
     },
+    entry_points={"console_scripts": ["ppcls-light = ppcls_light.commands:main"]},
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),
     extras_require=EXTRAS,

@@ -2,19 +2,25 @@
 
 import argparse
 import errno
+import json
 import logging
 import os
 import signal
 import sys
 import time
 import warnings
-from typing import Any, Callable, Dict, List, Literal, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence
 
 from .base import missing
 from .base.quiet import quiet_paddle
-from .config import Config, dump_config, load_config
-from .errors import UserError
+from .errors import ConfigError, UserError
 
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from .config import Config
+
+RUN_CONFIG = "config.yaml"  # in the folder of a training, its config with every value
 _LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes failed and has ended the rest
 
 
@@ -36,64 +42,87 @@ def overrides(arguments: argparse.Namespace) -> List[str]:
     return [pair for group in arguments.override for pair in group]
 
 
-def config_parser(description: Optional[str], required: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with `-c FILE`, which may be `required`, `-o Section.key=value ...` and `--print-config`."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add `-c FILE`, which may be `required`, `-o Section.key=value ...` and `--print-config`; see `parse_config`."""
     parser.add_argument("-c", "--config", required=required, metavar="FILE", help="YAML config")
     add_override(parser)
     parser.add_argument("--print-config", action="store_true", help="print the fully resolved YAML and stop")
+
+
+def add_config_or_run(parser: argparse.ArgumentParser) -> None:
+    """Add what `add_config` adds, and in place of `-c` the folder of a training."""
+    parser.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="folder of a training: short for -c RUN/config.yaml -o Global.output_dir=RUN Global.checkpoints=auto",
+    )
+    add_config(parser, required=False)
+
+
+def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
+    """Return a parser with the arguments of `add_config`, whose help shows `description` as it stands."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add_config(parser)
     return parser
 
 
-def parse_config(arguments: argparse.Namespace) -> Config:
-    """Return the checked config that the parsed `arguments` of a `config_parser` ask for.
+def parse_config(arguments: argparse.Namespace) -> "Config":
+    """Return the checked config that the parsed arguments of `add_config` or `add_config_or_run` ask for.
 
     With `--print-config` it prints the resolved YAML and ends the process with exit code 0.
+    Raises ConfigError: neither a config nor the folder of a training is given, or both; or the config is wrong.
     """
-    config = load_config(arguments.config, overrides(arguments))
+    from .config import dump_config, load_config
+
+    path, pairs, run = arguments.config, overrides(arguments), getattr(arguments, "run", None)
+    if (path is None) == (run is None):
+        raise ConfigError("give a config by -c FILE, or the folder of a training, one of the two")
+    if run is not None:
+        path = os.path.join(run, RUN_CONFIG)
+        if not os.path.isfile(path):
+            raise ConfigError(
+                f"{run}: not the folder of a training, it has no {RUN_CONFIG}; name the folder that "
+                "Global.output_dir was"
+            )
+        pairs = [f"Global.output_dir={json.dumps(run)}", "Global.checkpoints=auto", *pairs]
+    config = load_config(path, pairs)
     if arguments.print_config:
         sys.stdout.write(dump_config(config))
         sys.exit(0)
     return config
 
 
-def run_job(
-    job: Literal["train", "evaluate", "infer", "export"],
-    description: Optional[str],
-    options: Sequence[Tuple[Sequence[str], Dict[str, Any]]] = (),
-) -> None:
-    """Run a tool that does the job of `jobs` or, with `--dry-run`, `jobs.dry_run`.
-
-    `options` are further ones, (flags, settings) as for `add_argument`; their values are the arguments of
-    `job` after the config.
-    """
-    parser = config_parser(description)
+def add_dry_run(parser: argparse.ArgumentParser) -> None:
+    """Add `--dry-run` to `parser`; see `run_job`."""
     parser.add_argument(
         "--dry-run",
         action="store_true",
         help="build everything, do one train step, one eval batch and one export, then stop",
     )
-    added = [parser.add_argument(*flags, **settings) for flags, settings in options]
 
-    def main() -> None:
-        arguments = parser.parse_args()
-        values = [getattr(arguments, option.dest) for option in added]
-        given = [
-            option.option_strings[0] for option in added if getattr(arguments, option.dest) != option.default
-        ]
-        if arguments.dry_run and given:
-            parser.error(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
-        config = parse_config(arguments)
-        from . import jobs
 
-        if arguments.dry_run:
-            jobs.dry_run(config)
-        else:
-            getattr(jobs, job)(config, *values)
+def run_job(
+    job: "Literal['train', 'evaluate', 'infer', 'export']",
+    arguments: argparse.Namespace,
+    options: Mapping[str, Any],
+) -> None:
+    """Do a job of `jobs`, or `jobs.dry_run` with `--dry-run`, with the config that the `arguments` ask for.
 
-    run(main)
+    `options` are {flag: its value}; the values are the arguments of `job` after the config.
+    """
+    given = [flag for flag, value in options.items() if value is not None and value is not False]
+    if arguments.dry_run and given:
+        raise ConfigError(f"--dry-run keeps nothing that {given[0]} could be about; leave one of them out")
+    config = parse_config(arguments)
+    from . import jobs
+
+    if arguments.dry_run:
+        jobs.dry_run(config)
+    else:
+        getattr(jobs, job)(config, *options.values())
 
 
 def log_to_stderr() -> None:
@@ -111,8 +140,10 @@ def _rank() -> Optional[int]:
     return int(os.environ["PADDLE_TRAINER_ID"]) if several else None
 
 
-def run(main: Callable[[], object]) -> None:
+def run(main: Callable[[], object], needs: Sequence[str] = missing.NEEDED) -> None:
     """Call `main()` as a tool: a UserError is one line on stderr and exit code 2, Ctrl-C is exit code 130.
+
+    `needs` are packages without which it does not begin; they are looked for, not imported.
 
     Under `paddle.distributed.launch` the line names the rank. The launcher looks once a second which
     processes have failed, shows the end of the log of the first of them and ends the others, and its own exit
@@ -121,7 +152,7 @@ def run(main: Callable[[], object]) -> None:
     """
     rank = _rank()
     try:
-        _run(main, "error: " if rank is None else f"error: rank {rank}: ")
+        _run(main, needs, "error: " if rank is None else f"error: rank {rank}: ")
     except SystemExit as stop:
         if rank and stop.code == UserError.exit_code:
             _wait_for_launcher()
@@ -134,7 +165,7 @@ def _wait_for_launcher() -> None:
     time.sleep(_LAUNCHER_SECONDS)
 
 
-def _run(main: Callable[[], object], prefix: str) -> None:
+def _run(main: Callable[[], object], needs: Sequence[str], prefix: str) -> None:
     _open_closed_streams()
     quiet_paddle()
     # Pillow warns of half the size that it refuses; an image is either read or an error.
@@ -143,6 +174,7 @@ def _run(main: Callable[[], object], prefix: str) -> None:
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        missing.require(needs)
         main()
         sys.stdout.flush()
     except UserError as error:

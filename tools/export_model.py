@@ -9,30 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
-
-OPTIONS = [
-    (
-        ["--format"],
-        {
-            "choices": ["paddle", "onnx"],
-            "help": "paddle (default): Paddle's graph alone; onnx: inference.onnx beside it",
-        },
-    ),
-    (
-        ["--max-drop"],
-        {
-            "type": float,
-            "metavar": "POINTS",
-            "help": "percentage points of top-1 that bf16 and int8 may lose under Global.export_precision=int8 (1.0)",
-        },
-    ),
-    (
-        ["--operators"],
-        {"action": "store_true", "help": "print how many operators the graph has as trained and as exported"},
-    ),
-]
-
+from ppcls_light.commands import run_tool
 
 if __name__ == "__main__":
-    cli.run_job("export", __doc__, OPTIONS)
+    run_tool("export")

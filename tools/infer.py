@@ -5,15 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
-
-OPTIONS = [
-    (
-        ["--picture"],
-        {"metavar": "FILE", "help": "write thumbnails with truth, prediction and score, a PNG or JPEG"},
-    ),
-]
-
+from ppcls_light.commands import run_tool
 
 if __name__ == "__main__":
-    cli.run_job("infer", __doc__, OPTIONS)
+    run_tool("infer")

@@ -5,12 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
-
-OPTIONS = [
-    (["-p", "--profiler_options"], {"metavar": "KEY=VALUE;...", "help": "profile a range of steps"}),
-]
-
+from ppcls_light.commands import run_tool
 
 if __name__ == "__main__":
-    cli.run_job("train", __doc__, OPTIONS)
+    run_tool("train")

@@ -4,16 +4,18 @@ A tool imports `cli` before anything that is not in Python itself, and `cli` imp
 that the project is too new for, and without any package.
 """
 
+import importlib.util
 import os
 import sys
 from types import TracebackType
-from typing import Optional, Type
+from typing import Iterable, Optional, Type
 
 OLDEST = (3, 9)
 EXIT_CODE = 2
+NEEDED = ("numpy", "yaml")  # by every command that does something
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-_VENV = os.path.join(_ROOT, ".venv")
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_VENV = os.path.join(ROOT, ".venv")
 _PYTHON = os.path.join(_VENV, "bin", "python")
 # Modules that a tool may miss, by the extra of setup.py to install; and those of another interpreter, packages.
 _EXTRAS = {
@@ -37,6 +39,13 @@ def line(error: ImportError) -> Optional[str]:
     return f"the package {name} is not installed for {sys.executable}; {fix}"
 
 
+def require(names: Iterable[str]) -> None:
+    """Raise ModuleNotFoundError for the first of `names` that is not installed; none is imported."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named '{name}'", name=name)
+
+
 def leave(error: ModuleNotFoundError, prefix: str = "error: ") -> None:
     """End the process with the `line` of a ModuleNotFoundError, or raise it."""
     text = line(error)
@@ -48,7 +57,7 @@ def leave(error: ModuleNotFoundError, prefix: str = "error: ") -> None:
 
 def _fix(extra: str) -> str:
     """Return the fix for a missing package: the environment that exists, or the command that makes one."""
-    if not os.path.exists(os.path.join(_ROOT, "setup.py")):
+    if not os.path.exists(os.path.join(ROOT, "setup.py")):
         return f'{sys.executable} -m pip install "ppcls_light[{extra}]"'
     if _other_environment() is None and (sys.prefix != sys.base_prefix or "CONDA_PREFIX" in os.environ):
         return f"{sys.executable} {_install(extra)}"
@@ -59,10 +68,15 @@ def _with_environment(python: str, extra: str = "cpu") -> str:
     """Return the command for the tool in .venv of the checkout, made by `python` where there is none yet."""
     there = _other_environment()
     if there is not None:
-        return f"run it with the environment of the checkout: {_shown(there)} {sys.argv[0]} ..."
-    own = _shown(_PYTHON)
-    make = f"{python} -m venv {_shown(_VENV)} && {own} {_install(extra)}"
+        return f"run it with the environment of the checkout: {shown(there)} {_script()} ..."
+    own = shown(_PYTHON)
+    make = f"{python} -m venv {shown(_VENV)} && {own} {_install(extra)}"
     return f"make an environment ({make}) and run it with {own}"
+
+
+def _script() -> str:
+    is_package = os.path.basename(sys.argv[0]) == "__main__.py"
+    return "-m ppcls_light" if is_package else sys.argv[0]
 
 
 def _other_environment() -> Optional[str]:
@@ -72,10 +86,10 @@ def _other_environment() -> Optional[str]:
 
 
 def _install(extra: str) -> str:
-    return f'-m pip install -e "{_shown(_ROOT)}[{extra}]"'
+    return f'-m pip install -e "{shown(ROOT)}[{extra}]"'
 
 
-def _shown(path: str) -> str:
+def shown(path: str) -> str:
     """Return the shorter of `path` and its path relative to the working directory."""
     return min(path, os.path.relpath(path), key=len)
 

@@ -51,6 +51,7 @@ def test_an_old_python_is_told_so(path, tmp_path):
                 "base/lazy.py",
                 "base/missing.py",
                 "base/quiet.py",
+                "commands/__init__.py",
             )
         ),
         *(ROOT / "tools" / name for name in ("__init__.py", "benchmarks/__init__.py")),
@@ -75,12 +76,14 @@ def checkout(tmp_path):
         "tools/train.py",
         *(
             f"ppcls_light/{name}.py"
-            for name in ("__init__", "cli", "base/__init__", "base/lazy", "base/missing", "base/quiet")
+            for name in (
+                *("__init__", "__main__", "cli", "errors", "commands/__init__"),
+                *("base/__init__", "base/hints", "base/lazy", "base/missing", "base/quiet"),
+            )
         ),
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
-    (folder / "ppcls_light" / "config.py").write_text("import yaml\n")
     return folder
 
 

@@ -1,0 +1,43 @@
+"""Export trained weights to a folder for inference, and prove the result.
+
+    %(prog)s output/photos
+    %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
+
+With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
+"""
+
+import argparse
+
+from .. import cli
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    cli.add_config_or_run(parser)
+    cli.add_dry_run(parser)
+    add = parser.add_argument
+    add(
+        "--format",
+        choices=["paddle", "onnx"],
+        help="paddle (default): Paddle's graph alone; onnx: inference.onnx beside it",
+    )
+    add(
+        "--max-drop",
+        type=float,
+        metavar="POINTS",
+        help="percentage points of top-1 that bf16 and int8 may lose under Global.export_precision=int8 (1.0)",
+    )
+    add(
+        "--operators",
+        action="store_true",
+        help="print how many operators the graph has as trained and as exported",
+    )
+
+
+def main(arguments: argparse.Namespace) -> None:
+    options = {
+        "--format": arguments.format,
+        "--max-drop": arguments.max_drop,
+        "--operators": arguments.operators,
+    }
+    cli.run_job("export", arguments, options)
