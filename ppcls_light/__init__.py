@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .models import create_model as create_model
     from .models import list_models as list_models
     from .prediction import Predictor as Predictor
+    from .run import Run as Run
+    from .run import train as train
     from .weights import list_pretrained as list_pretrained
 else:
     __getattr__, __dir__, __all__ = attach(
@@ -27,6 +29,7 @@ else:
             "jobs": [],
             "models": ["create_model", "list_models"],
             "prediction": ["Predictor"],
+            "run": ["Run", "train"],
             "weights": ["list_pretrained"],
         },
     )

@@ -28,6 +28,7 @@ ORDER = (
         "report",
         "check",
         "jobs",
+        "run",
         "cli",
         "commands",
     ),

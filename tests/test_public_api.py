@@ -11,18 +11,20 @@ from pathlib import Path
 import pytest
 
 import ppcls_light
-from ppcls_light import Predictor, config, data, export, jobs
+from ppcls_light import Predictor, Run, config, data, export, jobs
 
 NAMES = {
     *(
         "Config",
         "Predictor",
+        "Run",
         "UserError",
         "create_model",
         "jobs",
         "list_models",
         "list_pretrained",
         "load_config",
+        "train",
     )
 }
 ROOT = Path(ppcls_light.__file__).parents[1]
@@ -32,6 +34,7 @@ FUNCTIONS = [
     *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.list_pretrained),
     *(ppcls_light.load_config, ppcls_light.Config.where),
     *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
+    *(ppcls_light.train, Run.__init__, Run.resume, Run.evaluate, Run.report, Run.export, Run.plot),
     *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run, jobs.fit_teacher),
 ]
 
@@ -101,7 +104,8 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         from typing import Dict, List
 
         import ppcls_light
-        from ppcls_light import Config, Predictor, UserError, create_model, jobs, list_models, load_config
+        from ppcls_light import Config, Predictor, Run, UserError
+        from ppcls_light import create_model, jobs, list_models, load_config, train
 
         names: List[str] = list_models("PPLCNet*")
         config: Config = load_config(Path("config.yaml"), ["Global.epochs=3"])
@@ -110,6 +114,10 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         same: Config = ppcls_light.load_config({"Arch": {"name": names[0], "class_num": 10}})
         jobs.train(config)
         jobs.train({"Arch": {"name": names[0]}})
+        run: Run = train("config.yaml", ["Global.seed=1"], epochs=3)
+        best: float = run.metrics["best"]["top1"]
+        exported: Predictor = Run(Path("output")).resume().export(onnx=True)
+        page: str = run.report() if run.finished else run.folder
         scores: Dict[str, float] = jobs.evaluate(config, predictions="rows.jsonl")
         model = create_model(names[0], class_num=10)
         predictor: Predictor = Predictor("inference", batch_size=4, engine="auto")
@@ -131,6 +139,8 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         ppcls_light.no_such_name
         jobs.train("config.yaml")
         ppcls_light.Predictor("inference", "cpu")
+        ppcls_light.train(5)
+        ppcls_light.Run("output").weights()
         """
     errors = [line for line in mypy(tmp_path, wrong).splitlines() if " error: " in line]
-    assert [int(line.split(":")[1]) for line in errors] == [4, 5, 6, 7, 8, 9]
+    assert [int(line.split(":")[1]) for line in errors] == [4, 5, 6, 7, 8, 9, 10, 11]

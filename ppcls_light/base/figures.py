@@ -14,6 +14,7 @@ from .files import StrPath, atomic_path, set_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -102,3 +103,13 @@ def _quiet_glyphs() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
+
+
+def as_image(figure: Figure) -> Image.Image:
+    """Return `figure` as a picture of 100 pixels per inch."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    with _quiet_glyphs():
+        figure.savefig(file, format="png", dpi=100)
+    return Image.open(file)

@@ -55,6 +55,17 @@ def checked(config: ConfigLike) -> schema.Config:
     return load_config(config)
 
 
+def overridden(config: ConfigLike, overrides: Iterable[str]) -> schema.Config:
+    """Return `config` validated, with `Section.key=value` texts applied in order; see `checked` and `load_config`.
+
+    A changed `Config` forgets in which lines of its file the values stand.
+    """
+    overrides = list(overrides)
+    if not overrides:
+        return checked(config)
+    return load_config(_plain(config) if isinstance(config, schema.Config) else config, overrides)
+
+
 def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str:
     """Return the fully resolved config as YAML; loading it again gives the same config.
 

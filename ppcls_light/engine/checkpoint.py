@@ -165,6 +165,13 @@ def find_latest(output_dir: str) -> Checkpoint | None:
     return None
 
 
+def latest_states(output_dir: str) -> dict[str, Any] | None:
+    """Return the states of the set of `output_dir` with the most steps, which may be damaged otherwise, or None."""
+    prefixes = _prefixes(output_dir)
+    newest = max(prefixes, key=_progress, default=None)
+    return None if newest is None or _progress(newest)[0] < 0 else dict(_read_states(newest))
+
+
 def finish_renames(output_dir: str) -> None:
     """Finish the sets of `output_dir` that a crash left complete but under `*.new`; for the folder's only run."""
     for prefix in _prefixes(output_dir):

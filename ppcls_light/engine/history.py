@@ -17,7 +17,7 @@ import logging
 import math
 import os
 import sys
-from typing import Any, Mapping, TextIO
+from typing import Any, Iterable, Mapping, TextIO
 
 from ..base.files import write_text
 from ..errors import UserError
@@ -85,6 +85,31 @@ def read_history(path: str) -> list[dict[str, Any]]:
         elif number < len(lines):
             logger.warning("%s:%d: left out a damaged line", path, number)
     return rows
+
+
+def by_epoch(rows: Iterable[Mapping[str, Any]]) -> dict[str, list[float]]:
+    """Return the `rows` as columns with a number for each epoch that was finished, NaN where there is none.
+
+    "epoch" counts from 1. The evaluation's columns have its names, such as "loss" and "top1", and those of the
+    training's means "train_" before them; "lr" is the last rate in the log of the epoch. An evaluation that was
+    repeated counts once.
+    """
+    epochs: dict[int, dict[str, float]] = {}
+    for row in rows:
+        epoch = math.ceil(row["epoch"])
+        if row.get("split") == "train":
+            numbers: dict[str, Any] = {"lr": row.get("lr")}
+        elif row.get("split") in ("train_avg", "eval"):
+            before = "train_" if row["split"] == "train_avg" else ""
+            numbers = {before + name: value for name, value in row["values"].items()}
+        else:
+            continue
+        known = epochs.setdefault(epoch, {})
+        known.update((name, value) for name, value in numbers.items() if is_finite_number(value))
+    done = [epoch for epoch in sorted(epochs) if set(epochs[epoch]) - {"lr"}]
+    names = dict.fromkeys(name for epoch in done for name in epochs[epoch])
+    columns = {name: [epochs[epoch].get(name, math.nan) for epoch in done] for name in names}
+    return {"epoch": [float(epoch) for epoch in done], **columns}
 
 
 def _row(line: str) -> dict[str, Any] | None:

@@ -63,6 +63,21 @@ def log_to(path: str) -> None:
 
 
 @contextlib.contextmanager
+def logging_as_found() -> Iterator[None]:
+    """Leave the log as it was found when the block ends: handlers that were added in it are closed."""
+    before, level, propagate = LOGGER.handlers[:], LOGGER.level, LOGGER.propagate
+    try:
+        yield
+    finally:
+        for handler in LOGGER.handlers:
+            if handler not in before:
+                handler.close()
+        LOGGER.handlers[:] = before
+        LOGGER.setLevel(level)
+        LOGGER.propagate = propagate
+
+
+@contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Log nothing in the block, which tries out what is done again after it and then says everything itself."""
     level = LOGGER.level

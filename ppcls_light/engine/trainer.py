@@ -64,6 +64,14 @@ from .time_spent import TimeSpent
 READ_EVERY = 100
 
 
+class Stopped(KeyboardInterrupt):
+    """End of a run by `signal`, once the step is finished and `latest` in `folder` has it."""
+
+    def __init__(self, folder: str, signal: int | None) -> None:
+        super().__init__()
+        self.folder, self.signal = folder, signal
+
+
 class Trainer:
     """Training run: `fit()` does all of it, `train_step(batch)` one batch."""
 
@@ -166,6 +174,7 @@ class Trainer:
         """Train to `Global.epochs`, evaluating and saving as configured. Ctrl-C and SIGTERM save `latest` first.
 
         Raises:
+            Stopped: one of these came.
             ConfigError: see `output_folder.make_room`. The folder is the caller's: see `output_folder.claimed`.
         """
         settings = self.config.Global
@@ -187,7 +196,7 @@ class Trainer:
                     LOGGER.info(
                         "stopped at step %d; the same command with Global.checkpoints=auto goes on", step
                     )
-                    raise KeyboardInterrupt
+                    raise Stopped(settings.output_dir, stop.signal)
                 self._end_of_epoch()
         self.spent.report()
 

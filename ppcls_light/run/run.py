@@ -1,0 +1,209 @@
+"""`Run`: the folder of a training with its weights, measurements and what can be made of them."""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import TYPE_CHECKING, Any, Dict, Iterable
+
+from ..base.files import StrPath
+from ..config import Config, load_config
+from ..engine.history import FILE_NAME, by_epoch, read_history
+from ..errors import ConfigError, WeightsError
+from .session import run_training, session
+from .settings import assignment, assignments
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..prediction import Predictor
+
+Numbers = Dict[str, float]
+
+
+class Run:
+    """A training run: what `train` returns, or `Run(folder)` of its output folder.
+
+    Everything is read from the folder, so that a run of another process, or of another day, is as good.
+
+    Args:
+        folder: `Global.output_dir` of the training; it may have been moved since.
+
+    Raises ConfigError: there is no config.yaml in the folder.
+
+    Attributes:
+        folder: path of the output folder.
+    """
+
+    def __init__(self, folder: StrPath) -> None:
+        self.folder = os.fspath(folder)
+        self._file = os.path.join(self.folder, "config.yaml")
+        if not os.path.isfile(self._file):
+            raise ConfigError(
+                f"{self.folder}: no run, since it has no config.yaml; give the Global.output_dir of a training"
+            )
+
+    @property
+    def config(self) -> Config:
+        """The config of the run, all defaults written out; paths are relative to the working directory."""
+        return self._config()
+
+    def _config(self, overrides: Iterable[str] = ()) -> Config:
+        config = load_config(self._file)
+        moved = os.path.realpath(config.Global.output_dir) != os.path.realpath(self.folder)
+        own = [assignment("Global.output_dir", self.folder)] if moved else []
+        return load_config(self._file, [*own, *overrides]) if own or overrides else config
+
+    def _trained(self, overrides: Iterable[str] = ()) -> Config:
+        """Return the config that names the best weights, with `overrides`."""
+        weights = assignment("Global.pretrained_model", self.weights)
+        return self._config([weights, "Global.checkpoints=null", *overrides])
+
+    @property
+    def weights(self) -> str:
+        """Path of the best weights, best_model.pdparams; without evaluations of the newest, latest.pdparams.
+
+        Raises WeightsError: nothing is saved yet.
+        """
+        for name in ("best_model", "latest"):
+            path = os.path.join(self.folder, f"{name}.pdparams")
+            if os.path.isfile(path):
+                return path
+        raise WeightsError(f"{self.folder}: no weights are saved yet; call resume(), or train for longer")
+
+    @property
+    def finished(self) -> bool:
+        """True when the last epoch is done, or `Global.early_stop` has ended the run."""
+        states, settings = self._states, self.config.Global
+        if states is None or not states.get("evaluated", True):
+            return False
+        patience, waited = settings.early_stop, states.get("evaluations_since_best", 0)
+        return bool(states["epoch"] >= settings.epochs or (patience is not None and waited >= patience))
+
+    @property
+    def stopped(self) -> bool:
+        """True when the run is not `finished`; `resume()` goes on."""
+        return not self.finished
+
+    @property
+    def _states(self) -> dict[str, Any] | None:
+        with session():
+            from ..engine.checkpoint import latest_states
+
+            return latest_states(self.folder)
+
+    @property
+    def curves(self) -> dict[str, list[float]]:
+        """Measurements by epoch, columns of one length: "epoch" from 1, "loss" and metrics such as "top1", shares of 1.
+
+        Those of the training's own images are called "train_loss", "train_top1", ...; "lr" is the learning rate. What
+        was not measured is NaN. `pandas.DataFrame(run.curves)` is a table.
+        """
+        try:
+            return by_epoch(read_history(os.path.join(self.folder, FILE_NAME)))
+        except FileNotFoundError:
+            return by_epoch([])
+
+    @property
+    def metrics(self) -> dict[str, Numbers]:
+        """Measurements of two epochs, {"best": {"epoch": 7, "top1": 0.93, ...}, "last": {...}}; see `curves`.
+
+        The best is that of `weights`: of equal ones the last. Without evaluations both are the last epoch, and before
+        the first has ended there is none: {}.
+        """
+        curves = self.curves
+        if not curves["epoch"]:
+            return {}
+        metric = curves.get(self._metric, [])
+        known = [(value, place) for place, value in enumerate(metric) if not math.isnan(value)]
+        last = len(curves["epoch"]) - 1
+        best = max(known)[1] if known else last
+        return {name: _epoch(curves, place) for name, place in (("best", best), ("last", last))}
+
+    @property
+    def _metric(self) -> str:
+        """Name of the metric that chooses the best weights."""
+        return f"top{self.config.Metric.Eval[0].ks()[0]}" if self.config.Metric.Eval else ""
+
+    def plot(self) -> Image.Image:
+        """Return a picture of loss, accuracy and learning rate over the epochs.
+
+        Raises DataError: nothing is measured yet. UserError: matplotlib is not installed.
+        """
+        from ..base.figures import as_image, check_matplotlib
+        from ..report.curves import draw_curves, read_runs
+
+        check_matplotlib("the picture of learning curves")
+        return as_image(draw_curves(read_runs([self.folder])))
+
+    def resume(self, overrides: Iterable[str] = (), **settings: Any) -> Run:
+        """Go on from the newest checkpoint to the last epoch, and return the run.
+
+        `overrides` and `settings` are those of `train`; more epochs than were planned: `run.resume(epochs=20,
+        resume_schedule="new")`.
+        """
+        texts = ["Global.checkpoints=auto", *overrides, *assignments(settings)]
+        return Run(run_training(self._config(texts)))
+
+    def evaluate(self, overrides: Iterable[str] = (), predictions: str | None = None) -> Numbers:
+        """Return losses and metrics of the best weights on DataLoader.Eval, as shares of 1.
+
+        `overrides` may name other data; the file `predictions` gets a row for each image, see `jobs.evaluate`.
+        """
+        with session():
+            from .. import jobs
+
+            return jobs.evaluate(self._trained(overrides), predictions)
+
+    def report(
+        self, folder: StrPath | None = None, overrides: Iterable[str] = (), latency: bool = False
+    ) -> str:
+        """Evaluate the best weights; write a page with mistakes, doubtful labels and curves; return its path.
+
+        `folder` is by default report in the run's. With `latency` an export is measured on this machine.
+        """
+        target = os.path.join(self.folder, "report") if folder is None else os.fspath(folder)
+        with session():
+            from .. import jobs
+
+            jobs.evaluate(self._trained(overrides), report=target, latency=latency)
+        return os.path.join(target, "report.html")
+
+    def export(
+        self, folder: StrPath | None = None, onnx: bool = False, overrides: Iterable[str] = ()
+    ) -> Predictor:
+        """Export the best weights for inference without training code, prove that it equals them, and load it.
+
+        Args:
+            folder: by default `Global.save_inference_dir`.
+            onnx: write inference.onnx, too, for ONNX Runtime and OpenVINO.
+            overrides: such as "Global.export_precision=int8" or "Global.embedding=true".
+        """
+        from ..prediction import Predictor
+
+        own = [] if folder is None else [assignment("Global.save_inference_dir", folder)]
+        config = self._trained([*own, *overrides])
+        with session():
+            from .. import jobs
+
+            jobs.export(config, "onnx" if onnx else None)
+        return Predictor(config.Global.save_inference_dir)
+
+    def __repr__(self) -> str:
+        return f"Run {self.folder}: {self._summary}"
+
+    @property
+    def _summary(self) -> str:
+        config, states, metrics, metric = self.config, self._states, self.metrics, self._metric
+        done, epochs = 0 if states is None else states["epoch"], config.Global.epochs
+        state = "" if self.finished else ", stopped"
+        text = f"{config.Arch.network.name}, {done} of {epochs} epochs{state}"
+        best = metrics.get("best", {})
+        if metric in best:
+            text += f", best {metric} {best[metric]:.4f} after epoch {best['epoch']:.0f}"
+        return text
+
+
+def _epoch(curves: dict[str, list[float]], place: int) -> Numbers:
+    values = {name: column[place] for name, column in curves.items()}
+    return {name: value for name, value in values.items() if not math.isnan(value)}
