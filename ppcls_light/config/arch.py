@@ -13,12 +13,13 @@ from .types import PositiveInt, Unnamed, WithParams
 class ArchConfig:
     """The network: its registered name; in YAML `params` are keys beside the others, its constructor's own."""
 
-    name: str
+    name: str  # one of `ppcls_light.list_models()`
     class_num: PositiveInt = 1000
-    pretrained: Union[bool, str, None] = None  # true, a training of ppcls_light.list_pretrained(), URL, file
+    pretrained: Union[bool, str, None] = None  # weights to start from: see below
     use_ssld: bool = False  # with `pretrained: true`: the weights that PaddleClas distilled
-    use_sync_bn: bool = False
-    # Parts that do not learn: "backbone" is all but the classifier, a number N the stem and the first N stages.
+    use_sync_bn: bool = False  # batch norm over all processes, GPU only
+    # Parts that do not learn: `backbone` is all but the classifier, a number N the stem and the first N
+    # stages.
     freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None
     params: Dict[str, Any] = field(default_factory=dict)
 
@@ -61,15 +62,22 @@ class GraphTeacher:
     """Frozen teacher of any origin, run by ONNX Runtime.
 
     It is an ONNX file `onnx`, whose images are prepared by `preprocess`, or an exported `folder`, which says that
-    itself. `output` names an output of the graph, None: the first. It `sees` each training image once, whole, and the
-    answers are kept in the folder `cache`; or in every epoch the crop that the student sees.
+    itself. Only training needs it.
     """
 
-    onnx: Optional[str] = None
+    onnx: Optional[str] = None  # an ONNX file
+    # an exported folder, which has its own transforms; without inference.onnx converted
     folder: Optional[str] = None
-    preprocess: TransformOps = field(default_factory=list)
-    output: Optional[str] = None
+    preprocess: TransformOps = field(default_factory=list)  # of the images of `onnx`
+    output: Optional[str] = None  # an output of the graph by name, (N, D) or (N, D, 1, 1); null: the first
+    # `image`: each training image once, whole, through the teacher's own transforms. `crop`: in every epoch
+    # what the student sees, the same crop, flip and colours, drawn at the size that the teacher's transforms
+    # end in and with its NormalizeImage, by the processes that read. That costs a forward pass per image and
+    # epoch on one core; `DataLoader.Train.dataset.views: N` draws each image in N ways, in turns, and keeps
+    # the answers.
     sees: Literal["image", "crop"] = "image"
+    # Folder of the answers. They are found by the checksums of graph, transforms, versions and each image
+    # file, so others are never used; a run that is ended goes on where it was. Deleting it is safe.
     cache: str = "./output/teachers"
     name: Literal["GraphTeacher"] = "GraphTeacher"
 
@@ -99,9 +107,9 @@ class DistillationArch:
     """
 
     models: List[Dict[str, Annotated[Union[Network, GraphTeacher], Unnamed("GraphTeacher")]]]
-    pretrained_list: Optional[List[Union[bool, str, None]]] = None
+    pretrained_list: Optional[List[Union[bool, str, None]]] = None  # as `pretrained` of each model
     freeze_params_list: Optional[List[bool]] = None
-    infer_model_name: str = "Student"
+    infer_model_name: str = "Student"  # the one that is evaluated, exported and kept
     class_num: PositiveInt = 0  # for all, the student's where it is left out; the models' own must agree
     use_sync_bn: bool = False
     name: Literal["DistillationModel"] = "DistillationModel"

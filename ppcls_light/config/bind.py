@@ -75,7 +75,7 @@ def check_arguments(
 
     Keywords of a `functools.partial` count as defaults; parameters in `skip` are unknown keys here.
     """
-    parameters, hints, open_ended = _signature(target)
+    parameters, hints, open_ended = signature(target)
     parameters = {name: default for name, default in parameters.items() if name not in skip}
     arguments = {}
     for key, child in _mapping(node, path, parameters).items():
@@ -100,7 +100,7 @@ def unknown_key(where: str, path: str, key: str, known: Iterable[str]) -> Config
     return ConfigError(message(where, f"unknown key {_join(path, key)}{hint}"))
 
 
-def _signature(target: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
+def signature(target: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
     """Return {name: default}, {name: annotation} and the annotation of `**further` keywords.
 
     Without an annotation (None) further keywords are not the user's: `object.__init__` claims to take any.
@@ -141,7 +141,7 @@ def _convert_literal(annotation: Any, node: Node, path: str) -> Any:
         if type(choice) is type(node.value) and choice == node.value:
             return choice
     hint = nearest(node.value, map(str, choices)) if isinstance(node.value, str) else ""
-    raise _wrong(node, path, _describe(annotation), choices[0], hint)
+    raise _wrong(node, path, describe(annotation), choices[0], hint)
 
 
 def _convert_dict(annotation: Any, node: Node, path: str) -> Any:
@@ -154,7 +154,7 @@ def _convert_dict(annotation: Any, node: Node, path: str) -> Any:
 def _convert_items(annotation: Any, node: Node, path: str) -> Any:
     as_type, members = typing.get_origin(annotation), typing.get_args(annotation)
     if not isinstance(node.value, list) or (as_type is tuple and len(node.value) != len(members)):
-        raise _wrong(node, path, _describe(annotation), _example(annotation))
+        raise _wrong(node, path, describe(annotation), _example(annotation))
     members = members if as_type is tuple else members * len(node.value)
     return as_type(
         _convert(member, item, _join(path, index))
@@ -175,7 +175,7 @@ def _convert_annotated(annotation: Any, node: Node, path: str) -> Any:
         return _convert(plain, Node({"name": Node(mark.default, node.where), **fields}, node.where), path)
     value = _convert(plain, node, path)
     if value not in mark:
-        raise _wrong(node, path, _describe(annotation), _example(annotation))
+        raise _wrong(node, path, describe(annotation), _example(annotation))
     return value
 
 
@@ -213,7 +213,7 @@ def _convert_with_params(cls: type, mark: WithParams, node: Node, path: str) -> 
     bound = bind(cls, Node(named, node.where), path)
     with located(named["name"].where, _join(path, "name")):
         bound.name, entry = mark.registry.canonical(bound.name), mark.registry.get(bound.name)
-    known = [*own, *(name for name in _signature(entry)[0] if name not in (*own, *mark.hidden))]
+    known = [*own, *(name for name in signature(entry)[0] if name not in (*own, *mark.hidden))]
     for key, child in others.items():
         if key not in known:
             raise unknown_key(child.where, path, key, known)
@@ -236,7 +236,7 @@ def _convert_union(annotation: Any, node: Node, path: str) -> Any:
     for member in members:
         with contextlib.suppress(ConfigError):
             return _convert(member, node, path)
-    raise _wrong(node, path, _describe(annotation), _example(annotation))
+    raise _wrong(node, path, describe(annotation), _example(annotation))
 
 
 def _names(cls: Any) -> tuple[str, ...]:
@@ -267,7 +267,7 @@ def _convert_scalar(annotation: Any, node: Node, path: str) -> Any:
         raise TypeError(f"{path}: annotation {annotation!r} is not one that a config can be checked against")
     value = _READERS[annotation](node, path)
     if value is None:
-        raise _wrong(node, path, _describe(annotation), _EXAMPLES[annotation])
+        raise _wrong(node, path, describe(annotation), _EXAMPLES[annotation])
     return value
 
 
@@ -285,7 +285,7 @@ def _read_float(node: Node, path: str) -> float | None:
     number = _number(node.value)
     if number and not _LEAST <= abs(number) <= _MOST:
         hint = f"; computing is in float32, which holds {_LEAST:.1e} to {_MOST:.1e} and 0"
-        raise _wrong(node, path, _describe(float), _EXAMPLES[float], hint)
+        raise _wrong(node, path, describe(float), _EXAMPLES[float], hint)
     return number
 
 
@@ -340,12 +340,13 @@ def _shown(node: Node) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:
+    """Return what values an `annotation` stands for, in words."""
     origin, members = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated and isinstance(members[1], Range):
-        return f"{_describe(members[0])} {members[1]}"
+        return f"{describe(members[0])} {members[1]}"
     if origin is Union:
-        return " or ".join(map(_describe, members))
+        return " or ".join(map(describe, members))
     if origin is Literal:
         shown = [repr(member) if member == "" else str(member) for member in members]
         return f"one of {', '.join(shown)}" if len(shown) > 1 else f"'{shown[0]}'"
@@ -384,7 +385,7 @@ def _example(annotation: Any) -> str:
 
 
 def _example_mapping(cls: type) -> str:
-    parameters, hints, _ = _signature(cls)
+    parameters, hints, _ = signature(cls)
     required = [name for name, default in parameters.items() if default is inspect.Parameter.empty]
     return f"{{{', '.join(f'{name}: {_example(hints[name])}' for name in required)}}}"
 

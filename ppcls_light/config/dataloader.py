@@ -12,31 +12,34 @@ BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
 
 @dataclass
 class DatasetConfig:
-    """Images of a list file, or of a folder with one folder per class when `cls_label_path` is left out.
+    """Images of a list file, or of a folder with one folder per class.
 
-    PaddleClas' two names mean the same here: every dataset can be read at several scales. `unlabelled`, for
-    training, is a folder of further images or a list of their paths below `image_root`: distillation learns from them.
-    `views`: ways in which each image is drawn, in turns, so that a teacher's answers to them can be kept; None: another
-    one in each epoch.
+    PaddleClas' two names mean the same here: every dataset can be read at several scales.
     """
 
-    image_root: str
-    cls_label_path: Optional[str] = None
+    image_root: str  # folder that the paths of the list are relative to
+    cls_label_path: Optional[str] = None  # a list file; null: `image_root` has one folder per class
     transform_ops: TransformOps = field(default_factory=list)
-    batch_transform_ops: Optional[BatchTransformOps] = None
-    delimiter: Optional[str] = None
+    batch_transform_ops: Optional[BatchTransformOps] = None  # of Train
+    delimiter: Optional[str] = None  # between path and label; null: spaces or tabs
+    # Of Train: a folder of further images, or a list of their paths below `image_root`, one per line. They
+    # take part in epochs like the others, the losses with labels (`CELoss`, `DistillationGTCELoss`) are 0 for
+    # them in their mean over the batch, and top-k leaves them out. Images of Eval among them are refused, by
+    # content.
     unlabelled: Optional[str] = None
+    # Ways in which each image is drawn, in turns, so that the answers of a teacher that `sees: crop` can be
+    # kept; null: another one in each epoch.
     views: Optional[PositiveInt] = None
     name: Literal["ImageNetDataset", "MultiScaleDataset"] = "ImageNetDataset"
 
 
 @dataclass
 class CifarConfig:
-    """CIFAR as its authors publish it: `data_file` is the python tarball, or the folder extracted from it."""
+    """CIFAR as its authors publish it."""
 
     name: Literal["Cifar10", "CIFAR10", "Cifar100", "CIFAR100"]
-    data_file: str
-    mode: Optional[Literal["train", "test"]] = None  # None: DataLoader.Train trains, Eval tests
+    data_file: str  # the python tarball, or the folder extracted from it
+    mode: Optional[Literal["train", "test"]] = None  # null: DataLoader.Train trains, Eval tests
     transform_ops: TransformOps = field(default_factory=list)
     batch_transform_ops: Optional[BatchTransformOps] = None
 
@@ -47,17 +50,15 @@ class CifarConfig:
 
 @dataclass
 class SamplerConfig:
-    """`batch_size` is per process; "auto", in training, is what fits into memory.
+    """Batches of one size; PaddleClas' two names mean the same here."""
 
-    `balanced`: every class equally often in an epoch, which stays about as long.
-    `size_schedule`: "192_280" cuts images of 192 pixels before epoch 280, then what the transforms say.
-    """
-
+    # Images per process. `auto`, in training: the largest power of two, up to 256, that fits into 80 % of the
+    # free memory and leaves an epoch 4 updates; decided when a run begins, kept when it is resumed.
     batch_size: Union[PositiveInt, Literal["auto"]]
-    drop_last: bool = False
+    drop_last: bool = False  # leaves out the last batch where it is smaller
     shuffle: bool = False
-    balanced: bool = False
-    size_schedule: Optional[str] = None
+    balanced: bool = False  # every class equally often in an epoch, which stays about as long
+    size_schedule: Optional[str] = None  # 192_280: 192 pixels before epoch 280, then the transforms' size
     name: Literal["DistributedBatchSampler", "BatchSampler"] = "DistributedBatchSampler"
 
 
@@ -68,13 +69,13 @@ class MultiScaleSamplerConfig:
     With `is_training` false it is an ordinary sampler of `first_bs` images at the size of the transforms.
     """
 
-    scales: List[Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]]
-    first_bs: PositiveInt  # per process
+    scales: List[Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]]  # sides, or [width, height], in pixels
+    first_bs: PositiveInt  # images of a batch at the first scale, per process; what `base_batch_size` counts
     divided_factor: PositiveInt = 32
     is_training: bool = True
     shuffle: bool = True
-    seed: Optional[NonNegativeInt] = None  # Global.seed
-    balanced: bool = False
+    seed: Optional[NonNegativeInt] = None  # null: `Global.seed`
+    balanced: bool = False  # every class equally often
     name: Literal["MultiScaleSampler"] = "MultiScaleSampler"
 
     @property
@@ -84,15 +85,18 @@ class MultiScaleSamplerConfig:
 
 @dataclass
 class LoaderConfig:
-    """`num_workers` 0 reads in the main process. `max_bad`: share of unreadable training images tolerated."""
+    """Processes that read images."""
 
-    num_workers: Union[Annotated[int, Range(0, 512)], Literal["auto"]] = "auto"
-    use_shared_memory: bool = True
+    num_workers: Union[Annotated[int, Range(0, 512)], Literal["auto"]] = "auto"  # 0 reads in the main process
+    use_shared_memory: bool = True  # accepted from PaddleClas' files
+    # share of unreadable training images that is tolerated; in evaluation there is none
     max_bad: Probability = 0.001
 
 
 @dataclass
 class ReaderConfig:
+    """What DataLoader.Train and DataLoader.Eval each have."""
+
     dataset: Annotated[Union[DatasetConfig, CifarConfig], Unnamed("ImageNetDataset")]
     sampler: Annotated[Union[SamplerConfig, MultiScaleSamplerConfig], Unnamed("DistributedBatchSampler")]
     loader: LoaderConfig = field(default_factory=LoaderConfig)

@@ -11,6 +11,7 @@ from ..errors import ConfigError, warn_once
 from . import schema
 from .arch import ArchConfig
 from .bind import bind
+from .global_section import GlobalConfig
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
 from .types import Op, Sections
 
@@ -180,7 +181,7 @@ def _plain(value: Any) -> Any:
         plain = {name: _plain(getattr(value, name)) for name in names}
         if isinstance(value, ArchConfig):
             plain.update(plain.pop("params"))
-        if isinstance(value, schema.GlobalConfig) and value.minutes is not None:
+        if isinstance(value, GlobalConfig) and value.minutes is not None:
             del plain["epochs"]
         return plain
     if isinstance(value, dict):

@@ -12,14 +12,12 @@ DecayFactor = Annotated[float, Range(0, 1, low_open=True)]
 
 @dataclass
 class CELoss:
-    """Cross entropy times `weight`; `epsilon` smooths the labels (Szegedy et al., arXiv 1512.00567, sec. 7).
+    """Cross entropy; `epsilon` as Szegedy et al., arXiv 1512.00567, section 7."""
 
-    `class_weights`: one number per class, or "balanced": in inverse proportion to the training images of each.
-    """
-
-    weight: NonNegativeFloat
-    epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None
-    reduction: Literal["mean", "sum"] = "mean"
+    weight: NonNegativeFloat  # factor in the sum of the losses
+    epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None  # smooths the labels
+    reduction: Literal["mean", "sum"] = "mean"  # over the images of a batch
+    # One number per class, or `balanced`: in inverse proportion to the training images of each.
     class_weights: Union[List[NonNegativeFloat], Literal["balanced"], None] = None
 
     def __post_init__(self) -> None:
@@ -43,15 +41,11 @@ class DistillationGTCELoss:
 
 @dataclass
 class DistillationCELoss:
-    """Cross entropy of the first network of each pair with the second one's softmax.
-
-    `hard_label`: with the second one's best class instead (hard distillation; DeiT, arXiv 2012.12877,
-    section 4, as FasterNet's training code has it).
-    """
+    """Cross entropy of the first network of each pair with the second one's softmax."""
 
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
-    hard_label: bool = False
+    hard_label: bool = False  # the second one's best class instead (DeiT, arXiv 2012.12877, section 4)
 
 
 @dataclass
@@ -164,33 +158,35 @@ _NOT_GIVEN = 0  # the default of keys that must be positive, and of a learning r
 
 @dataclass
 class _Schedule:
-    """Keys of every schedule: linear warm-up, counted in epochs, from `warmup_start_lr` to `learning_rate`.
-
-    All rates are for updates of `base_batch_size` images and are multiplied by those that an update has over
-    all processes, divided by it; None leaves them as they are.
-
-    Factors of the rate by stage: `layer_decay` to the power of the distance from the classifier, or `stage_factors` for
-    the stem and each stage; and `head_factor` for the classifier. See `optim.factors`.
-    """
+    """Keys of every schedule: linear warm-up from `warmup_start_lr` to `learning_rate`, and factors by stage."""
 
     learning_rate: PositiveFloat
-    warmup_epoch: NonNegativeInt = 0
+    warmup_epoch: NonNegativeInt = 0  # epochs of the warm-up
     warmup_start_lr: NonNegativeFloat = 0.0
-    by_epoch: bool = False
+    by_epoch: bool = False  # changes between epochs, not at each update
+    # The rates are for updates of so many images and are scaled in proportion to the images of an update
+    # (batch x processes x `update_freq`); null leaves them as written, and more than one batch per update is
+    # warned of.
     base_batch_size: Optional[PositiveInt] = None
+    # Gives the classifier the factor 1, the last stage d, the one before d^2 and so on to the stem (BEiT,
+    # timm).
     layer_decay: Optional[DecayFactor] = None
-    stage_factors: Optional[List[NonNegativeFloat]] = None
-    head_factor: Optional[NonNegativeFloat] = None
+    stage_factors: Optional[List[NonNegativeFloat]] = None  # for the stem and each stage
+    head_factor: Optional[NonNegativeFloat] = None  # the classifier's
 
 
 @dataclass
 class Cosine(_Schedule):
+    """Half a cosine from `learning_rate` to `eta_min`."""
+
     name: Literal["Cosine"] = "Cosine"
     eta_min: NonNegativeFloat = 0.0
 
 
 @dataclass
 class Linear(_Schedule):
+    """A polynomial, by default a line, from `learning_rate` to `end_lr`."""
+
     name: Literal["Linear"] = "Linear"
     end_lr: NonNegativeFloat = 0.0
     power: PositiveFloat = 1.0
@@ -199,6 +195,8 @@ class Linear(_Schedule):
 
 @dataclass
 class Step(_Schedule):
+    """`learning_rate` times `gamma` after each `step_size` epochs."""
+
     step_size: PositiveInt = 30  # epochs
     gamma: DecayFactor = 0.1
     name: Literal["Step"] = "Step"
@@ -311,6 +309,8 @@ class ReduceOnPlateau(_Schedule):
 
 @dataclass
 class ConstLR(_Schedule):
+    """`learning_rate` after the warm-up."""
+
     name: Literal["ConstLR"] = "ConstLR"
 
 
@@ -333,9 +333,10 @@ class _Optimizer:
     clip_norm: Optional[PositiveFloat] = None  # PaddleClas: each gradient's own norm
     clip_grad: Optional[PositiveFloat] = None  # global norm, as FasterNet's authors; PaddleClas ignores it
     clip_value: Optional[PositiveFloat] = None  # each element, to [-clip_value, clip_value]
-    no_weight_decay_name: Optional[str] = None  # parts of parameter names, separated by spaces
-    one_dim_param_no_weight_decay: bool = False
-    multi_precision: bool = False
+    # exempts parameters: parts of their names, separated by spaces
+    no_weight_decay_name: Optional[str] = None
+    one_dim_param_no_weight_decay: bool = False  # exempts biases and norms
+    multi_precision: bool = False  # keeps float32 masters
 
     def __post_init__(self) -> None:
         given = [key for key in ("clip_grad", "clip_norm", "clip_value") if getattr(self, key) is not None]

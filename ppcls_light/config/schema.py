@@ -3,94 +3,15 @@
 A key that is not here does not exist. Keys that act otherwise than in PaddleClas have a comment.
 """
 
-from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Dict, List, Literal, Optional, Set, Tuple, Union
+from dataclasses import dataclass, field
+from typing import Annotated, Dict, Literal, Optional, Set, Union
 
 from ..errors import ConfigError
 from . import optim
 from .arch import DistillationArch, Network
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
-from .deploy import UnknownScore
-from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Sections
-
-
-@dataclass
-class GlobalConfig:
-    """Run-wide settings; paths are relative to the working directory."""
-
-    output_dir: str = "./output"
-    device: Literal["auto", "cpu", "gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps"] = "auto"
-    epochs: PositiveInt = 100
-    minutes: Optional[PositiveFloat] = None  # in place of epochs: as many as take so long on this machine
-    update_freq: PositiveInt = 1  # batches whose gradients make one update
-    pretrained_model: Optional[str] = None
-    head_epochs: NonNegativeInt = 0  # at first, in which the classifier alone learns
-    reset_head: bool = False  # a classifier of another class count starts anew instead of being an error
-    checkpoints: Optional[str] = None  # a prefix, with or without suffix, or "auto": the newest in output_dir
-    overwrite: bool = False  # begin anew where output_dir holds a run; that one moves to previous_N in it
-    resume_schedule: Optional[Literal["keep", "new"]] = (
-        None  # needed when epochs or lr changed since the checkpoint
-    )
-    seed: NonNegativeInt = 0
-    print_batch_step: PositiveInt = 10
-    save_interval: PositiveInt = 1
-    save_steps: Optional[PositiveInt] = None  # updates between saves of `latest` within an epoch
-    eval_during_train: bool = True
-    eval_interval: PositiveInt = 1
-    start_eval_epoch: NonNegativeInt = 0
-    image_shape: Tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)
-    save_inference_dir: str = "./inference"
-    export_precision: Literal["fp32", "int8"] = "fp32"  # int8: also int8 graphs for every engine
-    calibration_images: PositiveInt = 256  # that calibrate int8, at most
-    embedding: bool = False  # the exported graph also gives what the classifier takes
-    unknown: Optional[UnknownScore] = None  # the export fits on DataLoader.Eval when an image is of no class
-    unknown_coverage: Annotated[float, Range(0, 1, low_open=True, high_open=True)] = 0.95  # stay known
-    unknown_by_class: bool = False  # a threshold for each class
-    early_stop: Optional[PositiveInt] = None  # evaluations without a better metric that end the run
-    use_visualdl: bool = False  # the same as "visualdl" among the loggers
-    loggers: List[Literal["visualdl", "tensorboard", "wandb"]] = field(default_factory=list)
-    log_histograms: bool = False  # of every parameter, after each epoch, to the loggers
-    log_ranks: Union[NonNegativeInt, str] = "0"  # processes that log to stdout, for example "0,1"
-    print_mem_info: bool = False  # peak memory in the train lines
-    use_dali: bool = False  # accepted from PaddleClas' *_ultra.yaml; the reader here has no DALI and says so
-    to_static: bool = False
-    cpu_ops: bool = True  # train on CPU with the project's operators, built on first use; else with Paddle's
-
-    def __post_init__(self) -> None:
-        if self.early_stop is not None and not self.eval_during_train:
-            raise ConfigError(
-                "early_stop counts evaluations, and there are none; write eval_during_train: true, or early_stop: null"
-            )
-        if self.log_histograms and not self.all_loggers():
-            raise ConfigError("log_histograms draws them in a logger; add for example use_visualdl: true")
-        if self.unknown is None and (self.unknown_by_class or self.unknown_coverage != 0.95):
-            raise ConfigError(
-                "unknown_coverage and unknown_by_class are about unknown; add unknown: energy, or leave them out"
-            )
-        if self.unknown and self.export_precision == "int8":
-            raise ConfigError(
-                "export_precision: int8 answers differ from those that unknown is fitted on; export one of the two"
-            )
-        if not all(rank.strip().isdecimal() for rank in str(self.log_ranks).split(",")):
-            raise ConfigError(
-                f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'
-            )
-
-    def logging_ranks(self) -> List[int]:
-        """Return `log_ranks` as numbers."""
-        return [int(rank) for rank in str(self.log_ranks).split(",")]
-
-    def all_loggers(self) -> List[str]:
-        """Return `loggers`, with VisualDL where `use_visualdl` is set, each once."""
-        return list(dict.fromkeys([*(["visualdl"] if self.use_visualdl else []), *self.loggers]))
-
-    def of_a_trial(self, **changes: Any) -> "GlobalConfig":
-        """Return the settings, with `changes`, of some steps that measure a training: from its beginning, without logs.
-
-        All learns that will at last, not the head alone.
-        """
-        no_logs: Dict[str, Any] = {"use_visualdl": False, "loggers": [], "log_histograms": False}
-        return replace(self, checkpoints=None, head_epochs=0, **no_logs, **changes)
+from .global_section import GlobalConfig
+from .types import PositiveFloat, PositiveInt, Range, Sections
 
 
 @dataclass
@@ -101,41 +22,53 @@ class AMPConfig:
     `use_fp16_test`.
     """
 
-    use_amp: bool = True
-    level: Literal["O1", "O2"] = "O1"
-    dtype: Literal["float16", "bfloat16"] = "float16"
-    use_fp16_test: bool = False
-    scale_loss: PositiveFloat = 1.0
-    use_dynamic_loss_scaling: bool = False
-    use_promote: bool = False
+    use_amp: bool = True  # on CPU it is float32, with one warning
+    level: Literal["O1", "O2"] = "O1"  # O2 makes the weights half precision, with float32 masters
+    dtype: Literal["float16", "bfloat16"] = "float16"  # bfloat16 needs no loss scaling
+    use_fp16_test: bool = False  # evaluation in half precision during training; else in float32, also at O2
+    scale_loss: PositiveFloat = 1.0  # float16 only
+    use_dynamic_loss_scaling: bool = False  # an update whose gradients overflow is left out and counted
+    use_promote: bool = False  # passed on to Paddle
 
 
 @dataclass
 class EMAConfig:
-    """Moving average of the weights; the section turns it on. The average is scored and saved as .pdparams."""
+    """Float32 average of the weights and batch-norm statistics; the section turns it on.
 
-    decay: Annotated[float, Range(0, 1, high_open=True)] = 0.9999
+    `NAME.pdparams` holds the averaged weights, which are scored, `NAME.pdema` those in training.
+    """
+
+    decay: Annotated[float, Range(0, 1, high_open=True)] = 0.9999  # at most; of update t, (1 + t) / (10 + t)
 
 
 @dataclass
 class Topk:
-    """The k best classes of an image, named by the lines `id name` of `class_id_map_file`."""
+    """The k best classes of an image."""
 
     name: Literal["Topk"] = "Topk"
     topk: PositiveInt = 5
-    class_id_map_file: Optional[str] = None
-    delimiter: Optional[str] = None
+    class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
+    delimiter: Optional[str] = None  # between id and name
 
 
 @dataclass
 class InferConfig:
+    """Images that `tools/infer.py` classifies, and what becomes of the rows."""
+
+    # a file or a folder; with `infer_list` the one that its paths are relative to
     infer_imgs: Optional[str] = None
-    infer_list: Optional[str] = None
+    infer_list: Optional[str] = None  # a file with one path per line
     batch_size: PositiveInt = 1
+    # those of DataLoader.Eval where left out, as is best
     transforms: TransformOps = field(default_factory=list)
     PostProcess: Topk = field(default_factory=Topk)
-    save_dir: Optional[str] = None
-    picture: Optional[str] = None  # gets a grid of thumbnails with truth, prediction and score
+    save_dir: Optional[str] = None  # all rows go to `save_dir`.json, too
+    # A PNG or JPEG: a thumbnail of each image with prediction and score, and the truth where it is known, by
+    # the label in `infer_list` or because the folder has a class' name; of more than 64 images so many,
+    # evenly chosen. `tools/infer.py --picture FILE` is the same. Needs the extra `plot`. Names in any script
+    # are drawn by DejaVu Sans and the system's fonts; without a font for a name one line says which to
+    # install, and the class' number stands for it.
+    picture: Optional[str] = None
 
 
 @dataclass
@@ -150,6 +83,7 @@ class Pruning:
     """Filters removed before training: those with the least L1 norm, or nearest to the geometric median (fpgm)."""
 
     name: Literal["l1_norm", "fpgm"]
+    # Share of the filters.
     pruned_ratio: Annotated[float, Range(0, 1, low_open=True, high_open=True)]
 
 
@@ -158,7 +92,7 @@ class SlimConfig:
     """Compression, in PaddleClas' words. Both: the network is pruned first."""
 
     quant: Optional[Quantization] = None
-    prune: Optional[Pruning] = None
+    prune: Optional[Pruning] = None  # of `pretrained_model`; `tools/prune.py` does it as a step of its own
 
 
 @dataclass

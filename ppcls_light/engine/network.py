@@ -12,7 +12,7 @@ from ..compress import compression_report, prune, quantize
 from ..config import Config
 from ..config.arch import ArchConfig, DistillationArch
 from ..config.bind import located
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from ..data.classes import ClassNames
 from ..errors import ConfigError, WeightsError
 from ..models import create_model

@@ -22,7 +22,7 @@ from typing import Collection, Iterator
 
 from ..base.files import set_aside
 from ..config import relocate_config
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from ..errors import ConfigError, listed
 from . import checkpoint
 from .distributed import Runtime, raise_on_all_ranks

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any, Mapping
 
 from ..config import Config
+from ..config.global_section import GlobalConfig
 from ..config.optim import LearningRate
-from ..config.schema import GlobalConfig
 from ..errors import ConfigError
 from ..optim import build_schedule
 from ..optim.schedule import Schedule

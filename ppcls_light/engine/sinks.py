@@ -18,7 +18,7 @@ from paddle import nn
 
 from ..base.files import write_text
 from ..config import Config
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from ..errors import ConfigError
 from .log import LOGGER
 from .visualdl_files import describe_graph, drop_records_after

@@ -21,7 +21,7 @@ import paddle
 
 from ..base.files import temporary_name
 from ..config import Config
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from ..data.loader import Batch
 from ..errors import ConfigError
 from .checkpoint import Checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any, Mapping
 
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from .log import LOGGER
 
 _MISSED = 1.25  # times the minutes asked for, from which the end of the run warns

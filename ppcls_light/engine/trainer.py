@@ -23,7 +23,7 @@ from paddle import nn
 from ..base.files import write_text
 from ..config import Config, dump_config
 from ..config.bind import located
-from ..config.schema import GlobalConfig
+from ..config.global_section import GlobalConfig
 from ..data.loader import Batch
 from ..optim import ExponentialMovingAverage, build_optimizer, build_schedule, optimizer_state, set_factors
 from ..weights import load_weights, write_weights

@@ -1,4 +1,4 @@
-"""configs/README.md names everything that a config may hold."""
+"""docs/config.md names everything that a config may hold."""
 
 import dataclasses
 import re
@@ -23,7 +23,7 @@ def dataclasses_in(annotation):
 
 @pytest.fixture(scope="module")
 def words(root):
-    return set(re.findall(r"\w+", (root / "configs/README.md").read_text(encoding="utf-8")))
+    return set(re.findall(r"\w+", (root / "docs/config.md").read_text(encoding="utf-8")))
 
 
 def test_every_key_is_documented(words):
