@@ -29,6 +29,7 @@ ORDER = (
         "check",
         "jobs",
         "run",
+        "doctor",
         "cli",
         "commands",
     ),

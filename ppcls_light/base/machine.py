@@ -149,7 +149,7 @@ def physical_cores(
         return os.cpu_count() or 1
     processors = os.sched_getaffinity(0)
     cores = {_core(Path(topology) / f"cpu{number}" / "topology", number) for number in processors}
-    return int(max(1, min(len(cores), _quota(cpu_max))))
+    return int(max(1, min(len(cores), quota(cpu_max))))
 
 
 def _core(folder: Path, number: int) -> tuple[str, ...] | int:
@@ -159,8 +159,8 @@ def _core(folder: Path, number: int) -> tuple[str, ...] | int:
         return number
 
 
-def _quota(path: str | Path) -> float:
-    """Return the processors that a cgroup (version 2) grants: "200000 100000" is 2, "max 100000" no limit."""
+def quota(path: str | Path = "/sys/fs/cgroup/cpu.max") -> float:
+    """Return the processors that a cgroup (version 2) grants: "200000 100000" is 2, "max 100000" infinity."""
     try:
         quota, period = Path(path).read_text().split()
     except (OSError, ValueError):

@@ -215,6 +215,22 @@ def _read(file: IO[bytes]) -> tuple[Any, list[bytes]]:
     return message, blocks
 
 
+def output_of(command: Sequence[str], seconds: float = 10) -> str | None:
+    """Return what a short command of the system prints, without the last line end; None where it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return None if done.returncode else done.stdout.rstrip("\n")
+
+
 class Pool(ProcessPoolExecutor):
     """Processes that call functions; each calls `initialize(*arguments)` before the first."""
 

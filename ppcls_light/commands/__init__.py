@@ -13,10 +13,12 @@ from typing import List, Optional
 
 from .. import __version__, cli
 from ..base.hints import TOOLS
+from ..base.missing import NEEDED
 from ..errors import ConfigError
 
-COMMANDS = ("train", "eval", "export")
+COMMANDS = ("train", "eval", "export", "doctor")
 FURTHER = ("infer",)
+_WITHOUT_PACKAGES = ("doctor",)  # which works where they are missing, and says so
 
 
 def main(argv: Optional[List[str]] = None) -> None:
@@ -51,7 +53,8 @@ def summary(name: str) -> str:
 
 
 def _run(name: str, prog: str, arguments: List[str]) -> None:
-    cli.run(lambda: _module(name).main(command_parser(name, prog).parse_args(arguments)))
+    needs = () if name in _WITHOUT_PACKAGES else NEEDED
+    cli.run(lambda: _module(name).main(command_parser(name, prog).parse_args(arguments)), needs)
 
 
 def _module(name: str) -> ModuleType:

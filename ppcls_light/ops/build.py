@@ -87,27 +87,38 @@ def library() -> Path:
 
     Raises BuildError: no compiler, a failed build, with the place of its output, or another user's folder.
     """
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
-    if compiler is None:
-        raise BuildError(f"there is no C++ compiler ({', '.join(COMPILERS)}) on PATH")
+    command = compiler()
     try:
-        folder, key = cache_folder(), _key(compiler)
+        folder, key = cache_folder(), _key(command)
         for each in (folder.parent, folder):
             _make_private(each)
         found = _built(folder, key)
         if found is None:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                built = _build(compiler, Path(scratch), folder / f"ops_{key}.log")
+                built = _build(command, Path(scratch), folder / f"ops_{key}.log")
                 found = _built(folder, key)  # by another process meanwhile
                 if found is None:
                     found = folder / f"ops_{key}_{_checksum(built)}.so"
                     os.replace(built, found)
     except subprocess.TimeoutExpired:
-        raise BuildError(f"{compiler} has not ended after {_PATIENCE} seconds") from None
+        raise BuildError(f"{command} has not ended after {_PATIENCE} seconds") from None
     except (OSError, RuntimeError) as problem:
         # RuntimeError: Path.home() without a home
         raise BuildError(f"{problem}; set XDG_CACHE_HOME to a folder that can be written") from None
     return found
+
+
+def compiler() -> str:
+    """Return the path of the C++ compiler. Raises BuildError: there is none."""
+    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    if found is None:
+        raise BuildError(f"there is no C++ compiler ({', '.join(COMPILERS)}) on PATH")
+    return found
+
+
+def existing() -> Path | None:
+    """Return the path of the library if it is built, else None. Raises BuildError: no compiler, or no Paddle."""
+    return _built(cache_folder(), _key(compiler()))
 
 
 def _make_private(folder: Path) -> None:
