@@ -87,6 +87,7 @@ setup(
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
     package_data={
         "ppcls_light": ["py.typed"],
+        "ppcls_light.datasets": ["files/*"],
         "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
         "ppcls_light.serve": ["static/*"],
         "ppcls_light.weights": ["published.yaml"],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from . import jobs as jobs
     from .config import Config as Config
     from .config import load_config as load_config
+    from .datasets import sample_data as sample_data
     from .errors import UserError as UserError
     from .models import create_model as create_model
     from .models import list_models as list_models
@@ -25,6 +26,7 @@ else:
         __name__,
         {
             "config": ["Config", "load_config"],
+            "datasets": ["sample_data"],
             "errors": ["UserError"],
             "jobs": [],
             "models": ["create_model", "list_models"],

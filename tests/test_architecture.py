@@ -16,7 +16,8 @@ ROOT = PACKAGE.parent
 
 # A part imports from itself and from those before it, never from one after it.
 ORDER = (
-    *("errors", "registry", "base", "config", "data", "weights", "ops", "models", "optim", "compress"),
+    *("errors", "registry", "base", "config", "data", "weights", "datasets"),
+    *("ops", "models", "optim", "compress"),
     *(
         "bundle",
         "runtime",

@@ -24,6 +24,7 @@ NAMES = {
         "list_models",
         "list_pretrained",
         "load_config",
+        "sample_data",
         "train",
     )
 }
@@ -32,7 +33,7 @@ ROOT = Path(ppcls_light.__file__).parents[1]
 
 FUNCTIONS = [
     *(ppcls_light.create_model, ppcls_light.list_models, ppcls_light.list_pretrained),
-    *(ppcls_light.load_config, ppcls_light.Config.where),
+    *(ppcls_light.sample_data, ppcls_light.load_config, ppcls_light.Config.where),
     *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
     *(ppcls_light.train, Run.__init__, Run.resume, Run.evaluate, Run.report, Run.export, Run.plot),
     *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run, jobs.fit_teacher),

@@ -2,14 +2,14 @@
 
     python tools/quickstart.py
 
-Every step is one of the commands a user types; each is printed before it runs. Needs scikit-learn, whose
-handwritten digits (1,797 scans of 8x8 pixels, from UCI's Optical Recognition of Handwritten Digits) are
-inside its package, so that nothing is downloaded.
+Every step is one of the commands a user types; each is printed before it runs. The digits, 1,797 scans of 8x8
+pixels, come with the package, so that nothing is downloaded.
 """
 
 import argparse
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,11 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
-
-# isort: split
-import cv2
-from sklearn.datasets import load_digits
+from ppcls_light import cli, sample_data
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/quick_start/digits.yaml"
@@ -31,29 +27,15 @@ GOAL = 0.97
 
 
 def write_digits(folder):
-    """Write the digits as 32x32 PNG files in class folders, with list files (every fifth image is for testing)."""
-    digits = load_digits()
-    lines = {"train": [], "test": []}
-    for index, (scan, label) in enumerate(zip(digits.images, digits.target)):
-        split = "test" if index % 5 == 0 else "train"
-        name = f"{split}/{label}/{index:04d}.png"
-        picture = cv2.resize((scan * (255 / 16)).astype("uint8"), (32, 32), interpolation=cv2.INTER_CUBIC)
-        write_image(folder / name, picture)
-        lines[split].append(f"{name} {label}\n")
-        if split == "test" and len(lines["test"]) <= 10:
-            write_image(folder / "samples" / f"{len(lines['test']) - 1}_is_{label}.png", picture)
-    for split, names in lines.items():
-        (folder / f"{split}_list.txt").write_text("".join(names), encoding="utf-8")
-    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    (folder / "labels.txt").write_text(
-        "".join(f"{i} {word}\n" for i, word in enumerate(words)), encoding="utf-8"
-    )
-    return {split: len(names) for split, names in lines.items()}
-
-
-def write_image(path, picture):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    """Write the digits into class folders, with lists, and ten of the test images beside them; return the counts."""
+    sample_data("digits", folder)
+    lists = {split: (folder / f"{split}_list.txt").read_text().splitlines() for split in ("train", "test")}
+    samples = ROOT / FOLDER / "samples"
+    samples.mkdir(exist_ok=True)
+    for index, line in enumerate(lists["test"][:: len(lists["test"]) // 10][:10]):
+        name, label = line.split()
+        shutil.copyfile(folder / name, samples / f"{index}_is_{label}.png")
+    return {split: len(lines) for split, lines in lists.items()}
 
 
 def run(*arguments):
@@ -84,7 +66,7 @@ def main():
     exported = run("tools/export_model.py", "-c", CONFIG, "-o", WEIGHTS)
     served = run(
         "deploy/python/predict_cls.py", "-c", "deploy/configs/inference_cls.yaml",
-        "-o", f"Global.inference_model_dir={FOLDER}/inference", "-o", f"Global.infer_imgs={FOLDER}/digits/samples",
+        "-o", f"Global.inference_model_dir={FOLDER}/inference", "-o", f"Global.infer_imgs={FOLDER}/samples",
     )  # fmt: skip
     top1 = float(re.search(r"\[Avg\].*top1: ([\d.]+)", score)[1])
     right = sum(
@@ -95,7 +77,7 @@ def main():
         ("photos and list files", f"{FOLDER}/digits", f"{counts['train']} train, {counts['test']} test"),
         ("trained weights", f"{FOLDER}/model/best_model.pdparams", f"top-1 {top1:.4f} on the test images"),
         ("exported model", f"{FOLDER}/inference", f"equals the network to {float(difference):.0e}"),
-        ("served by Paddle Inference", f"{FOLDER}/digits/samples", f"{right} of 10 right"),
+        ("served by Paddle Inference", f"{FOLDER}/samples", f"{right} of 10 right"),
     ]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     print(f"\nDone in {time.perf_counter() - began:.0f} s. What was made:")

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Callable, NamedTuple, Sequence
 from urllib.parse import urldefrag
 
+from ..base.cache import HOME_VARIABLE, OFFLINE_VARIABLE, cache_folder, is_offline, is_set
 from ..base.download import DownloadError, OtherSumError, download, require_address, sole_process
 from ..base.files import checksum, write_text
 from ..errors import WeightsError
@@ -29,7 +30,6 @@ from .published import HUGGING_FACE, MIRROR_VARIABLE, Source, source_at
 
 logger = logging.getLogger(__name__)
 
-HOME_VARIABLE, OFFLINE_VARIABLE = "PPCLS_LIGHT_HOME", "PPCLS_LIGHT_OFFLINE"
 PADDLECLAS = os.path.join("~", ".paddleclas", "weights")
 
 
@@ -52,9 +52,7 @@ class _CacheError(WeightsError):
 
 def home() -> str:
     """Return the folder of the weights."""
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    own = os.environ.get(HOME_VARIABLE) or os.path.join(cache, "ppcls_light", "weights")
-    return os.path.abspath(os.path.expanduser(own))
+    return os.path.abspath(os.path.expanduser(os.environ.get(HOME_VARIABLE) or cache_folder("weights")))
 
 
 def obtain(
@@ -203,9 +201,9 @@ def _checked(check: Callable[[str], None]) -> Callable[[str], None]:
 def _require_allowed(source: Source, wanted: str) -> None:
     """Raise DownloadError, with the reason, for an address that is not to be asked."""
     require_address(source.address)
-    if _is_set(OFFLINE_VARIABLE):
+    if is_offline():
         raise DownloadError(f"{OFFLINE_VARIABLE} is set")
-    if source.url.startswith(f"{HUGGING_FACE}/") and _is_set("HF_HUB_OFFLINE"):
+    if source.url.startswith(f"{HUGGING_FACE}/") and is_set("HF_HUB_OFFLINE"):
         raise DownloadError("HF_HUB_OFFLINE is set")
     is_mirrored = source.in_table and bool(os.environ.get(MIRROR_VARIABLE))  # the user trusts that one
     if source.address.startswith("http://") and len(wanted) < 64 and not is_mirrored:
@@ -213,10 +211,6 @@ def _require_allowed(source: Source, wanted: str) -> None:
             "is plain http, where anybody on the way can change the file, and its SHA-256 is not known; "
             "if you know it, add #sha256=HEX to the address"
         )
-
-
-def _is_set(variable: str) -> bool:
-    return os.environ.get(variable, "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def _known(source: Source, path: str) -> str:

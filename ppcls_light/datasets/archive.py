@@ -1,0 +1,83 @@
+"""Archives of data sets: those of the package, and those that are downloaded once and kept."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import zipfile
+from typing import Callable, Iterator
+
+from ..base.cache import OFFLINE_VARIABLE, cache_folder, is_offline
+from ..base.download import DownloadError, OtherSumError, download, sole_process
+from ..base.files import checksum
+from ..errors import DataError
+
+PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
+
+
+def home() -> str:
+    """Return the folder of data sets: datasets in PPCLS_LIGHT_HOME, or in the cache of this user."""
+    return cache_folder("datasets")
+
+
+def obtain(
+    url: str, file: str, size_mb: int, sha256: str = "", check: Callable[[str], None] = lambda path: None
+) -> str:
+    """Return the path of an archive, fetched from `url` where it is missing and kept as `file` in `home`.
+
+    `sha256` or `check`, which raises DownloadError, tells the right file from others; a cut download goes on where it
+    ended. Raises DataError: no such file; the message has the address, and the path where the file belongs.
+    """
+    path = os.path.join(home(), file)
+    with sole_process(path, DataError) as alone:
+        try:
+            if os.path.isfile(path):
+                _require(path, sha256, check)
+                return path
+            if is_offline():
+                raise DownloadError(f"{OFFLINE_VARIABLE} is set")
+            download(url, path, sha256, check, resumes=alone, error=DataError)
+        except OtherSumError as problem:
+            raise DataError(f"{url}: {problem}; the file is another one, or is damaged on its way") from None
+        except DownloadError as problem:
+            raise DataError(
+                f"{url}: {problem}; fetch it ({size_mb} MB) on another machine, and put it at {path}"
+            ) from None
+    return path
+
+
+def _require(path: str, sha256: str, check: Callable[[str], None]) -> None:
+    try:
+        digest = checksum(path, DataError)
+        if not digest.startswith(sha256):
+            raise DownloadError(f"its SHA-256 is {digest}, not {sha256}")
+        check(path)
+    except DownloadError as problem:
+        raise DataError(f"{path} is not the right file ({problem}); delete it to fetch it again") from None
+
+
+def photos(path: str) -> Iterator[tuple[str, bytes]]:
+    """Yield (split/class/name.jpg, bytes) of the photos in a zip file, in the order of their names.
+
+    Raises zipfile.BadZipFile: it is damaged.
+    """
+    with zipfile.ZipFile(path) as archive:
+        named = {"/".join(name.split("/")[-3:]): name for name in archive.namelist() if name.endswith(".jpg")}
+        for name in sorted(named):
+            yield name, archive.read(named[name])
+
+
+def write_photos(path: str, folder: str) -> None:
+    """Write the photos of a zip file to `folder`/split/class/name.jpg."""
+    for name, content in photos(path):
+        write_image(folder, name, content)
+
+
+def write_image(folder: str, name: str, content: bytes) -> None:
+    """Write an image file to `folder`; `name` has slashes and stays within it."""
+    if posixpath.normpath(name) != name or name.startswith(("/", "..")) or "\\" in name or ":" in name:
+        raise DataError(f"{name} is no name of an image in a data set")
+    target = os.path.join(folder, *name.split("/"))
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    with open(target, "wb") as file:
+        file.write(content)
