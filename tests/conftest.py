@@ -95,6 +95,18 @@ def own_operators():
 
 
 @pytest.fixture
+def zero_weights(monkeypatch):
+    """New networks are all zeros: where sizes alone count, drawing millions of numbers is most of the time."""
+    from paddle.nn import initializer
+
+    def zeros(_, parameter, block=None):
+        return initializer.Constant(0.0)(parameter, block)
+
+    for name in ("Normal", "TruncatedNormal", "Uniform", "KaimingNormal", "XavierNormal", "XavierUniform"):
+        monkeypatch.setattr(getattr(initializer, name), "forward", zeros)
+
+
+@pytest.fixture
 def on_processor(monkeypatch):
     """A function that makes this machine pass for one with these instruction sets, all of them usable."""
 

@@ -23,10 +23,10 @@ OPS = [("ResizeImage", {"size": 64}), ("NormalizeImage", {"scale": 1 / 255, "ord
 IMAGES = np.random.default_rng(1).normal(size=(16, *SHAPE)).astype("float32")
 
 
-def network(name):
+def network(name, **options):
     """Return a network whose norms fit `IMAGES`, and whose last layer norm has weights of its own."""
     paddle.seed(0)
-    model = create_model(name, class_num=5)
+    model = create_model(name, class_num=5, **options)
     for layer in model.sublayers():
         if hasattr(layer, "_mean"):
             layer._momentum = 0.0
@@ -127,7 +127,7 @@ def test_the_other_families_in_every_engine(name, tmp_path):
 def test_int8_graphs_have_embeddings(engine, tmp_path):
     for library in (ENGINES[engine].library, "paddle2onnx", "nncf"):
         pytest.importorskip(library)
-    model = network("FasterNet_T0")
+    model = network("FasterNet_T0", embed_dim=16)
     bundle = saved(model, tmp_path, "FasterNet_T0")
     bundle.precisions = {name: {"int8": 0.0} for name in INT8_FILES}
     make_int8(bundle, engine, list(IMAGES), model)

@@ -33,6 +33,7 @@ COSTS = {
 }
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("name", COSTS)
 def test_params_and_multiply_adds(name):
     params, multiply_adds = COSTS[name]

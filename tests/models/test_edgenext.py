@@ -38,6 +38,7 @@ def test_every_variant_is_published():
     assert set(list_models("edgenext*")) == set(PUBLISHED)
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_params_and_multiply_adds(name):
     """To the last published digit.

@@ -13,7 +13,7 @@ def tool(run_tool):
     return functools.partial(run_tool, "benchmarks/zoo_table")
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("zero_weights")
 def test_the_table_of_networks_is_current(tool, root):
     before = (root / "docs/models.md").read_bytes()
     tool("--check")
