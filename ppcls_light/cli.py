@@ -24,6 +24,13 @@ RUN_CONFIG = "config.yaml"  # in the folder of a training, its config with every
 _LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes failed and has ended the rest
 
 
+def positive(text: str) -> int:
+    """Return `text` as a whole number >= 1; for argparse."""
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got '{text}'")
+    return int(text)
+
+
 def add_override(parser: argparse.ArgumentParser) -> None:
     """Add `-o Section.key=value ...` to `parser`; `overrides(arguments)` returns them."""
     parser.add_argument(
@@ -49,15 +56,16 @@ def add_config(parser: argparse.ArgumentParser, required: bool = True) -> None:
     parser.add_argument("--print-config", action="store_true", help="print the fully resolved YAML and stop")
 
 
-def add_config_or_run(parser: argparse.ArgumentParser) -> None:
-    """Add what `add_config` adds, and in place of `-c` the folder of a training."""
-    parser.add_argument(
-        "run",
-        nargs="?",
-        metavar="RUN",
-        help="folder of a training: short for -c RUN/config.yaml -o Global.output_dir=RUN Global.checkpoints=auto",
-    )
+def add_config_or_run(parser: argparse.ArgumentParser, meaning: str = "folder of a training") -> None:
+    """Add what `add_config` adds, and in place of `-c` the folder of a training; `meaning` begins its help."""
+    short_for = "-c RUN/config.yaml -o Global.output_dir=RUN Global.checkpoints=auto"
+    parser.add_argument("run", nargs="?", metavar="RUN", help=f"{meaning}; short for {short_for}")
     add_config(parser, required=False)
+
+
+def is_run(folder: str) -> bool:
+    """Return whether `folder` is that of a training."""
+    return os.path.isfile(os.path.join(folder, RUN_CONFIG))
 
 
 def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
@@ -81,12 +89,12 @@ def parse_config(arguments: argparse.Namespace) -> "Config":
     if (path is None) == (run is None):
         raise ConfigError("give a config by -c FILE, or the folder of a training, one of the two")
     if run is not None:
-        path = os.path.join(run, RUN_CONFIG)
-        if not os.path.isfile(path):
+        if not is_run(run):
             raise ConfigError(
                 f"{run}: not the folder of a training, it has no {RUN_CONFIG}; name the folder that "
                 "Global.output_dir was"
             )
+        path = os.path.join(run, RUN_CONFIG)
         pairs = [f"Global.output_dir={json.dumps(run)}", "Global.checkpoints=auto", *pairs]
     config = load_config(path, pairs)
     if arguments.print_config:

@@ -5,25 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ppcls_light import cli
-
-
-def main():
-    parser = cli.config_parser(__doc__)
-    parser.add_argument(
-        "--out", required=True, metavar="FOLDER", help="gets inference.onnx and inference.yml"
-    )
-    parser.add_argument(
-        "--teacher",
-        metavar="NAME",
-        help="whose embeddings; default: the one of the config's DistillationFeatureLoss",
-    )
-    arguments = parser.parse_args()
-    config = cli.parse_config(arguments)
-    from ppcls_light import jobs
-
-    jobs.fit_teacher(config, arguments.out, arguments.teacher)
-
+from ppcls_light.commands import run_tool
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_tool("fit-teacher")

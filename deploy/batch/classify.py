@@ -5,10 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ppcls_light import cli
-
-# isort: split
-from ppcls_light.prediction.ray_job import main
+from ppcls_light.commands import run_tool
 
 if __name__ == "__main__":
-    cli.run(main)
+    run_tool("batch")

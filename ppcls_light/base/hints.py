@@ -11,8 +11,22 @@ from .missing import ROOT, shown
 TOOLS = {
     "train": "tools/train.py",
     "eval": "tools/eval.py",
+    "predict": "deploy/python/predict_cls.py",
     "export": "tools/export_model.py",
+    "serve": "deploy/serving/server.py",
+    "explain": "tools/explain.py",
+    "check": "tools/check_data.py",
+    "convert": "tools/convert_weights.py",
+    "lists": "tools/make_list.py",
     "infer": "tools/infer.py",
+    "find-lr": "tools/find_lr.py",
+    "similar": "tools/similar.py",
+    "summary": "tools/summary.py",
+    "prune": "tools/prune.py",
+    "fetch": "tools/fetch_weights.py",
+    "curves": "tools/plot_curves.py",
+    "fit-teacher": "tools/fit_teacher.py",
+    "batch": "deploy/batch/classify.py",
 }
 
 

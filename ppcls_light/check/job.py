@@ -19,7 +19,7 @@ from ..errors import ConfigError, listed
 from .embeddings import Embed, embedded
 from .facts import gather
 from .findings import comparable, find
-from .kinds import KINDS, Finding, Limits, by_kind, sentence
+from .kinds import Finding, Limits, by_kind, check_kinds, sentence
 from .lists import DROPPED_FILE, dropped_images, require_files, write_cleaned
 from .neighbours import Neighbours, neighbours_of
 from .page import PAGE, write_report
@@ -85,13 +85,6 @@ def _neighbours(splits: Splits, images: np.ndarray, embed: Embed, stream: TextIO
         embeddings, known = embedded(embed, [splits.source(index) for index in images.tolist()], shown.show)
     with Progress("compared", len(known), stream) as shown:
         return neighbours_of(images[known], embeddings, shown.show)
-
-
-def check_kinds(option: str, kinds: Sequence[str]) -> None:
-    """Raise ConfigError for one of `kinds`, of the command's `option`, that does not exist."""
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise ConfigError(f"{option} {unknown[0]}: there is no such kind of finding; use {', '.join(KINDS)}")
 
 
 def _check_limits(limits: Limits, has_embeddings: bool) -> None:

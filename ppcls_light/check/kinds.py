@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Sequence
+
+from ..errors import ConfigError
 
 
 class Kind(NamedTuple):
@@ -112,3 +114,10 @@ def by_kind(found: list[Finding]) -> dict[str, list[Finding]]:
     for finding in ordered(found):
         groups.setdefault(finding.kind, []).append(finding)
     return groups
+
+
+def check_kinds(option: str, kinds: Sequence[str]) -> None:
+    """Raise ConfigError for one of `kinds`, of the command's `option`, that does not exist."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ConfigError(f"{option} {unknown[0]}: there is no such kind of finding; use {', '.join(KINDS)}")

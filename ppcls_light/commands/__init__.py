@@ -1,83 +1,10 @@
 """The command `ppcls-light`, and the tools of a checkout, which are the same commands.
 
 A command is a module of this package: a docstring, whose first line is its summary, `add_arguments(parser)` and
-`main(arguments)`. Only the module of the command that is asked for is imported, and at its top nothing slow.
+`main(arguments)`. `dispatch` has the table of them. Only the module of the command that is asked for is imported, and
+at its top nothing slow.
 """
 
-import argparse
-import difflib
-import importlib
-import sys
-from types import ModuleType
-from typing import List, Optional
+from .dispatch import main, run_tool
 
-from .. import __version__, cli
-from ..base.hints import TOOLS
-from ..base.missing import NEEDED
-from ..errors import ConfigError
-
-COMMANDS = ("train", "eval", "export", "doctor")
-FURTHER = ("infer",)
-_WITHOUT_PACKAGES = ("doctor",)  # which works where they are missing, and says so
-
-
-def main(argv: Optional[List[str]] = None) -> None:
-    """Run the command line `argv`, by default that of this process, as `ppcls-light` does; see `cli.run`."""
-    name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in ("-h", "--help"):
-        cli.run(lambda: print(_help()), needs=())
-    elif name in ("-V", "--version"):
-        cli.run(lambda: print(f"ppcls_light {__version__}"), needs=())
-    else:
-        _run(name, f"ppcls-light {name}", arguments)
-
-
-def run_tool(name: str) -> None:
-    """Run the command `name` with the command line of this process, that of a script of the checkout."""
-    _run(name, f"python {TOOLS[name]}", sys.argv[1:])
-
-
-def command_parser(name: str, prog: str) -> argparse.ArgumentParser:
-    """Return the parser of the command `name`, which is called `prog` in its help."""
-    module = _module(name)
-    parser = argparse.ArgumentParser(
-        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
-    return parser
-
-
-def summary(name: str) -> str:
-    """Return the first line of the docstring of the command `name`, without its period."""
-    return (_module(name).__doc__ or "").splitlines()[0].rstrip(".")
-
-
-def _run(name: str, prog: str, arguments: List[str]) -> None:
-    needs = () if name in _WITHOUT_PACKAGES else NEEDED
-    cli.run(lambda: _module(name).main(command_parser(name, prog).parse_args(arguments)), needs)
-
-
-def _module(name: str) -> ModuleType:
-    known = [*COMMANDS, *FURTHER]
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        fix = f"did you mean '{close[0]}'?" if close else f"the commands are {', '.join(known)}"
-        raise ConfigError(f"ppcls-light has no command '{name}'; {fix}")
-    return importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
-
-
-def _help() -> str:
-    def rows(names: List[str]) -> List[str]:
-        return [f"  {name:<12}{summary(name)}" for name in names]
-
-    return "\n".join(
-        [
-            "usage: ppcls-light COMMAND ...",
-            "",
-            "Lightweight image classification on PaddlePaddle: small backbones, trained, exported and served.",
-            "",
-            *["commands:", *rows(list(COMMANDS)), ""],
-            *["further commands:", *rows(list(FURTHER)), ""],
-            "`ppcls-light COMMAND --help` shows the arguments of a command; `ppcls-light --version` the version.",
-        ]
-    )
+__all__ = ["main", "run_tool"]

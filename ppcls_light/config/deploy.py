@@ -1,8 +1,9 @@
 """Schema of the deploy YAML of predict_cls.py; its keys override settings of the exported folder."""
 
 from dataclasses import dataclass, field
-from typing import List, Literal, Optional
+from typing import List, Literal, Optional, Union
 
+from ..base.hints import command
 from .dataloader import TransformOps
 from .types import NonNegativeFloat, NonNegativeInt, PositiveInt, Sections
 
@@ -11,17 +12,21 @@ Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 UnknownScore = Literal["energy", "distance"]  # by which an image is of no class
 
 MOVED_KEYS = ("labels", "image_root", "max_drop")
-MOVED = (
-    "has no use here: precisions are compared with fp32 at export, tools/export_model.py "
-    "-o Global.export_precision=int8 --max-drop 0.5; leave it out"
-)
+
+
+def moved() -> str:
+    """Return why there is none of `MOVED_KEYS`, after its name."""
+    return (
+        f"has no use here: precisions are compared with fp32 at export, {command('export')} "
+        "-o Global.export_precision=int8 --max-drop 0.5; leave it out"
+    )
 
 
 @dataclass
 class DeployGlobalConfig:
     """Paths are relative to the working directory."""
 
-    infer_imgs: Optional[str] = None
+    infer_imgs: Union[List[str], str, None] = None
     inference_model_dir: Optional[str] = None
     batch_size: PositiveInt = 1
     engine: EngineName = "paddle"

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from typing import cast
 
 from ..config import load_as
-from ..config.deploy import MOVED, MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision
+from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
+from ..config.load import Plain
 from ..data.classes import as_class_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
 
 
-def read_deploy_config(path: str, overrides: Sequence[str] = ()) -> DeployConfig:
-    """Read a deploy YAML, PaddleClas' own or ours, with `Section.key=value` texts as `overrides`.
+def read_deploy_config(source: str | Plain, overrides: Sequence[str] = ()) -> DeployConfig:
+    """Read a deploy YAML, PaddleClas' own or ours, or its sections as a dict; `overrides` as in `load_config`.
 
     Raises ConfigError: file:line, dotted path and fix, also for the two keys that have no default.
     """
-    config = load_as(DeployConfig, path, overrides)
+    config = load_as(DeployConfig, source, overrides)
     for key in MOVED_KEYS:
         if getattr(config.Global, key) != getattr(DeployGlobalConfig, key):
-            raise ConfigError(f"{config.place(f'Global.{key}')} {MOVED}")
+            raise ConfigError(f"{config.place(f'Global.{key}')} {moved()}")
     for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):
         if not getattr(config.Global, key):
             raise ConfigError(

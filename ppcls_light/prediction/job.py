@@ -7,7 +7,7 @@ import datetime
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, TextIO, cast
 
 from ..base.machine import physical_cores
@@ -59,9 +59,9 @@ def classify_files(
         check_output(run.output)
     elif resume:
         raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
-    stop, source = StopSignals(), cast(str, run.infer_imgs)
-    images = iter_images(source, ended=lambda: stop.signal is not None)
-    images = itertools.chain([next(images)], images)  # a missing folder ends this before the model is loaded
+    stop = StopSignals()
+    sources = run.infer_imgs if isinstance(run.infer_imgs, list) else [cast(str, run.infer_imgs)]
+    images = _images(sources, stop)
     with stop, contextlib.ExitStack() as ends:
         predictor = predictor_from_config(config)
         if announce is not None:
@@ -79,7 +79,7 @@ def classify_files(
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
-        shown = Progress(lambda: _count(source, stop), before, progress)
+        shown = Progress(lambda: _count(sources, stop), before, progress)
         new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
             row = next(rows, None)
@@ -97,9 +97,19 @@ def classify_files(
     return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
 
 
-def _count(path: str, stop: StopSignals) -> int:
+def _images(sources: list[str], stop: StopSignals) -> Iterator[str]:
+    """Return the images of all `sources`, files and folders. Raises DataError at once for one that is not there."""
+    found = []
+    for source in sources:
+        images = iter_images(source, ended=lambda: stop.signal is not None)
+        found.append(itertools.chain([next(images)], images))
+    return itertools.chain.from_iterable(found)
+
+
+def _count(sources: list[str], stop: StopSignals) -> int:
     # the job's own scan reports the files that are left out
-    return sum(1 for _ in iter_images(path, LeftOut(path), lambda: stop.signal is not None))
+    scans = (iter_images(source, LeftOut(source), lambda: stop.signal is not None) for source in sources)
+    return sum(1 for images in scans for _ in images)
 
 
 def _require_same_answer(predictor: Predictor, file: RowFile) -> None:

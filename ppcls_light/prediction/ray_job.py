@@ -1,8 +1,5 @@
 """Classify images by the million with Ray Data, on one machine or on a cluster.
 
-    python deploy/batch/classify.py --model inference --input photos/ --output rows/
-    python deploy/batch/classify.py --model inference --input urls.parquet --output rows/ --address head:6379
-
 The same command again makes the parts that are missing. On a cluster the three paths are the same on every node.
 """
 
@@ -17,7 +14,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, Iterator, List, Tuple, Union
 
 from ..errors import ConfigError, DataError, DeviceError
 from . import Predictor
@@ -65,41 +62,11 @@ class Classifier:
             return error
 
 
-def parse_args(argv: Optional[Sequence[str]] = None) -> argparse.Namespace:
-    def positive(text: str) -> int:
-        value = int(text)
-        if value < 1:
-            raise ValueError
-        return value
+def classify(args: argparse.Namespace) -> None:
+    """Do the job of the command `batch`, with its arguments.
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--model", required=True, metavar="DIR", help="folder of tools/export_model.py")
-    add("--input", required=True, metavar="PATH", help="folder, text list or .parquet of paths and URLs")
-    add("--output", required=True, metavar="DIR", help="folder for the parts")
-    add("--column", help="of the parquet file; default: path, url, image or file_name")
-    add("--format", choices=["jsonl", "parquet"], default="jsonl", help="of the parts")
-    add("--part-size", type=positive, default=1024, metavar="N", help="images per part (1024)")
-    add("--address", help="of a Ray cluster, host:port or auto; without it: this machine")
-    add("--workers", type=positive, metavar="N", help="actors of one CPU each; default: all CPUs")
-    add("--batch-size", type=positive, default=8, metavar="N", help="images per forward pass (8)")
-    add("--engine", choices=["paddle", "onnxruntime", "openvino"], default="paddle")
-    add(
-        "--precision",
-        choices=["fp32", "bf16", "int8"],
-        default="fp32",
-        help="int8: of a folder that has it (fp32)",
-    )
-    add("--timeout", type=positive, default=20, metavar="SECONDS", help="for one URL (20)")
-    add("--max-bytes", type=positive, default=20_000_000, metavar="N", help="of one URL (20 million)")
-    return parser.parse_args(argv)
-
-
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    """Exit with 0 if all images were classified, 1 if some failed, 2 if all did or a setting is wrong."""
-    args = parse_args(argv)
+    The process ends with 0 if all images were classified, 1 if some failed, 2 if all did or a setting is wrong.
+    """
     root, names = read_names(args.input, args.column)
     settings = {
         "folder": os.path.abspath(args.model),

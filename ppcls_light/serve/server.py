@@ -1,4 +1,4 @@
-"""Serve an exported model over HTTP: python deploy/serving/server.py --model inference --port 8080"""
+"""HTTP server of an exported model: its processes, limits and socket."""
 
 from __future__ import annotations
 
@@ -11,84 +11,12 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator, Sequence
-from typing import Callable, get_args
+from collections.abc import Iterator
 
 from ..base.machine import physical_cores
-from ..config.deploy import EngineName, Precision
 from ..errors import ConfigError, DeviceError, UserError
-from ..runtime.options import Device
 
 logger = logging.getLogger(__name__)
-
-
-def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    def at_least(smallest: float, kind: type = int) -> Callable[[str], float]:
-        def number(text: str) -> float:
-            value = kind(text)
-            if not value >= smallest:
-                raise ValueError
-            return value
-
-        number.__name__ = f"number of at least {smallest}"
-        return number
-
-    parser = argparse.ArgumentParser(
-        description="Serve an exported model over HTTP.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--model", required=True, help="folder that tools/export_model.py wrote")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every network of this machine")
-    add("--port", type=at_least(0), default=8080, help="0 takes a free one")
-    add("--max-batch", type=at_least(1), default=8, help="images that run together at most")
-    add("--max-delay", type=at_least(0, float), default=5, help="ms that an image waits for others")
-    add("--queue", type=at_least(1), default=64, help="images that may wait; more are answered with 503")
-    add("--timeout", type=at_least(0.001, float), default=10, help="s for the upload, and for the answer")
-    add(
-        "--header-timeout",
-        type=at_least(0.001, float),
-        default=10,
-        help="s until a request's head is complete",
-    )
-    add("--keep-alive", type=at_least(0, float), default=5, help="s that an idle connection stays open")
-    add(
-        "--min-rate", type=at_least(1), default=1000, help="bytes per second of an upload after its first 2 s"
-    )
-    add(
-        "--max-connections",
-        type=at_least(1),
-        help="open at a time; None: 1000, or fewer where fewer files may be open",
-    )
-    add("--max-bytes", type=at_least(1), default=10 * 1024 * 1024, help="of a request's body")
-    add("--max-pixels", type=at_least(1), default=50_000_000, help="of an image")
-    add("--max-images", type=at_least(1), default=16, help="in one request")
-    add(
-        "--workers",
-        type=at_least(1),
-        help="processes with the network; None: the cores, 4 at most; 1 on a GPU",
-    )
-    add("--threads", type=at_least(1), help="of a worker's network; None: its share of the cores")
-    add("--decode-threads", type=at_least(1), default=2, help="of a worker")
-    add("--allowed-hosts", help="that requests may be for, as a.example,*.b.example; None: any")
-    add("--token-file", help="file with the bearer token that clients send; or set PPCLS_SERVING_TOKEN")
-    add(
-        "--trusted-proxies",
-        default="",
-        help="addresses whose X-Forwarded-For names the client, as 10.0.0.2,...",
-    )
-    add("--drain", type=at_least(0, float), default=1, help="s between SIGTERM and closing the port")
-    add("--engine", choices=get_args(EngineName), default="paddle")
-    add("--precision", choices=get_args(Precision), default="fp32")
-    add("--device", choices=get_args(Device), default="cpu")
-    arguments = parser.parse_args(argv)
-    cores = physical_cores()
-    if arguments.workers is None:
-        # Networks as light as these gain more from a second process than from a second thread.
-        arguments.workers = 1 if arguments.device == "gpu" else min(4, cores)
-    if arguments.threads is None:
-        arguments.threads = max(1, cores // arguments.workers)
-    return arguments
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -111,8 +39,12 @@ def require_multipart() -> None:
         raise ModuleNotFoundError(name="python-multipart")
 
 
-def main() -> None:
-    arguments = parse_args()
+def serve(arguments: argparse.Namespace) -> None:
+    """Serve as the `arguments` of the command `serve` say, until SIGINT or SIGTERM."""
+    cores = physical_cores()
+    # Networks as light as these gain more from a second process than from a second thread.
+    workers = arguments.workers or (1 if arguments.device == "gpu" else min(4, cores))
+    threads = arguments.threads or max(1, cores // workers)
     try:
         import uvicorn
 
@@ -149,7 +81,7 @@ def main() -> None:
             "engine": arguments.engine,
             "precision": arguments.precision,
             "device": arguments.device,
-            "cpu_threads": arguments.threads,
+            "cpu_threads": threads,
         },
     )
     max_connections = capacity(arguments.max_connections)
@@ -168,9 +100,9 @@ def main() -> None:
         max_connections, arguments.header_timeout, arguments.keep_alive, request_timeout
     )
 
-    async def serve(listening: socket.socket, lifecycle: Lifecycle) -> None:
+    async def run(listening: socket.socket, lifecycle: Lifecycle) -> None:
         metrics = Metrics()
-        batcher = Batcher(model, arguments.workers, arguments.max_delay / 1000, arguments.queue, metrics)
+        batcher = Batcher(model, workers, arguments.max_delay / 1000, arguments.queue, metrics)
         config = uvicorn.Config(
             create_app(batcher, metrics, limits, lifecycle, hosts, token),
             http=connections.protocol,
@@ -192,7 +124,7 @@ def main() -> None:
         host, port = listening.getsockname()[:2]
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/"
         lifecycle = Lifecycle(arguments.drain, lambda: print(address, flush=True))
-        asyncio.run(serve(listening, lifecycle))
+        asyncio.run(run(listening, lifecycle))
     if isinstance(lifecycle.failure, UserError):
         raise lifecycle.failure
     if lifecycle.failure is not None:

@@ -52,6 +52,7 @@ def test_an_old_python_is_told_so(path, tmp_path):
                 "base/missing.py",
                 "base/quiet.py",
                 "commands/__init__.py",
+                "commands/dispatch.py",
             )
         ),
         *(ROOT / "tools" / name for name in ("__init__.py", "benchmarks/__init__.py")),
@@ -77,7 +78,15 @@ def checkout(tmp_path):
         *(
             f"ppcls_light/{name}.py"
             for name in (
-                *("__init__", "__main__", "cli", "errors", "commands/__init__"),
+                *(
+                    "__init__",
+                    "__main__",
+                    "cli",
+                    "errors",
+                    "registry",
+                    "commands/__init__",
+                    "commands/dispatch",
+                ),
                 *("base/__init__", "base/hints", "base/lazy", "base/missing", "base/quiet"),
             )
         ),
@@ -101,6 +110,21 @@ def test_the_fix_is_a_command_that_fits(checkout):
     (checkout / "setup.py").unlink()
     said = bare("tools/train.py", cwd=checkout).stderr
     assert said.endswith(' -m pip install "ppcls_light[cpu]"\n')
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["predict", "inference", "a.jpg"]])
+def test_the_command_without_packages_says_so_in_one_line_and_helps_all_the_same(arguments, tmp_path):
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = 'ppcls-light'\n"
+    start += "from ppcls_light.commands import main; main()"
+    done = bare("-c", start, *arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: the package numpy is not installed for ")
+    assert "pip install" in line or "/.venv/bin/python " in line
+    for flag in ("--help", "--version"):
+        done = bare("-c", start, flag, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "ppcls" in done.stdout
 
 
 def run_hidden(name):

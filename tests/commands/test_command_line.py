@@ -8,8 +8,9 @@ import pytest
 import ppcls_light
 from ppcls_light import commands
 from ppcls_light.base.hints import TOOLS
+from ppcls_light.commands import dispatch
 
-NAMES = [*commands.COMMANDS, *commands.FURTHER]
+NAMES = [*dispatch.COMMANDS, *dispatch.FURTHER]
 SLOW = ("cv2", "numpy", "paddle", "PIL", "yaml")
 
 
@@ -102,11 +103,11 @@ print(sorted(set({SLOW!r}) & set(sys.modules)))
 
 def test_only_the_module_of_the_chosen_command_is_imported(root):
     code = (
-        "import sys; from ppcls_light import commands; commands.command_parser('eval', 'eval')\n"
+        "import sys; from ppcls_light.commands import dispatch; dispatch.command_parser('eval', 'eval')\n"
         "print(*[name for name in sys.modules if name.startswith('ppcls_light.commands.')])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["ppcls_light.commands.eval"]
+    assert done.stdout.split() == ["ppcls_light.commands.dispatch", "ppcls_light.commands.eval"]
 
 
 def test_python_m(root):

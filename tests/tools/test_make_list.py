@@ -1,6 +1,5 @@
 """The tool writes lists and a config with which the printed command trains on the data as they are."""
 
-import runpy
 import shlex
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ppcls_light.commands import lists as lists_command
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
 from ppcls_light.models import create_model
@@ -111,11 +111,10 @@ def test_without_a_network_one_line_names_the_address_and_the_other_config(
     ("images", "epochs", "batch_size", "scratch"),
     [(2, 40, 2, 100), (16, 40, 4, 100), (96, 40, 16, 100), (1600, 22, 32, 46), (40000, 5, 32, 12)],
 )
-def test_batch_and_epochs_follow_the_number_of_photos(root, tmp_path, images, epochs, batch_size, scratch):
-    tool = runpy.run_path(str(root / "tools/make_list.py"))
+def test_batch_and_epochs_follow_the_number_of_photos(tmp_path, images, epochs, batch_size, scratch):
     lists = {"train_list": str(tmp_path / "train_list.txt"), "val_list": str(tmp_path / "val_list.txt")}
-    for recipe, expected in (("PRETRAINED", epochs), ("SCRATCH", scratch)):
-        text = tool["config_text"](tool[recipe], str(tmp_path), 2, images, lists, "labels.txt")
+    for recipe, expected in ((lists_command.PRETRAINED, epochs), (lists_command.SCRATCH, scratch)):
+        text = lists_command.config_text(recipe, str(tmp_path), 2, images, lists, "labels.txt")
         (tmp_path / "photos.yaml").write_text(text)
         config = load_config(tmp_path / "photos.yaml")
         assert (config.Global.epochs, config.Global.save_interval) == (expected, expected)
