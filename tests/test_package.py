@@ -1,13 +1,19 @@
 """The packages that users install: what is in them, and that nothing of theirs needs the checkout."""
 
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from ppcls_light import commands
+from ppcls_light.base.resources import packaged_configs
+from tests.conftest import write_photos
 
 SOURCES = (
     "setup.py",
@@ -58,3 +64,92 @@ def test_an_index_would_take_both(built):
     command = [sys.executable, "-m", "twine", "check", "--strict", built.sdist, built.wheel]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="session")
+def installed(built, tmp_path_factory):
+    """A function that runs Python with the wheel, in an empty folder: installed(*arguments) is the finished process."""
+    folder = tmp_path_factory.mktemp("installed")
+    target, work = folder / "site", folder / "work"
+    work.mkdir()
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-index",
+        "--no-deps",
+    ]
+    subprocess.run([*pip, "--target", target, built.wheel], check=True)
+
+    def run(*arguments):
+        # First on the path, so that the package of the checkout, which this environment has, is not seen.
+        environment = {**os.environ, "PYTHONPATH": str(target)}
+        command = [sys.executable, *map(str, arguments)]
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    done = run("-c", "import ppcls_light; print(ppcls_light.__file__)")
+    assert Path(done.stdout.strip()) == target / "ppcls_light" / "__init__.py"
+    run.work = work
+    return run
+
+
+def test_every_command_of_the_wheel_has_its_help(installed):
+    code = """
+from ppcls_light import commands
+for name in (*commands.COMMANDS, *commands.FURTHER):
+    try:
+        commands.main([name, "--help"])
+    except SystemExit as stop:
+        assert not stop.code
+"""
+    out = installed("-c", code).stdout
+    for name in (*commands.COMMANDS, *commands.FURTHER):
+        assert f"usage: ppcls-light {name} " in out
+
+
+def test_the_wheel_brings_its_command(built):
+    with zipfile.ZipFile(built.wheel) as wheel:
+        (name,) = [name for name in wheel.namelist() if name.endswith("entry_points.txt")]
+        assert "ppcls-light = ppcls_light.commands:main" in wheel.read(name).decode()
+
+
+def test_the_configs_of_the_wheel_load(installed):
+    code = """
+from ppcls_light.base.resources import packaged_configs
+from ppcls_light.config import load_config
+for name in packaged_configs():
+    load_config(name)
+    print(name)
+"""
+    assert installed("-c", code).stdout.split() == packaged_configs()
+
+
+@pytest.mark.slow
+def test_the_wheel_trains_exports_and_classifies_without_the_checkout(installed, tmp_path_factory):
+    photos = write_photos(tmp_path_factory.mktemp("data"))
+    data = [
+        *(
+            "Arch.class_num=3",
+            "Global.epochs=1",
+            "Global.output_dir=run",
+            "Global.save_inference_dir=inference",
+        ),
+        *(
+            f"DataLoader.{split}.dataset.{key}={value}"
+            for split, file in (("Train", "train_list.txt"), ("Eval", "val_list.txt"))
+            for key, value in (("image_root", photos), ("cls_label_path", photos / file))
+        ),
+        f"Infer.PostProcess.class_id_map_file={photos / 'labels.txt'}",
+        "DataLoader.Train.sampler.batch_size=8",
+    ]
+    config = ("-c", "ppcls_light:quick_start/digits.yaml", "-o", *data)
+    installed("-m", "ppcls_light", "train", *config, "--dry-run")
+    assert not list(installed.work.iterdir())
+    installed("-m", "ppcls_light", "train", *config)
+    installed("-m", "ppcls_light", "export", "run")
+    assert (installed.work / "inference" / "inference.yml").is_file()
