@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .models import list_models as list_models
     from .prediction import Predictor as Predictor
     from .run import Run as Run
+    from .run import embed as embed
+    from .run import explain as explain
+    from .run import load as load
+    from .run import predict as predict
     from .run import train as train
     from .weights import list_pretrained as list_pretrained
 else:
@@ -31,7 +35,7 @@ else:
             "jobs": [],
             "models": ["create_model", "list_models"],
             "prediction": ["Predictor"],
-            "run": ["Run", "train"],
+            "run": ["Run", "embed", "explain", "load", "predict", "train"],
             "weights": ["list_pretrained"],
         },
     )

@@ -20,10 +20,14 @@ NAMES = {
         "Run",
         "UserError",
         "create_model",
+        "embed",
+        "explain",
         "jobs",
         "list_models",
         "list_pretrained",
+        "load",
         "load_config",
+        "predict",
         "sample_data",
         "train",
     )
@@ -36,6 +40,8 @@ FUNCTIONS = [
     *(ppcls_light.sample_data, ppcls_light.load_config, ppcls_light.Config.where),
     *(Predictor.__init__, Predictor.predict, Predictor.iter_predict, Predictor.clone),
     *(ppcls_light.train, Run.__init__, Run.resume, Run.evaluate, Run.report, Run.export, Run.plot),
+    *(ppcls_light.load, ppcls_light.predict, ppcls_light.embed, ppcls_light.explain),
+    *(Run.load, Run.predict, Run.embed, Run.explain),
     *(jobs.train, jobs.evaluate, jobs.infer, jobs.export, jobs.prune, jobs.dry_run, jobs.fit_teacher),
 ]
 
@@ -106,7 +112,7 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
 
         import ppcls_light
         from ppcls_light import Config, Predictor, Run, UserError
-        from ppcls_light import create_model, jobs, list_models, load_config, train
+        from ppcls_light import create_model, embed, explain, jobs, list_models, load, load_config, predict, train
 
         names: List[str] = list_models("PPLCNet*")
         config: Config = load_config(Path("config.yaml"), ["Global.epochs=3"])
@@ -118,6 +124,11 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         run: Run = train("config.yaml", ["Global.seed=1"], epochs=3)
         best: float = run.metrics["best"]["top1"]
         exported: Predictor = Run(Path("output")).resume().export(onnx=True)
+        loaded: Predictor = load(run.weights, batch_size=8)
+        first: int = predict(loaded, Path("a.jpg"))[0]["class_ids"][0]
+        vectors: int = embed(run, ["a.jpg"]).shape[1]
+        for explanation in explain("inference", ["a.jpg"], label=first):
+            explanation.picture.save(f"{explanation.label_name}.png")
         page: str = run.report() if run.finished else run.folder
         scores: Dict[str, float] = jobs.evaluate(config, predictions="rows.jsonl")
         model = create_model(names[0], class_num=10)
@@ -142,6 +153,7 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         ppcls_light.Predictor("inference", "cpu")
         ppcls_light.train(5)
         ppcls_light.Run("output").weights()
+        ppcls_light.explain("inference", "a.jpg", "layercam")
         """
     errors = [line for line in mypy(tmp_path, wrong).splitlines() if " error: " in line]
-    assert [int(line.split(":")[1]) for line in errors] == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert [int(line.split(":")[1]) for line in errors] == [4, 5, 6, 7, 8, 9, 10, 11, 12]

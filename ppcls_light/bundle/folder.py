@@ -47,6 +47,7 @@ from ..errors import ConfigError, ExportError, WeightsError
 CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
 GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
+WEIGHTS_FORMAT = "pdparams"
 ONNX_FILE = "inference.onnx"
 INT8_STEM = "inference.int8"
 # Files of the int8 graph that an engine runs, the graph first.
@@ -83,10 +84,12 @@ class Unknown:
 
 @dataclass
 class Bundle:
-    """Content of an exported folder."""
+    """Content of an exported folder, or of a trained network before its export."""
 
     folder: str
-    format: str  # "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), or "onnx": nothing for Paddle here
+    # "json" (Paddle 3), "pdmodel" (Paddle 2, and int8 everywhere), "onnx": nothing for Paddle here, or "pdparams": no
+    # graph, but weights
+    format: str
     # Preprocessing after decoding; None when the folder has no inference.yml.
     transform_ops: Optional[List[Op]] = None
     decode: List[Op] = field(default_factory=list)  # the decoding op, [] for DecodeImage's defaults
@@ -114,6 +117,11 @@ class Bundle:
     def outputs(self) -> List[str]:
         """Names of the graph's outputs, in order."""
         return [self.output, *self.further]
+
+    @property
+    def is_exported(self) -> bool:
+        """False for weights without a graph."""
+        return self.format != WEIGHTS_FORMAT
 
     @property
     def graph_file(self) -> str:

@@ -75,6 +75,16 @@ def choose_device(wanted: str, available: Collection[str]) -> str:
     )
 
 
+def require_device(kind: str, number: int = 0) -> None:
+    """Raise DeviceError unless this Paddle and this machine have the GPU called `number`, where `kind` is "gpu"."""
+    found = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
+    if kind == "gpu" and number >= found:
+        raise DeviceError(
+            f"device gpu: GPU {number} is wanted, and this paddlepaddle {paddle.__version__} finds {found}; use "
+            'device="cpu", or install paddlepaddle-gpu'
+        )
+
+
 def _available() -> set[str]:
     found = set()
     if paddle.device.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0:

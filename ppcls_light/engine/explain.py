@@ -7,7 +7,7 @@ import functools
 from ..config import Config
 from ..data.transforms.compose import build_transforms
 from ..explanation.heat_maps import check_method, heat_maps, probabilities
-from ..explanation.job import Subject
+from ..explanation.subject import Subject
 from ..prediction.results import Topk
 from .classes import class_names
 from .network import build_model, trained_weights

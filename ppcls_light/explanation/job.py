@@ -6,41 +6,23 @@ import itertools
 import json
 import logging
 import os
-import unicodedata
-from typing import Callable, NamedTuple
-
-import numpy as np
 
 from ..base.figures import check_matplotlib
 from ..base.files import require_writable, results, write_text
 from ..base.fonts import Fonts
 from ..config.deploy import EngineName
-from ..data.classes import ClassNames
 from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from ..prediction.predictor import Predictor
-from ..prediction.results import Row, Topk
-from ..registry import nearest
-from .black_box import heat_maps_of
-from .overlay import enlarged
-from .panel import SIZE, Answer, draw_panel
+from ..prediction.results import Row
+from .panel import SIZE
+from .subject import Subject, asked, explained
 
 logger = logging.getLogger(__name__)
 
 TABLE = "explain.json"
 LIMIT = 100  # images, by default
-
-
-class Subject(NamedTuple):
-    """A classifier that is explained: a checkpoint's network, or an exported folder."""
-
-    prepare: Callable[[bytes], np.ndarray]  # content of a file to float32 (C, H, W), as the network takes it
-    seen: Callable[[bytes], np.ndarray]  # content of a file to RGB uint8 (H, W, 3), as the network sees it
-    probabilities: Callable[[np.ndarray], np.ndarray]  # float32 (N, C, H, W) to (N, K)
-    heat_maps: Callable[[np.ndarray, np.ndarray], np.ndarray]  # images and classes (N,) to maps (N, H, W)
-    method: str  # of the maps
-    topk: Topk
 
 
 def explain(
@@ -63,7 +45,7 @@ def explain(
     fonts, rows, taken = Fonts(SIZE, "the picture of a heat map"), [], set()  # type: ignore[var-annotated]
     with results(folder) as scratch:
         for path in paths:
-            row = _explained(subject, path, label, fonts, _picture(path, taken), scratch)
+            row = _row(subject, path, label, fonts, _picture(path, taken), scratch)
             logger.info(
                 "%s", row.get("error") or f"{path}: {row['label_name'] or row['class_id']} {row['score']:.5f}"
             )
@@ -97,31 +79,7 @@ def explain_exported(
 
     See `explain`. Raises UserError: also when the folder cannot be used, or the method looks inside the network.
     """
-    predictor = Predictor(model, engine=engine)
-    names = predictor.class_names
-
-    def heat_maps(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
-        return heat_maps_of(predictor.run, images, classes, method)
-
-    topk = Topk(predictor.topk, names)
-    subject = Subject(predictor.preprocess, predictor.seen, predictor.run, heat_maps, method, topk)
-    return explain(subject, source, folder, label, limit)
-
-
-def class_number(text: str, names: ClassNames | None, class_num: int) -> int:
-    """Return the class that `text` names, or else numbers. Raises ConfigError: neither, or the name of two classes."""
-    name = unicodedata.normalize("NFC", text)
-    found = [] if names is None else [label for label, known in enumerate(names) if known == name]
-    if len(found) > 1:
-        raise ConfigError(f"--class {text}: the name of classes {found[0]} and {found[1]}; give the number")
-    if found:
-        return found[0]
-    if text.isdecimal() and int(text) < class_num:
-        return int(text)
-    hint = "" if names is None else nearest(text, names)
-    raise ConfigError(
-        f"--class {text}: no such class{hint or f'; give a name, or a number from 0 to {class_num - 1}'}"
-    )
+    return explain(asked(Predictor(model, engine=engine), method), source, folder, label, limit)
 
 
 def _first(source: str, limit: int) -> list[str]:
@@ -150,41 +108,23 @@ def _picture(path: str, taken: set[str]) -> str:
     return f"{name}.png"
 
 
-def _explained(
-    subject: Subject, path: str, label: str | None, fonts: Fonts, picture: str, scratch: str
-) -> Row:
+def _row(subject: Subject, path: str, label: str | None, fonts: Fonts, picture: str, scratch: str) -> Row:
     """Return the row of an image, and write its picture."""
     try:
-        data = read_bytes(path)
-        image = subject.prepare(data)[None]
-        seen = subject.seen(data)
+        found = explained(subject, read_bytes(path), path, label, "--class")
     except DataError as error:
         reason = str(error)
         return {"file_name": path, "error": reason if reason.startswith(path) else f"{path}: {reason}"}
-    probabilities = subject.probabilities(image)
-    (row,) = subject.topk(probabilities, [path])
-    if "error" in row:
-        return row
-    names = subject.topk.class_names
-    number = row["class_ids"][0] if label is None else class_number(label, names, probabilities.shape[1])
-    heat = subject.heat_maps(image, np.array([number]))[0]
-    explained = _answer(number, names, float(probabilities[0, number]))
-    empty = not heat.any()
-    if empty:
-        logger.warning("%s: nothing in the image speaks for class %d, by %s", path, number, subject.method)
-    heat = enlarged(heat, *seen.shape[:2]) if heat.shape != seen.shape[:2] else heat
-    answers = [_answer(id_, names, score) for id_, score in zip(row["class_ids"], row["scores"])]
-    title = f"{subject.method}, nothing speaks for it" if empty else subject.method
-    draw_panel(seen, heat, explained, answers, title, fonts).save(os.path.join(scratch, picture))
+    if not found.heat.any():
+        logger.warning(
+            "%s: nothing in the image speaks for class %d, by %s", path, found.class_id, found.method
+        )
+    found.draw(fonts).save(os.path.join(scratch, picture))
     return {
-        **row,
-        "class_id": number,
-        "label_name": explained.name,
-        "score": round(explained.score, 5),
-        "method": subject.method,
+        **found.row,
+        "class_id": found.class_id,
+        "label_name": found.label_name,
+        "score": round(found.score, 5),
+        "method": found.method,
         "picture": picture,
     }
-
-
-def _answer(number: int, names: ClassNames | None, score: float) -> Answer:
-    return Answer(number, None if names is None else names[number], score)

@@ -19,7 +19,7 @@ from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
-from ..runtime.engines import create_engine
+from ..runtime.engines import Engine, create_engine
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
@@ -43,6 +43,7 @@ class Predictor:
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
         topk: number of classes in a row, in place of the folder's.
         class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
+        make_engine: makes the `Engine` of a `Bundle` that is no exported folder.
         engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
             engine or precision "auto", making a Predictor takes some seconds the first time on a machine, while the
             engines are measured; engine.json in the folder then remembers the choice.
@@ -68,6 +69,7 @@ class Predictor:
         transform_ops: Iterable[tuple[str, dict[str, Any]]] | None = None,
         topk: int | None = None,
         class_names: ClassNames | Sequence[str] | dict[int, str] | None = None,
+        make_engine: Callable[[Bundle, EngineOptions], Engine] = create_engine,
         **engine_options: Any,
     ) -> None:
         bundle = folder if isinstance(folder, Bundle) else read_bundle(folder)
@@ -103,13 +105,18 @@ class Predictor:
 
             options = resolve(bundle, options, self.image_shape)
             logger.info("running on %s %s", options.engine, options.precision)
-        self._engine = create_engine(bundle, options)
+        self._make_engine, self._engine = make_engine, make_engine(bundle, options)
 
     def clone(self) -> Predictor:
         """Return a predictor that runs beside this one; the weights are shared."""
         twin = copy.copy(self)
         twin._engine = self._engine.clone()
         return twin
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that runs the network."""
+        return self._engine
 
     @property
     def engine_options(self) -> EngineOptions:
@@ -291,7 +298,7 @@ class Predictor:
     def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
         """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
         options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
-        return functools.partial(Predictor, self.bundle, **options)
+        return functools.partial(Predictor, self.bundle, make_engine=self._make_engine, **options)
 
 
 def _names(items: Iterable[Item]) -> list[str | None]:

@@ -10,13 +10,16 @@ from ..base.files import StrPath
 from ..config import Config, load_config
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, WeightsError
+from .explaining import Explanations, explanations
 from .session import run_training, session
 from .settings import assignment, assignments
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
     from ..prediction import Predictor
+    from ..prediction.results import Row
 
 Numbers = Dict[str, float]
 
@@ -37,6 +40,7 @@ class Run:
 
     def __init__(self, folder: StrPath) -> None:
         self.folder = os.fspath(folder)
+        self._loaded: tuple[tuple[str, float], Predictor] | None = None
         self._file = os.path.join(self.folder, "config.yaml")
         if not os.path.isfile(self._file):
             raise ConfigError(
@@ -188,6 +192,40 @@ class Run:
 
             jobs.export(config, "onnx" if onnx else None)
         return Predictor(config.Global.save_inference_dir)
+
+    def load(self, **options: Any) -> Predictor:
+        """Return a `Predictor` of the best weights, without an export; `options` are those of `Predictor`."""
+        with session():
+            from ..engine.trained import trained_predictor
+
+            return trained_predictor(self._trained(), **options)
+
+    @property
+    def predictor(self) -> Predictor:
+        """A `Predictor` of the best weights, which is kept until there are better ones."""
+        written = self.weights, os.path.getmtime(self.weights)
+        if self._loaded is None or self._loaded[0] != written:
+            self._loaded = written, self.load()
+        return self._loaded[1]
+
+    def predict(self, images: Any) -> list[Row]:
+        """Classify one image or many with the best weights; see `Predictor.predict`."""
+        return self.predictor.predict(images)
+
+    def embed(self, images: Any) -> np.ndarray:
+        """Return the embeddings (N, D) of one image or many by the best weights; see `Predictor.embed`."""
+        return self.predictor.embed(images)
+
+    def explain(
+        self,
+        images: Any,
+        *,
+        label: str | int | None = None,
+        method: str = "layercam",
+        layer: str | None = None,
+    ) -> Explanations:
+        """Show what in one image or many speaks for a class to the best weights; see `ppcls_light.explain`."""
+        return explanations(self.predictor, images, label, method, layer)
 
     def __repr__(self) -> str:
         return f"Run {self.folder}: {self._summary}"

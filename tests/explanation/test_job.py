@@ -12,8 +12,9 @@ from ppcls_light.base.fonts import Fonts
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.errors import ConfigError, DataError, UserError
-from ppcls_light.explanation.job import Subject, class_number, explain, explain_exported
+from ppcls_light.explanation.job import explain, explain_exported
 from ppcls_light.explanation.panel import Answer, draw_panel
+from ppcls_light.explanation.subject import Subject, class_number
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
 from ppcls_light.prediction.results import Topk
@@ -114,11 +115,12 @@ def test_a_class_is_its_name_or_else_its_number():
     assert class_number("0", names, 5) == 2
     assert class_number("3", names, 5) == 3
     assert class_number("3", None, 5) == 3
+    assert class_number(0, names, 5) == 0
     with pytest.raises(ConfigError, match="the name of classes 3 and 4; give the number"):
         class_number("twin", names, 5)
     for text, known in (("5", names), ("-1", None), ("dog", None)):
         with pytest.raises(
-            ConfigError, match=f"--class {text}: no such class; give a name, or a number from 0 to 4"
+            ConfigError, match=f"label {text}: no such class; give a name, or a number from 0 to 4"
         ):
             class_number(text, known, 5)
 

@@ -19,14 +19,7 @@ from ppcls_light.engine.history import FILE_NAME, read_history
 from ppcls_light.engine.recorder import Recorder
 from ppcls_light.errors import ConfigError, DataError
 from ppcls_light.weights import read_weights
-from tests.conftest import write_config, write_photos
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A finished run of two epochs."""
-    folder = tmp_path_factory.mktemp("trained")
-    return train(write_config(folder, write_photos(folder)), ["Global.print_batch_step=1"], epochs=2)
+from tests.conftest import write_config
 
 
 @pytest.fixture

@@ -1,0 +1,130 @@
+"""`load`, `predict`, `embed` and `explain`: a trained network by its folder, its checkpoint or its run."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Union
+
+from ..base.files import StrPath
+from ..base.quiet import quiet_paddle
+from ..bundle.folder import CONFIG_FILE, GRAPH_FILES
+from ..config import Config, load_config, overridden
+from ..config.load import Plain
+from ..errors import ConfigError
+from ..prediction.predictor import Predictor
+from ..prediction.results import Row
+from .explaining import Explanations, explanations
+from .run import Run
+from .settings import assignment
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Model = Union[StrPath, Run, Predictor]
+
+
+def load(
+    model: StrPath | Run, *, config: StrPath | Plain | Config | None = None, **options: Any
+) -> Predictor:
+    """Return a `Predictor` of a trained network.
+
+    Args:
+        model: an exported folder; the folder of a training, or its `Run`, of which the best weights count; or a
+            checkpoint, PREFIX.pdparams with or without the suffix, with config.yaml beside it.
+        config: of a checkpoint that has no config.yaml beside it: a YAML file, its sections as a dict, or a `Config`.
+        options: those of `Predictor`: batch_size, device, topk, class_names; of an exported folder also engine and
+            precision. A checkpoint runs in Paddle in fp32, gives the rows of its export to 1e-5, and always embeds.
+
+    Raises:
+        ConfigError: there is no model, or no config of it. WeightsError: the weights are damaged or of another network.
+        DeviceError: the engine is not installed, or a checkpoint cannot do what is asked.
+    """
+    quiet_paddle()
+    if isinstance(model, Run):
+        return model.load(**options)
+    path = os.fspath(model)
+    if config is None and os.path.isdir(path):
+        if any(os.path.isfile(os.path.join(path, name)) for name in (CONFIG_FILE, *GRAPH_FILES.values())):
+            return Predictor(path, **options)
+        return Run(path).load(**options)
+    from ..engine.trained import trained_predictor
+
+    return trained_predictor(_config_of(path, config), **options)
+
+
+def _config_of(weights: str, config: StrPath | Plain | Config | None) -> Config:
+    """Return `config`, by default the file beside `weights`, with these weights."""
+    texts = [assignment("Global.pretrained_model", weights), "Global.checkpoints=null"]
+    if config is None:
+        config = os.path.join(os.path.dirname(weights), "config.yaml")
+        if not os.path.isfile(config):
+            raise ConfigError(
+                f"{weights}: neither an exported folder nor a checkpoint with config.yaml beside it; name one of the "
+                "two, or the checkpoint's YAML by config="
+            )
+    if isinstance(config, (str, os.PathLike)):
+        return load_config(config, texts)
+    return overridden(config, texts)
+
+
+def _predictor(model: Model, options: dict[str, Any]) -> Predictor:
+    if isinstance(model, Predictor):
+        if options:
+            raise ConfigError(f"{', '.join(options)}: set when a Predictor is made; give it to load")
+        return model
+    if isinstance(model, Run) and not options:
+        return model.predictor
+    return load(model, **options)
+
+
+def predict(model: Model, images: Any, **options: Any) -> list[Row]:
+    """Classify one image or many, and return a row {class_ids, scores, file_name, label_names} for each.
+
+    Args:
+        model: a `Predictor`, a `Run`, or what `load` takes, which is loaded for this call alone.
+        images: one image or an iterable of them: paths, bytes, file objects, Pillow images, uint8 arrays (H, W, 3)
+            in RGB; see `Predictor.predict`.
+        options: those of `load`.
+
+    Returns:
+        the rows in the order of the images; {file_name, error} for an image that cannot be used.
+    """
+    return _predictor(model, options).predict(images)
+
+
+def embed(model: Model, images: Any, **options: Any) -> np.ndarray:
+    """Return the embeddings of one image or many, float32 (N, D): what the classifier takes, not normalised.
+
+    Arguments are those of `predict`. A checkpoint has embeddings, an exported folder with `Global.embedding`.
+
+    Raises ConfigError: an exported folder without embeddings. DataError: an image cannot be used.
+    """
+    return _predictor(model, options).embed(images)
+
+
+def explain(
+    model: Model,
+    images: Any,
+    *,
+    label: str | int | None = None,
+    method: str | None = None,
+    layer: str | None = None,
+    **options: Any,
+) -> Explanations:
+    """Show what in images speaks for a class.
+
+    Args:
+        model, images, options: those of `predict`.
+        label: the class, by name or number; None: for each image the most probable one.
+        method: layercam, gradcam, scorecam or smoothgrad, of a checkpoint or a run; occlusion or lime, of an exported
+            folder, too. None: layercam, of an exported folder occlusion.
+        layer: whose map layercam, gradcam and scorecam show; None: the family's, see `explanation.heat_maps`.
+
+    Returns:
+        an `Explanation` for each image, also of one image in a list: `heat` (H, W), `class_id`, `score`, `picture`.
+
+    Raises:
+        ConfigError: unknown class, method or layer, or a method that looks inside the network of an exported folder.
+        DataError: an image cannot be used.
+    """
+    return explanations(_predictor(model, options), images, label, method, layer)
