@@ -8,6 +8,7 @@ import functools
 import itertools
 import json
 import os
+import shlex
 import tempfile
 from typing import Any
 
@@ -16,6 +17,7 @@ from paddle import nn
 
 from . import compress
 from .base.files import require_writable, results, write_text
+from .base.hints import command
 from .base.probabilities import softmax
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
@@ -268,7 +270,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
         dump_plain_pickle(described_classes(names), os.path.join(scratch, "pruned.pdstates"))
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
-    LOGGER.info("fine-tune it with: python tools/train.py -c %s", file)
+    LOGGER.info("fine-tune it with: %s -c %s", command("train"), shlex.quote(file))
 
 
 def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> float:

@@ -35,6 +35,7 @@ from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
 
 from ..base.files import StrPath, checksum, write_text
+from ..base.hints import command
 from ..config.bind import bind
 from ..config.dataloader import TransformOps
 from ..config.deploy import UnknownScore
@@ -208,7 +209,7 @@ def read_bundle(folder: StrPath) -> Bundle:
     folder = os.fspath(folder)
     if not os.path.isdir(folder):
         raise ConfigError(
-            f"{folder}: no such folder; name one that tools/export_model.py or tools/fit_teacher.py wrote"
+            f"{folder}: no such folder; name one that {command('export')} or {command('fit-teacher')} wrote"
         )
     present = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
     formats = [name for name, file in GRAPH_FILES.items() if file in present]
@@ -219,7 +220,7 @@ def read_bundle(folder: StrPath) -> Bundle:
         wanted = PARAMS_FILE if formats else " or ".join(GRAPH_FILES.values())
         raise ConfigError(
             f"{folder}: no {wanted} here, {'only: ' + ', '.join(present) if present else 'and no other file'}; "
-            "export the model with tools/export_model.py, or name the folder that has the files"
+            f"export the model with {command('export')}, or name the folder that has the files"
         )
     bundle = Bundle(folder, formats[0], onnx_file=onnx_file)
     if CONFIG_FILE in present:

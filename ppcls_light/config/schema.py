@@ -6,6 +6,7 @@ A key that is not here does not exist. Keys that act otherwise than in PaddleCla
 from dataclasses import dataclass, field
 from typing import Annotated, Dict, Literal, Optional, Set, Union
 
+from ..base.hints import command
 from ..errors import ConfigError
 from . import optim
 from .arch import DistillationArch, Network
@@ -127,7 +128,7 @@ class Config(Sections):
             )
         if self.Slim.prune and self.Arch.teachers:
             raise ConfigError(
-                "Slim.prune: not under a teacher; prune the student first (tools/prune.py) and give its widths in "
+                f"Slim.prune: not under a teacher; prune the student first ({command('prune')}) and give its widths in "
                 "Arch.models"
             )
         self._check_graph_teachers()

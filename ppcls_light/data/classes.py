@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
 from ..base.files import StrPath, read_utf8
+from ..base.hints import command
 from ..errors import ConfigError, DataError, listed
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class ClassNames:
             if times[folder] == 1 and label < len(self) and self[label] != folder:
                 raise DataError(
                     f"{images.source} gives the images in the folder '{folder}' label {label}, which is "
-                    f"'{self[label]}' in {self.source}; make the two agree: python tools/make_list.py FOLDER "
+                    f"'{self[label]}' in {self.source}; make the two agree: {command('lists')} FOLDER "
                     "--labels MAP writes lists by a label map"
                 )
 
@@ -159,7 +160,7 @@ def require_same_folders(
         raise DataError(
             f"{first_source} and {second_source} number the classes differently: the images in folders '{name}' have "
             f"label {first[name]} in the first and {second[name]} in the second; write both lists by one label map: "
-            "python tools/make_list.py FOLDER --labels MAP"
+            f"{command('lists')} FOLDER --labels MAP"
         )
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from typing import Iterable
 
 from ..base.files import StrPath
+from ..base.hints import command
 from ..errors import DataError, listed, warn_once
 
 SPLITS = ("train", "val", "test")
@@ -80,7 +81,7 @@ def require_classes(folder: str, found: dict[str, list[str]]) -> None:
     outer = "is the class, write it" if len(found) == 1 else "are, write them, one per line,"
     ways = (
         f"if those are the classes, use {os.path.join(folder, first)}; if {_listed(found)} {outer} into a file for "
-        f"tools/make_list.py {folder} --labels FILE"
+        f"{command('lists')} {folder} --labels FILE"
     )
     times = Counter(name for names in below.values() for name in names)
     shared = sorted(name for name, count in times.items() if count > 1)

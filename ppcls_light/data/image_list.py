@@ -16,6 +16,7 @@ from typing import Iterable, Iterator, Sequence
 import numpy as np
 
 from ..base.files import StrPath, read_utf8
+from ..base.hints import command
 from ..errors import DataError
 from .shared import SharedArray
 
@@ -199,7 +200,7 @@ def read_image_list(
     if not names:
         raise DataError(
             f"{list_file}: the list is empty; write one "
-            + ("'path label' per line (tools/make_list.py)" if labelled else "path per line")
+            + (f"'path label' per line ({command('lists')})" if labelled else "path per line")
         )
     return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
 

@@ -19,6 +19,7 @@ import numpy as np
 import paddle
 
 from ..base.call import CallProcess
+from ..base.hints import command
 from ..base.machine import available_memory, peak_memory
 from ..base.processes import ProcessEndedError
 from ..config import Config
@@ -36,7 +37,7 @@ FIRST, MOST = (
     2,
     256,
 )  # more images an update make an epoch no faster on a CPU, and learn little from few photos
-STEPS = 4  # of an epoch, at least, as in the configs of tools/make_list.py
+STEPS = 4  # of an epoch, at least, as in the configs of the command lists
 _SHARE = 0.8  # of the memory that is free: evaluation, readers and other programs need some, too
 _NO_MEMORY = ("resourceexhausted", "out of memory", "alloc memory", "memoryerror", "bad_alloc")
 
@@ -74,8 +75,8 @@ def with_batch_size(config: Config, runtime: Runtime) -> Config:
     if lr.base_batch_size is None and images_per_update(own, runtime) == size:  # else the run itself warns
         LOGGER.warning(
             "Optimizer.lr.base_batch_size is not given: the learning rate stays %g at batches of %d; name the global "
-            "batch that it was chosen for, or see tools/find_lr.py",
-            *(lr.learning_rate, size),
+            "batch that it was chosen for, or see %s",
+            *(lr.learning_rate, size, command("find-lr")),
         )
     return own
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 
 import numpy as np
 
+from ..base.hints import command
 from ..config import Config
 from ..config.bind import located
 from ..config.dataloader import DatasetConfig
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 MAP_KEY = "Infer.PostProcess.class_id_map_file"
 # Ending of the student's file in a checkpoint of a distillation, whose states are the set's.
 _STUDENT = "_student"
-_FIX_MAP = (
-    f"give {MAP_KEY} with the names in that order, or null; lists by a label map of your own are written by "
-    "python tools/make_list.py FOLDER --labels MAP"
-)
 _SHOWN = 5
 
 
@@ -71,7 +68,11 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
 
 def _agreed(mapped: ClassNames | None, found: ClassNames | None) -> ClassNames | None:
     if mapped is not None and found is not None:
-        mapped.require_same(found, _FIX_MAP)
+        mapped.require_same(
+            found,
+            f"give {MAP_KEY} with the names in that order, or null; lists by a label map of your own are written by "
+            f"{command('lists')} FOLDER --labels MAP",
+        )
     return found if mapped is None else mapped
 
 

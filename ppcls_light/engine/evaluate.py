@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from ..base.hints import command
 from ..config import Config
 from ..config.dataloader import DatasetConfig
 from ..errors import DataError
@@ -129,5 +130,6 @@ def warn_of_learned(config: Config) -> None:
     if scores_learned(config):
         LOGGER.warning(
             "DataLoader.Eval has the images of DataLoader.Train, and a score of what was learned says little of new "
-            "ones; keep some apart: tools/make_list.py --split 0.8/0.1/0.1"
+            "ones; keep some apart: %s FOLDER --split 0.8/0.1/0.1",
+            command("lists"),
         )

@@ -8,6 +8,7 @@ from typing import Any, Mapping
 import paddle
 from paddle import nn
 
+from ..base.hints import command
 from ..compress import compression_report, prune, quantize
 from ..config import Config
 from ..config.arch import ArchConfig, DistillationArch
@@ -123,7 +124,7 @@ def _create(
         except NotFetchedError as problem:
             raise WeightsError(
                 f"{problem}; or start without: -o {path}.pretrained=false, and for photos of your own "
-                "tools/make_list.py --scratch"
+                f"{command('lists')} FOLDER --scratch"
             ) from None
     if isinstance(pretrained, str):
         keep_rows(model, pretrained, names)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Iterable
 import numpy as np
 import paddle
 
+from ..base.hints import command
 from ..config.bind import located
 from ..errors import ConfigError, DataError, DeviceError
 from ..registry import TRANSFORMS
@@ -112,7 +113,7 @@ def as_logits(answers: np.ndarray, class_num: int, name: str) -> Rows:
     if answers.shape[1] != class_num:
         raise ConfigError(
             f"it answers with {answers.shape[1]} numbers, but Arch.class_num is {class_num}; name another of its "
-            "outputs by output, or train a classifier of your classes on it: tools/fit_teacher.py"
+            f"outputs by output, or train a classifier of your classes on it: {command('fit-teacher')}"
         )
     if class_num > 1 and (answers >= 0).all() and (np.abs(answers.sum(axis=1) - 1) < _SUMS_TO_ONE).all():
         LOGGER.info("%s answers with probabilities; their logarithms are its logits", name)

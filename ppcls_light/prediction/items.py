@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from ..base.hints import command
 from ..data.decode import from_pil, read_bytes
 from ..errors import DataError
 from .results import why
@@ -52,7 +53,7 @@ class Item(NamedTuple):
             if os.path.isdir(self.content):
                 raise DataError(
                     f"{self.content}: a folder, not an image; give the files in it, as "
-                    "ppcls_light.data.find_images(folder) lists them, or use deploy/python/predict_cls.py"
+                    f"ppcls_light.data.find_images(folder) lists them, or use {command('predict')}"
                 ) from None
             raise
         except ValueError as error:  # a path that no file can have

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..base.files import atomic_path
+from ..base.hints import command
 from ..errors import DataError
 from .results import least
 
@@ -68,7 +69,7 @@ class Index:
     @classmethod
     def read(cls, path: str) -> Index:
         """Read a file that `write` wrote. Raises DataError: it is missing, damaged or something else."""
-        fix = "write it again: tools/similar.py index"
+        fix = f"write it again: {command('similar')} index"
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.zip.infolist()):

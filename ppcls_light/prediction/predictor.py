@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..base.files import StrPath
+from ..base.hints import command
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
@@ -78,7 +79,7 @@ class Predictor:
         if ops is None:
             raise ConfigError(
                 f"{bundle.folder}: no inference.yml here, which says how images are prepared; export the model "
-                "again with tools/export_model.py, or give PreProcess.transform_ops in the deploy YAML"
+                f"again with {command('export')}, or give PreProcess.transform_ops in the deploy YAML"
             )
         names = bundle.class_names
         if class_names is not None:
@@ -179,7 +180,7 @@ class Predictor:
         if len(outputs) < len(names):
             raise ConfigError(
                 f"{self.bundle.folder}: inference.yml says that the graph has the outputs {', '.join(names)}, and it "
-                f"has {len(outputs)}; export the model again with tools/export_model.py"
+                f"has {len(outputs)}; export the model again with {command('export')}"
             )
         found = {name: values.reshape(len(values), -1) for name, values in zip(names, outputs)}
         return {**found, "probs": self._probabilities(outputs[0])}
@@ -274,7 +275,7 @@ class Predictor:
         if "embedding" not in self.bundle.further:
             raise ConfigError(
                 f"{self.bundle.folder}: this export has no embeddings; export the model again with "
-                "tools/export_model.py -o Global.embedding=true"
+                f"{command('export')} -o Global.embedding=true"
             )
         items = Items(images, bgr)
         with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:

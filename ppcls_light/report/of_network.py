@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterator, NamedTuple
 import numpy as np
 
 from ..base.figures import check_matplotlib
+from ..base.hints import command
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle
 from ..config import Config
@@ -139,7 +140,7 @@ def _export_of(network: Network, config: Config, required: bool) -> Bundle | Non
         return bundle
     if required:
         raise ConfigError(
-            f"--latency: {folder} is an export of other weights; export these with tools/export_model.py, or name "
+            f"--latency: {folder} is an export of other weights; export these with {command('export')}, or name "
             "their folder by -o Global.save_inference_dir"
         )
     LOGGER.info("the report leaves out %s, which is an export of other weights", folder)

@@ -20,6 +20,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple, get_args
 
 from .. import __version__
 from ..base.files import write_text
+from ..base.hints import command
 from ..base.machine import physical_cores, processor_name, supports, usable_flags
 from ..bundle.folder import Bundle
 from ..bundle.onnx import checksum
@@ -113,8 +114,9 @@ def of_this_machine(bundle: Bundle) -> List[Tuple[EngineName, Precision]]:
     if not bundle.precisions:
         logger.warning(
             "%s: only fp32 here; bf16 and int8 are compared with it at export, which also makes int8: "
-            "tools/export_model.py -o Global.export_precision=int8",
+            "%s -o Global.export_precision=int8",
             bundle.folder,
+            command("export"),
         )
     precisions: Tuple[Precision, ...] = ("fp32", "bf16", "int8")
     pairs = [

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from typing import List, get_args
 
+from ..base.hints import command
 from ..base.machine import require
 from ..bundle.folder import CONFIG_FILE, INT8_FILES, INT8_STEM, Bundle
 from ..config.deploy import EngineName
@@ -22,7 +23,7 @@ def engines_with_int8(bundle: Bundle, engine: EngineName = "auto") -> List[Engin
         others = f" (only for {', '.join(kept)})" if kept else ""
         raise DeviceError(
             f"{bundle.folder}: no int8 graph{wanted} here{others}; int8 is made at export: "
-            "tools/export_model.py -o Global.export_precision=int8"
+            f"{command('export')} -o Global.export_precision=int8"
         )
     return kept
 

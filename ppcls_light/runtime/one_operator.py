@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import List, Tuple
 
 from ..base.files import atomic_path
+from ..base.hints import command
 from ..bundle.folder import Bundle
 from ..errors import UserError
 from ..ops.build import BuildError, cache_folder, library, load
@@ -66,9 +67,7 @@ def write(bundle: Bundle) -> List[str] | None:
         contents = graph.as_one_operator(_OPERATOR, parameters, attributes)
     except (GraphError, PlanError, *DAMAGE) as problem:
         reason = str(problem) if isinstance(problem, (GraphError, PlanError)) else repr(problem)
-        warn(
-            bundle, f"the graph is not that of a folded MicroNet ({reason}); tools/export_model.py writes one"
-        )
+        warn(bundle, f"the graph is not that of a folded MicroNet ({reason}); {command('export')} writes one")
         return None
     try:
         load()

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ..base.hints import command
 from ..base.machine import physical_cores, require
 from ..bundle.folder import Bundle
 from ..errors import DeviceError, UserError
@@ -78,7 +79,7 @@ def check_options(options: EngineOptions, build: Build, graph_format: str, int8:
         (
             graph_format == "onnx",
             "this folder has inference.onnx alone, which Paddle does not run; choose the engine onnxruntime or "
-            "openvino, or export the model again with tools/export_model.py",
+            f"openvino, or export the model again with {command('export')}",
         ),
         (
             graph_format == "json" and not build.reads_json,
@@ -177,7 +178,7 @@ def _tensorrt(
     if image_shape is None:
         raise DeviceError(
             "Global.use_tensorrt=True needs the image shape, which this folder's inference.yml does not record; "
-            "export it again with tools/export_model.py, or set Global.use_tensorrt=False"
+            f"export it again with {command('export')}, or set Global.use_tensorrt=False"
         )
     workspace, smallest_subgraph = 1 << 30, 3
     shapes = [{"x": [batch, *image_shape]} for batch in (1, options.batch_size, options.batch_size)]

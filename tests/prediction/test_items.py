@@ -247,7 +247,7 @@ UNUSABLE = [
     ("no/such.png", r"^no/such\.png: cannot be read"),
     ("", "cannot be read"),
     ("a\0b.png", "null"),
-    (os.path.dirname(__file__), "a folder, not an image; .*predict_cls"),
+    (os.path.dirname(__file__), "a folder, not an image; .* predict"),
     (Path(__file__), r"test_items\.py: not an image"),
     (Broken(ValueError("its\nown words")), "ValueError: its own words$"),
     (Broken(RecursionError("too deep")), "RecursionError: too deep"),

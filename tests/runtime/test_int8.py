@@ -11,7 +11,7 @@ from ppcls_light.errors import DeviceError, WeightsError
 from ppcls_light.prediction import Predictor
 from ppcls_light.runtime.int8 import int8_bundle
 
-MADE_AT_EXPORT = r"int8 is made at export: tools/export_model\.py -o Global\.export_precision=int8"
+MADE_AT_EXPORT = r"int8 is made at export: .* export -o Global\.export_precision=int8"
 
 
 @pytest.fixture

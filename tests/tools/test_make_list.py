@@ -101,7 +101,7 @@ def test_without_a_network_one_line_names_the_address_and_the_other_config(
     assert stop.value.code == 2
     assert line.startswith("error: ")
     assert "PPLCNet_x1_0_ssld_pretrained.pdparams" in line
-    assert line.endswith("for photos of your own tools/make_list.py --scratch")
+    assert line.endswith("make_list.py FOLDER --scratch")
     assert not list((tmp_path / "output/p").glob("[!.]*"))
     make_list(folder, "--split", "1", "--scratch")
     assert load_config(folder / "photos.yaml").Arch.pretrained is None
