@@ -4,13 +4,14 @@ VENV ?= .venv
 VENV26 ?= .venv-paddle26
 VENVX ?= .venv-paddlex
 VENV_OLDEST ?= .venv-oldest
+VENV_DOCS ?= .venv-docs
 PYTHON_OLDEST ?= python3.9
 PIP_FLAGS := -q --disable-pip-version-check
 JOBS ?= 2
 # pip compiles on one core what it installs; this does it on all. Some packages hold files that are no Python 3.
 compile = $(1)/bin/python -m compileall -q -j 0 $(1)/lib >/dev/null 2>&1 || true
 
-.PHONY: quickstart test test-paddle26 test-oldest test-paddlex sanitize benchmark lint clean
+.PHONY: quickstart test test-paddle26 test-oldest test-paddlex sanitize benchmark lint docs clean
 
 quickstart: $(VENV)/.ready
 	$(VENV)/bin/python tools/quickstart.py
@@ -45,6 +46,10 @@ sanitize: $(VENV)/.ready
 benchmark: $(VENV)/.ready
 	$(VENV)/bin/python tools/benchmarks/models.py PPLCNet_x1_0 FasterNet_T0 MicroNet_M0 --runs 50 --seconds 1
 
+# The site of docs/, in site/; a broken link is an error.
+docs: $(VENV_DOCS)/.ready
+	$(VENV_DOCS)/bin/python -m mkdocs build --strict
+
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
@@ -75,5 +80,10 @@ $(VENVX)/.ready: setup.py requirements.txt
 	$(VENVX)/bin/python -m pip install $(PIP_FLAGS) -e ".[cpu,onnx,paddlex,test]"
 	touch $@
 
+$(VENV_DOCS)/.ready: setup.py requirements.txt
+	$(PYTHON) -m venv $(VENV_DOCS)
+	$(VENV_DOCS)/bin/python -m pip install $(PIP_FLAGS) -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV26) $(VENV_OLDEST) $(VENVX) build *.egg-info .pytest_cache .ruff_cache output
+	rm -rf $(VENV) $(VENV26) $(VENV_OLDEST) $(VENVX) $(VENV_DOCS) build *.egg-info .pytest_cache .ruff_cache output site

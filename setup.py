@@ -41,6 +41,7 @@ EXTRAS = {
     "wandb": ["wandb>=0.16"],
     "plot": ["matplotlib>=3.8"],
     "explain": ["matplotlib>=3.8", "scikit-image>=0.22"],
+    "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "mkdocs-jupyter>=0.25"],
     "test": [
         *["pytest>=7.4", "pytest-xdist>=3.2", "hypothesis>=6.100"],
         *[
@@ -59,7 +60,7 @@ EXTRAS["dev"] = [
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],
     *(
         need
-        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch", "package")
+        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch", "package", "docs")
         for need in EXTRAS[name]
     ),
 ]
