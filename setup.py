@@ -53,6 +53,10 @@ EXTRAS = {
         ],
     ],
 }
+EXTRAS["notebooks"] = [
+    *["ipykernel>=6.29", "jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.9"],
+    *EXTRAS["explain"],
+]
 EXTRAS["package"] = ["build>=1.0", "setuptools>=64", "twine>=5", "wheel>=0.40"]
 EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]
 EXTRAS["dev"] = [
@@ -60,7 +64,7 @@ EXTRAS["dev"] = [
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],
     *(
         need
-        for name in ("test", "onnx", "openvino", "int8", "heif", "serving", "batch", "package", "docs")
+        for name in "test onnx openvino int8 heif serving batch package docs notebooks".split()
         for need in EXTRAS[name]
     ),
 ]

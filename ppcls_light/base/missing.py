@@ -23,6 +23,7 @@ _EXTRAS = {
     "matplotlib": "cpu,plot",
     **dict.fromkeys(("scipy", "skimage"), "cpu,explain"),
     "sklearn": "cpu,teacher",
+    **dict.fromkeys(("jupytext", "nbclient", "nbformat"), "cpu,notebooks"),
 }
 _OTHERS = ("onnx", "timm", "torch")
 

@@ -69,6 +69,8 @@ def sample_data(name: str, folder: StrPath | None = None) -> str:
                 SAMPLES[name].write(scratch)
                 write_image_lists(scratch)
                 write_text(os.path.join(scratch, ORIGIN_FILE), _origin(name), DataError)
+        elif not os.path.exists(os.path.join(folder, "train_list.txt")):  # images of the user's own
+            write_image_lists(folder)
     return folder
 
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = sorted(
     path
-    for pattern in ("tools/*.py", "tools/benchmarks/*.py", "deploy/*/*.py")
+    for pattern in ("tools/*.py", "tools/benchmarks/*.py", "tools/tutorials/*.py", "deploy/*/*.py")
     for path in ROOT.glob(pattern)
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
@@ -55,7 +55,10 @@ def test_an_old_python_is_told_so(path, tmp_path):
                 "commands/dispatch.py",
             )
         ),
-        *(ROOT / "tools" / name for name in ("__init__.py", "benchmarks/__init__.py")),
+        *(
+            ROOT / "tools" / name
+            for name in ("__init__.py", "benchmarks/__init__.py", "tutorials/__init__.py")
+        ),
     ]
     for file in (path, *on_the_way):
         ast.parse(file.read_text(encoding="utf-8"), feature_version=(3, 6))

@@ -96,10 +96,12 @@ def test_a_folder_that_is_there_is_taken_as_it_is(home, tmp_path):
     assert not gone.exists()
     with pytest.raises(DataError, match=r"here is there and is not what sample_data wrote for clothing10"):
         ppcls_light.sample_data("clothing10", folder)
-    photo = home / "cifar10/train/cat/1.png"  # a stand-in of the user's own, in the cache
-    photo.parent.mkdir(parents=True)
-    photo.write_bytes(b"")
+    for split in ("train", "test"):  # images of the user's own in the cache
+        photo = home / f"cifar10/{split}/cat/{split}.png"
+        photo.parent.mkdir(parents=True)
+        photo.write_bytes(b"")
     assert ppcls_light.sample_data("cifar10") == str(home / "cifar10")
+    assert (home / "cifar10/test_list.txt").read_text() == "test/cat/test.png 0\n"
 
 
 def test_an_unknown_name_suggests_another():
