@@ -64,7 +64,18 @@ EXTRAS["dev"] = [
     *["ruff>=0.6", "httpx>=0.25", "playwright>=1.45", 'schemathesis>=4.30; python_version >= "3.10"'],
     *(
         need
-        for name in "test onnx openvino int8 heif serving batch package docs notebooks".split()
+        for name in [
+            "test",
+            "onnx",
+            "openvino",
+            "int8",
+            "heif",
+            "serving",
+            "batch",
+            "package",
+            "docs",
+            "notebooks",
+        ]
         for need in EXTRAS[name]
     ),
 ]
