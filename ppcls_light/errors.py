@@ -30,6 +30,10 @@ class UserError(Exception):
     def __str__(self) -> str:
         return "\n  ".join(self.args)
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows of the error in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 def _escape(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape").decode()

@@ -14,7 +14,6 @@ from .files import StrPath, atomic_path, set_aside
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from PIL import Image
 
 logger = logging.getLogger(__name__)
 
@@ -105,11 +104,9 @@ def _quiet_glyphs() -> Iterator[None]:
         yield
 
 
-def as_image(figure: Figure) -> Image.Image:
-    """Return `figure` as a picture of 100 pixels per inch."""
-    from PIL import Image
-
+def as_png(figure: Figure) -> bytes:
+    """Return `figure` as a PNG file of 100 pixels per inch."""
     file = io.BytesIO()
     with _quiet_glyphs():
         figure.savefig(file, format="png", dpi=100)
-    return Image.open(file)
+    return file.getvalue()

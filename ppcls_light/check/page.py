@@ -10,11 +10,11 @@ from typing import Iterable, Iterator, Sequence
 import numpy as np
 from PIL import Image, ImageOps
 
+from ..base import html
 from ..base.files import results, write_text
 from ..base.tables import write_csv
 from ..data.decode import read_bytes
 from ..errors import DataError
-from ..report import html
 from .facts import FACTS, READABLE, decode_small
 from .kinds import Finding, Limits, by_kind, sentence
 from .splits import Splits

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Union
 from ..errors import ConfigError
 from ..registry import MODELS
 from .dataloader import TransformOps
-from .types import PositiveInt, Unnamed, WithParams
+from .types import PositiveInt, Spelled, Unnamed, WithParams
 
 
 @dataclass
-class ArchConfig:
+class ArchConfig(Spelled):
     """The network: its registered name; in YAML `params` are keys beside the others, its constructor's own."""
 
     name: str  # one of `ppcls_light.list_models()`
@@ -24,6 +24,9 @@ class ArchConfig:
     params: Dict[str, Any] = field(default_factory=dict)
 
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
+
+    def spelled(self, fields: Dict[str, Any]) -> Dict[str, Any]:
+        return {**{key: value for key, value in fields.items() if key != "params"}, **fields["params"]}
 
     @property
     def graph_teachers(self) -> Dict[str, "GraphTeacher"]:

@@ -5,11 +5,11 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
 from .deploy import UnknownScore
-from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range
+from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Spelled
 
 
 @dataclass
-class GlobalConfig:
+class GlobalConfig(Spelled):
     """Run-wide settings; paths are relative to the working directory."""
 
     # Checkpoints, log, `config.yaml`, `metrics.jsonl`. Two runs at once in one folder are refused, and so is
@@ -95,6 +95,9 @@ class GlobalConfig:
             raise ConfigError(
                 f'log_ranks: numbers of processes, for example "0" or "0,1"; got "{self.log_ranks}"'
             )
+
+    def spelled(self, fields: Dict[str, Any]) -> Dict[str, Any]:
+        return {key: value for key, value in fields.items() if key != "epochs" or self.minutes is None}
 
     def logging_ranks(self) -> List[int]:
         """Return `log_ranks` as numbers."""

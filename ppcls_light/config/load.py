@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import Any, Iterable, Mapping, TypeVar, Union
 
 from ..base.files import StrPath, write_text
 from ..errors import ConfigError, warn_once
 from . import schema
-from .arch import ArchConfig
 from .bind import bind
-from .global_section import GlobalConfig
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
-from .types import Op, Sections
+from .types import Sections, plain
 
 S = TypeVar("S", bound=Sections)
 Plain = Mapping[str, Any]  # sections as YAML has them: dicts, lists and scalars
@@ -52,7 +49,7 @@ def checked(config: ConfigLike) -> schema.Config:
     Raises ConfigError: one line with the dotted path, what was expected and an example.
     """
     if isinstance(config, schema.Config):
-        return config if config.tree is not None else load_config(_plain(config))
+        return config if config.tree is not None else load_config(plain(config))
     return load_config(config)
 
 
@@ -64,7 +61,7 @@ def overridden(config: ConfigLike, overrides: Iterable[str]) -> schema.Config:
     overrides = list(overrides)
     if not overrides:
         return checked(config)
-    return load_config(_plain(config) if isinstance(config, schema.Config) else config, overrides)
+    return load_config(plain(config) if isinstance(config, schema.Config) else config, overrides)
 
 
 def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str:
@@ -72,7 +69,7 @@ def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str
 
     `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
     """
-    return dump_yaml(_relocated(_plain(config), moved or {}))
+    return dump_yaml(_relocated(plain(config), moved or {}))
 
 
 def relocate_config(path: StrPath, moved: Mapping[str, str]) -> None:
@@ -171,24 +168,3 @@ def _relocated(value: Any, moved: Mapping[str, str], key: str | None = None) -> 
         return [_relocated(child, moved, key) for child in value]
     is_path = key in _OF_RUNS and isinstance(value, str)
     return moved.get(os.path.abspath(value), value) if is_path else value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Op):
-        return {value.name: _plain(value.params) or None}
-    if dataclasses.is_dataclass(value):
-        names = sorted((f.name for f in dataclasses.fields(value)), key=lambda name: name != "name")
-        plain = {name: _plain(getattr(value, name)) for name in names}
-        if isinstance(value, ArchConfig):
-            plain.update(plain.pop("params"))
-        if isinstance(value, GlobalConfig) and value.minutes is not None:
-            del plain["epochs"]
-        return plain
-    if isinstance(value, dict):
-        return {key: _plain(child) for key, child in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [
-            {type(item).__name__: _plain(item)} if dataclasses.is_dataclass(item) else _plain(item)
-            for item in value
-        ]
-    return value

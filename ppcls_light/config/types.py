@@ -1,9 +1,10 @@
 """`Sections`, the base class of configs, and type annotations with ranges or name-dependent parameters."""
 
+import dataclasses
 from typing import Annotated, Any, Dict, NamedTuple, Optional, Tuple
 
 from ..registry import Registry
-from .tree import Node, message
+from .tree import Node, dump_yaml, message
 
 
 class Sections:
@@ -28,6 +29,13 @@ class Sections:
             else:
                 break
         return node.where
+
+    def _repr_html_(self) -> str:
+        """Return the YAML of the config, for a notebook."""
+        from ..base.html import text
+
+        lines = "\n".join(map(text, dump_yaml(plain(self)).splitlines()))
+        return f"<pre>{lines}</pre>"
 
     def place(self, path: str) -> str:
         """Return the beginning of a message about `path`: "file:line: path", or the path only."""
@@ -101,3 +109,29 @@ class WithParams(NamedTuple):
 
     registry: Registry
     hidden: Tuple[str, ...] = ()
+
+
+class Spelled:
+    """Base of a section whose keys in YAML are not its fields one by one."""
+
+    def spelled(self, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Return `fields`, plain values by name, as YAML has them."""
+        raise NotImplementedError
+
+
+def plain(value: Any) -> Any:
+    """Return a config, or a value in one, as dicts, lists and scalars, which bind to the same again."""
+    if isinstance(value, Op):
+        return {value.name: plain(value.params) or None}
+    if dataclasses.is_dataclass(value):
+        names = sorted((f.name for f in dataclasses.fields(value)), key=lambda name: name != "name")
+        fields = {name: plain(getattr(value, name)) for name in names}
+        return value.spelled(fields) if isinstance(value, Spelled) else fields
+    if isinstance(value, dict):
+        return {key: plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [
+            {type(item).__name__: plain(item)} if dataclasses.is_dataclass(item) else plain(item)
+            for item in value
+        ]
+    return value

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from ..base.fonts import Fonts
+from ..base.html import picture, thumbnail
 from ..data.classes import ClassNames
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, UserError
 from ..prediction.predictor import Predictor
 from ..prediction.results import Row, Topk
 from ..registry import nearest
@@ -87,6 +88,14 @@ class Explanation:
         title = self.method if self.heat.any() else f"{self.method}, nothing speaks for it"
         explained = Answer(self.class_id, self.label_name, self.score)
         return draw_panel(self.image, self.heat, explained, answers, title, fonts)
+
+    def _repr_html_(self) -> str | None:
+        """Return the picture for a notebook, None where it cannot be drawn."""
+        try:
+            pixels = np.asarray(self.picture)
+        except UserError:
+            return None
+        return picture(thumbnail(pixels, max(pixels.shape), 90), repr(self), self.label_name)
 
     def __repr__(self) -> str:
         name = f"class {self.class_id}" if self.label_name is None else self.label_name

@@ -14,12 +14,13 @@ import numpy as np
 
 from ..base.files import StrPath
 from ..base.hints import command
+from ..base.html import details, table
 from ..base.probabilities import softmax
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from ..runtime.engines import Engine, create_engine
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
@@ -107,6 +108,29 @@ class Predictor:
             options = resolve(bundle, options, self.image_shape)
             logger.info("running on %s %s", options.engine, options.precision)
         self._make_engine, self._engine = make_engine, make_engine(bundle, options)
+
+    def __repr__(self) -> str:
+        return f"Predictor {', '.join(self._described().values())}"
+
+    def _repr_html_(self) -> str:
+        """Return what the predictor is, with all class names, as a table for a notebook."""
+        rows = [*self._described().items(), ("outputs", ", ".join(self.bundle.outputs))]
+        names = () if self.class_names is None else [details("class names", ", ".join(self.class_names))]
+        return "\n".join([table(("Predictor", ""), rows), *names])
+
+    def _described(self) -> dict[str, str]:
+        """Return what is known of the network, {kind of it: its words}."""
+        bundle, options, names = self.bundle, self.engine_options, self.class_names
+        count, known_names = bundle.class_num or len(names or ()), f" ({listed(names)})" if names else ""
+        place = f"folder {bundle.folder}" if bundle.is_exported else f"weights {bundle.graph_file}"
+        known = {
+            "network": bundle.model_name,
+            "classes": f"{count} classes{known_names}" if count else "",
+            "image": "x".join(map(str, bundle.image_shape or ())),
+            "engine": options.title + (" on GPU" if options.device == "gpu" else ""),
+            "place": place,
+        }
+        return {kind: words for kind, words in known.items() if words}
 
     def clone(self) -> Predictor:
         """Return a predictor that runs beside this one; the weights are shared."""

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..base.figures import as_svg
 from ..base.files import StrPath, write_text
+from ..base.html import Markup, gallery, link, page, paragraph, picture, section, table, text
 from .charts import draw_precision_recall, draw_reliability, draw_thresholds
 from .classes import draw_confusion, most_confused
 from .curves import Run, draw_curves
 from .evaluation import Evaluation
-from .html import Markup, gallery, link, page, paragraph, picture, section, table, text
 from .label_next import NextToLabel
 from .pictures import Pictures, file_thumbnail
 

@@ -6,11 +6,11 @@ from typing import Callable, Sequence
 
 import numpy as np
 
+from ..base.html import thumbnail
 from ..data.dataset import ImageDataset
 from ..data.decode import decode_image, read_image
 from ..errors import DataError
 from ..explanation.overlay import overlay
-from .html import thumbnail
 
 # Images float32 (N, C, H, W) and classes int (N,) to maps float32 (N, h, w) in [0, 1].
 HeatMaps = Callable[[np.ndarray, np.ndarray], np.ndarray]

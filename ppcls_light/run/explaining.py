@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any, List
 
+from ..base.html import Markup, gallery, text
 from ..errors import ConfigError
 from ..explanation.subject import Explanation, Subject, asked, explained, of_predictor
 from ..prediction.items import Items
@@ -13,6 +14,10 @@ from ..prediction.predictor import Predictor
 
 class Explanations(List[Explanation]):
     """Explanations of images, in their order."""
+
+    def _repr_html_(self) -> str:
+        """Return their pictures for a notebook."""
+        return gallery(text(one) if (shown := one._repr_html_()) is None else Markup(shown) for one in self)
 
 
 def explanations(

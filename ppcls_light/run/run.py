@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
 from typing import TYPE_CHECKING, Any, Dict, Iterable
 
 from ..base.files import StrPath
+from ..base.html import paragraph, picture, table
 from ..config import Config, load_config
 from ..engine.history import FILE_NAME, by_epoch, read_history
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError, UserError, WeightsError
 from .explaining import Explanations, explanations
 from .session import run_training, session
 from .settings import assignment, assignments
@@ -134,11 +137,16 @@ class Run:
 
         Raises DataError: nothing is measured yet. UserError: matplotlib is not installed.
         """
-        from ..base.figures import as_image, check_matplotlib
+        from PIL import Image
+
+        return Image.open(io.BytesIO(self._plotted()))
+
+    def _plotted(self) -> bytes:
+        from ..base.figures import as_png, check_matplotlib
         from ..report.curves import draw_curves, read_runs
 
         check_matplotlib("the picture of learning curves")
-        return as_image(draw_curves(read_runs([self.folder])))
+        return as_png(draw_curves(read_runs([self.folder])))
 
     def resume(self, overrides: Iterable[str] = (), **settings: Any) -> Run:
         """Go on from the newest checkpoint to the last epoch, and return the run.
@@ -230,6 +238,20 @@ class Run:
     def __repr__(self) -> str:
         return f"Run {self.folder}: {self._summary}"
 
+    def _repr_html_(self) -> str:
+        """Return state, metrics, curves and what can be done next, for a notebook."""
+        metrics = self.metrics
+        names = dict.fromkeys(name for numbers in metrics.values() for name in numbers)
+        rows = [[kind, *(_shown(numbers.get(name)) for name in names)] for kind, numbers in metrics.items()]
+        parts = [paragraph(repr(self))]
+        if rows:
+            parts.append(table(["", *names], rows))
+        with contextlib.suppress(UserError):  # nothing is measured yet, or matplotlib is not there
+            parts.append(picture(self._plotted(), alt="learning curves"))
+        following = ["report()", "export()", "predict(images)", "explain(images)"]
+        calls = ", ".join(f"run.{call}" for call in ([] if self.finished else ["resume()"]) + following)
+        return "\n".join([*parts, paragraph(f"To go on: {calls}")])
+
     @property
     def _summary(self) -> str:
         config, states, metrics, metric = self.config, self._states, self.metrics, self._metric
@@ -245,3 +267,7 @@ class Run:
 def _epoch(curves: dict[str, list[float]], place: int) -> Numbers:
     values = {name: column[place] for name, column in curves.items()}
     return {name: value for name, value in values.items() if not math.isnan(value)}
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"

@@ -96,15 +96,23 @@ class Training:
     sources: tuple[Source, ...]  # of the same weights, in the order in which they are tried
 
 
+_COLUMNS = ("network", "training", "top-1 (%)", "MB", "input", "licence", "sources")
+
+
 class Trainings(tuple[Training, ...]):
     """Trainings that print as a table."""
 
     def __str__(self) -> str:
-        columns = ("network", "training", "top-1 (%)", "MB", "input", "licence", "sources")
-        rows = [columns, *(_cells(training) for training in self)]
+        rows = [_COLUMNS, *(_cells(training) for training in self)]
         widths = [max(map(len, column)) for column in zip(*rows)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+    def _repr_html_(self) -> str:
+        """Return the table, for a notebook."""
+        from ..base.html import table
+
+        return table(_COLUMNS, map(_cells, self))
 
 
 def list_pretrained(pattern: str = "*") -> Trainings:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppcls_light.report import html
+from ppcls_light.base import html
 
 ATTACKS = (
     "<script>alert(1)</script>",

@@ -1,4 +1,4 @@
-"""HTML pages that are one file each: no network, no script, readable on a phone and in the dark.
+"""HTML pages that are one file each: no network, no script, readable on a phone and in the dark; and parts of them.
 
 `page` makes the file of `section`s, which hold `paragraph`s, `table`s, `gallery`s of `picture`s, and `details` to
 unfold. Each takes text, which it escapes, or `Markup`, which the functions here return; SVG becomes `Markup(svg)`.
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_PNG = b"\x89PNG"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --faint: #888; --accent: #2563eb; }
@@ -115,12 +116,12 @@ def thumbnail(pixels: np.ndarray, side: int = 112, quality: int = 80) -> bytes:
     return file.getvalue()
 
 
-def picture(jpeg: bytes | None, caption: object = "", alt: object = "") -> Markup:
-    """Return a figure with an embedded JPEG file, see `thumbnail`; without one (None) the caption alone."""
+def picture(file: bytes | None, caption: object = "", alt: object = "") -> Markup:
+    """Return a figure with an embedded JPEG or PNG file, see `thumbnail`; without one (None) the caption alone."""
     shown = ""
-    if jpeg is not None:
-        data = base64.b64encode(jpeg).decode()
-        shown = f'<img src="data:image/jpeg;base64,{data}" alt="{text(alt)}">'
+    if file is not None:
+        kind, data = ("png" if file.startswith(_PNG) else "jpeg"), base64.b64encode(file).decode()
+        shown = f'<img src="data:image/{kind};base64,{data}" alt="{text(alt)}">'
     return Markup(f"<figure>{shown}<figcaption>{text(caption)}</figcaption></figure>")
 
 
