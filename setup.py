@@ -104,6 +104,7 @@ setup(
     package_data={
         "ppcls_light": ["py.typed"],
         "ppcls_light.datasets": ["files/*"],
+        "ppcls_light.models": ["costs.csv"],
         "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
         "ppcls_light.serve": ["static/*"],
         "ppcls_light.weights": ["published.yaml"],

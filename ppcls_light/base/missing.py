@@ -19,7 +19,7 @@ _VENV = os.path.join(ROOT, ".venv")
 _PYTHON = os.path.join(_VENV, "bin", "python")
 # Modules that a tool may miss, by the extra of setup.py to install; and those of another interpreter, packages.
 _EXTRAS = {
-    **dict.fromkeys(("cv2", "numpy", "paddle", "PIL", "safetensors", "yaml"), "cpu"),
+    **dict.fromkeys(("cv2", "numpy", "paddle", "PIL", "safetensors", "shtab", "yaml"), "cpu"),
     "matplotlib": "cpu,plot",
     **dict.fromkeys(("scipy", "skimage"), "cpu,explain"),
     "sklearn": "cpu,teacher",

@@ -5,6 +5,6 @@ A command is a module of this package: a docstring, whose first line is its summ
 at its top nothing slow.
 """
 
-from .dispatch import main, run_tool
+from .dispatch import COMMANDS, FURTHER, main, run_tool
 
-__all__ = ["main", "run_tool"]
+__all__ = ["COMMANDS", "FURTHER", "main", "run_tool"]

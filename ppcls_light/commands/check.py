@@ -47,7 +47,12 @@ _THRESHOLDS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"Kinds of findings: {', '.join(KINDS)}."
     add = parser.add_argument
-    add("folder", nargs="?", help="class folders, or train_list.txt, val_list.txt, test_list.txt")
+    add(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="class folders, or train_list.txt, val_list.txt, test_list.txt",
+    )
     add("-c", "--config", metavar="FILE", help="YAML config, whose Train and Eval are checked")
     cli.add_override(parser)
     add("--out", metavar="DIR", help="report (default: check_data in Global.output_dir, or in output/FOLDER)")

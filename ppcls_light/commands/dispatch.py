@@ -12,9 +12,10 @@ from ..base.missing import NEEDED
 from ..errors import ConfigError
 from ..registry import nearest
 
-COMMANDS = ("train", "eval", "predict", "export", "serve", "explain", "check", "convert", "doctor")
+COMMANDS = ("train", "eval", "predict", "export", "serve", "explain", "check", "convert", "doctor", "list")
 FURTHER = (
     *("lists", "infer", "find-lr", "similar", "summary", "prune", "fetch", "curves", "fit-teacher", "batch"),
+    "completion",
 )
 _WITHOUT_PACKAGES = ("doctor",)  # which works where they are missing, and says so
 
@@ -42,6 +43,16 @@ def command_parser(name: str, prog: str) -> argparse.ArgumentParser:
         prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)
+    return parser
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """Return a parser of all commands; it imports every module, for what needs them all."""
+    parser = argparse.ArgumentParser("ppcls-light")
+    parser.add_argument("-V", "--version", action="store_true", help="print the version")
+    commands = parser.add_subparsers()
+    for name in (*COMMANDS, *FURTHER):
+        _module(name).add_arguments(commands.add_parser(name, help=summary(name)))
     return parser
 
 

@@ -39,10 +39,10 @@ SCRATCH = Recipe("photos_scratch.yaml", 74_000, 12, 100)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", help="folder of class folders, or of train/ val/ test/ folders of them")
+    add("folder", metavar="FOLDER", help="folder of class folders, or of train/ val/ test/ folders of them")
     add("--split", help="shares of train/val/test, for example 0.8/0.1/0.1")
     add("--seed", type=int, default=0, help="seed of the random choice (default 0)")
-    add("--out", help="folder for what is written (default: the folder itself)")
+    add("--out", metavar="DIR", help="folder for what is written (default: the folder itself)")
     add(
         "--labels",
         metavar="FILE",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
 from typing import Any, Callable, NamedTuple, Sequence
 
 import numpy as np
@@ -37,6 +39,23 @@ class ModelProfile(NamedTuple):
             f"{name:<{width}}  {kind:<{kind_width}}  {shape:<{shape_width}}  {params:>11}  {multiply_adds:>15}"
             for name, kind, shape, params, multiply_adds in table
         )
+
+
+class Cost(NamedTuple):
+    """Parameters and multiply-adds of a network with 1000 classes, at the size of its published result."""
+
+    params: int
+    multiply_adds: int
+
+
+# Of every registered network, so that a list of them builds none; `tools/benchmarks/zoo_table.py` writes it.
+COSTS_FILE = Path(__file__).with_name("costs.csv")
+
+
+def known_costs() -> dict[str, Cost]:
+    """Return {network: `Cost`}, as they are written in `COSTS_FILE`."""
+    with open(COSTS_FILE, newline="", encoding="utf-8") as file:
+        return {row[0]: Cost(*map(int, row[1:])) for row in list(csv.reader(file))[1:]}
 
 
 def profile(model: nn.Layer, image_shape: Sequence[int] | None = None) -> ModelProfile:

@@ -1,4 +1,4 @@
-"""Write the table of docs/models.md from the registry and configs/: python tools/benchmarks/zoo_table.py [--check]"""
+"""Write the table of docs/models.md and the costs of all networks: python tools/benchmarks/zoo_table.py [--check]"""
 
 import argparse
 import sys
@@ -24,28 +24,40 @@ COLUMNS = ("model", "published top-1 (%)", "params (M)", "multiply-adds (M)", "i
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 1 if the table is stale"
+        "--check", action="store_true", help="write nothing; exit code 1 if one of the two is stale"
     )
     parser.add_argument(
         "--page", metavar="FILE", default=ROOT / "docs/models.md", help="default: docs/models.md"
     )
+    parser.add_argument("--costs", metavar="FILE", help="default: costs.csv of ppcls_light.models")
     return parser.parse_args()
 
 
-def model_table():
+def counted():
+    """Return {network: `profile.Cost`} of all that are registered, each built for it."""
+    from ppcls_light.models import create_model, list_models
+    from ppcls_light.models.profile import Cost, profile
+
+    return {name: Cost(*profile(create_model(name))[1:]) for name in list_models()}
+
+
+def model_table(costs):
     """Return the caption and the table of all networks that have a published result, as Markdown."""
-    from ppcls_light.models import create_model, published
-    from ppcls_light.models.profile import profile
+    from ppcls_light.models import published, variant
 
     rows = []
     for name, top1 in published().items():
         (path,) = ROOT.glob(f"configs/*/{name}.yaml")
-        network = create_model(name)
-        counted = profile(network, network.image_shape)
-        costs = f"{counted.params / 1e6:.2f}", f"{counted.multiply_adds / 1e6:,.2f}"
+        cells = f"{costs[name].params / 1e6:.2f}", f"{costs[name].multiply_adds / 1e6:,.2f}"
         config = f"`{path.relative_to(ROOT).as_posix()}`"
-        rows.append((name, f"{top1:.4g}", *costs, network.image_shape[-1], config))
+        rows.append((name, f"{top1:.4g}", *cells, variant(name).image_size, config))
     return f"{CAPTION}\n\n{markdown_table(COLUMNS, rows)}"
+
+
+def cost_rows(costs):
+    """Return the text of the file of costs."""
+    lines = [",".join(map(str, (name, *cost))) for name, cost in costs.items()]
+    return "\n".join(["network,parameters,multiply_adds", *lines, ""])
 
 
 def with_table(text, table, name):
@@ -62,12 +74,16 @@ def main():
     path = Path(arguments.page)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
+    from ppcls_light.models.profile import COSTS_FILE
+
+    costs, costs_file = counted(), Path(arguments.costs or COSTS_FILE)
     text = path.read_text(encoding="utf-8")
-    current = with_table(text, model_table(), path)
-    if not arguments.check:
-        write_text(path, current)
-    elif text != current:
-        sys.exit(f"{path}: the model table is stale; run python tools/benchmarks/zoo_table.py")
+    wanted = {path: with_table(text, model_table(costs), path), costs_file: cost_rows(costs)}
+    for file, content in wanted.items():
+        if not arguments.check:
+            write_text(file, content)
+        elif not file.is_file() or file.read_text(encoding="utf-8") != content:
+            sys.exit(f"{file}: the model table is stale; run python tools/benchmarks/zoo_table.py")
 
 
 if __name__ == "__main__":

@@ -22,14 +22,16 @@ def test_the_table_of_networks_is_current(tool, root):
 
 def test_the_table_is_written_between_its_markers_and_checked(tool, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "published", lambda: {"MicroNet_M0": 46.6})
-    page = tmp_path / "models.md"
+    monkeypatch.setattr(models, "list_models", lambda: ["MicroNet_M0"])
+    page, costs = tmp_path / "models.md", tmp_path / "costs.csv"
+    costs.write_text("network,parameters,multiply_adds\nMicroNet_M0,1022704,1\n")
     page.write_text("before\n<!-- models:begin -->\nold\n<!-- models:end -->\nafter\n")
     with pytest.raises(
         SystemExit, match=r"models.md: the model table is stale; run python tools/benchmarks/zoo_table.py"
     ):
-        tool("--check", "--page", page)
-    tool("--page", page)
-    tool("--check", "--page", page)
+        tool("--check", "--page", page, "--costs", costs)
+    tool("--page", page, "--costs", costs)
+    tool("--check", "--page", page, "--costs", costs)
     before, _, *caption, columns, _, row, _, after = page.read_text().splitlines()
     assert (before, after) == ("before", "after")
     assert "not measured here" in "".join(caption)
@@ -40,7 +42,7 @@ def test_the_table_is_written_between_its_markers_and_checked(tool, tmp_path, mo
 
     page.write_text("no markers\n")
     with pytest.raises(SystemExit) as exit_:
-        tool("--page", page)
+        tool("--page", page, "--costs", costs)
     assert exit_.value.code == 2
     assert "<!-- models:begin -->" in capsys.readouterr().err
 

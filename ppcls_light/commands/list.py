@@ -1,0 +1,107 @@
+"""List networks with their published top-1, size and trainings, or the configs of the package.
+
+%(prog)s
+%(prog)s PPLCNet* --json
+%(prog)s configs
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any, Iterator
+
+from ..errors import ConfigError
+
+_NETWORKS, _CONFIGS = "networks", "configs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what",
+        nargs="?",
+        default=_NETWORKS,
+        metavar="networks|configs|PATTERN",
+        help="networks (default), configs, or the networks whose names match a pattern such as PPLCNet*",
+    )
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    if arguments.what == _CONFIGS:
+        rows = list(_configs())
+        lines = [f"{row['name']:<52}{row['title']}" for row in rows]
+    else:
+        rows = list(_networks("*" if arguments.what == _NETWORKS else arguments.what))
+        lines = _table(rows)
+    print(json.dumps(rows, indent=2) if arguments.json else "\n".join(lines))
+
+
+def _configs() -> Iterator[dict[str, Any]]:
+    """Yield {"name" as after -c, "title": the first line of its header}."""
+    from ..base.resources import config_path, packaged_configs
+
+    for name in packaged_configs():
+        with open(config_path(name), encoding="utf-8") as file:
+            yield {"name": name, "title": file.readline().lstrip("# ").rstrip(".\n")}
+
+
+def _networks(pattern: str) -> Iterator[dict[str, Any]]:
+    """Yield a row of each network that matches. Raises ConfigError, naming the nearest, where none does."""
+    from ..models import list_models, variant
+    from ..models.profile import known_costs
+    from ..registry import nearest
+    from ..weights import list_pretrained
+
+    names = list_models(pattern)
+    if not names:
+        raise ConfigError(f"no network is called {pattern}{nearest(pattern, list_models())}")
+    costs = known_costs()
+    for name in names:
+        cost = costs.get(name)
+        yield {
+            "network": name,
+            "top1": variant(name).top1,
+            "parameters": cost and cost.params,
+            "multiply_adds": cost and cost.multiply_adds,
+            "image_size": variant(name).image_size,
+            "trainings": [
+                {"name": training.name, "top1": training.top1, "size_mb": training.size_mb}
+                for training in list_pretrained()
+                if training.network == name
+            ],
+        }
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    header = (
+        "network",
+        "top-1 (%)",
+        "params (M)",
+        "multiply-adds (M)",
+        "input",
+        "trainings, the default first",
+    )
+    cells = [header, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    return [
+        "  ".join(
+            cell.rjust(width) if 0 < index < 5 else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    trainings = ", ".join(
+        training["name"] + ("" if training["top1"] is None else f" {training['top1']:.2f}")
+        for training in row["trainings"]
+    )
+    return (
+        row["network"],
+        "-" if row["top1"] is None else f"{row['top1']:.2f}",
+        *("-" if row[key] is None else f"{row[key] / 1e6:.2f}" for key in ("parameters", "multiply_adds")),
+        str(row["image_size"]),
+        trainings or "-",
+    )
