@@ -40,6 +40,11 @@ def command(name: str) -> str:
         tool = os.path.join(ROOT, *TOOLS[name].split("/"))
         if os.path.isfile(tool):
             return f"{_program('python', sys.executable)} {shlex.quote(os.path.relpath(tool))}"
+    return installed(name)
+
+
+def installed(name: str) -> str:
+    """Return the start of the command line of the command `name` as `ppcls-light`, whoever started this process."""
     own = os.path.join(os.path.dirname(sys.executable), "ppcls-light")
     if os.path.isfile(own):
         return f"{_program('ppcls-light', own)} {name}"
