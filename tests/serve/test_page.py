@@ -1,4 +1,5 @@
 import base64
+import re
 import shutil
 
 import pytest
@@ -38,9 +39,12 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, server):
-    """The page; the test fails when the browser complained, about the content security policy for one."""
-    context = browser.new_context(reduced_motion="reduce")
+def page(browser, server, request):
+    """The page; the test fails when the browser complained, about the content security policy for one.
+
+    The browser's language is the parameter, by default en-US.
+    """
+    context = browser.new_context(reduced_motion="reduce", locale=getattr(request, "param", "en-US"))
     one, complaints = context.new_page(), []
     one.on("pageerror", lambda error: complaints.append(str(error)))
     one.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
@@ -104,6 +108,8 @@ def test_choosing_dropping_and_pasting(page, model, photo):
 
 def test_the_file_dialog_opens_by_keyboard(page, model, photo):
     page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "language"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.labels[0].innerText").startswith("Drop an image here")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
@@ -115,7 +121,8 @@ def test_errors_are_words_and_the_next_image_clears_them(page, model, photo, tmp
     page.set_input_files("#file", {"name": "<i>x.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
     page.wait_for_selector("#error:visible")
     expected = "<i>x.pdf: not an image: no known format begins like this file (read here: JPEG, PNG, "
-    assert page.locator("#error").text_content().startswith(expected)
+    assert page.locator("#problem").text_content() == "This is no image of a format that is read here"
+    assert page.locator("#detail").text_content().startswith(expected)
     assert page.locator("#error").get_attribute("role") == "alert"
     assert page.locator("#bars li").count() == 0
     page.set_input_files("#file", {"name": "big.png", "mimeType": "image/png", "buffer": bytes(400_000)})
@@ -178,3 +185,71 @@ def test_dark_and_narrow(page, photo):
     page.set_input_files("#file", photo(0))
     page.wait_for_selector("#bars li")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+HAN = re.compile("[\u4e00-\u9fff]")
+
+
+def language_of(page):
+    return page.get_attribute("html", "lang"), page.locator("#empty strong").text_content()
+
+
+@pytest.mark.parametrize("page", ["zh-CN", "zh-TW"], indirect=True)
+def test_a_browser_in_chinese_gets_chinese_and_the_switch_is_remembered(page, server, photo):
+    assert language_of(page) == ("zh-CN", "将图片拖到此处")
+    assert page.title() == "图像分类"
+    assert page.locator("#model").text_content() == "Paint · 6 个类别 · paddle"
+    page.set_input_files("#file", photo(0))
+    page.wait_for_selector("#bars li")
+    assert re.fullmatch(r"最可能：red，\d+\.\d %", page.locator("#summary").text_content())
+    words = page.locator(
+        ":is(h2, dt, label, strong, #hint, #legend li, footer a):not([hidden])"
+    ).all_text_contents()
+    assert len(words) > 12
+    assert all(map(HAN.search, words)), words
+    page.set_input_files("#file", {"name": "x.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.4"})
+    page.wait_for_selector("#error:visible")
+    assert page.locator("#problem").text_content() == "这不是可读取的图片格式"
+    assert page.locator("#detail[lang=en]").text_content().startswith("x.pdf: not an image")
+
+    page.click("#language")
+    assert language_of(page) == ("en", "Drop an image here")
+    assert page.locator("#problem").text_content() == "This is no image of a format that is read here"
+    assert page.locator("#language").text_content() == "中文"
+    page.goto(f"{server.url}/docs")
+    page.wait_for_selector("main section")
+    assert page.locator("section:first-child > p").first.text_content() == "Classify images"
+    page.click("#language")
+    assert page.locator("section:first-child > p").first.text_content() == "对图片分类"
+    page.goto(server.url)
+    assert language_of(page)[0] == "zh-CN"
+
+
+@pytest.mark.parametrize("page", ["de-DE"], indirect=True)
+def test_other_languages_get_english(page):
+    assert language_of(page) == ("en", "Drop an image here")
+
+
+def described(content):
+    """Return every summary and description of operations and answers in OpenAPI `content`."""
+    operations = [one for methods in content["paths"].values() for one in methods.values()]
+    answers = [answer for one in operations for answer in one["responses"].values()]
+    return {one["summary"] for one in operations} | {answer["description"] for answer in answers}
+
+
+def test_both_languages_have_every_text(page, client):
+    from ppcls_light.serve.app import STATIC
+    from ppcls_light.serve.schema import UNAUTHORIZED
+
+    english, chinese = page.evaluate("[TEXTS.en, TEXTS.zh]")
+    assert english.keys() == chinese.keys()
+    for key, text in english.items():
+        placeholders = re.findall(r"{\w+}", text)
+        assert sorted(re.findall(r"{\w+}", chinese[key])) == sorted(placeholders), key
+    for name in ("index.html", "docs.html"):
+        html = (STATIC / name).read_text(encoding="utf-8")
+        for key, text in re.findall(r'data-text="(\w+)"[^>]*>([^<]*)<', html):
+            assert english[key] == text  # shown until the script has run
+    sentences = described(client.get("/openapi.json").json())
+    sentences |= {answer["description"] for answer in UNAUTHORIZED.values()}
+    assert set(page.evaluate("Object.keys(OPENAPI.zh)")) == sentences

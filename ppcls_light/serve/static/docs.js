@@ -18,22 +18,30 @@ function resolve(schema) {
     [key, resolve(value)]));
 }
 
+// An element whose text follows the chosen language.
+function said(tag, key, values) {
+  const made = document.createElement(tag);
+  say(made, key, values);
+  return made;
+}
+
 function contents(content = {}) {
   return Object.entries(content).map(([type, { schema }]) =>
     element("details", "", element("summary", type), element("pre", JSON.stringify(resolve(schema), null, 2))));
 }
 
 function route(path, method, operation) {
-  const card = element("section", "", element("h2", `${method.toUpperCase()} ${path}`), element("p", operation.summary));
+  const summary = said("p", "sentence", { sentence: () => translated(operation.summary) });
+  const card = element("section", "", element("h2", `${method.toUpperCase()} ${path}`), summary);
   card.className = "card";
-  if (operation.security) card.append(element("p", "Needs the header Authorization: Bearer TOKEN."));
+  if (operation.security) card.append(said("p", "needsToken"));
   for (const { name, in: place, schema } of operation.parameters ?? []) {
-    card.append(element("details", "", element("summary", `${name} (${place})`),
+    card.append(element("details", "", said("summary", place, { name }),
       element("pre", JSON.stringify(schema, null, 2))));
   }
   card.append(...contents(operation.requestBody?.content));
   for (const [status, { description, content }] of Object.entries(operation.responses)) {
-    card.append(element("h3", `${status}: ${description}`), ...contents(content));
+    card.append(said("h3", "status", { status, description: () => translated(description) }), ...contents(content));
   }
   return card;
 }

@@ -1,7 +1,7 @@
 "use strict";
 
 const byId = (id) => document.getElementById(id);
-const STAGES = { upload: "upload", queue: "wait", decode: "decode", inference: "network", rest: "rest" };
+const STAGES = ["upload", "queue", "decode", "inference", "rest"];
 let limit = Infinity;
 let chosen = null;
 let latest = 0; // of several images in a row only the last one's answer is shown
@@ -10,8 +10,10 @@ function show(id, visible) {
   byId(id).hidden = !visible;
 }
 
-function fail(message) {
-  byId("error").textContent = message;
+// Show the text `key`, and below it the server's own line, which is in English.
+function fail(key, values, detail = "") {
+  say(byId("problem"), key, values);
+  byId("detail").textContent = detail;
   show("error", true);
   show("latency", false);
   show("waiting", false);
@@ -27,10 +29,12 @@ function element(tag, className, text) {
 }
 
 function showBars(row) {
+  const nameOf = (index) => row.label_names[index] ?? text("class", { id: row.class_ids[index] });
   const items = row.scores.map((score, index) => {
-    const label = row.label_names[index] ?? `class ${row.class_ids[index]}`;
+    const label = element("span", "label");
+    say(label, "sentence", { sentence: () => nameOf(index) });
     const line = element("div", "row");
-    line.append(element("span", "label", label), element("span", "score", `${(100 * score).toFixed(1)} %`));
+    line.append(label, element("span", "score", `${(100 * score).toFixed(1)} %`));
     const track = element("div", "track");
     const fill = element("div", "fill");
     track.append(fill);
@@ -42,11 +46,11 @@ function showBars(row) {
   });
   byId("bars").replaceChildren(...items);
   show("unknown", row.unknown === true);
-  if (row.unknown) {
-    byId("unknown").textContent = `Unknown (${row.unknown_score.toFixed(2)}): not like the images of any class. The nearest:`;
-  }
-  byId("summary").textContent = `${row.unknown ? "Unknown. Nearest" : "Most probable"}: ${items[0].querySelector(".label").textContent}, ` +
-    items[0].querySelector(".score").textContent;
+  if (row.unknown) say(byId("unknown"), "unknown", { score: row.unknown_score.toFixed(2) });
+  say(byId("summary"), row.unknown ? "unknownSummary" : "summary", {
+    label: () => nameOf(0),
+    score: items[0].querySelector(".score").textContent,
+  });
 }
 
 function showLatency(milliseconds, trip) {
@@ -55,12 +59,14 @@ function showLatency(milliseconds, trip) {
   byId("server").textContent = `${total.toFixed(1)} ms`;
   byId("trip").textContent = `${trip.toFixed(1)} ms`;
   const parts = [], items = [];
-  for (const stage of Object.keys(STAGES).filter((known) => known in times)) {
+  for (const stage of STAGES.filter((known) => known in times)) {
     const part = element("div", stage);
     part.style.flexGrow = times[stage];
     parts.push(part);
     const item = element("li", "");
-    item.append(element("i", stage), `${STAGES[stage]} ${times[stage].toFixed(1)} ms`);
+    const words = element("span", "");
+    say(words, stage, { time: times[stage].toFixed(1) });
+    item.append(element("i", stage), words);
     items.push(item);
   }
   byId("stages").replaceChildren(...parts);
@@ -75,7 +81,7 @@ function showPicture(file) {
     show("picture", false);
     show("unshown", true);
   };
-  picture.alt = `The chosen picture, ${file.name}`;
+  say(picture, "chosen", { name: file.name });
   picture.src = URL.createObjectURL(file);
   byId("name").textContent = file.name;
   byId("drop").classList.add("filled");
@@ -91,7 +97,8 @@ async function classify(file) {
   showPicture(file);
   show("error", false);
   if (file.size > limit) {
-    fail(`${file.name} has ${(file.size / 1e6).toFixed(1)} MB; this server takes ${(limit / 1e6).toFixed(1)} MB at most.`);
+    const [size, most] = [file.size, limit].map((bytes) => (bytes / 1e6).toFixed(1));
+    fail("tooLarge", { name: file.name, size, limit: most });
     return;
   }
   const form = new FormData();
@@ -111,10 +118,11 @@ async function classify(file) {
       showBars(answer.results[0]);
       showLatency(answer.milliseconds, trip);
     } else {
-      fail(response.status === 401 ? "This server answers only with its token." : answer.error);
+      const known = `status${response.status}` in TEXTS.en;
+      fail(known ? `status${response.status}` : "failed", {}, response.status === 401 ? "" : answer.error);
     }
   } catch {
-    if (mine === latest) fail("The server does not answer. Is it still running?");
+    if (mine === latest) fail("noAnswer");
   } finally {
     if (mine === latest) document.querySelector("main").setAttribute("aria-busy", "false");
   }
@@ -122,7 +130,7 @@ async function classify(file) {
 
 function classifyFirst(files) {
   if (files.length) classify(files[0]);
-  else fail("That holds no file. Save the image first, then drop or choose it here.");
+  else fail("noFile");
 }
 
 async function watchServer() {
@@ -131,12 +139,14 @@ async function watchServer() {
     const response = await fetch("/ready");
     const state = await response.json();
     pill.className = state.ready ? "pill ready" : "pill";
-    pill.textContent = state.ready ? `${state.model} · ${state.classes ?? "?"} classes · ${state.engine}` : state.status;
+    const { model, classes, engine } = state;
+    if (state.ready) say(pill, "model", { model, classes: classes ?? "?", engine });
+    else say(pill, state.status);
     if (state.ready) limit = state.max_bytes;
     setTimeout(watchServer, state.ready ? 10000 : 500);
   } catch {
     pill.className = "pill gone";
-    pill.textContent = "no connection";
+    say(pill, "gone");
     setTimeout(watchServer, 2000);
   }
 }
