@@ -32,6 +32,7 @@ ORDER = (
         "run",
         "doctor",
         "cli",
+        "bench",
         "commands",
     ),
     "__main__",
