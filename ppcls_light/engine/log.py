@@ -11,7 +11,7 @@ import time
 from logging.handlers import MemoryHandler
 from typing import Callable, Collection, Iterator, Mapping, TextIO
 
-from ..base.terminal import Bar, is_terminal
+from ..base.terminal import NotebookBar, progress_bar
 from ..errors import ConfigError, warn_once
 from .position import Position
 
@@ -20,6 +20,11 @@ _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", da
 
 # Marks a log line whose place the progress bar takes on a terminal; the log file has every line.
 ON_BAR = {"on_bar": True}
+
+
+def each_epoch(kind: str) -> dict[str, str]:
+    """Return the mark of a log line that each epoch has, of a `kind`: a notebook shows the newest one alone."""
+    return {"each_epoch": kind}
 
 
 def setup_logging(
@@ -117,15 +122,21 @@ class _UntilLost(logging.StreamHandler):
 
 
 class _Console(_UntilLost):
-    """Log lines on `stream`; on a terminal they scroll above a progress bar."""
+    """Log lines on `stream`; on a terminal they scroll above a progress bar.
+
+    In a notebook those of each epoch take the place of the last epoch's.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self.bar = Bar(stream) if is_terminal(stream) else None
+        self.bar = progress_bar(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
+        kind = getattr(record, "each_epoch", None)
         if self.bar is None:
             super().emit(record)
+        elif kind is not None and isinstance(self.bar, NotebookBar):
+            self.bar.line(kind, record.getMessage())
         elif not getattr(record, "on_bar", False):
             self.bar.hide()
             super().emit(record)

@@ -18,7 +18,7 @@ from ..config.types import Op
 from ..data.transforms.compose import build_transforms
 from .distributed import Runtime
 from .history import FILE_NAME, History
-from .log import LOGGER, ON_BAR, StepTimer, format_values, progress, train_line
+from .log import LOGGER, ON_BAR, StepTimer, each_epoch, format_values, progress, train_line
 from .position import Position
 from .sinks import Sink, check_loggers, open_sinks
 
@@ -104,7 +104,8 @@ class Recorder:
 
     def train_epoch(self, epoch: int, values: Mapping[str, float], model: nn.Layer) -> None:
         """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""
-        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", epoch + 1, self._settings.epochs, format_values(values))
+        line = f"[Train][Epoch {epoch + 1}/{self._settings.epochs}][Avg]{format_values(values)}"
+        LOGGER.info("%s", line, extra=each_epoch("train"))
         self._keep("train_avg", epoch, self._steps, values)
         if self._sinks and self._settings.log_histograms:
             arrays = {name: _finite(tensor) for name, tensor in model.named_parameters()}
