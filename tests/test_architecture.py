@@ -29,6 +29,7 @@ ORDER = (
         "report",
         "check",
         "jobs",
+        "photos",
         "run",
         "doctor",
         "cli",

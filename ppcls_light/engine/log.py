@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import datetime
 import logging
 import os
@@ -17,6 +18,10 @@ from .position import Position
 
 LOGGER = logging.getLogger("ppcls_light")
 _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
+
+# Level of the lines, one per epoch, that a brief console has in the place of those of INFO; files have none of them.
+BRIEF = 15
+_is_brief = contextvars.ContextVar("brief", default=False)
 
 # Marks a log line whose place the progress bar takes on a terminal; the log file has every line.
 ON_BAR = {"on_bar": True}
@@ -41,13 +46,18 @@ def setup_logging(
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
+    brief = _is_brief.get()
+    LOGGER.setLevel(BRIEF if brief else logging.INFO)
     console = _Console(sys.stdout if rank in ranks else sys.stderr)
-    console.setLevel(logging.INFO if rank in ranks else logging.WARNING)
-    console.setFormatter(_FORMAT)
+    console.setLevel(LOGGER.level if rank in ranks else logging.WARNING)
+    console.setFormatter(logging.Formatter("%(message)s") if brief else _FORMAT)
+    if brief:
+        console.addFilter(lambda record: record.levelno != logging.INFO)
     LOGGER.addHandler(console)
     if keep and rank == 0:
-        LOGGER.addHandler(MemoryHandler(sys.maxsize, logging.CRITICAL + 1))
+        kept = MemoryHandler(sys.maxsize, logging.CRITICAL + 1)
+        kept.setLevel(logging.INFO)
+        LOGGER.addHandler(kept)
     if path and rank == 0:
         LOGGER.addHandler(_open(path, _LogFile))
 
@@ -83,6 +93,16 @@ def logging_as_found() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """Let consoles that are set up in the block show warnings and the lines of `BRIEF`, without times and levels."""
+    token = _is_brief.set(True)
+    try:
+        yield
+    finally:
+        _is_brief.reset(token)
+
+
+@contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Log nothing in the block, which tries out what is done again after it and then says everything itself."""
     level = LOGGER.level
@@ -104,6 +124,7 @@ def _open(path: str, kind: type[_LogFile]) -> _LogFile:
             f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
         ) from None
     file.setFormatter(_FORMAT)
+    file.setLevel(logging.INFO)
     return file
 
 

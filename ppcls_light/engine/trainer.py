@@ -355,6 +355,7 @@ class Trainer:
                 self.save("best_model")
             LOGGER.info("[Eval][Epoch %d][best metric: %s]", epoch, self.best, extra=each_epoch("best"))
         self.save("latest")
+        self.recorder.end_of_epoch(epoch)
 
     def _stops_early(self) -> bool:
         """Return whether the metric has not risen for `Global.early_stop` evaluations, and log it."""
