@@ -18,11 +18,7 @@ from ..config.types import Op
 from ..data.transforms.compose import build_transforms
 from .distributed import Runtime
 from .history import FILE_NAME, History
-<<<<<<< HEAD
-from .log import LOGGER, ON_BAR, StepTimer, each_epoch, format_values, progress, train_line
-=======
-from .log import BRIEF, LOGGER, ON_BAR, StepTimer, format_values, progress, train_line
->>>>>>> 9178766 (ppcls-light train PHOTOS goes the whole way of a folder, since each step by itself had to be known)
+from .log import BRIEF, LOGGER, ON_BAR, StepTimer, each_epoch, format_values, progress, train_line
 from .position import Position
 from .sinks import Sink, check_loggers, open_sinks
 
@@ -111,13 +107,9 @@ class Recorder:
 
     def train_epoch(self, epoch: int, values: Mapping[str, float], model: nn.Layer) -> None:
         """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""
-<<<<<<< HEAD
         line = f"[Train][Epoch {epoch + 1}/{self._settings.epochs}][Avg]{format_values(values)}"
         LOGGER.info("%s", line, extra=each_epoch("train"))
-=======
-        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", epoch + 1, self._settings.epochs, format_values(values))
         self._means = {"train": values}
->>>>>>> 9178766 (ppcls-light train PHOTOS goes the whole way of a folder, since each step by itself had to be known)
         self._keep("train_avg", epoch, self._steps, values)
         if self._sinks and self._settings.log_histograms:
             arrays = {name: _finite(tensor) for name, tensor in model.named_parameters()}
