@@ -57,7 +57,7 @@ EXTRAS["notebooks"] = [
     *["ipykernel>=6.29", "jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.9"],
     *EXTRAS["explain"],
 ]
-EXTRAS["package"] = ["build>=1.0", "setuptools>=64", "twine>=5", "wheel>=0.40"]
+EXTRAS["package"] = ["build>=1.0", "check-jsonschema>=0.29", "setuptools>=64", "twine>=5", "wheel>=0.40"]
 EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]
 EXTRAS["dev"] = [
     "mypy>=1.10",
@@ -113,9 +113,21 @@ setup(
     python_requires=">=3.9",
     install_requires=(ROOT / "requirements.txt").read_text().split(),
     extras_require=EXTRAS,
+    keywords="image classification, PaddlePaddle, PP-LCNet, FasterNet, MicroNet, EdgeNeXt, inference",
     classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
         "License :: OSI Approved :: Apache Software License",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: C++",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
     ],
 )

@@ -6,8 +6,11 @@ The names below are loaded on first use, so that importing the package imports n
 from typing import TYPE_CHECKING
 
 from .base.lazy import attach
+from .base.quiet import quiet_paddle
 
 __version__ = "0.1.0"
+
+quiet_paddle()  # whichever name below is the first to import it
 
 if TYPE_CHECKING:
     from . import jobs as jobs

@@ -12,7 +12,6 @@ import warnings
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence
 
 from .base import missing
-from .base.quiet import quiet_paddle
 from .errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -175,7 +174,6 @@ def _wait_for_launcher() -> None:
 
 def _run(main: Callable[[], object], needs: Sequence[str], prefix: str) -> None:
     _open_closed_streams()
-    quiet_paddle()
     # Pillow warns of half the size that it refuses; an image is either read or an error.
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
     # A file name may hold characters that the terminal cannot show.

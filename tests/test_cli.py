@@ -1,10 +1,13 @@
 """What every tool does with its output."""
 
+import argparse
 import os
 import subprocess
 import sys
 
 import pytest
+
+from ppcls_light import cli
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no device that is full")
@@ -55,3 +58,10 @@ run(main)
     )
     assert done.returncode == 0
     assert (tmp_path / "file").read_text() == "True"
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
+def test_counts_are_positive(text):
+    assert cli.positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="whole number >= 1"):
+        cli.positive(text)

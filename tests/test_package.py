@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ppcls_light import commands
 from ppcls_light.base.resources import packaged_configs
+from ppcls_light.commands import dispatch
 from tests.conftest import write_photos
 
 SOURCES = (
@@ -100,15 +100,15 @@ def installed(built, tmp_path_factory):
 
 def test_every_command_of_the_wheel_has_its_help(installed):
     code = """
-from ppcls_light import commands
-for name in (*commands.COMMANDS, *commands.FURTHER):
+from ppcls_light.commands import dispatch
+for name in (*dispatch.COMMANDS, *dispatch.FURTHER):
     try:
-        commands.main([name, "--help"])
+        dispatch.main([name, "--help"])
     except SystemExit as stop:
         assert not stop.code
 """
     out = installed("-c", code).stdout
-    for name in (*commands.COMMANDS, *commands.FURTHER):
+    for name in (*dispatch.COMMANDS, *dispatch.FURTHER):
         assert f"usage: ppcls-light {name} " in out
 
 

@@ -9,7 +9,6 @@ from typing import Any, Callable, Dict
 
 from ..errors import DataError, ExportError, UserError
 from .processes import Caller, Child, ProcessEndedError
-from .quiet import quiet_paddle
 
 
 class CallProcess:
@@ -82,7 +81,6 @@ def call_in_process(
 def main() -> None:
     from . import missing  # here: it takes over `sys.excepthook`, which is the user's in other processes
 
-    quiet_paddle()
     caller = Caller()
     while True:
         _, (block,) = caller.receive()

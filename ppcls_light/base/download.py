@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from ..errors import UserError
 from .files import checksum, hold, temporary_name
-from .terminal import Bar, is_terminal
+from .terminal import progress_bar
 
 logger = logging.getLogger(__name__)
 
@@ -310,7 +310,7 @@ class _Part:
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Callable[[int, int], None]]:
     """Yield a function `show(bytes, bytes in all)`, which draws a bar if there is a terminal."""
-    bar, begin = Bar(sys.stderr) if is_terminal(sys.stderr) else None, time.monotonic()
+    bar, begin = progress_bar(sys.stderr), time.monotonic()
 
     def show(done: int, total: int) -> None:
         if bar is not None and total:

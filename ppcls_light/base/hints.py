@@ -17,6 +17,7 @@ TOOLS = {
     "explain": "tools/explain.py",
     "check": "tools/check_data.py",
     "convert": "tools/convert_weights.py",
+    "bench": "tools/benchmarks/models.py",
     "lists": "tools/make_list.py",
     "infer": "tools/infer.py",
     "find-lr": "tools/find_lr.py",

@@ -53,3 +53,15 @@ def reliability(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> 
     with np.errstate(invalid="ignore"):
         means = (np.bincount(bin_of, values, bins) / count for values in (confidence, right))
         return Reliability(edges, count, *means)
+
+
+def wilson_interval(right: int, count: int, deviations: float = 1.959964) -> tuple[float, float]:
+    """Return the interval of a share of which `right` of `count` were seen; by default it holds with 95 %.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference" (1927): unlike the normal one it
+    stays within 0 and 1, and is not empty where all were right.
+    """
+    share, square = right / count, deviations**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = deviations * (share * (1 - share) / count + square / (4 * count)) ** 0.5 / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)

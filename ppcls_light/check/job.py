@@ -13,7 +13,7 @@ import numpy as np
 
 from ..base.files import require_writable
 from ..base.machine import physical_cores
-from ..base.terminal import Bar, is_terminal
+from ..base.terminal import progress_bar
 from ..data.folder_names import printable
 from ..errors import ConfigError, listed
 from .embeddings import Embed, embedded
@@ -178,7 +178,7 @@ class Progress:
 
     def __init__(self, title: str, total: int, stream: TextIO) -> None:
         self._title, self._total, self._stream = title, total, stream
-        self._bar = Bar(stream) if is_terminal(stream) else None
+        self._bar = progress_bar(stream)
         self._began = self._shown = time.monotonic()
         self.speed = ""
 

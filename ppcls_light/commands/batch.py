@@ -1,7 +1,7 @@
 """Classify images by the million with Ray Data, on one machine or on a cluster.
 
-    %(prog)s --model inference --input photos/ --output rows/
-    %(prog)s --model inference --input urls.parquet --output rows/ --address head:6379
+%(prog)s --model inference --input photos/ --output rows/
+%(prog)s --model inference --input urls.parquet --output rows/ --address head:6379
 
 The same command again makes the parts that are missing. On a cluster the three paths are the same on every node.
 """

@@ -12,7 +12,19 @@ from ..base.missing import NEEDED
 from ..errors import ConfigError
 from ..registry import nearest
 
-COMMANDS = ("train", "eval", "predict", "export", "serve", "explain", "check", "convert", "doctor", "list")
+COMMANDS = (
+    "train",
+    "eval",
+    "predict",
+    "export",
+    "serve",
+    "explain",
+    "check",
+    "convert",
+    "bench",
+    "doctor",
+    "list",
+)
 FURTHER = (
     *("lists", "infer", "find-lr", "similar", "summary", "prune", "fetch", "curves", "fit-teacher", "batch"),
     "completion",

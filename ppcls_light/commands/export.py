@@ -1,7 +1,7 @@
 """Export trained weights to a folder for inference, and prove the result.
 
-    %(prog)s output/photos
-    %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
+%(prog)s output/photos
+%(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
 With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.

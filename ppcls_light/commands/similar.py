@@ -1,8 +1,8 @@
 """Find look-alikes among photos by the embeddings of an exported network, and classes without a training.
 
-    %(prog)s index --model inference --out photos.npz PHOTOS
-    %(prog)s query --model inference --index photos.npz NEW.jpg --output rows.csv
-    %(prog)s query --model inference --index photos.npz FOLDER --classify
+%(prog)s index --model inference --out photos.npz PHOTOS
+%(prog)s query --model inference --index photos.npz NEW.jpg --output rows.csv
+%(prog)s query --model inference --index photos.npz FOLDER --classify
 
 The model is exported with -o Global.embedding=true. With --classify the indexed folder has one folder per class.
 """

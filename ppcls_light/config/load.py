@@ -156,8 +156,13 @@ def _is_option(node: Node) -> bool:
     return node.where.startswith("-o ")
 
 
-# The keys whose texts are paths of a run and of weights.
-_OF_RUNS = frozenset(("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"))
+# The keys whose texts are paths of a run, of weights, and of lists that a run may have with it.
+_OF_RUNS = frozenset(
+    (
+        *("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"),
+        *("cls_label_path", "class_id_map_file"),
+    )
+)
 
 
 def _relocated(value: Any, moved: Mapping[str, str], key: str | None = None) -> Any:

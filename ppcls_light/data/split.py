@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Iterable
+from typing import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -108,15 +108,24 @@ def split_by_class(images: ImageList, shares: list[float], seed: int) -> list[Im
 
     Every class keeps at least one image in the first part; the others are rounded to whole images.
     """
-    chosen: list[list[np.ndarray]] = [[] for _ in shares]
     bounds = np.cumsum(shares)
+
+    def sizes(count: int) -> np.ndarray:
+        return np.diff(np.maximum(1, np.floor(bounds * count + 0.5)).astype(int), prepend=0)
+
+    return divide_by_class(images, sizes, seed)
+
+
+def divide_by_class(
+    images: ImageList, sizes: Callable[[int], Sequence[int] | np.ndarray], seed: int
+) -> list[ImageList]:
+    """Divide images at random into the parts of each class whose `sizes` a function of its images tells."""
+    divided = []
     for label in np.unique(images.labels):
         members = np.flatnonzero(images.labels == label)
         np.random.default_rng([seed, label]).shuffle(members)
-        ends = np.maximum(1, np.floor(bounds * len(members) + 0.5)).astype(int)
-        for part, piece in zip(chosen, np.split(members, ends[:-1])):
-            part.append(piece)
-    parts = [np.sort(np.concatenate(pieces)) for pieces in chosen]
+        divided.append(np.split(members, np.cumsum(sizes(len(members)))[:-1]))
+    parts = [np.sort(np.concatenate(pieces)) for pieces in zip(*divided)]
     return [
         ImageList(images.root, (images.name(i).encode() for i in part), images.labels[part]) for part in parts
     ]

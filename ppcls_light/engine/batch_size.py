@@ -12,7 +12,6 @@ import copy
 import dataclasses
 import itertools
 import math
-import signal
 from typing import Any, Callable, NamedTuple
 
 import numpy as np
@@ -39,6 +38,7 @@ FIRST, MOST = (
 )  # more images an update make an epoch no faster on a CPU, and learn little from few photos
 STEPS = 4  # of an epoch, at least, as in the configs of the command lists
 _SHARE = 0.8  # of the memory that is free: evaluation, readers and other programs need some, too
+_KILLED = -9  # by the system, on Linux for want of memory; Windows has no such signal
 _NO_MEMORY = ("resourceexhausted", "out of memory", "alloc memory", "memoryerror", "bad_alloc")
 
 
@@ -172,7 +172,7 @@ def _call(process: CallProcess, function: Callable[..., Any], *arguments: Any) -
 
 def is_lack_of_memory(text: str, code: int | None = None) -> bool:
     """Return whether an error's `text`, or the exit `code` of its process, means that memory was not there."""
-    return code == -signal.SIGKILL or any(sign in text.lower() for sign in _NO_MEMORY)
+    return code == _KILLED or any(sign in text.lower() for sign in _NO_MEMORY)
 
 
 # The rest runs in the process of the trials.

@@ -14,7 +14,7 @@ from ..config import Config
 from ..config.dataloader import DatasetConfig
 from ..errors import DataError
 from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
-from .log import LOGGER, ON_BAR, StepTimer, eval_line, format_values, progress
+from .log import LOGGER, ON_BAR, StepTimer, each_epoch, eval_line, format_values, progress
 from .losses import build_loss
 from .metrics import Averages, build_metric
 from .readers import Reader
@@ -79,7 +79,7 @@ def evaluate(
         )
     accuracy.load(sums[len(means) :])
     result = {**{name: total / scored for name, total in zip(means, sums)}, **accuracy.compute()}
-    LOGGER.info("[Eval][Epoch %d][Avg]%s", epoch, format_values(result))
+    LOGGER.info("[Eval][Epoch %d][Avg]%s", epoch, format_values(result), extra=each_epoch("eval"))
     return result
 
 

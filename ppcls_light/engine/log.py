@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import datetime
 import logging
 import os
@@ -11,15 +12,24 @@ import time
 from logging.handlers import MemoryHandler
 from typing import Callable, Collection, Iterator, Mapping, TextIO
 
-from ..base.terminal import Bar, is_terminal
+from ..base.terminal import NotebookBar, progress_bar
 from ..errors import ConfigError, warn_once
 from .position import Position
 
 LOGGER = logging.getLogger("ppcls_light")
 _FORMAT = logging.Formatter("[%(asctime)s] ppcls %(levelname)s: %(message)s", datefmt="%Y/%m/%d %H:%M:%S")
 
+# Level of the lines, one per epoch, that a brief console has in the place of those of INFO; files have none of them.
+BRIEF = 15
+_is_brief = contextvars.ContextVar("brief", default=False)
+
 # Marks a log line whose place the progress bar takes on a terminal; the log file has every line.
 ON_BAR = {"on_bar": True}
+
+
+def each_epoch(kind: str) -> dict[str, str]:
+    """Return the mark of a log line that each epoch has, of a `kind`: a notebook shows the newest one alone."""
+    return {"each_epoch": kind}
 
 
 def setup_logging(
@@ -36,13 +46,18 @@ def setup_logging(
         LOGGER.removeHandler(handler)
         handler.close()
     LOGGER.propagate = False
-    LOGGER.setLevel(logging.INFO)
+    brief = _is_brief.get()
+    LOGGER.setLevel(BRIEF if brief else logging.INFO)
     console = _Console(sys.stdout if rank in ranks else sys.stderr)
-    console.setLevel(logging.INFO if rank in ranks else logging.WARNING)
-    console.setFormatter(_FORMAT)
+    console.setLevel(LOGGER.level if rank in ranks else logging.WARNING)
+    console.setFormatter(logging.Formatter("%(message)s") if brief else _FORMAT)
+    if brief:
+        console.addFilter(lambda record: record.levelno != logging.INFO)
     LOGGER.addHandler(console)
     if keep and rank == 0:
-        LOGGER.addHandler(MemoryHandler(sys.maxsize, logging.CRITICAL + 1))
+        kept = MemoryHandler(sys.maxsize, logging.CRITICAL + 1)
+        kept.setLevel(logging.INFO)
+        LOGGER.addHandler(kept)
     if path and rank == 0:
         LOGGER.addHandler(_open(path, _LogFile))
 
@@ -78,6 +93,16 @@ def logging_as_found() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def brief() -> Iterator[None]:
+    """Let consoles that are set up in the block show warnings and the lines of `BRIEF`, without times and levels."""
+    token = _is_brief.set(True)
+    try:
+        yield
+    finally:
+        _is_brief.reset(token)
+
+
+@contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Log nothing in the block, which tries out what is done again after it and then says everything itself."""
     level = LOGGER.level
@@ -99,6 +124,7 @@ def _open(path: str, kind: type[_LogFile]) -> _LogFile:
             f"Global.output_dir: {folder}: cannot be written: {error.strerror}; choose another folder"
         ) from None
     file.setFormatter(_FORMAT)
+    file.setLevel(logging.INFO)
     return file
 
 
@@ -117,15 +143,21 @@ class _UntilLost(logging.StreamHandler):
 
 
 class _Console(_UntilLost):
-    """Log lines on `stream`; on a terminal they scroll above a progress bar."""
+    """Log lines on `stream`; on a terminal they scroll above a progress bar.
+
+    In a notebook those of each epoch take the place of the last epoch's.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
-        self.bar = Bar(stream) if is_terminal(stream) else None
+        self.bar = progress_bar(stream)
 
     def emit(self, record: logging.LogRecord) -> None:
+        kind = getattr(record, "each_epoch", None)
         if self.bar is None:
             super().emit(record)
+        elif kind is not None and isinstance(self.bar, NotebookBar):
+            self.bar.line(kind, record.getMessage())
         elif not getattr(record, "on_bar", False):
             self.bar.hide()
             super().emit(record)

@@ -18,7 +18,7 @@ from ..config.types import Op
 from ..data.transforms.compose import build_transforms
 from .distributed import Runtime
 from .history import FILE_NAME, History
-from .log import LOGGER, ON_BAR, StepTimer, format_values, progress, train_line
+from .log import BRIEF, LOGGER, ON_BAR, StepTimer, each_epoch, format_values, progress, train_line
 from .position import Position
 from .sinks import Sink, check_loggers, open_sinks
 
@@ -40,6 +40,8 @@ class Recorder:
         self._batch_shown = False
         self._show: Callable[..., None] | None = None
         self._values: Mapping[str, float] = {}
+        self._means: dict[str, Mapping[str, float]] = {}  # of the epoch, by split
+        self._began: tuple[int, float] | None = None  # the epoch that the run began with, and when
         if runtime.is_main:
             check_loggers(self._settings)
 
@@ -51,6 +53,7 @@ class Recorder:
         """
         with contextlib.ExitStack() as files:
             self._show = files.enter_context(progress())
+            self._began = position.epoch, time.monotonic()
             if self._runtime.is_main:
                 path = os.path.join(self._settings.output_dir, FILE_NAME)
                 self._history = History(path, position.epoch + position.batch / self._steps, evaluated)
@@ -104,7 +107,9 @@ class Recorder:
 
     def train_epoch(self, epoch: int, values: Mapping[str, float], model: nn.Layer) -> None:
         """Record the means of `epoch`, from 0, and on request the distributions of the parameters of `model`."""
-        LOGGER.info("[Train][Epoch %d/%d][Avg]%s", epoch + 1, self._settings.epochs, format_values(values))
+        line = f"[Train][Epoch {epoch + 1}/{self._settings.epochs}][Avg]{format_values(values)}"
+        LOGGER.info("%s", line, extra=each_epoch("train"))
+        self._means = {"train": values}
         self._keep("train_avg", epoch, self._steps, values)
         if self._sinks and self._settings.log_histograms:
             arrays = {name: _finite(tensor) for name, tensor in model.named_parameters()}
@@ -114,7 +119,19 @@ class Recorder:
 
     def evaluation(self, epoch: int, values: Mapping[str, float], timer: StepTimer) -> None:
         """Record an evaluation after `epoch` epochs."""
+        self._means["val"] = values
         self._keep("eval", epoch - 1, self._steps, values, timer)
+
+    def end_of_epoch(self, epochs: int) -> None:
+        """Log the line of a brief console, see `log.BRIEF`, after so many epochs."""
+        if self._began is None:
+            return
+        first, began = self._began
+        done, left = epochs - first, self._settings.epochs - epochs
+        seconds = left * (time.monotonic() - began) / done if done > 0 else 0
+        shown = [f"{split} {_brief(values)}" for split, values in self._means.items()]
+        to_go = [f"{seconds / 60:.1f} minutes left"] if seconds else []
+        LOGGER.log(BRIEF, "epoch %d of %d: %s", epochs, self._settings.epochs, "; ".join([*shown, *to_go]))
 
     def _keep(
         self,
@@ -142,6 +159,12 @@ class Recorder:
             )
         for sink in self._sinks:
             sink.scalars(split, values if lr is None else {**values, "lr": lr}, step)
+
+
+def _brief(values: Mapping[str, float]) -> str:
+    """Return the loss and, where it was measured, the top-1 of a split."""
+    shown = [f"loss {values['loss']:.3f}"] if "loss" in values else []
+    return ", ".join([*shown, *([f"top-1 {values['top1']:.1%}"] if "top1" in values else [])])
 
 
 def denormalise(images: np.ndarray, ops: Iterable[Op]) -> np.ndarray:

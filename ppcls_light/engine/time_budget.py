@@ -99,7 +99,7 @@ def within_minutes(config: Config, runtime: Runtime) -> Config:
     LOGGER.info("Global.minutes: %g: measuring the time of an epoch on this machine", settings.minutes)
     began = time.perf_counter()
     with silence():
-        batches, costs = _measure(config, runtime)
+        batches, costs = measure(config, runtime)
     taken = time.perf_counter() - began
     batches, costs, taken = gather((batches, costs, taken), runtime)[0]
     epochs = epochs_within(60 * settings.minutes - taken, batches, costs, settings)
@@ -144,8 +144,11 @@ def _with_epochs(config: Config, epochs: int) -> Config:
     return own
 
 
-def _measure(config: Config, runtime: Runtime) -> tuple[int, Costs]:
-    """Time a training of `config` from the beginning; return the batches of an epoch and their costs."""
+def measure(config: Config, runtime: Runtime) -> tuple[int, Costs]:
+    """Time a training of `config` from the beginning; return the batches of an epoch and their costs.
+
+    Some batches, an evaluation and a checkpoint are made, and thrown away; `Global.minutes` bounds the batches.
+    """
     folder = os.path.abspath(config.Global.output_dir)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

@@ -43,7 +43,7 @@ from .distributed import (
 from .evaluate import evaluate
 from .freezing import Freezing
 from .global_batch import scaled_learning_rate
-from .log import LOGGER, StepTimer, log_to
+from .log import LOGGER, StepTimer, each_epoch, log_to
 from .losses import build_loss, weigh_classes
 from .metrics import FiniteAverages, build_metric, warn_of_trivial
 from .network import StaticGraph, build_model, choose_operators, student_weights
@@ -327,7 +327,7 @@ class Trainer:
         checkpoint.save(prefix, weights, optimizer, states, raw=raw if self.ema is not None else None)
         if self.config.Arch.teachers:
             write_weights(f"{prefix}_student.pdparams", student_weights(self.config.Arch, weights))
-        LOGGER.info("Already save model in %s", prefix)
+        LOGGER.info("Already save model in %s", prefix, extra=each_epoch("save"))
 
     def _end_of_epoch(self) -> None:
         """Save and evaluate at the end of an epoch; on resume an interrupted evaluation is repeated."""
@@ -353,8 +353,9 @@ class Trainer:
             if better or (finite and metric == self.best):
                 self.best = metric
                 self.save("best_model")
-            LOGGER.info("[Eval][Epoch %d][best metric: %s]", epoch, self.best)
+            LOGGER.info("[Eval][Epoch %d][best metric: %s]", epoch, self.best, extra=each_epoch("best"))
         self.save("latest")
+        self.recorder.end_of_epoch(epoch)
 
     def _stops_early(self) -> bool:
         """Return whether the metric has not risen for `Global.early_stop` evaluations, and log it."""

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any, Union
 
 from ..base.files import StrPath
-from ..base.quiet import quiet_paddle
 from ..bundle.folder import CONFIG_FILE, GRAPH_FILES
 from ..config import Config, load_config, overridden
 from ..config.load import Plain
@@ -15,6 +14,7 @@ from ..prediction.predictor import Predictor
 from ..prediction.results import Row
 from .explaining import Explanations, explanations
 from .run import Run
+from .session import trained_predictor
 from .settings import assignment
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ def load(
         ConfigError: there is no model, or no config of it. WeightsError: the weights are damaged or of another network.
         DeviceError: the engine is not installed, or a checkpoint cannot do what is asked.
     """
-    quiet_paddle()
     if isinstance(model, Run):
         return model.load(**options)
     path = os.fspath(model)
@@ -47,8 +46,6 @@ def load(
         if any(os.path.isfile(os.path.join(path, name)) for name in (CONFIG_FILE, *GRAPH_FILES.values())):
             return Predictor(path, **options)
         return Run(path).load(**options)
-    from ..engine.trained import trained_predictor
-
     return trained_predictor(_config_of(path, config), **options)
 
 

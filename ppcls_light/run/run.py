@@ -14,7 +14,7 @@ from ..config import Config, load_config
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, UserError, WeightsError
 from .explaining import Explanations, explanations
-from .session import run_training, session
+from .session import run_training, session, trained_predictor
 from .settings import assignment, assignments
 
 if TYPE_CHECKING:
@@ -203,10 +203,7 @@ class Run:
 
     def load(self, **options: Any) -> Predictor:
         """Return a `Predictor` of the best weights, without an export; `options` are those of `Predictor`."""
-        with session():
-            from ..engine.trained import trained_predictor
-
-            return trained_predictor(self._trained(), **options)
+        return trained_predictor(self._trained(), **options)
 
     @property
     def predictor(self) -> Predictor:

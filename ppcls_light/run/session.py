@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
-from typing import Iterator
+from typing import Any, Iterator
 
-from ..base.quiet import quiet_paddle
 from ..config import Config
+from ..prediction.predictor import Predictor
 
 
 @contextlib.contextmanager
 def session() -> Iterator[None]:
-    """Import Paddle quietly in the block, and leave the log of the package as it was found."""
-    quiet_paddle()
-    from ..engine.log import logging_as_found
+    """Leave the log of the package as it was found; in the block only a job that sets it up tells more than warnings.
+
+    A library that gives the root logger a handler would else have every line of the package.
+    """
+    from ..engine.log import LOGGER, logging_as_found
 
     with logging_as_found():
+        if LOGGER.level == logging.NOTSET:
+            LOGGER.setLevel(logging.WARNING)
         yield
 
 
@@ -35,3 +40,11 @@ def run_training(config: Config) -> str:
             if stopped.signal != signal.SIGINT:
                 raise
     return config.Global.output_dir
+
+
+def trained_predictor(config: Config, **options: Any) -> Predictor:
+    """Return a Predictor of the network of `config` with its trained weights, see `engine.trained`."""
+    with session():
+        from ..engine import trained
+
+        return trained.trained_predictor(config, **options)

@@ -19,7 +19,6 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..base.processes import Caller, Child, ProcessEndedError
-from ..base.quiet import quiet_paddle
 from ..data.decode import image_size
 from ..data.formats import NoFormatError
 from ..data.formats import names as format_names
@@ -97,7 +96,6 @@ class Worker:
 
 def main() -> None:
     caller = Caller()
-    quiet_paddle()
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
     options, _ = caller.receive()
     try:

@@ -5,7 +5,7 @@ import pytest
 import scipy.special
 from sklearn.calibration import calibration_curve
 
-from ppcls_light.base.probabilities import reliability, softmax
+from ppcls_light.base.probabilities import reliability, softmax, wilson_interval
 
 
 def test_softmax_is_scipys():
@@ -39,3 +39,12 @@ def test_empty_bins_are_no_numbers_and_count_nothing():
     assert diagram.count.tolist() == [0] * 9 + [2]
     assert np.isnan(diagram.accuracy[:9]).all()
     assert diagram.ece == diagram.mce == pytest.approx(0.45)
+
+
+@pytest.mark.parametrize(
+    ("right", "count", "low", "high"),
+    [(8, 10, 0.4902, 0.9433), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (430, 600, 0.67932, 0.75126)],
+)
+def test_the_wilson_interval_is_that_of_scipy(right, count, low, high):
+    """Values of scipy.stats.binomtest(right, count).proportion_ci(method="wilson")."""
+    assert wilson_interval(right, count) == pytest.approx((low, high), abs=6e-5)

@@ -71,7 +71,7 @@ def measured(monkeypatch):
         raise AssertionError("it was measured again")
 
     def let(measures=True):
-        monkeypatch.setattr(time_budget, "_measure", measure if measures else fail)
+        monkeypatch.setattr(time_budget, "measure", measure if measures else fail)
 
     let()
     return let
@@ -144,7 +144,7 @@ def test_measuring_finds_costs_and_leaves_nothing(config_file, tmp_path):
     config = load_config(
         config_file, ["Global.minutes=1", "Global.log_histograms=true", "Global.use_visualdl=true"]
     )
-    batches, costs = time_budget._measure(config, CPU)
+    batches, costs = time_budget.measure(config, CPU)
     assert batches == 6
     assert min(costs.batch, costs.evaluation, costs.save) > 0
     assert sorted(os.listdir(tmp_path)) == ["config.yaml", "photos"]

@@ -25,7 +25,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
 
 # isort: split
 import numpy as np
@@ -58,8 +58,8 @@ FAULTS = {
 
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
-    parser.add_argument("--images", type=harness.positive, default=2000, help="to be made (2000)")
-    parser.add_argument("--pixels", type=harness.positive, default=64, help="of both sides of them (64)")
+    parser.add_argument("--images", type=cli.positive, default=2000, help="to be made (2000)")
+    parser.add_argument("--pixels", type=cli.positive, default=64, help="of both sides of them (64)")
     parser.add_argument("--photos", metavar="FOLDER", help="photos in the place of made ones")
     parser.add_argument("--embeddings", metavar="MODEL", help="as of tools/check_data.py")
     parser.add_argument("--seed", type=int, default=0)

@@ -27,7 +27,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
 
 # isort: split
 import numpy as np
@@ -59,9 +59,9 @@ def parse_arguments():
     source.add_argument("folder", nargs="?", help="images to read")
     source.add_argument("-c", "--config", metavar="YAML", help="measure the reader of its DataLoader.Train")
     cli.add_override(parser)
-    parser.add_argument("--images", type=harness.positive, default=256, help="how many (default 256)")
-    parser.add_argument("--workers", type=harness.positive, default=2, help="beside 0 (default 2)")
-    parser.add_argument("--batch-size", type=harness.positive, default=64, help="default 64")
+    parser.add_argument("--images", type=cli.positive, default=256, help="how many (default 256)")
+    parser.add_argument("--workers", type=cli.positive, default=2, help="beside 0 (default 2)")
+    parser.add_argument("--batch-size", type=cli.positive, default=64, help="default 64")
     parser.add_argument("--baseline", action="store_true", help="also without what makes the reader fast")
     return parser.parse_args()
 

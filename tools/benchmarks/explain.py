@@ -31,7 +31,6 @@ from ppcls_light.explanation.heat_maps import heat_maps, probabilities
 from ppcls_light.explanation.occlusion import CELLS
 from ppcls_light.models import create_model
 from ppcls_light.registry import MODELS
-from tools.benchmarks import harness
 
 METHODS = ("layercam", "gradcam", "scorecam", "smoothgrad")
 COLUMNS = ("method", "compared with", "maps", "median", "lower quartile", "upper quartile")
@@ -40,9 +39,7 @@ COLUMNS = ("method", "compared with", "maps", "median", "lower quartile", "upper
 def parse_arguments():
     parser = cli.config_parser(__doc__)
     parser.add_argument("--images", required=True, metavar="FOLDER")
-    parser.add_argument(
-        "--count", type=harness.positive, default=60, help="photos, evenly chosen; default: 60"
-    )
+    parser.add_argument("--count", type=cli.positive, default=60, help="photos, evenly chosen; default: 60")
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS)
     parser.add_argument("--csv", metavar="FILE", help="gets the table, too")
     return parser.parse_args()

@@ -23,7 +23,8 @@ from ppcls_light import cli  # before other packages: it says in one line which 
 # isort: split
 import yaml
 
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
+from tools.benchmarks import other_python
 from tools.benchmarks.seeds import run_all
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,8 +55,8 @@ def parse_arguments():
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--student", default="PPLCNet_x1_0", help="default: PPLCNet_x1_0")
     parser.add_argument("--weights", metavar="FILE", help="of the student to start from, a .pdparams")
-    parser.add_argument("--pixels", type=harness.positive, default=128, help="default: 128")
-    parser.add_argument("--epochs", type=harness.positive, help="default: the recipe's")
+    parser.add_argument("--pixels", type=cli.positive, default=128, help="default: 128")
+    parser.add_argument("--epochs", type=cli.positive, help="default: the recipe's")
     parser.add_argument("--out", metavar="FOLDER", default="output/few_photos_runs")
     return parser.parse_args()
 
@@ -128,7 +129,7 @@ class Run:
             "-o",
             *self.options(),
         ]
-        harness.run_python([*map(str, command)], f"{tool}.py failed")
+        other_python.run_python([*map(str, command)], f"{tool}.py failed")
 
     def train(self):
         """Train and return (test top-1 in percent, minutes)."""

@@ -25,15 +25,14 @@ from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.base.timing import Spread
 from ppcls_light.errors import ConfigError
 from ppcls_light.report.label_errors import suspected_errors
-from tools.benchmarks import harness
 
 COLUMNS = ("seed", "images", "planted", "suspected", "recall", "precision", "precision of the first")
 
 
 def parse_arguments():
     parser = cli.config_parser(__doc__)
-    parser.add_argument("--planted", type=harness.positive, default=30, help="wrong labels (default: 30)")
-    parser.add_argument("--seeds", type=harness.positive, default=20, help="of the planting (default: 20)")
+    parser.add_argument("--planted", type=cli.positive, default=30, help="wrong labels (default: 30)")
+    parser.add_argument("--seeds", type=cli.positive, default=20, help="of the planting (default: 20)")
     parser.add_argument("--csv", metavar="FILE", help="also write the rows there, one for each seed")
     return parser.parse_args()
 

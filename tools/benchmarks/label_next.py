@@ -21,10 +21,10 @@ from sklearn.linear_model import LogisticRegression
 
 from ppcls_light.base.tables import markdown_table, write_csv
 from ppcls_light.base.timing import Spread
+from ppcls_light.bench import harness
 from ppcls_light.errors import DataError
 from ppcls_light.prediction.neighbours import Index
 from ppcls_light.report.label_next import Candidates, margins
-from tools.benchmarks import harness
 
 STRENGTH = 1e-2  # inverse, of the L2 penalty
 CASES = ("without", "random", "margin", "chosen")
@@ -33,9 +33,9 @@ CASES = ("without", "random", "margin", "chosen")
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
     parser.add_argument("--index", required=True, metavar="FILE.npz", help="of tools/similar.py index")
-    parser.add_argument("--labelled", type=harness.positive, default=10, help="of each class (default: 10)")
-    parser.add_argument("--count", type=harness.positive, default=100, help="chosen (default: 100)")
-    parser.add_argument("--seeds", type=harness.positive, default=20, help="default: 20")
+    parser.add_argument("--labelled", type=cli.positive, default=10, help="of each class (default: 10)")
+    parser.add_argument("--count", type=cli.positive, default=100, help="chosen (default: 100)")
+    parser.add_argument("--seeds", type=cli.positive, default=20, help="default: 20")
     parser.add_argument("--csv", metavar="FILE", help="also write the rows there, one for each seed")
     return parser.parse_args()
 

@@ -31,10 +31,11 @@ from ppcls_light import cli
 from ppcls_light.base.figures import check_matplotlib
 from ppcls_light.base.machine import physical_cores
 from ppcls_light.base.tables import markdown_table, write_csv
+from ppcls_light.bench import harness
 from ppcls_light.data.scan import scan_image_folder
 from ppcls_light.errors import DataError
-from tools.benchmarks import harness
 from tools.benchmarks import learn_report as report
+from tools.benchmarks import other_python
 from tools.benchmarks.learn_recipe import OPTIMIZERS, Recipe, Task
 from tools.benchmarks.learn_report import OURS, SIDES, TORCH
 from tools.benchmarks.torch_side import timm_name
@@ -52,15 +53,15 @@ def parse_arguments():
     parser.add_argument("--python", required=True, metavar="PYTHON", help="interpreter with torch and timm")
     parser.add_argument("--data", required=True, metavar="PATH", help="folder or ZIP, see above")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--steps", type=harness.positive, help=f"a multiple of {STEP_EPOCHS}")
-    length.add_argument("--epochs", type=harness.positive)
+    length.add_argument("--steps", type=cli.positive, help=f"a multiple of {STEP_EPOCHS}")
+    length.add_argument("--epochs", type=cli.positive)
     parser.add_argument("--seeds", type=int, nargs="+", help="of --epochs (default 0)")
-    parser.add_argument("--batch", type=harness.positive, default=64, help="default: 64")
-    parser.add_argument("--size", type=harness.positive, default=64, help="pixels (default 64)")
+    parser.add_argument("--batch", type=cli.positive, default=64, help="default: 64")
+    parser.add_argument("--size", type=cli.positive, default=64, help="pixels (default 64)")
     parser.add_argument(
         "--optimizer", choices=tuple(OPTIMIZERS), help="default: as the authors, see learn_recipe.py"
     )
-    parser.add_argument("--threads", type=harness.positive, default=physical_cores())
+    parser.add_argument("--threads", type=cli.positive, default=physical_cores())
     parser.add_argument("--peer-repo", metavar="DIR", help="checkout of liyunsheng13/micronet, for MicroNet")
     parser.add_argument("--out", metavar="DIR", default="output/learn", help="default: output/learn")
     arguments = parser.parse_args()
@@ -136,7 +137,7 @@ def make_task(arguments, data, name, seed, out):
 
 
 def call_peer(arguments, command, *files, failure):
-    return harness.run_python([arguments.python, str(PEER), command, *files], failure)
+    return other_python.run_python([arguments.python, str(PEER), command, *files], failure)
 
 
 def compare_steps(arguments, data, versions):
@@ -167,9 +168,9 @@ def compare_steps(arguments, data, versions):
 def train_steps(arguments, task):
     """Return the `report.Losses`, the largest difference of an update and that of the running statistics."""
     file, failure = task.write(), f"cannot train {task.model}"
-    harness.run_python([sys.executable, str(HERE), "batches", file], failure)
+    other_python.run_python([sys.executable, str(HERE), "batches", file], failure)
     call_peer(arguments, "steps", file, failure=failure)
-    harness.run_python([sys.executable, str(HERE), "train", file], failure)
+    other_python.run_python([sys.executable, str(HERE), "train", file], failure)
     theirs, ours = (
         json.loads(Path(task.out, name).read_text(encoding="utf-8")) for name in ("losses.json", "ours.json")
     )
@@ -215,7 +216,7 @@ def train_epochs(arguments, task, side):
     if side == OURS:
         config = os.path.join(task.out, "task.yaml")
         Path(config).write_text(dump_config(load_config(task.config())), encoding="utf-8")
-        harness.run_python([sys.executable, str(TRAIN), "-c", config], failure)
+        other_python.run_python([sys.executable, str(TRAIN), "-c", config], failure)
     else:
         call_peer(arguments, "epochs", task.write(), failure=failure)
     (run,) = read_runs([task.out])

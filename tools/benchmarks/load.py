@@ -27,7 +27,7 @@ from ppcls_light import cli
 import numpy as np
 from PIL import Image
 
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
 
 SERVER = Path(__file__).resolve().parents[2] / "deploy/serving/server.py"
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

@@ -23,12 +23,13 @@ from ppcls_light import cli  # before other packages: it says in one line which 
 # isort: split
 import numpy as np
 
+from ppcls_light.bench import harness
+from ppcls_light.commands.lists import PRETRAINED
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.neighbours import Index, votes
 from ppcls_light.prediction.similar import VOTERS, network_checksum
-from tools.benchmarks import harness
+from tools.benchmarks import other_python
 from tools.benchmarks.seeds import run_all
-from tools.make_list import PRETRAINED
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "configs/quick_start/clothing10_few.yaml"
@@ -43,7 +44,7 @@ def parse_arguments():
         "--model", nargs="*", default=[], metavar="FOLDER", help="exported folders with embeddings"
     )
     parser.add_argument("--weights", metavar="FILE", help=f"of {NETWORK}, to embed with and to fine-tune")
-    parser.add_argument("--labelled", type=harness.positive, nargs="+", default=[5, 20, 60], help="per class")
+    parser.add_argument("--labelled", type=cli.positive, nargs="+", default=[5, 20, 60], help="per class")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", metavar="FOLDER", default="output/neighbours_runs")
     return parser.parse_args()
@@ -118,7 +119,7 @@ def by_fine_tuning(arguments, train, seed):
     }
     options = [f"{key}={json.dumps(value)}" for key, value in values.items()]
     command = [sys.executable, str(ROOT / "tools/train.py"), "-c", str(RECIPE), "-o", *options]
-    harness.run_python(command, "train.py failed")
+    other_python.run_python(command, "train.py failed")
     config = load_config(
         os.path.join(folder, "config.yaml"), [f"Global.checkpoints={json.dumps(folder + '/latest')}"]
     )

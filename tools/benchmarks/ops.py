@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.base.figures import check_matplotlib, new_figure, save_figure
 from ppcls_light.base.timing import Spread
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
 
 # Arguments of `mixing_layer` after the channels, by the names of the paper; 1/4 of PConv's, 16 groups.
 OPERATORS = {
@@ -79,8 +79,8 @@ def parse_arguments():
     harness.add_turns(parser)
     parser.add_argument("--operators", nargs="+", choices=OPERATORS, default=list(OPERATORS), metavar="NAME")
     parser.add_argument("--maps", nargs="+", type=map_shape, default=[map_shape(text) for text in MAPS])
-    parser.add_argument("--layers", type=harness.positive, default=10, help="layers per stack (default 10)")
-    parser.add_argument("--threads", type=harness.positive, default=1)
+    parser.add_argument("--layers", type=cli.positive, default=10, help="layers per stack (default 10)")
+    parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--plot", metavar="FILE", help="also draw the roofline as FILE.png and FILE.svg")
     return parser.parse_args()
 
@@ -90,7 +90,7 @@ def map_shape(text):
     parts = text.split("x")
     if len(parts) != 3:
         raise ArgumentTypeError(f"expected channels, height and width as 96x56x56, got '{text}'")
-    return tuple(map(harness.positive, parts))
+    return tuple(map(cli.positive, parts))
 
 
 def matrix_product(size, threads):

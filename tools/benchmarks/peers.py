@@ -22,8 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.files import atomic_path, require_writable
+from ppcls_light.bench import harness
 from ppcls_light.errors import ConfigError, ExportError
-from tools.benchmarks import harness
+from tools.benchmarks import other_python
 
 # Packages of PaddleClas whose __init__.py imports much that has nothing to do with a network.
 _SKIPPED = ("ppcls", "ppcls.utils", "ppcls.arch", "ppcls.arch.backbone")
@@ -38,7 +39,7 @@ def parse_arguments():
     parser.add_argument("--onnx", action="store_true", help="paddleclas: write OUT/onnx/NAME.onnx as well")
     parser.add_argument("--out", metavar="DIR", default="peers", help="default: peers")
     parser.add_argument(
-        "--size", type=harness.positive, help="height and width in pixels; default: EdgeNeXt 256, else 224"
+        "--size", type=cli.positive, help="height and width in pixels; default: EdgeNeXt 256, else 224"
     )
     arguments = parser.parse_args()
     for option, sources in (("repo", ("paddleclas", "authors")), ("python", ("timm", "authors"))):
@@ -102,7 +103,7 @@ def export_torch(arguments, name, size):
     repo = [arguments.repo] if arguments.source == "authors" else []
     with atomic_path(path, ExportError) as temporary:
         command = [arguments.python, str(script), "onnx", arguments.source, name, str(size), temporary, *repo]
-        harness.run_python(command, f"cannot export {name}")
+        other_python.run_python(command, f"cannot export {name}")
     print(path, flush=True)
 
 

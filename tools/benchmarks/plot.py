@@ -13,9 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.figures import check_matplotlib, new_figure, save_figure
+from ppcls_light.bench import harness
+from ppcls_light.bench.comparison import OURS
 from ppcls_light.errors import DataError
-from tools.benchmarks import harness
-from tools.benchmarks.comparison import OURS
 from tools.benchmarks.table import add_selection, read_rows, threads_text
 
 PANELS = (
@@ -28,7 +28,7 @@ def parse_arguments():
     parser = harness.tool_parser(__doc__)
     parser.add_argument("csv", metavar="CSV", nargs="+", help="one or several")
     add_selection(parser)
-    parser.add_argument("--threads", type=harness.positive, default=1, help="default 1")
+    parser.add_argument("--threads", type=cli.positive, default=1, help="default 1")
     parser.add_argument("--out", metavar="FILE", default="speed", help="written as FILE.png and FILE.svg")
     return parser.parse_args()
 

@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.machine import physical_cores
+from ppcls_light.bench import harness
 from ppcls_light.data import find_images
 from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
-from tools.benchmarks import harness
 
 SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "python" / "predict_cls.py"
 REFUSED = "config.enable_memory_optim()"
@@ -43,8 +43,8 @@ def parse_arguments():
     parser.add_argument("model", help="exported folder")
     parser.add_argument("photos", help="folder of images")
     parser.add_argument("--engines", nargs="+", default=["paddle"], help="default: paddle")
-    parser.add_argument("--batch", type=harness.positive, default=8, help="default 8")
-    parser.add_argument("--long-side", type=harness.positive, help="pixels; default: photos as they are")
+    parser.add_argument("--batch", type=cli.positive, default=8, help="default 8")
+    parser.add_argument("--long-side", type=cli.positive, help="pixels; default: photos as they are")
     parser.add_argument("--paddleclas", metavar="DIR", help="checkout of PaddleClas")
     parser.add_argument("--paddleclas-model", metavar="DIR", help="the same network as PaddleClas exports it")
     arguments = parser.parse_args()

@@ -6,8 +6,8 @@ import statistics
 import sys
 
 from ppcls_light.base.tables import markdown_table, write_csv
+from ppcls_light.bench import harness
 from ppcls_light.errors import ConfigError
-from tools.benchmarks import harness
 
 RESULTS = ("seed", "top-1", "minutes", "machine")
 

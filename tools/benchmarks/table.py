@@ -18,9 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
+from ppcls_light.bench import harness
+from ppcls_light.bench.comparison import OURS
 from ppcls_light.errors import DataError
-from tools.benchmarks import harness
-from tools.benchmarks.comparison import OURS
 
 
 def parse_arguments():

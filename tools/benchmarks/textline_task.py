@@ -16,10 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
+from ppcls_light.bench import harness
 from ppcls_light.config.tree import dump_yaml
 from ppcls_light.data.scan import find_images
 from ppcls_light.errors import DataError
-from tools.benchmarks import harness
+from tools.benchmarks import other_python
 from tools.benchmarks.seeds import run_all
 
 CASES = ("scratch", "text-line weights")
@@ -33,8 +34,8 @@ def parse_arguments():
     parser = harness.tool_parser(__doc__)
     parser.add_argument("--weights", required=True, metavar="FILE")
     parser.add_argument("--crops", required=True, metavar="FOLDER")
-    parser.add_argument("--train", type=harness.positive, default=100, help="crops to learn (default 100)")
-    parser.add_argument("--epochs", type=harness.positive, default=10, help="default: 10")
+    parser.add_argument("--train", type=cli.positive, default=100, help="crops to learn (default 100)")
+    parser.add_argument("--epochs", type=cli.positive, default=10, help="default: 10")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--out", metavar="FOLDER", default="output/textline_task")
     return parser.parse_args()
@@ -99,7 +100,7 @@ def run(arguments, case, seed):
     path = f"{folder}.yaml"
     Path(path).write_text(dump_yaml(config_of(arguments, case, seed, folder)), encoding="utf-8")
     start = time.monotonic()
-    harness.run_python([sys.executable, str(TRAIN), "-c", path], "train.py failed")
+    other_python.run_python([sys.executable, str(TRAIN), "-c", path], "train.py failed")
     minutes = (time.monotonic() - start) / 60
     return 100 * jobs.evaluate(load_config(path, ["Global.checkpoints=auto"]))["top1"], minutes
 

@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
+from ppcls_light.bench import harness
 from ppcls_light.errors import ConfigError
-from tools.benchmarks import harness
 
 CHANNELS, SIDE = 512, 28  # of the convolution that shows the limit: large enough for its arithmetic to decide
 
@@ -33,9 +33,9 @@ _EVENT = re.compile(r"^thread0::(\S+)\s+(\d+)\s+(\S+)\s+(\S+)\s", re.MULTILINE)
 def parse_arguments():
     parser = harness.tool_parser(__doc__)
     parser.add_argument("folder", type=os.path.abspath, help="holds inference.json and inference.yml")
-    parser.add_argument("--batch", type=harness.positive, default=1)
-    parser.add_argument("--threads", type=harness.positive, default=1)
-    parser.add_argument("--runs", type=harness.positive, default=100)
+    parser.add_argument("--batch", type=cli.positive, default=1)
+    parser.add_argument("--threads", type=cli.positive, default=1)
+    parser.add_argument("--runs", type=cli.positive, default=100)
     parser.add_argument("--no-onednn", action="store_true")
     parser.add_argument("--no-cpu-ops", action="store_true", help="MicroNet on Paddle's own operators")
     parser.add_argument("--limit", action="store_true", help="measure what the processor can do, too")

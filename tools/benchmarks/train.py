@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from ppcls_light import cli
 from ppcls_light.base.machine import physical_cores
 from ppcls_light.base.timing import Spread
+from ppcls_light.bench import harness
 from ppcls_light.errors import UserError
 from ppcls_light.ops.build import BuildError, library
-from tools.benchmarks import harness
 from tools.benchmarks.torch_side import timm_name
 
 AS_INSTALLED, PADDLE, OWN, TORCH = "Paddle's, as installed", "Paddle's", "own", "PyTorch"
@@ -39,9 +39,9 @@ def parse_arguments():
     parser = harness.tool_parser(__doc__)
     harness.add_turns(parser, rounds=5, runs=3)
     parser.add_argument("models", nargs="+", help="registered names")
-    parser.add_argument("--batch", type=harness.positive, nargs="+", default=[32])
-    parser.add_argument("--size", type=harness.positive, nargs="+", default=[224], help="pixels")
-    parser.add_argument("--threads", type=harness.positive, default=physical_cores())
+    parser.add_argument("--batch", type=cli.positive, nargs="+", default=[32])
+    parser.add_argument("--size", type=cli.positive, nargs="+", default=[224], help="pixels")
+    parser.add_argument("--threads", type=cli.positive, default=physical_cores())
     parser.add_argument("--torch-python", metavar="PYTHON", help="interpreter for the PyTorch rows")
     return parser.parse_args()
 

@@ -33,11 +33,11 @@ from sklearn.metrics import roc_auc_score
 
 from ppcls_light.base.probabilities import reliability
 from ppcls_light.base.tables import markdown_table
+from ppcls_light.bench import harness
 from ppcls_light.bundle import read_bundle
 from ppcls_light.data.scan import find_images
 from ppcls_light.errors import ConfigError, DataError
 from ppcls_light.prediction import Predictor
-from tools.benchmarks import harness
 
 
 def parse_arguments():
@@ -47,7 +47,7 @@ def parse_arguments():
     parser.add_argument(
         "--unknown", required=True, nargs="+", type=named, metavar="NAME=PATH", help="folders or ZIP files"
     )
-    parser.add_argument("--most", type=harness.positive, default=1000, help="unknown images of each (1000)")
+    parser.add_argument("--most", type=cli.positive, default=1000, help="unknown images of each (1000)")
     return parser.parse_args()
 
 

@@ -47,6 +47,7 @@ def arguments_of(parser: argparse.ArgumentParser) -> str:
         (f"`{names_of(action)}`", default_of(action), help_of(action, parser.prog))
         for action in parser._actions
         if not isinstance(action, (argparse._HelpAction, argparse._SubParsersAction))
+        and action.help != argparse.SUPPRESS
     ]
     cells = [tuple(cell.replace("|", "\\|") for cell in row) for row in rows]
     return markdown_table(("argument", "default", "meaning"), cells).rstrip() if rows else ""

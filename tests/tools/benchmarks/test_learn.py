@@ -15,7 +15,7 @@ from ppcls_light.config import load_config
 from ppcls_light.engine.distributed import start
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import DataError, UserError
-from tools.benchmarks import harness, learn, learn_steps
+from tools.benchmarks import learn, learn_steps, other_python
 from tools.benchmarks import learn_report as report
 from tools.benchmarks.learn_recipe import Recipe, Task
 
@@ -284,7 +284,7 @@ def test_an_interpreter_that_is_not_there_is_named():
     with pytest.raises(
         UserError, match=r"--python no/python: No such file or directory; name an interpreter"
     ):
-        harness.run_python(["no/python", "script"], "cannot train")
+        other_python.run_python(["no/python", "script"], "cannot train")
 
 
 @needs_torch

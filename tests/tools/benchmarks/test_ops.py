@@ -5,7 +5,7 @@ from argparse import ArgumentTypeError
 
 import pytest
 
-from tools.benchmarks import harness
+from ppcls_light.bench import harness
 from tools.benchmarks import ops as importable
 
 

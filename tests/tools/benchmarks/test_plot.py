@@ -5,9 +5,9 @@ import runpy
 
 import pytest
 
+from ppcls_light.bench import comparison
 from ppcls_light.errors import DataError
 from ppcls_light.models import published
-from tools.benchmarks import comparison
 from tools.benchmarks.table import read_rows
 
 TOP1 = published()

@@ -1,9 +1,8 @@
-"""The rows of tools/benchmarks/models.py against numpy, and one tiny run of the tool."""
+"""The rows of `ppcls-light bench` against numpy, and one tiny run of the tool."""
 
 import csv
 import functools
 import os
-import runpy
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -14,11 +13,12 @@ import pytest
 
 from ppcls_light.base.machine import supports, usable_flags
 from ppcls_light.base.timing import Observation
+from ppcls_light.bench import comparison, harness
+from ppcls_light.bench.comparison import Peer
+from ppcls_light.bench.models import our_bundles
 from ppcls_light.errors import ConfigError
 from ppcls_light.export.static import save_static
 from ppcls_light.runtime.options import EngineOptions
-from tools.benchmarks import comparison, harness
-from tools.benchmarks.comparison import Peer
 
 
 def test_ratios_are_taken_within_the_rounds():
@@ -121,11 +121,10 @@ def test_a_network_of_paddle_vision_ends_in_a_softmax(tmp_path):
     assert run.note[1].title == "paddle fp32"
 
 
-def test_a_registered_network_is_measured_as_its_export_runs(root, tmp_path):
+def test_a_registered_network_is_measured_as_its_export_runs(tmp_path):
     """Its folder says which network it is: MicroNet then runs as one operator."""
-    tool = runpy.run_path(str(root / "tools/benchmarks/models.py"))
     arguments = SimpleNamespace(size=32, as_trained=False, precision=["fp32"])
-    shape, found = tool["our_bundles"]("MicroNet_M0", arguments, tmp_path)
+    shape, found = our_bundles("MicroNet_M0", arguments, tmp_path)
     assert shape == [3, 32, 32]
     assert [bundle.model_name for bundle in found.values()] == ["MicroNet_M0"]
     assert found["folded"].image_shape == [3, 32, 32]

@@ -5,15 +5,15 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Dict, Hashable, List, Mapping, Tuple
 
-from ppcls_light.base.machine import physical_cores, processor_name
-from ppcls_light.base.tables import markdown_table, write_csv
-from ppcls_light.base.timing import SETTLE_SECONDS, Observation, TimedProcess
-from ppcls_light.errors import UserError
+from .. import cli
+from ..base.machine import physical_cores, processor_name
+from ..base.tables import markdown_table, write_csv
+from ..base.timing import SETTLE_SECONDS, Observation, TimedProcess
+from ..errors import UserError
 
 # {name: (function that returns the call to be timed, *its arguments)}; the function as of `TimedProcess`.
 Cases = Mapping[Any, Tuple[Any, ...]]
@@ -30,17 +30,14 @@ def tool_parser(description: str) -> argparse.ArgumentParser:
 
 def add_turns(parser: argparse.ArgumentParser, rounds: int = 7, runs: int | None = 30) -> None:
     """Add `--rounds`, `--csv` and, unless there are no `runs`, `--runs`."""
-    parser.add_argument("--rounds", type=positive, default=rounds, help=f"turns per case (default {rounds})")
+    parser.add_argument(
+        "--rounds", type=cli.positive, default=rounds, help=f"turns per case (default {rounds})"
+    )
     if runs:
-        parser.add_argument("--runs", type=positive, default=runs, help=f"calls per turn (default {runs})")
+        parser.add_argument(
+            "--runs", type=cli.positive, default=runs, help=f"calls per turn (default {runs})"
+        )
     parser.add_argument("--csv", metavar="FILE", help="also write the rows there")
-
-
-def positive(text: str) -> int:
-    """Return `text` as a whole number >= 1; for argparse."""
-    if not (text.isdecimal() and int(text) >= 1):
-        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got '{text}'")
-    return int(text)
 
 
 def measure(cases: Cases, rounds: int, runs: int) -> Dict[Hashable, List[float]]:
@@ -89,21 +86,6 @@ def noting(refused: Dict[Hashable, str] | None, name: Hashable) -> Iterator[None
             case = ", ".join(map(str, name)) if isinstance(name, tuple) else name
             raise UserError(f"{case}: {error}") from error
         refused[name] = str(error)
-
-
-def run_python(command: Sequence[str], failure: str) -> str:
-    """Return what a script of another interpreter prints, on both streams; `command` begins with the interpreter.
-
-    Raises UserError: there is no such interpreter, or the script fails: `failure`, and the last line that it printed.
-    """
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    except OSError as error:
-        raise UserError(f"--python {command[0]}: {error.strerror}; name an interpreter with torch") from None
-    if done.returncode:
-        lines = done.stdout.strip().splitlines() or ["no message"]
-        raise UserError(f"{command[0]} {failure}: {lines[-1]}")
-    return done.stdout
 
 
 def report(

@@ -1,4 +1,4 @@
-"""Networks in engines, ours and others', timed side by side; the rows of models.py."""
+"""Networks in engines, ours and others', timed side by side; the rows of `models`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple
 
-from ppcls_light.base.files import short_names
-from ppcls_light.base.timing import Observation, Spread
-from ppcls_light.bundle.folder import Bundle, read_bundle
-from ppcls_light.errors import ConfigError
-from ppcls_light.runtime.engines import missing_library
-from ppcls_light.runtime.options import EngineOptions
-from ppcls_light.runtime.paddle_library import FREEING_FLAG
-from ppcls_light.runtime.race import EngineCall
-from tools.benchmarks import harness
+from ..base.files import short_names
+from ..base.timing import Observation, Spread
+from ..bundle.folder import Bundle, read_bundle
+from ..config.deploy import EngineName
+from ..errors import ConfigError
+from ..runtime.engines import missing_library
+from ..runtime.options import EngineOptions
+from ..runtime.paddle_library import FREEING_FLAG
+from ..runtime.race import EngineCall
+from . import harness
 
 TIMES = ("median ms", "p90 ms", "fastest round", "slowest round", "images/s", "load ms", "peak MiB")
 COLUMNS = (
@@ -27,7 +28,11 @@ COLUMNS = (
 )
 OURS = ("folded", "as exported")  # networks of this project, as users run them
 # Engines that run a peer, by the kind of its file.
-_ENGINES = {".onnx": ("onnxruntime", "openvino"), ".json": ("paddle",), ".pdmodel": ("paddle",)}
+_ENGINES: Dict[str, Tuple[EngineName, ...]] = {
+    ".onnx": ("onnxruntime", "openvino"),
+    ".json": ("paddle",),
+    ".pdmodel": ("paddle",),
+}
 _VISION = "paddle.vision:"
 
 
@@ -81,7 +86,9 @@ class Peer(NamedTuple):
         if not path.is_file():
             if "{model}" in self.location:
                 return None
-            raise ConfigError(f"--peer {self.location}: no such file; tools/benchmarks/peers.py writes some")
+            raise ConfigError(
+                f"--peer {self.location}: no such file; tools/benchmarks/peers.py of a checkout writes some"
+            )
         if path.suffix == ".onnx":
             return Bundle(str(path.parent), "onnx", onnx_file=str(path))
         return read_bundle(path.parent)
@@ -106,7 +113,7 @@ class Peer(NamedTuple):
 def _save_vision(name: str, folder: str, image_shape: Sequence[int]) -> None:
     import paddle
 
-    from ppcls_light.export.static import save_static
+    from ..export.static import save_static
 
     create = getattr(paddle.vision.models, name, None)
     if not callable(create):
@@ -159,7 +166,7 @@ def compare(
     asked: Dict[Any, Entry] = {}
     for entry in entries:
         settings = entry.options.engine, entry.options.precision, entry.batch, entry.options.cpu_threads
-        name = (model, entry.network, *settings)
+        name: Any = (model, entry.network, *settings)
         with harness.noting(refused, name):
             prepare = peer_call if entry.peer else EngineCall
             cases[name] = (prepare, *_settled(entry, image_shape), (entry.batch, *image_shape))
@@ -170,7 +177,7 @@ def compare(
         for name, entry in asked.items()
         if entry.peer and name in seen
     }
-    rows = []
+    rows: List[Tuple[Any, ...]] = []
     for name, observation in seen.items():
         entry = asked[name]
         auto = "auto: " if "auto" in (entry.options.engine, entry.options.precision) else ""
@@ -182,8 +189,8 @@ def compare(
 
 def _settled(entry: Entry, image_shape: Sequence[int]) -> Tuple[Bundle, EngineOptions]:
     """Return bundle and options with what "auto" comes to here, and the ONNX graph: neither is part of loading."""
-    from ppcls_light.bundle.onnx import onnx_file
-    from ppcls_light.runtime.auto import resolve
+    from ..bundle.onnx import onnx_file
+    from ..runtime.auto import resolve
 
     bundle, options = entry.bundle, entry.options
     if "auto" in (options.engine, options.precision):

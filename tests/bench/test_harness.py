@@ -1,4 +1,3 @@
-import argparse
 import csv
 import functools
 import runpy
@@ -6,8 +5,8 @@ import runpy
 import numpy as np
 import pytest
 
+from ppcls_light.bench import comparison, harness
 from ppcls_light.errors import ConfigError, UserError
-from tools.benchmarks import comparison, harness
 
 
 def appending(tmp_path, letter):
@@ -32,13 +31,6 @@ def test_a_case_that_fails_ends_the_measurement(tmp_path):
     }
     with pytest.raises(UserError, match="bad: its process ended"):
         harness.measure(cases, rounds=1, runs=1)
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "1.5", "x", ""])
-def test_counts_are_positive(text):
-    assert harness.positive("12") == 12
-    with pytest.raises(argparse.ArgumentTypeError, match="whole number >= 1"):
-        harness.positive(text)
 
 
 def test_rows_carry_what_they_depend_on(tmp_path, capsys):

@@ -1,0 +1,1 @@
+"""Networks timed side by side, each in a process of its own and in turns with the others."""
