@@ -157,6 +157,9 @@ class PPLCNet(nn.Layer):
             (height, width).
         use_last_conv: False leaves out the head's 1x1 convolution, activation and dropout.
         act: activation after every convolution outside squeeze-and-excitation.
+        use_se: False leaves squeeze-and-excitation out of the last two blocks.
+        largest_kernel: 3 gives the last seven blocks kernels of 3 x 3 in place of 5 x 5. With `use_se`, `act` and
+            `use_last_conv` these are the four choices of PP-LCNet, for comparison.
         dropout_mode: "downscale_in_infer" as the published weights were trained, or the ordinary
             "upscale_in_train".
         last_conv_bias: a bias in the head's 1x1 convolution.
@@ -181,6 +184,8 @@ class PPLCNet(nn.Layer):
         features_only: bool = False,
         widths: Optional[Widths] = None,
         initialisation: Literal["fan_in", "fan_out"] = "fan_in",
+        use_se: bool = True,
+        largest_kernel: Literal[3, 5] = 5,
     ) -> None:
         super().__init__()
         strides = [(stride, stride) if isinstance(stride, int) else stride for stride in stride_list]
@@ -192,10 +197,10 @@ class PPLCNet(nn.Layer):
         reduction = strides[0]
         for (name, blocks), first_stride, lr_mult in zip(STAGES.items(), first_strides, lr_mult_list[1:]):
             stage = nn.Sequential()
-            for i, (kernel_size, _, use_se) in enumerate(blocks):
-                out_channels = next(out_widths)
-                stride = first_stride if i == 0 else 1
-                block = DepthwiseSeparable(width, out_channels, kernel_size, stride, use_se, act, lr_mult)
+            for i, (kernel_size, _, has_se) in enumerate(blocks):
+                out_channels, kernel_size = next(out_widths), min(kernel_size, largest_kernel)
+                stride, has_se = first_stride if i == 0 else 1, has_se and use_se
+                block = DepthwiseSeparable(width, out_channels, kernel_size, stride, has_se, act, lr_mult)
                 stage.add_sublayer(str(i), block)
                 width = out_channels
             setattr(self, name, stage)
