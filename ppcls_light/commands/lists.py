@@ -9,32 +9,13 @@ import argparse
 import os
 import shlex
 from pathlib import Path
-from typing import Mapping, NamedTuple
+from typing import Mapping
 
 from ..base.files import write_text
 from ..base.hints import command
-from ..base.resources import PREFIX
 from ..errors import ConfigError
 
 _MARK = "# Written by tools/make_list.py"
-_BATCH_SIZE, _STEPS = 32, 4  # at most, and at least so many steps per epoch, down to batches of 2
-
-
-class Recipe(NamedTuple):
-    """Config to start from, and the length of its training: images that it sees in all, and bounds of its epochs."""
-
-    base: str
-    images_seen: int
-    least: int
-    most: int
-
-    def epochs(self, images: int) -> int:
-        """Return the epochs of a training on so many images."""
-        return min(max(round(self.images_seen / images), self.least), self.most)
-
-
-PRETRAINED = Recipe("photos.yaml", 36_000, 5, 40)
-SCRATCH = Recipe("photos_scratch.yaml", 74_000, 12, 100)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,8 +43,9 @@ def main(arguments: argparse.Namespace) -> None:
         folder, arguments.split, arguments.seed, out, arguments.labels
     )
     lists = {Path(path).stem: path for path in counts}
-    recipe = SCRATCH if arguments.scratch else PRETRAINED
-    text = config_text(recipe, folder, len(classes), counts[lists["train_list"]], lists, label_file)
+    text = config_text(
+        arguments.scratch, folder, len(classes), counts[lists["train_list"]], lists, label_file
+    )
     write_text(config_file, text, keep=True)
     for path, count in counts.items():
         print(f"{path}: {count} images")
@@ -83,55 +65,26 @@ def _require_own(path: str) -> None:
 
 
 def config_text(
-    recipe: Recipe,
+    scratch: bool,
     folder: str,
     class_num: int,
     images: int,
     lists: Mapping[str, str],
     label_file: str,
 ) -> str:
-    """Return the YAML of a config of `recipe` for these lists; paths are absolute, but for the output's.
+    """Return the YAML of a config for these lists; paths are absolute, but for the output's.
 
-    `images` are those of the training, `lists` {"train_list", "val_list" and the like: path}.
+    `scratch`: from random weights. `images` are those of the training, `lists` {"train_list", "val_list" and the like:
+    path}.
     """
     from ..config.tree import dump_yaml
+    from ..photos.recipe import PRETRAINED, SCRATCH, Choice, Lists, batch_size_for, sections_of
 
-    folder = os.path.abspath(folder)
-    scored = lists.get("val_list", lists.get("test_list"))
-    batch_size = _BATCH_SIZE
-    while batch_size > 2 and batch_size * _STEPS > images:
-        batch_size //= 2
-    epochs = recipe.epochs(images)
-    topk = [1, 3] if class_num > 3 else [1]  # of 3 classes, the first 3 are always right
-    output = f"./output/{os.path.basename(folder) or 'photos'}"
-    data = {
-        "Train": {
-            "dataset": {"image_root": folder, "cls_label_path": os.path.abspath(lists["train_list"])},
-            "sampler": {"batch_size": min(batch_size, images)},
-        },
-        "Eval": {
-            "dataset": {
-                "image_root": folder,
-                "cls_label_path": os.path.abspath(scored or lists["train_list"]),
-            }
-        },
-    }
-    settings = {
-        "output_dir": output,
-        "save_inference_dir": f"{output}/inference",
-        "epochs": epochs,
-        "save_interval": epochs,
-    }
-    if scored is None:  # the images of Eval are then only what an export is compared on
-        settings["eval_during_train"] = False
-    tree = {
-        "_base_": f"{PREFIX}quick_start/{recipe.base}",
-        "Global": settings,
-        "Arch": {"class_num": class_num},
-        "DataLoader": data,
-        "Infer": {
-            "PostProcess": {"topk": min(3, class_num), "class_id_map_file": os.path.abspath(label_file)}
-        },
-        "Metric": {split: [{"TopkAcc": {"topk": list(topk)}}] for split in ("Train", "Eval")},
-    }
-    return f"{_MARK}, which writes it again: change a copy, or give changes by -o.\n{dump_yaml(tree)}"
+    recipe = SCRATCH if scratch else PRETRAINED
+    train, scored = lists["train_list"], lists.get("val_list", lists.get("test_list"))
+    found = Lists(folder, train, scored or train, scored is not None, label_file, class_num, images)
+    weights = None if scratch else "ssld"
+    choice = Choice(*recipe.networks[0], weights, batch_size_for(images), recipe.epochs(images))
+    output = f"./output/{os.path.basename(os.path.abspath(folder)) or 'photos'}"
+    sections = sections_of(recipe, found, choice, output)
+    return f"{_MARK}, which writes it again: change a copy, or give changes by -o.\n{dump_yaml(sections)}"

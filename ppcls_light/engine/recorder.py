@@ -131,7 +131,8 @@ class Recorder:
         seconds = left * (time.monotonic() - began) / done if done > 0 else 0
         shown = [f"{split} {_brief(values)}" for split, values in self._means.items()]
         to_go = [f"{seconds / 60:.1f} minutes left"] if seconds else []
-        LOGGER.log(BRIEF, "epoch %d of %d: %s", epochs, self._settings.epochs, "; ".join([*shown, *to_go]))
+        line = f"epoch {epochs} of {self._settings.epochs}: {'; '.join([*shown, *to_go])}"
+        LOGGER.log(BRIEF, "%s", line, extra=each_epoch("epoch"))
 
     def _keep(
         self,

@@ -77,7 +77,7 @@ def test_the_config_fits_20_images_of_2_classes(tmp_path, make_list, run_tool, m
     assert config.Arch.class_num == config.Infer.PostProcess.topk == 2
     assert 16 % config.DataLoader.Train.sampler.batch_size == 0
     assert [metric.topk for metric in (*config.Metric.Train, *config.Metric.Eval)] == [[1], [1]]
-    assert (config.Arch.name, config.Arch.pretrained, config.Global.epochs) == ("PPLCNet_x1_0", True, 40)
+    assert (config.Arch.name, config.Arch.pretrained, config.Global.epochs) == ("PPLCNet_x1_0", "ssld", 40)
     # The operators are in the cache of another home.
     run_tool("train", "-c", path, "-o", "Global.epochs=1", "Global.device=cpu", "Global.cpu_ops=false")
     found = checkpoint.load("output/my pets/latest")
@@ -113,8 +113,8 @@ def test_without_a_network_one_line_names_the_address_and_the_other_config(
 )
 def test_batch_and_epochs_follow_the_number_of_photos(tmp_path, images, epochs, batch_size, scratch):
     lists = {"train_list": str(tmp_path / "train_list.txt"), "val_list": str(tmp_path / "val_list.txt")}
-    for recipe, expected in ((lists_command.PRETRAINED, epochs), (lists_command.SCRATCH, scratch)):
-        text = lists_command.config_text(recipe, str(tmp_path), 2, images, lists, "labels.txt")
+    for is_scratch, expected in ((False, epochs), (True, scratch)):
+        text = lists_command.config_text(is_scratch, str(tmp_path), 2, images, lists, "labels.txt")
         (tmp_path / "photos.yaml").write_text(text)
         config = load_config(tmp_path / "photos.yaml")
         assert (config.Global.epochs, config.Global.save_interval) == (expected, expected)
