@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from dataclasses import replace
 from typing import Any, Callable, Iterator
 
 import numpy as np
@@ -88,19 +87,19 @@ class TrainedEngine:
         require_device(options.device, options.gpu_id)
         if options.cpu_threads is not None:
             paddle.base.core.set_num_threads(options.cpu_threads)
-        self.network, self.options = network, replace(options, onednn=False, cpu_ops=False)
+        self.network, self.options = network, options
         self._device = "cpu" if options.device == "cpu" else f"gpu:{options.gpu_id}"
         network.to(device=self._device)
         self._running = threading.Lock()
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return class probabilities float32 (N, class_num) of images (N, C, H, W)."""
-        with self._alone():
+        with self.alone():
             return probabilities(self.network, images)
 
     def run_all(self, images: np.ndarray) -> list[np.ndarray]:
         """Return [class probabilities (N, class_num), embeddings (N, D)] of images (N, C, H, W), float32."""
-        with self._alone(), paddle.no_grad():
+        with self.alone(), paddle.no_grad():
             logits, embeddings = logits_and_embeddings(self.network, paddle.to_tensor(images))
             answers = nn.functional.softmax(logits.astype("float32"))
             return [answers.numpy(), embeddings.astype("float32").numpy()]
@@ -110,8 +109,8 @@ class TrainedEngine:
         return self
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Keep other threads out of the block, in which new tensors are on the network's device."""
+    def alone(self) -> Iterator[None]:
+        """Keep other threads off the network in the block, and put new tensors on its device."""
         with self._running:
             before = paddle.get_device()
             if before != self._device:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, List
+
+import numpy as np
 
 from ..base.html import Markup, gallery, text
 from ..errors import ConfigError
@@ -46,7 +47,11 @@ def _subject(predictor: Predictor, method: str | None, layer: str | None) -> Sub
     from ..explanation.heat_maps import check_method, heat_maps
 
     engine, method = predictor.engine, method or "layercam"
-    check_method(method, layer)
     assert isinstance(engine, TrainedEngine)
-    maps = functools.partial(heat_maps, engine.network, method=method, layer=layer)
+    check_method(method, layer)
+
+    def maps(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        with engine.alone():
+            return heat_maps(engine.network, images, classes, method, layer)
+
     return of_predictor(predictor, maps, method)

@@ -15,7 +15,7 @@ from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, UserError, WeightsError
 from .explaining import Explanations, explanations
 from .session import run_training, session, trained_predictor
-from .settings import assignment, assignments
+from .settings import all_overrides, assignment
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,10 +61,10 @@ class Run:
         own = [assignment("Global.output_dir", self.folder)] if moved else []
         return load_config(self._file, [*own, *overrides]) if own or overrides else config
 
-    def _trained(self, overrides: Iterable[str] = ()) -> Config:
+    def _trained(self, overrides: str | Iterable[str] = ()) -> Config:
         """Return the config that names the best weights, with `overrides`."""
         weights = assignment("Global.pretrained_model", self.weights)
-        return self._config([weights, "Global.checkpoints=null", *overrides])
+        return self._config([weights, "Global.checkpoints=null", *all_overrides(overrides, {})])
 
     @property
     def weights(self) -> str:
@@ -148,16 +148,16 @@ class Run:
         check_matplotlib("the picture of learning curves")
         return as_png(draw_curves(read_runs([self.folder])))
 
-    def resume(self, overrides: Iterable[str] = (), **settings: Any) -> Run:
+    def resume(self, overrides: str | Iterable[str] = (), **settings: Any) -> Run:
         """Go on from the newest checkpoint to the last epoch, and return the run.
 
         `overrides` and `settings` are those of `train`; more epochs than were planned: `run.resume(epochs=20,
         resume_schedule="new")`.
         """
-        texts = ["Global.checkpoints=auto", *overrides, *assignments(settings)]
+        texts = ["Global.checkpoints=auto", *all_overrides(overrides, settings)]
         return Run(run_training(self._config(texts)))
 
-    def evaluate(self, overrides: Iterable[str] = (), predictions: str | None = None) -> Numbers:
+    def evaluate(self, overrides: str | Iterable[str] = (), predictions: str | None = None) -> Numbers:
         """Return losses and metrics of the best weights on DataLoader.Eval, as shares of 1.
 
         `overrides` may name other data; the file `predictions` gets a row for each image, see `jobs.evaluate`.
@@ -168,7 +168,7 @@ class Run:
             return jobs.evaluate(self._trained(overrides), predictions)
 
     def report(
-        self, folder: StrPath | None = None, overrides: Iterable[str] = (), latency: bool = False
+        self, folder: StrPath | None = None, overrides: str | Iterable[str] = (), latency: bool = False
     ) -> str:
         """Evaluate the best weights; write a page with mistakes, doubtful labels and curves; return its path.
 
@@ -182,7 +182,7 @@ class Run:
         return os.path.join(target, "report.html")
 
     def export(
-        self, folder: StrPath | None = None, onnx: bool = False, overrides: Iterable[str] = ()
+        self, folder: StrPath | None = None, onnx: bool = False, overrides: str | Iterable[str] = ()
     ) -> Predictor:
         """Export the best weights for inference without training code, prove that it equals them, and load it.
 
@@ -194,7 +194,7 @@ class Run:
         from ..prediction import Predictor
 
         own = [] if folder is None else [assignment("Global.save_inference_dir", folder)]
-        config = self._trained([*own, *overrides])
+        config = self._trained([*own, *all_overrides(overrides, {})])
         with session():
             from .. import jobs
 

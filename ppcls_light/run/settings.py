@@ -39,8 +39,8 @@ def assignment(key: str, value: object) -> str:
         raise ConfigError(f"{key}: a number, text, path, list or dict is expected, no {kind}") from None
 
 
-def assignments(settings: Mapping[str, Any]) -> list[str]:
-    """Return the overrides of `settings` by their short names, `KEYS`.
+def all_overrides(overrides: str | Iterable[str], settings: Mapping[str, Any]) -> list[str]:
+    """Return `overrides`, one text or several, and behind them those of `settings` by their short names, `KEYS`.
 
     With `output_dir` the exported folder moves, too: to inference in it, unless `save_inference_dir` is given.
 
@@ -50,7 +50,8 @@ def assignments(settings: Mapping[str, Any]) -> list[str]:
     settings = dict(settings)
     if "output_dir" in settings:
         settings.setdefault("save_inference_dir", os.path.join(settings["output_dir"], "inference"))
-    return [assignment(KEYS[name], value) for name, value in settings.items()]
+    texts = [overrides] if isinstance(overrides, str) else overrides
+    return [*texts, *(assignment(KEYS[name], value) for name, value in settings.items())]
 
 
 def require_known(settings: Iterable[str], names: Iterable[str]) -> None:

@@ -176,6 +176,12 @@ def test_a_thread_trains_and_handlers_and_log_stay_as_they_were(tmp_path, photos
     assert sum("[Avg]" in line and "[Train]" in line for line in lines) == 1
 
 
+def test_a_run_that_stopped_early_is_finished(tmp_path, photos):
+    run = train(write_config(tmp_path, photos), "Global.early_stop=1", learning_rate=1e-12)
+    assert run.curves["epoch"] == [1, 2]
+    assert run.finished
+
+
 def test_a_network_without_evaluations_has_its_newest_weights(tmp_path, photos):
     run = train(write_config(tmp_path, photos), ["Global.eval_during_train=false"], epochs=1)
     assert run.finished
