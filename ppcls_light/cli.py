@@ -12,6 +12,7 @@ import warnings
 from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequence
 
 from .base import missing
+from .base.hints import command
 from .errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -67,6 +68,22 @@ def is_run(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, RUN_CONFIG))
 
 
+def exported(folder: str) -> str:
+    """Return the exported folder that `folder` is, or the one that a training in `folder` was exported to.
+
+    Raises ConfigError: the training is not exported, or its config is wrong.
+    """
+    if not is_run(folder):
+        return folder
+    from .config import load_config
+
+    given = load_config(os.path.join(folder, RUN_CONFIG)).Global.save_inference_dir
+    for place in (os.path.join(folder, "inference"), given):
+        if os.path.isdir(place):
+            return place
+    raise ConfigError(f"{folder}: this training is not exported yet; {command('export')} {folder}")
+
+
 def config_parser(description: Optional[str]) -> argparse.ArgumentParser:
     """Return a parser with the arguments of `add_config`, whose help shows `description` as it stands."""
     parser = argparse.ArgumentParser(
@@ -86,7 +103,9 @@ def parse_config(arguments: argparse.Namespace) -> "Config":
 
     path, pairs, run = arguments.config, overrides(arguments), getattr(arguments, "run", None)
     if (path is None) == (run is None):
-        raise ConfigError("give a config by -c FILE, or the folder of a training, one of the two")
+        raise ConfigError(
+            "give a config by -c FILE, or the folder of a training in front of all options, one of the two"
+        )
     if run is not None:
         if not is_run(run):
             raise ConfigError(

@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 from types import ModuleType
-from typing import List, Optional
+from typing import List, NoReturn, Optional
 
 from .. import __version__, cli
 from ..base.hints import TOOLS
@@ -32,10 +32,19 @@ FURTHER = (
 _WITHOUT_PACKAGES = ("doctor",)  # which works where they are missing, and says so
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser whose errors are those of all commands: one line, with the nearest option for one that does not exist."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0]
+        hint = nearest(unknown, self._option_string_actions) if unknown.startswith("-") else ""
+        raise ConfigError(f"{self.prog}: {message}{hint}")
+
+
 def main(argv: Optional[List[str]] = None) -> None:
     """Run the command line `argv`, by default that of this process, as `ppcls-light` does; see `cli.run`."""
     name, *arguments = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         cli.run(lambda: print(_help()), needs=())
     elif name in ("-V", "--version"):
         cli.run(lambda: print(f"ppcls_light {__version__}"), needs=())
@@ -51,7 +60,7 @@ def run_tool(name: str) -> None:
 def command_parser(name: str, prog: str) -> argparse.ArgumentParser:
     """Return the parser of the command `name`, which is called `prog` in its help."""
     module = _module(name)
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     module.add_arguments(parser)

@@ -1,6 +1,6 @@
 """Classify images with an exported folder.
 
-%(prog)s output/photos/inference PHOTO_OR_FOLDER ...
+%(prog)s output/photos PHOTO_OR_FOLDER ...
 %(prog)s -c CONFIG -o Global.key=value
 """
 
@@ -33,7 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from ..config.deploy import MOVED_KEYS
 
     add = parser.add_argument
-    add("folder", nargs="?", metavar="FOLDER", help="exported folder; Global.inference_model_dir")
+    add(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        help="exported folder, or that of its training; Global.inference_model_dir",
+    )
     add("images", nargs="*", metavar="IMAGES", help="images, and folders of images; Global.infer_imgs")
     add("-c", "--config", metavar="FILE", help="deploy YAML; without it every setting has its default")
     cli.add_override(parser)
@@ -63,7 +68,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.folder is not None and not arguments.images:
         raise ConfigError(f"no images are given; {command('predict')} {arguments.folder} PHOTO_OR_FOLDER ...")
     given = {
-        "inference_model_dir": arguments.folder,
+        "inference_model_dir": arguments.folder and cli.exported(arguments.folder),
         "infer_imgs": arguments.images or None,
         **{key: getattr(arguments, key) for key in (*_SHORTCUTS, "workers")},
     }

@@ -1,11 +1,12 @@
 """Serve an exported model over HTTP, with a page for people.
 
-%(prog)s output/photos/inference --port 8080
+%(prog)s output/photos --port 8080
 """
 
 import argparse
 from typing import Callable, get_args
 
+from .. import cli
 from ..errors import ConfigError
 
 
@@ -30,7 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.formatter_class = _Formatter
     add = parser.add_argument
-    add("folder", nargs="?", metavar="FOLDER", default=argparse.SUPPRESS, help="exported folder")
+    add(
+        "folder",
+        nargs="?",
+        metavar="FOLDER",
+        default=argparse.SUPPRESS,
+        help="exported folder, or that of its training",
+    )
     add("--model", metavar="FOLDER", default=argparse.SUPPRESS, help="the same")
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is every network of this machine")
     add("--port", type=_at_least(0), default=8080, help="0 takes a free one")
@@ -85,5 +92,5 @@ def main(arguments: argparse.Namespace) -> None:
         raise ConfigError("give an exported folder, once: serve FOLDER, or --model FOLDER")
     from ..serve.server import serve
 
-    arguments.model = folders[0]
+    arguments.model = cli.exported(folders[0])
     serve(arguments)

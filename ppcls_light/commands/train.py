@@ -57,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
     if (arguments.path is None) == (arguments.config is None):
         raise ConfigError("give a folder of photos, or a config by -c FILE, one of the two")
     given = {name: getattr(arguments, name) for name in (*_VALUES, *_FLAGS)}
-    given = {name: value for name, value in given.items() if value not in (None, False)}
+    given = {name: value for name, value in given.items() if value is not None and value is not False}
     if arguments.config is not None:
         if given:
             raise ConfigError(

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import ppcls_light
-from ppcls_light import commands
+from ppcls_light import cli, commands
 from ppcls_light.base.hints import TOOLS
 from ppcls_light.commands import dispatch
 
@@ -90,7 +90,7 @@ def test_an_unknown_command_is_one_line(name, fix, run):
 def test_help_needs_nothing_slow(arguments, root):
     code = f"""
 import sys
-from ppcls_light import commands
+from ppcls_light import cli, commands
 try:
     commands.main({arguments!r} + ["--help"])
 except SystemExit:
@@ -127,7 +127,10 @@ def test_a_config_and_the_folder_of_a_training_exclude_each_other(run, config_fi
     for arguments in ((), (tmp_path, "-c", config_file)):
         code, _, err = run("export", *arguments)
         assert code == 2
-        assert err == "error: give a config by -c FILE, or the folder of a training, one of the two\n"
+        assert (
+            err
+            == "error: give a config by -c FILE, or the folder of a training in front of all options, one of the two\n"
+        )
 
 
 def test_the_folder_of_a_training_is_short_for_its_config(run, config_file, tmp_path):
@@ -138,3 +141,32 @@ def test_the_folder_of_a_training_is_short_for_its_config(run, config_file, tmp_
     assert code == 0
     long = [f"Global.output_dir='{folder}'", "Global.checkpoints=auto", "Global.seed=7"]
     assert run("eval", "-c", folder / "config.yaml", "-o", *long, "--print-config") == (0, out, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["eval", "--reprot"], "unrecognized arguments: --reprot; did you mean '--report'?"),
+        (["serve", "--port", "x"], "argument --port: invalid number of at least 0 value: 'x'"),
+        (["find-lr"], "the following arguments are required: -c/--config"),
+        (["similar", "query", "--topk", "0"], "argument --topk: expected a whole number >= 1, got '0'"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(arguments, said, run):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    prog = " ".join(["ppcls-light", *(word for word in arguments[:2] if word.isalpha() or "-lr" in word)])
+    assert err == f"error: {prog}: {said}\n"
+
+
+def test_a_training_stands_for_its_exported_folder(run, config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config_file.rename(tmp_path / "config.yaml")
+    for command in ("serve", "predict"):
+        code, _, err = run(command, tmp_path, *(["a.jpg"] if command == "predict" else []))
+        assert code == 2
+        assert err.startswith(f"error: {tmp_path}: this training is not exported yet; ")
+        assert err.endswith(f" export {tmp_path}\n")
+    (tmp_path / "inference").mkdir()
+    assert cli.exported(str(tmp_path)) == str(tmp_path / "inference")
+    assert cli.exported("elsewhere") == "elsewhere"

@@ -1,10 +1,12 @@
 """The tool writes lists and a config with which the printed command trains on the data as they are."""
 
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from ppcls_light.commands import lists as lists_command
@@ -47,7 +49,12 @@ def test_lists_and_config_are_written_and_errors_are_one_line(tmp_path, make_lis
     assert sorted(path.name for path in folder.iterdir()) == [
         *["a", "b", "labels.txt", "photos.yaml", "train_list.txt", "val_list.txt"]
     ]
-    assert shlex.split(out.splitlines()[-1])[-2:] == ["-c", str(folder / "photos.yaml")]
+    command = shlex.split(out.splitlines()[-1])
+    assert command[-2:] == ["-c", str(folder / "photos.yaml")]
+    # In this very shell, without an environment that is active.
+    done = subprocess.run([*command, "--print-config"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["Arch"]["class_num"] == 2
     code, _, err = make_list(folder)
     assert code == 2
     assert err.count("\n") == 1
