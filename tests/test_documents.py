@@ -1,9 +1,12 @@
 """Places that the documents name are there: files, headings, tests and the flags of commands."""
 
+import argparse
 import re
 from pathlib import Path
 
 import pytest
+
+from ppcls_light.commands.dispatch import command_parser
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(
@@ -40,6 +43,33 @@ def test_commands_name_scripts_and_flags_that_are_there(document, root):
         for flag in re.findall(r"(?<!\S)--[a-z][a-z-]+", arguments):
             key = flag[2:].replace("-", "_")
             assert f'"{flag}"' in own + sources or f'"{key}"' in own, f"{script} {flag}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_of_ppcls_light_have_their_flags(document, root):
+    text = (root / document).read_text(encoding="utf-8").replace("\\\n", " ")
+    for name, arguments in re.findall(r"ppcls-light ([a-z][a-z-]*)([^`\n|#]*)", text):
+        own = {
+            flag
+            for parser in parsers_of(name)
+            for action in parser._actions
+            for flag in action.option_strings
+        }
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", arguments)) <= own, f"ppcls-light {name}{arguments}"
+
+
+def parsers_of(name):
+    """Return the parser of a command of ppcls-light and those of its own commands."""
+    parser = command_parser(name, name)
+    return [
+        parser,
+        *(
+            inner
+            for action in parser._actions
+            if isinstance(action, argparse._SubParsersAction)
+            for inner in action.choices.values()
+        ),
+    ]
 
 
 def test_the_table_of_faults_names_tests_that_are_there(root):
