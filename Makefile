@@ -55,7 +55,7 @@ lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
 
-# What the quickstart needs, a fifth of what the tests need; modules compile as they are first imported.
+# What the quickstart needs, 1 GB where the tests need 2.9; modules compile as they are first imported.
 $(VENV)/.quickstart: setup.py requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --no-compile -e ".[cpu,serving,plot]"

@@ -15,6 +15,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py")
 EXTRAS = {
     "cpu": ["paddlepaddle>=2.6.2"],
     "gpu": ["paddlepaddle-gpu>=2.6.2"],
+    "onnxruntime": ["onnxruntime>=1.19"],  # which runs an inference.onnx without Paddle
     "onnx": [
         "paddle2onnx>=2.0",  # with Paddle 3
         "onnxruntime>=1.19",

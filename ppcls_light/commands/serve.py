@@ -83,6 +83,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--drain", type=_at_least(0, float), default=1, help="s between SIGTERM and closing the port")
     add("--engine", choices=get_args(EngineName), default="paddle")
     add("--precision", choices=get_args(Precision), default="fp32")
+    add(
+        "--choose-engine",
+        action="store_true",
+        help="choose the engine that --engine auto takes with these options, remember it, and end",
+    )
     add("--device", choices=get_args(Device), default="cpu")
 
 

@@ -1,10 +1,11 @@
-"""Engine selection for engine or precision "auto": measured once, and cached in engine.json of the folder.
+"""Engine selection for engine or precision "auto": measured once, and remembered in engine.json of the folder.
 
     {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
 
 A measurement holds for its conditions only: the processor, its cores and instruction sets, the versions of the
 engines, whether the project's operator for the network is there, the network's checksum, the input's shape with the
-batch, the threads, what was asked for, and the precisions that the export proved.
+batch, the threads, what was asked for, and the precisions that the export proved. PPCLS_LIGHT_ENGINE_FILE names
+another file, for folders that are read-only; it may be that of several networks.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from .race import Result, measure
 
 logger = logging.getLogger(__name__)
 
-FILE = "engine.json"
+FILE, VARIABLE = "engine.json", "PPCLS_LIGHT_ENGINE_FILE"
 
 # Instruction sets that the engines have kernels for; the rest of a processor's flags come and go with kernels.
 _FLAGS = {"avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}
@@ -163,8 +164,13 @@ def _version(package: str) -> str | None:
         return None
 
 
+def engine_file(folder: str | Path) -> str:
+    """Return the path of the file that remembers the choices for an exported `folder`."""
+    return os.environ.get(VARIABLE) or os.path.join(folder, FILE)
+
+
 def load_choice(folder: str | Path, key: Dict[str, Any]) -> Dict[str, Any] | None:
-    """Return the choice that `folder`/engine.json has for the conditions `key`, None when it has none.
+    """Return the choice that engine.json of `folder` has for the conditions `key`, None when it has none.
 
     A file that cannot be read is one warning, and counts as none.
     """
@@ -173,7 +179,7 @@ def load_choice(folder: str | Path, key: Dict[str, Any]) -> Dict[str, Any] | Non
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as problem:
-        logger.warning("%s is damaged (%s); measuring again", os.path.join(folder, FILE), problem)
+        logger.warning("%s is damaged (%s); measuring again", engine_file(folder), problem)
         return None
     return found[-1]["choice"] if found else None
 
@@ -209,12 +215,12 @@ def measured(bundle: Bundle) -> List[Measured]:
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError, KeyError, IndexError, RecursionError) as problem:
-        logger.warning("%s is damaged (%s); it is left out", os.path.join(bundle.folder, FILE), problem)
+        logger.warning("%s is damaged (%s); it is left out", engine_file(bundle.folder), problem)
         return []
 
 
 def _read(folder: str | Path) -> List[Dict[str, Any]]:
-    with open(os.path.join(folder, FILE), encoding="utf-8") as file:
+    with open(engine_file(folder), encoding="utf-8") as file:
         content = json.load(file)
     for entry in content["measurements"]:
         _check(**entry["choice"])
@@ -233,19 +239,21 @@ def _check(engine: object, onednn: object, precision: object) -> None:
 def save_choice(
     folder: str | Path, key: Dict[str, Any], choice: Dict[str, Any], results: List[Dict[str, Any]]
 ) -> None:
-    """Write a measurement into `folder`/engine.json; a folder that cannot be written is one warning.
+    """Write a measurement into engine.json of `folder`; a file that cannot be written is one warning.
 
-    Those of other networks go: the folder has been exported anew since.
+    In a folder those of other networks go: it has been exported anew since.
     """
+    shared = bool(os.environ.get(VARIABLE))
     try:
-        old = [entry for entry in _read(folder) if entry["conditions"]["network"] == key["network"]]
+        old = [entry for entry in _read(folder) if shared or entry["conditions"]["network"] == key["network"]]
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         old = []
     kept = [entry for entry in old if entry["conditions"] != key]
     new = {"conditions": key, "choice": choice, "results": results}
     try:
-        write_text(
-            os.path.join(folder, FILE), json.dumps({"measurements": [*kept, new][-_KEPT:]}, indent=2) + "\n"
-        )
+        text = json.dumps({"measurements": [*kept, new][-_KEPT:]}, indent=2) + "\n"
+        write_text(engine_file(folder), text)
     except UserError as problem:
-        logger.warning("the choice of an engine is not remembered: %s", problem)
+        logger.warning(
+            "the choice of an engine is not remembered: %s; %s names another file", problem, VARIABLE
+        )

@@ -59,7 +59,7 @@ def serve(arguments: argparse.Namespace) -> None:
         ) from None
     from .batcher import Batcher
     from .lifecycle import Lifecycle
-    from .worker import ModelOptions
+    from .worker import ModelOptions, choose_engine
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -84,6 +84,9 @@ def serve(arguments: argparse.Namespace) -> None:
             "cpu_threads": threads,
         },
     )
+    if arguments.choose_engine:
+        print(f"chosen: {choose_engine(model)}")
+        return
     max_connections = capacity(arguments.max_connections)
     limits = Limits(
         arguments.max_bytes,

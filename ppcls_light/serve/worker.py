@@ -143,6 +143,11 @@ def check_image(data: bytes, max_pixels: int) -> None:
         )
 
 
+def choose_engine(options: ModelOptions) -> str:
+    """Return the engine and precision in words that a worker with these options takes; "auto" is then remembered."""
+    return _Classifier(options)._predictor.engine_options.title
+
+
 class _Classifier:
     """A `Predictor` with threads that prepare its images."""
 

@@ -184,6 +184,15 @@ def test_measurements_for_other_conditions_stay_and_those_of_another_network_go(
     assert load_choice(tmp_path, one) is None
 
 
+def test_a_file_elsewhere_remembers_several_networks(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPCLS_LIGHT_ENGINE_FILE", str(tmp_path / "choices.json"))
+    for network in "ab":
+        save_choice(tmp_path / network, {"network": network}, CHOICE, [])
+    for network in "ab":
+        assert load_choice(tmp_path / network, {"network": network}) == CHOICE
+    assert [path.name for path in tmp_path.iterdir()] == ["choices.json"]
+
+
 @pytest.mark.parametrize(
     "content",
     [
