@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import shutil
 from typing import Callable, Iterator, NamedTuple
@@ -12,6 +11,7 @@ from ..base.download import sole_process
 from ..base.files import StrPath, remove_orphans, temporary_name, write_text
 from ..data import write_image_lists
 from ..errors import DataError
+from ..registry import nearest
 from .archive import home
 from .cifar import CIFAR10, write_cifar10
 from .clothing import CLOTHING, FULL, write_full, write_part
@@ -58,12 +58,13 @@ def sample_data(name: str, folder: StrPath | None = None) -> str:
             file belongs); or `folder` has something else in it.
     """
     if name not in SAMPLES:
-        close = difflib.get_close_matches(name, SAMPLES, n=1)
-        meant = f" Did you mean {close[0]}?" if close else ""
-        raise DataError(f"{name} is no data set; choose one of {', '.join(SAMPLES)}.{meant}")
+        hint = nearest(name, SAMPLES) or f"; there are {', '.join(SAMPLES)}"
+        raise DataError(f"there is no data set '{name}'{hint}")
     own = folder is None
     folder = os.path.abspath(os.path.join(home(), name) if folder is None else os.fspath(folder))
-    with sole_process(folder, DataError):
+    with (
+        sole_process(folder, DataError) if own else contextlib.nullcontext()
+    ):  # no lock beside a user's folder
         if not _is_there(name, folder, own):
             with _new_folder(folder) as scratch:
                 SAMPLES[name].write(scratch)
@@ -96,6 +97,7 @@ def _new_folder(folder: str) -> Iterator[str]:
     parent, name = os.path.split(folder)
     scratch = os.path.join(parent, temporary_name(name))
     try:
+        os.makedirs(parent, exist_ok=True)
         remove_orphans(parent)
         os.mkdir(scratch)
         yield scratch

@@ -86,6 +86,7 @@ def test_digits_are_scikit_learns(home, tmp_path):
         assert np.abs(small - digits.images[index]).mean() < 1
     assert len(listed(folder, "test")) == 360
     assert not home.exists()  # the folder was another one
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]  # and nothing is beside it
 
 
 def test_a_folder_that_is_there_is_taken_as_it_is(home, tmp_path):
@@ -105,8 +106,10 @@ def test_a_folder_that_is_there_is_taken_as_it_is(home, tmp_path):
 
 
 def test_an_unknown_name_suggests_another():
-    with pytest.raises(DataError, match=r"^clothing is no data set; .*, digits\. Did you mean clothing10"):
+    with pytest.raises(DataError, match=r"^there is no data set 'clothing'; did you mean 'clothing10'\?$"):
         ppcls_light.sample_data("clothing")
+    with pytest.raises(DataError, match="there are cifar10, clothing10, clothing10-full, digits"):
+        ppcls_light.sample_data("xyz")
 
 
 def test_cifar10_is_fetched_once_after_a_cut_and_has_the_authors_pixels(home, cifar, file_server):
