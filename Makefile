@@ -48,7 +48,7 @@ benchmark: $(VENV)/.ready
 
 # The site of docs/, in site/; a broken link is an error.
 docs: $(VENV_DOCS)/.ready
-	$(VENV_DOCS)/bin/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(VENV_DOCS)/bin/python -m mkdocs build -q --strict && echo "site/index.html"
 
 lint: $(VENV)/.ready
 	$(VENV)/bin/python -m ruff check .

@@ -76,6 +76,8 @@ def of_dataclass(cls: type) -> str:
 def of_callable(entry: Any) -> str:
     """Return the docstring and the table of the parameters of an operation or a network."""
     text, meanings = split_arguments(inspect.cleandoc(entry.__doc__ or ""))
+    if dataclasses.is_dataclass(entry):
+        meanings = {**comments(entry), **meanings}
     defaults, hints, _ = signature(entry)
     rows = [
         row(name, hints.get(name), default, meanings.get(name, ""))

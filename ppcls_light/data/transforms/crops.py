@@ -138,7 +138,10 @@ class RandCropImage:
 
 @TRANSFORMS.register(aliases=["RandCropImageV2"])
 class RandomCropImage:
-    """Cut out a part of exactly `size`, a side, or [width, height], in pixels, anywhere; nothing is resized."""
+    """Cut out a part of exactly `size`, a side, or [width, height], in pixels, anywhere; nothing is resized.
+
+    PaddleClas' `RandCropImageV2` is the same.
+    """
 
     takes_size = True
 
