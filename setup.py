@@ -103,7 +103,7 @@ setup(
     cmdclass={"build_py": BuildWithConfigs},
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
     package_data={
-        "ppcls_light": ["py.typed"],
+        "ppcls_light": ["labels/*.txt", "py.typed"],
         "ppcls_light.datasets": ["files/*"],
         "ppcls_light.models": ["costs.csv"],
         "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],

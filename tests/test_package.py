@@ -1,5 +1,6 @@
 """The packages that users install: what is in them, and that nothing of theirs needs the checkout."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -84,12 +85,12 @@ def installed(built, tmp_path_factory):
     ]
     subprocess.run([*pip, "--target", target, built.wheel], check=True)
 
-    def run(*arguments):
+    def run(*arguments, code=0):
         # First on the path, so that the package of the checkout, which this environment has, is not seen.
         environment = {**os.environ, "PYTHONPATH": str(target)}
         command = [sys.executable, *map(str, arguments)]
         done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert code in (None, done.returncode), done.stdout + done.stderr
         return done
 
     done = run("-c", "import ppcls_light; print(ppcls_light.__file__)")
@@ -129,6 +130,12 @@ for name in packaged_configs():
     assert installed("-c", code).stdout.split() == packaged_configs()
 
 
+def test_the_wheel_lists_its_configs_and_networks(installed):
+    configs = json.loads(installed("-m", "ppcls_light", "list", "configs", "--json").stdout)
+    assert [row["name"] for row in configs] == packaged_configs()
+    assert "PPLCNet_x1_0" in installed("-m", "ppcls_light", "list").stdout
+
+
 @pytest.mark.slow
 def test_the_wheel_trains_exports_and_classifies_without_the_checkout(installed, tmp_path_factory):
     photos = write_photos(tmp_path_factory.mktemp("data"))
@@ -153,3 +160,9 @@ def test_the_wheel_trains_exports_and_classifies_without_the_checkout(installed,
     installed("-m", "ppcls_light", "train", *config)
     installed("-m", "ppcls_light", "export", "run")
     assert (installed.work / "inference" / "inference.yml").is_file()
+    picture = next((photos / "val").glob("*.png"))
+    row = installed("-m", "ppcls_light", "predict", "inference", picture, "--quiet").stdout
+    assert row.startswith(f"{picture.name}:")
+    report = json.loads(installed("-m", "ppcls_light", "doctor", "inference", "--json", code=None).stdout)
+    assert report["ppcls_light"]["source"].startswith("installed in ")
+    assert report["exported folder"]["network"] == "PPLCNet_x0_25, format json, fp32"

@@ -19,7 +19,7 @@ def configs_folder() -> Path:
 
 
 def labels_folder() -> Path:
-    """Return the folder of class names of public data sets, a file `NAME.txt` each with lines `id name`."""
+    """Return the folder of the class names of public data sets: a file `NAME.txt` each, with lines `id name`."""
     return _PACKAGE / "labels"
 
 

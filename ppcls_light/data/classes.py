@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
 from ..base.files import StrPath, read_utf8
 from ..base.hints import command
+from ..base.resources import labels_folder
 from ..errors import ConfigError, DataError, listed
 
 if TYPE_CHECKING:
@@ -192,6 +193,11 @@ def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
             raise _wrong(where, f"class id {label} of {len(entries)} classes")
         seen.add(label)
     return ClassNames(tuple(name for _, name in sorted(entries)), str(path))
+
+
+def imagenet_names() -> ClassNames:
+    """Return the names of ImageNet-1k's 1000 classes: WordNet's synonyms, in the order of ILSVRC 2012."""
+    return ClassNames(read_class_names(labels_folder() / "imagenet1k.txt").names, "ImageNet-1k's label list")
 
 
 def _wrong(where: StrPath, problem: str) -> DataError:

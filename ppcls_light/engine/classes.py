@@ -7,6 +7,7 @@
 | CIFAR's own | names in order |
 | the checkpoint states beside weights | names in order: those of its training |
 | a list file | numbers; the folders in it may tell their names |
+| published weights by name | ImageNet's, where nothing above has names |
 
 Training takes the map, or else the data, and refuses when they differ. Later jobs take the checkpoint's.
 Class folders for evaluation are numbered by these names, so that a folder may lack a class.
@@ -25,11 +26,11 @@ from ..base.hints import command
 from ..config import Config
 from ..config.bind import located
 from ..config.dataloader import DatasetConfig
-from ..data.classes import ClassNames, folder_labels, read_class_names, require_same_folders
+from ..data.classes import ClassNames, folder_labels, imagenet_names, read_class_names, require_same_folders
 from ..data.image_list import ImageList, read_image_list
 from ..data.scan import scan_image_folder
 from ..errors import ConfigError, DataError, listed
-from ..weights import load_plain_pickle
+from ..weights import load_plain_pickle, published
 from .checkpoint import strip_suffix
 from .log import LOGGER
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 
+_PADDLECLAS_LIST = "imagenet1k_label_list.txt"
 MAP_KEY = "Infer.PostProcess.class_id_map_file"
 # Ending of the student's file in a checkpoint of a distillation, whose states are the set's.
 _STUDENT = "_student"
@@ -50,7 +52,9 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
 
     Raises ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
     """
-    stored, mapped = stored_classes(weights, config.Arch.network.class_num), _mapped_names(config)
+    stored = stored_classes(weights, config.Arch.network.class_num)
+    # The training that wrote such states has chosen its names, or to have none.
+    mapped = _mapped_names(config, of_imagenet=weights is not None and stored is None)
     if stored is not None and stored.names is not None:
         if mapped is not None:
             stored.names.require_same(mapped, f"use the map of the training, or {MAP_KEY}=null")
@@ -63,7 +67,21 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
         if mapped is not None:
             stored.require_same(mapped, None, f"use the map of the training, or {MAP_KEY}=null")
         return mapped
-    return _agreed(mapped, _train_folders(config))
+    known = _agreed(mapped, _train_folders(config))
+    return _published_names(config, weights) if known is None else known
+
+
+def _published_names(config: Config, weights: str | None) -> ClassNames | None:
+    """Return ImageNet's names for published weights that are named, None for all others and for class folders.
+
+    Class folders have ImageNet's own names (n01440764), or are of other classes.
+    """
+    sections = config.DataLoader.Train, config.DataLoader.Eval
+    if weights not in published.training_names() or any(
+        in_class_folders(each and each.dataset) for each in sections
+    ):
+        return None
+    return imagenet_names()
 
 
 def _agreed(mapped: ClassNames | None, found: ClassNames | None) -> ClassNames | None:
@@ -138,14 +156,18 @@ def classes_in(states: object, path: str, class_num: int | None) -> StoredClasse
     return StoredClasses(names, folders if isinstance(folders, dict) else {}, path)
 
 
-def _mapped_names(config: Config, may_miss: bool = False) -> ClassNames | None:
+def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = False) -> ClassNames | None:
     """Return the names of the label map, or None when none is given.
 
-    `may_miss`: a file that is not there is a warning, since training can do without names.
+    `may_miss`: a file that is not there is a warning, since training can do without names. `of_imagenet`: PaddleClas'
+    label list of ImageNet, which is in its checkout, is the package's where that is not there.
     """
     path, class_num = config.Infer.PostProcess.class_id_map_file, config.Arch.network.class_num
     if not path:
         return None
+    if of_imagenet and class_num == published.IMAGENET_CLASSES and _is_paddleclas_list(path):
+        LOGGER.info("%s: %s is not there; the package has the same names of ImageNet-1k", MAP_KEY, path)
+        return imagenet_names()
     if may_miss and not os.path.isfile(path):
         LOGGER.warning("%s: no such file: %s; classes stay without names", MAP_KEY, path)
         return None
@@ -157,6 +179,10 @@ def _mapped_names(config: Config, may_miss: bool = False) -> ClassNames | None:
                 "null for the names of the checkpoint"
             )
     return names
+
+
+def _is_paddleclas_list(path: str) -> bool:
+    return os.path.basename(path) == _PADDLECLAS_LIST and not os.path.isfile(path)
 
 
 def _train_folders(config: Config) -> ClassNames | None:

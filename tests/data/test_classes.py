@@ -3,7 +3,7 @@
 import pytest
 
 from ppcls_light.data import ClassNames, ImageList, as_class_names, read_class_names
-from ppcls_light.data.classes import folder_labels, require_same_folders
+from ppcls_light.data.classes import folder_labels, imagenet_names, require_same_folders
 from ppcls_light.errors import ConfigError, DataError
 
 
@@ -233,3 +233,21 @@ def test_two_lists_that_number_their_folders_differently(entries, same):
 def test_what_names_no_classes_in_python(names):
     with pytest.raises(ConfigError, match="class_names: a list of texts or"):
         as_class_names(names, "class_names")
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        (0, "tench"),
+        (134, "crane"),
+        (207, "golden retriever"),
+        (281, "tabby"),
+        (517, "crane"),
+        (999, "toilet tissue"),
+    ],
+)
+def test_imagenets_names_are_in_the_order_of_its_labels(label, name):
+    """As timm, torchvision and PaddleClas number them."""
+    names = imagenet_names()
+    assert len(names) == 1000
+    assert names[label].split(",")[0] == name

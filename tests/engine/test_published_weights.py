@@ -1,15 +1,19 @@
 """Published weights in jobs: trained from, scored and exported by name, from a server in the place of the internet."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
+import yaml
 
 from ppcls_light import create_model, jobs
+from ppcls_light.base.resources import labels_folder
 from ppcls_light.config import load_config
+from ppcls_light.engine.classes import class_names
 from ppcls_light.engine.network import build_model, trained_weights
 from ppcls_light.engine.preprocessing import check_published
-from ppcls_light.errors import WeightsError
+from ppcls_light.errors import DataError, WeightsError
 from ppcls_light.models import published as published_top1
 from ppcls_light.weights import list_pretrained, write_weights
 from ppcls_light.weights.published import training
@@ -86,6 +90,60 @@ def test_whole_they_are_scored_with_their_own_classes_only(internet, published, 
     assert trained_weights(whole) == "in1k"
     model, expected = build_model(whole, trained_weights(whole)), published["in1k"][0].state_dict()
     assert all((value.numpy() == expected[key].numpy()).all() for key, value in model.state_dict().items())
+
+
+PADDLECLAS_LIST = "ppcls/utils/imagenet1k_label_list.txt"
+OF_IMAGENET = ["Arch.pretrained=true", "Arch.class_num=1000", "Infer.PostProcess.class_id_map_file=null"]
+
+
+def test_published_weights_answer_with_imagenets_names(internet, config_file, tmp_path):
+    config = load_config(config_file, [*OF_IMAGENET, "Infer.batch_size=11"])
+    rows = jobs.infer(config)
+    by_label = dict(
+        line.split(" ", 1) for line in labels_folder().joinpath("imagenet1k.txt").read_text().splitlines()
+    )
+    for row in rows:
+        assert row["label_names"] == [by_label[str(label)] for label in row["class_ids"]]
+    jobs.export(config)
+    described = yaml.safe_load((tmp_path / "inference/inference.yml").read_text())
+    assert described["PostProcess"]["Topk"]["label_list"] == list(by_label.values())
+
+
+def test_nobody_guesses_the_names_of_other_networks(weights_home, config_file, photos, tmp_path):
+    """1000 classes are ImageNet's by the name of the weights alone; class folders have names of their own."""
+    config = load_config(config_file, OF_IMAGENET)
+    assert list(class_names(config, "in1k"))[:2] == ["tench, Tinca tinca", "goldfish, Carassius auratus"]
+    assert class_names(config, str(tmp_path / "best_model")) is None
+    assert class_names(config) is None
+    for name in ("n01440764", "n01443537"):
+        (tmp_path / "classes" / name).mkdir(parents=True)
+        shutil.copy(photos / "val/00.png", tmp_path / "classes" / name)
+    for section, names in (("Train", ("n01440764", "n01443537")), ("Eval", None)):
+        dataset = f"DataLoader.{section}.dataset"
+        folders = [f"{dataset}.cls_label_path=null", f"{dataset}.image_root={tmp_path / 'classes'}"]
+        found = class_names(load_config(config_file, [*OF_IMAGENET, *folders]), "in1k")
+        assert (found and found.names) == names
+
+
+def test_the_label_list_of_a_checkout_of_paddleclas_is_the_packages(
+    config_file, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level(logging.INFO)
+    monkeypatch.chdir(tmp_path)
+    given = ["Arch.class_num=1000", f"Infer.PostProcess.class_id_map_file={PADDLECLAS_LIST}"]
+    config = load_config(config_file, given)
+    assert class_names(config, "paddleclas_weights")[999] == "toilet tissue, toilet paper, bathroom tissue"
+    assert caplog.messages == [
+        f"Infer.PostProcess.class_id_map_file: {PADDLECLAS_LIST} is not there; the package has the same names of "
+        "ImageNet-1k"
+    ]
+    few = load_config(config_file, [given[1]])  # a list of 1000 names is not that of 3 classes
+    for other, weights in ((config, None), (few, "paddleclas_weights")):
+        with pytest.raises(DataError, match=r"imagenet1k_label_list\.txt: cannot be read"):
+            class_names(other, weights)
+    (tmp_path / "ppcls/utils").mkdir(parents=True)
+    (tmp_path / PADDLECLAS_LIST).write_text("".join(f"{label} own{label}\n" for label in range(1000)))
+    assert class_names(config, "paddleclas_weights")[0] == "own0"
 
 
 def test_global_pretrained_model_takes_an_address_too(internet, published, config_file):
