@@ -122,6 +122,7 @@ def test_a_strictly_typed_script_passes_and_its_mistakes_are_found(tmp_path):
         jobs.train(config)
         jobs.train({"Arch": {"name": names[0]}})
         run: Run = train("config.yaml", ["Global.seed=1"], epochs=3)
+        photos: Run = ppcls_light.train(Path("photos"), minutes=10)
         best: float = run.metrics["best"]["top1"]
         exported: Predictor = Run(Path("output")).resume().export(onnx=True)
         loaded: Predictor = load(run.weights, batch_size=8)

@@ -2,4 +2,4 @@
 
 from ..base.lazy import attach
 
-__getattr__, __dir__, __all__ = attach(__name__, {"job": ["train_photos"]})
+__getattr__, __dir__, __all__ = attach(__name__, {"job": ["photos_of", "train_photos"]})

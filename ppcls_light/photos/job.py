@@ -107,6 +107,14 @@ def train_photos(
     return out
 
 
+def photos_of(out: str) -> str | None:
+    """Return the folder of photos that the training in the output folder `out` is of, None for one of a config."""
+    file = os.path.join(out, CONFIG_FILE)
+    if not (os.path.isfile(file) and os.path.isdir(os.path.join(out, "lists"))):
+        return None
+    return getattr(load_config(file).reader("Train").dataset, "image_root", None)
+
+
 def _require_room(folder: str, out: str, overwrite: bool) -> None:
     """Raise ConfigError where `out` is in the folder of photos, or holds a run that may not be moved."""
     inside = os.path.join(os.path.realpath(folder), "")
@@ -184,8 +192,8 @@ def _require_same(folder: str, out: str, wishes: Wishes) -> None:
         raise ConfigError(
             f"--resume goes on as {file} says; leave --{given[0].replace('_', '-')} out, or begin anew by --overwrite"
         )
-    root = getattr(load_config(file).reader("Train").dataset, "image_root", "")
-    if os.path.realpath(root) != os.path.realpath(folder):
+    root = photos_of(out)
+    if root is None or os.path.realpath(root) != os.path.realpath(folder):
         raise ConfigError(f"{out} is of the photos in {root}; give that folder, or another one by --out")
 
 

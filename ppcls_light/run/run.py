@@ -14,7 +14,7 @@ from ..config import Config, load_config
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, UserError, WeightsError
 from .explaining import Explanations, explanations
-from .session import run_training, session, trained_predictor
+from .session import run_training, session, stoppable, trained_predictor
 from .settings import all_overrides, assignment
 
 if TYPE_CHECKING:
@@ -149,11 +149,16 @@ class Run:
         return as_png(draw_curves(read_runs([self.folder])))
 
     def resume(self, overrides: str | Iterable[str] = (), **settings: Any) -> Run:
-        """Go on from the newest checkpoint to the last epoch, and return the run.
+        """Go on from the newest checkpoint to the last epoch, and return the run; one of photos goes the whole way.
 
         `overrides` and `settings` are those of `train`; more epochs than were planned: `run.resume(epochs=20,
         resume_schedule="new")`.
         """
+        from ..photos import photos_of, train_photos
+
+        photos = None if overrides or settings else photos_of(self.folder)
+        if photos is not None:
+            return Run(stoppable(lambda: train_photos(photos, out=self.folder, resume=True)))
         texts = ["Global.checkpoints=auto", *all_overrides(overrides, settings)]
         return Run(run_training(self._config(texts)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator
 
 from ..config import Config
 from ..prediction.predictor import Predictor
@@ -25,21 +25,32 @@ def session() -> Iterator[None]:
         yield
 
 
-def run_training(config: Config) -> str:
-    """Train as `config` says; return its output folder, also when Ctrl-C has stopped the run and it is saved.
+def stoppable(training: Callable[[], str]) -> str:
+    """Return the output folder that `training` returns, or that of its run when Ctrl-C has stopped and saved it.
 
-    Raises KeyboardInterrupt: Ctrl-C came before there was anything to save, or twice. Stopped: SIGTERM.
+    Raises KeyboardInterrupt: Ctrl-C came when there was nothing to save, or twice. Stopped: SIGTERM.
     """
     with session():
-        from .. import jobs
         from ..engine.trainer import Stopped
 
         try:
-            jobs.train(config)
+            return training()
         except Stopped as stopped:
             if stopped.signal != signal.SIGINT:
                 raise
-    return config.Global.output_dir
+            return stopped.folder
+
+
+def run_training(config: Config) -> str:
+    """Train as `config` says; return its output folder, see `stoppable`."""
+
+    def training() -> str:
+        from .. import jobs
+
+        jobs.train(config)
+        return config.Global.output_dir
+
+    return stoppable(training)
 
 
 def trained_predictor(config: Config, **options: Any) -> Predictor:
