@@ -88,6 +88,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Exit with 0 whatever was found, 1 if --strict names it, 2 for an error of the user's."""
     if (arguments.folder is None) == (arguments.config is None):
         raise ConfigError("give a folder, or a config by -c, one of the two")
+    if arguments.folder and cli.is_run(arguments.folder):
+        arguments.folder, arguments.config = None, os.path.join(arguments.folder, cli.RUN_CONFIG)
     strict, fix = _kinds_of("--strict", arguments.strict), _kinds_of("--fix", arguments.fix)
     limits = Limits(**{field: getattr(arguments, field) for field in _THRESHOLDS})
     from ..check.job import check_data

@@ -1,5 +1,6 @@
 """Print parameters and multiply-adds of a network by layer.
 
+%(prog)s output/photos
 %(prog)s -c CONFIG [-o Arch.name=PPLCNet_x1_0 ...]
 """
 
@@ -9,7 +10,7 @@ from .. import cli
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    cli.add_config(parser)
+    cli.add_config_or_run(parser)
 
 
 def main(arguments: argparse.Namespace) -> None:

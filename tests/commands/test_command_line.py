@@ -170,3 +170,12 @@ def test_a_training_stands_for_its_exported_folder(run, config_file, tmp_path, m
     (tmp_path / "inference").mkdir()
     assert cli.exported(str(tmp_path)) == str(tmp_path / "inference")
     assert cli.exported("elsewhere") == "elsewhere"
+
+
+def test_the_data_of_a_training_are_checked_by_its_config(run, config_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config_file.rename(tmp_path / "config.yaml")
+    code, out, _ = run("check", tmp_path)
+    assert code == 0
+    assert out.startswith("37 images in 3 classes")
+    assert (tmp_path / "output/check_data/index.html").is_file()
