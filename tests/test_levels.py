@@ -31,11 +31,12 @@ answers = [Predictor(folder, engine=engine, cpu_threads=1).run(images) for folde
 np.save(output, answers)
 """
 
-# Its first argument takes the place of -march=native.
+# Its first argument takes the place of -march=native; a warning fails the build.
 PYTEST = """
 import sys
 from ppcls_light.ops import build
 build.KERNEL_FLAGS = tuple(sys.argv[1].split())
+build.FLAGS += ("-Wall", "-Wextra", "-Werror")
 import pytest
 sys.exit(pytest.main(sys.argv[2:]))
 """

@@ -25,7 +25,10 @@ OPS = [("ResizeImage", {"size": SIZE}), ("NormalizeImage", {"scale": 1 / 255, "o
 FAMILIES = ("EdgeNeXt_*", "FasterNet_*", "MicroNet_*", "PPLCNet_*")
 QUICK = {"EdgeNeXt_XX_Small", "FasterNet_T0", "MicroNet_M0", "PPLCNet_x0_25"}
 # Of these the width is smaller: it changes no operator, and theirs takes a minute.
-NARROW = {name: {"embed_dim": 48} for name in ("FasterNet_S", "FasterNet_M", "FasterNet_L")}
+NARROW = {
+    "EdgeNeXt_Base": {"dims": [24, 48, 88, 168]},
+    **{name: {"embed_dim": 48} for name in ("FasterNet_S", "FasterNet_M", "FasterNet_L")},
+}
 VARIANTS = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
     for family in FAMILIES

@@ -100,6 +100,7 @@ def test_an_unknown_network():
         convert_state_dict({}, "fasternet_t00")
 
 
+@pytest.mark.usefixtures("zero_weights")
 @pytest.mark.parametrize("arch", list_models())
 def test_every_network_takes_its_own_weights_and_names_what_is_missing(arch):
     with pytest.raises(WeightsError, match=f"are not those of {arch}: 0 keys fit"):
