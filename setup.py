@@ -58,7 +58,7 @@ EXTRAS["notebooks"] = [
     *["ipykernel>=6.29", "jupytext>=1.16", "nbclient>=0.10", "nbformat>=5.9"],
     *EXTRAS["explain"],
 ]
-EXTRAS["package"] = ["build>=1.0", "check-jsonschema>=0.29", "setuptools>=64", "twine>=5", "wheel>=0.40"]
+EXTRAS["package"] = ["build>=1.0", "check-jsonschema>=0.35", "setuptools>=64", "twine>=5", "wheel>=0.40"]
 EXTRAS["teacher"] = [*EXTRAS["onnx"], "scikit-learn>=1.4"]
 EXTRAS["dev"] = [
     "mypy>=1.10",
