@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ppcls_light.config import dataloader, load_config, optim, schema
+from ppcls_light.config import dataloader, load_config, losses, optim, schema
 from ppcls_light.config.arch import ArchConfig
 from ppcls_light.models import published, variant
 
@@ -78,7 +78,7 @@ def test_recipe_of_pplcnet(name, coeff, augment):
     assert evaluation["ResizeImage"] == {"resize_short": 256}
     assert evaluation["CropImage"] == {"size": 224}
     assert evaluation["NormalizeImage"]["scale"] == 1 / 255
-    assert config.Loss.Train == [optim.CELoss(1.0, 0.1)]
+    assert config.Loss.Train == [losses.CELoss(1.0, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_recipe_of_edgenext(name, rand_augment, mixing):
     evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)
     assert evaluation["ResizeImage"] == {"resize_short": 292, "interpolation": "bicubic", "backend": "pil"}
     assert evaluation["CropImage"] == {"size": 256}
-    assert config.Loss.Train == [optim.CELoss(1.0, 0.1)]
+    assert config.Loss.Train == [losses.CELoss(1.0, 0.1)]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_recipe_of_micronet(name, coeff, warmup):
         regularizer=optim.Regularizer("L2", coeff),
     )
     assert config.DataLoader.Train.sampler == dataloader.SamplerConfig(128, shuffle=True)
-    assert config.Loss.Train == [optim.CELoss(1.0)]
+    assert config.Loss.Train == [losses.CELoss(1.0)]
     ops = config.DataLoader.Train.dataset.transform_ops
     assert [op.name for op in ops] == ["DecodeImage", "RandCropImage", "RandFlipImage", "NormalizeImage"]
     evaluation = dict(config.DataLoader.Eval.dataset.transform_ops)

@@ -8,7 +8,7 @@ from typing import Annotated, Dict, Literal, Optional, Set, Union
 
 from ..base.hints import command
 from ..errors import ConfigError
-from . import optim
+from . import losses, optim
 from .arch import DistillationArch, Network
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
 from .global_section import GlobalConfig
@@ -104,8 +104,8 @@ class Config(Sections):
     Global: GlobalConfig = field(default_factory=GlobalConfig)
     Optimizer: Optional[optim.Optimizer] = None
     DataLoader: DataLoaderConfig = field(default_factory=DataLoaderConfig)
-    Loss: optim.LossConfig = field(default_factory=optim.LossConfig)
-    Metric: optim.MetricConfig = field(default_factory=optim.MetricConfig)
+    Loss: losses.LossConfig = field(default_factory=losses.LossConfig)
+    Metric: losses.MetricConfig = field(default_factory=losses.MetricConfig)
     Infer: InferConfig = field(default_factory=InferConfig)
     AMP: Optional[AMPConfig] = None
     EMA: Optional[EMAConfig] = None
@@ -136,7 +136,7 @@ class Config(Sections):
         self._check_unlabelled()
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.Train, *self.Metric.Eval):
-            if isinstance(metric, optim.DistillationTopkAcc) and metric.model_key != student:
+            if isinstance(metric, losses.DistillationTopkAcc) and metric.model_key != student:
                 fix = f"model_key: {student}" if student else "TopkAcc, or Arch.name: DistillationModel"
                 raise ConfigError(
                     f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"
@@ -162,7 +162,7 @@ class Config(Sections):
                 "answered to each alone; leave them out"
             )
         for loss in (*self.Loss.Train, *self.Loss.Eval):
-            if not isinstance(loss, optim.DistillationFeatureLoss):
+            if not isinstance(loss, losses.DistillationFeatureLoss):
                 continue
             wrong = [pair for pair in loss.model_name_pairs if pair[0] != student or pair[1] not in cached]
             if wrong:
@@ -190,7 +190,7 @@ class Config(Sections):
         if not (train and getattr(train.dataset, "unlabelled", None)):
             return
         path = "DataLoader.Train.dataset.unlabelled"
-        if all(isinstance(loss, (optim.CELoss, optim.DistillationGTCELoss)) for loss in self.Loss.Train):
+        if all(isinstance(loss, (losses.CELoss, losses.DistillationGTCELoss)) for loss in self.Loss.Train):
             raise ConfigError(
                 f"{path}: no loss of Loss.Train learns without labels; add a teacher, or leave it out"
             )
@@ -207,7 +207,7 @@ class Config(Sections):
         for loss in self.Loss.Train:
             for pair in getattr(loss, "model_name_pairs", []):
                 for name in pair:
-                    uses.setdefault(name, set()).add(isinstance(loss, optim.DistillationFeatureLoss))
+                    uses.setdefault(name, set()).add(isinstance(loss, losses.DistillationFeatureLoss))
         return uses
 
     def _check_freezing(self) -> None:
@@ -277,8 +277,8 @@ class Config(Sections):
 
     def _check_class_weights(self) -> None:
         class_num = self.Arch.class_num
-        for split, losses in (("Train", self.Loss.Train), ("Eval", self.Loss.Eval)):
-            for weights in (getattr(loss, "class_weights", None) for loss in losses):
+        for split, specified in (("Train", self.Loss.Train), ("Eval", self.Loss.Eval)):
+            for weights in (getattr(loss, "class_weights", None) for loss in specified):
                 if weights == "balanced" and split == "Eval":
                     raise ConfigError(
                         "Loss.Eval: class_weights: balanced is for Loss.Train; leave it out here, or write the numbers"

@@ -10,7 +10,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import Tensor
 
-from ..config import optim
+from ..config import losses as specified
 from ..errors import ConfigError
 from ..models.distillation import mapped_name
 
@@ -26,7 +26,7 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
     (total, parts): a scalar tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add
     up) and `loss` (the total). Half-precision logits are computed in float32.
 
-    `specs` are `config.optim.CELoss` and the distillation losses beside it. `student` is the network that `CELoss` is
+    `specs` are `config.losses.CELoss` and the distillation losses beside it. `student` is the network that `CELoss` is
     about, and whose logits may be given without a name; `teachers` are the others whose logits will be given.
     Raises ConfigError: `specs` is empty, or names a network that is not there.
     """
@@ -45,11 +45,11 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
         parts: dict[str, Tensor] = {}
         for spec in specs:
             name = type(spec).__name__
-            if isinstance(spec, optim.CELoss):
+            if isinstance(spec, specified.CELoss):
                 weights: Any = spec.class_weights  # numbers, see `weigh_classes`
                 own = outputs[student or ""]
                 value = cross_entropy(own, labels, spec.epsilon or 0.0, spec.reduction, weights)
-            elif isinstance(spec, optim.DistillationGTCELoss):
+            elif isinstance(spec, specified.DistillationGTCELoss):
                 value = sum(
                     cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names
                 )
@@ -66,7 +66,7 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
 def _check_names(spec: Any, known: Sequence[str]) -> None:
     pairs = getattr(spec, "model_name_pairs", [])
     names = [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]
-    if not names and not isinstance(spec, optim.CELoss):
+    if not names and not isinstance(spec, specified.CELoss):
         raise ConfigError(
             f"Loss: {type(spec).__name__}: it names no network, so it teaches nothing; name some, or leave it out"
         )
@@ -104,7 +104,7 @@ def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list
     weights = (len(labels) / (class_num * counts)).tolist()
     return [
         dataclasses.replace(loss, class_weights=weights)
-        if isinstance(loss, optim.CELoss) and loss.class_weights == "balanced"
+        if isinstance(loss, specified.CELoss) and loss.class_weights == "balanced"
         else loss
         for loss in losses
     ]
@@ -147,15 +147,15 @@ def cross_entropy(
     return getattr(losses, reduction)()
 
 
-def _teacher_labels(spec: optim.DistillationCELoss, learner: Tensor, teacher: Tensor) -> Tensor:
+def _teacher_labels(spec: specified.DistillationCELoss, learner: Tensor, teacher: Tensor) -> Tensor:
     return cross_entropy(learner, teacher.argmax(axis=1) if spec.hard_label else F.softmax(teacher))
 
 
-def _softened(spec: optim.DistillationKLDivLoss, learner: Tensor, teacher: Tensor) -> Tensor:
+def _softened(spec: specified.DistillationKLDivLoss, learner: Tensor, teacher: Tensor) -> Tensor:
     return kl_divergence(teacher / spec.temperature, learner / spec.temperature) * spec.temperature**2
 
 
-def _mutual(spec: optim.DistillationDMLLoss, one: Tensor, other: Tensor) -> Tensor:
+def _mutual(spec: specified.DistillationDMLLoss, one: Tensor, other: Tensor) -> Tensor:
     return (kl_divergence(one, other) + kl_divergence(other, one)) / 2
 
 
@@ -167,16 +167,16 @@ def kl_divergence(logits: Tensor, other: Tensor) -> Tensor:
 
 def _learner(spec: Any, first: str, second: str) -> str:
     """Return the name of the outputs that are to come near those of the network `second`."""
-    return mapped_name(first, second) if isinstance(spec, optim.DistillationFeatureLoss) else first
+    return mapped_name(first, second) if isinstance(spec, specified.DistillationFeatureLoss) else first
 
 
-def _distance(spec: optim.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor) -> Tensor:
+def _distance(spec: specified.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor) -> Tensor:
     return F.mse_loss(mapped, embeddings)
 
 
 _OF_A_PAIR: Dict[type, Callable[..., Tensor]] = {
-    optim.DistillationCELoss: _teacher_labels,
-    optim.DistillationKLDivLoss: _softened,
-    optim.DistillationDMLLoss: _mutual,
-    optim.DistillationFeatureLoss: _distance,
+    specified.DistillationCELoss: _teacher_labels,
+    specified.DistillationKLDivLoss: _softened,
+    specified.DistillationDMLLoss: _mutual,
+    specified.DistillationFeatureLoss: _distance,
 }

@@ -16,7 +16,7 @@ from ..errors import UserError, listed
 from .distributed import gather, mean_over_ranks, raise_on_all_ranks
 
 if TYPE_CHECKING:
-    from ..config.optim import TopkAcc
+    from ..config.losses import TopkAcc
     from .distributed import Runtime
     from .position import Position
 

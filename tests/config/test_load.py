@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppcls_light.config import dataloader, dump_config, load_config, optim, schema
+from ppcls_light.config import dataloader, dump_config, load_config, losses, optim, schema
 from ppcls_light.config.arch import ArchConfig
 from ppcls_light.errors import ConfigError
 
@@ -74,8 +74,8 @@ def test_paddleclas_files_load_unchanged(theirs):
     assert [op.name for op in config.Infer.transforms][-1] == "ToCHWImage"
     assert config.Infer.PostProcess.topk == 5
     assert config.Metric.Eval[0].ks() == [1, 5]
-    assert config.Loss.Train == [optim.CELoss(1.0, None if name.startswith("MicroNet") else 0.1)]
-    assert config.Loss.Eval == [optim.CELoss(1.0, None)]
+    assert config.Loss.Train == [losses.CELoss(1.0, None if name.startswith("MicroNet") else 0.1)]
+    assert config.Loss.Eval == [losses.CELoss(1.0, None)]
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_overrides_are_yaml_literals(write):
     assert config.Global.output_dir == "./a=b/c: d/数据 1"
     assert config.Global.epochs == 7
     assert config.Optimizer.lr.learning_rate == 3e-5
-    assert config.Metric.Train == [optim.TopkAcc([1, 2])]
+    assert config.Metric.Train == [losses.TopkAcc([1, 2])]
     ops = dict(config.DataLoader.Train.dataset.transform_ops)
     assert ops["RandCropImage"]["size"] == (48, 64)
     assert ops["NormalizeImage"]["scale"] == 1 / 127.5
@@ -305,7 +305,7 @@ def test_sections_that_are_left_empty_are_their_defaults(write):
         write("Arch: {name: PPLCNet_x0_25}\nGlobal:\nLoss:\nMetric:\nInfer:\nDataLoader:\nAMP:\n")
     )
     assert config.Global == schema.GlobalConfig()
-    assert config.Loss.Train == [optim.CELoss(1.0)]
+    assert config.Loss.Train == [losses.CELoss(1.0)]
     assert config.Optimizer is None
     assert config.AMP is None
     assert load_config(write("Arch: {name: PPLCNet_x0_25}\nAMP: {}\n")).AMP.use_amp is True

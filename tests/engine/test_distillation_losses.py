@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.config import optim
+from ppcls_light.config import losses
 from ppcls_light.engine.losses import build_loss
 from ppcls_light.errors import ConfigError
 
@@ -34,27 +34,27 @@ def value(*specs, labels=LABELS):
 
 def test_soft_labels_of_the_teacher():
     expected = -(softmax(TEACHER) * np.log(softmax(STUDENT))).sum(axis=1).mean()
-    assert value(optim.DistillationCELoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
+    assert value(losses.DistillationCELoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_hard_labels_of_the_teacher():
     expected = -np.log(softmax(STUDENT)[np.arange(6), TEACHER.argmax(axis=1)]).mean()
-    loss = optim.DistillationCELoss(0.5, PAIRS, hard_label=True)
+    loss = losses.DistillationCELoss(0.5, PAIRS, hard_label=True)
     assert value(loss) == pytest.approx(expected / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_softened_divergence(temperature):
     expected = temperature**2 * divergence(softmax(TEACHER / temperature), softmax(STUDENT / temperature))
-    loss = optim.DistillationKLDivLoss(2.0, PAIRS, temperature)
+    loss = losses.DistillationKLDivLoss(2.0, PAIRS, temperature)
     assert value(loss) == pytest.approx(2 * expected, rel=1e-5)
 
 
 def test_mutual_learning_is_symmetric():
     p, q = softmax(STUDENT), softmax(TEACHER)
     expected = (divergence(p, q) + divergence(q, p)) / 2
-    assert value(optim.DistillationDMLLoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
-    assert value(optim.DistillationDMLLoss(1.0, [("Teacher", "Student")])) == pytest.approx(
+    assert value(losses.DistillationDMLLoss(1.0, PAIRS)) == pytest.approx(expected, rel=1e-5)
+    assert value(losses.DistillationDMLLoss(1.0, [("Teacher", "Student")])) == pytest.approx(
         expected, rel=1e-5
     )
 
@@ -63,39 +63,39 @@ def test_hard_and_soft_distillation_beside_the_labels():
     """(1 - alpha) * cross entropy with the labels + alpha * distillation, as FasterNet's training code mixes them."""
     own = -np.log(softmax(STUDENT)[np.arange(6), LABELS]).mean()
     soft = 9.0 * divergence(softmax(TEACHER / 3), softmax(STUDENT / 3))
-    losses = optim.CELoss(0.3), optim.DistillationKLDivLoss(0.7, PAIRS, 3.0)
-    assert value(*losses) == pytest.approx(0.3 * own + 0.7 * soft, rel=1e-5)
+    both = losses.CELoss(0.3), losses.DistillationKLDivLoss(0.7, PAIRS, 3.0)
+    assert value(*both) == pytest.approx(0.3 * own + 0.7 * soft, rel=1e-5)
 
 
 def test_labels_for_both_networks_smoothed():
     target = 0.9 * np.eye(4)[LABELS] + 0.1 / 4
     expected = -sum((target * np.log(softmax(a))).sum(axis=1).mean() for a in (STUDENT, TEACHER))
-    loss = optim.DistillationGTCELoss(1.0, ["Student", "Teacher"], epsilon=0.1)
+    loss = losses.DistillationGTCELoss(1.0, ["Student", "Teacher"], epsilon=0.1)
     assert value(loss) == pytest.approx(expected, rel=1e-5)
 
 
 def test_mixed_labels_count_by_share():
     shares = softmax(RNG.normal(size=(6, 4))).astype("float32")
     expected = -(shares * np.log(softmax(STUDENT))).sum(axis=1).mean()
-    assert value(optim.CELoss(1.0), labels=shares) == pytest.approx(expected, rel=1e-5)
+    assert value(losses.CELoss(1.0), labels=shares) == pytest.approx(expected, rel=1e-5)
 
 
 def test_networks_that_are_not_there():
     with pytest.raises(ConfigError, match=r"no logits of 'Teacher' here, but those of Student"):
-        build_loss([optim.DistillationCELoss(1.0, PAIRS)], "Student")
+        build_loss([losses.DistillationCELoss(1.0, PAIRS)], "Student")
     with pytest.raises(
         ConfigError, match=r"no logits of 'Student' here, for it takes Arch\.name: Distillation"
     ):
-        build_loss([optim.DistillationGTCELoss(1.0, ["Student"])])
+        build_loss([losses.DistillationGTCELoss(1.0, ["Student"])])
 
 
 @pytest.mark.parametrize(
     "loss",
     [
-        optim.DistillationGTCELoss(1.0, []),
-        optim.DistillationCELoss(1.0, []),
-        optim.DistillationKLDivLoss(1.0, []),
-        optim.DistillationDMLLoss(1.0, []),
+        losses.DistillationGTCELoss(1.0, []),
+        losses.DistillationCELoss(1.0, []),
+        losses.DistillationKLDivLoss(1.0, []),
+        losses.DistillationDMLLoss(1.0, []),
     ],
 )
 def test_a_loss_of_no_network_is_refused(loss):
@@ -103,4 +103,4 @@ def test_a_loss_of_no_network_is_refused(loss):
     with pytest.raises(
         ConfigError, match=rf"^Loss: {name}: it names no network, .*; name some, or leave it out$"
     ):
-        build_loss([optim.CELoss(1.0), loss], "Student", ["Teacher"])
+        build_loss([losses.CELoss(1.0), loss], "Student", ["Teacher"])

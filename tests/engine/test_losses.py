@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppcls_light.config import load_config
-from ppcls_light.config.optim import CELoss
+from ppcls_light.config.losses import CELoss
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.losses import build_loss, weigh_classes
 from ppcls_light.engine.trainer import Trainer

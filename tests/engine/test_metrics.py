@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.config.optim import TopkAcc
+from ppcls_light.config.losses import TopkAcc
 from ppcls_light.engine.metrics import TopkAccuracy, build_metric, warn_of_trivial
 
 

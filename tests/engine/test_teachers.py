@@ -10,7 +10,7 @@ from paddle.nn.initializer import Constant
 from ppcls_light import jobs
 from ppcls_light.base.probabilities import softmax
 from ppcls_light.config import dump_config, load_config
-from ppcls_light.config.optim import DistillationFeatureLoss
+from ppcls_light.config.losses import DistillationFeatureLoss
 from ppcls_light.data.decode import decode_image
 from ppcls_light.engine import distributed
 from ppcls_light.engine.distributed import Runtime
