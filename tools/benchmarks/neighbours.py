@@ -24,7 +24,7 @@ from ppcls_light import cli  # before other packages: it says in one line which 
 import numpy as np
 
 from ppcls_light.bench import harness
-from ppcls_light.commands.lists import PRETRAINED
+from ppcls_light.photos.recipe import PRETRAINED
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.neighbours import Index, votes
 from ppcls_light.prediction.similar import VOTERS, network_checksum
