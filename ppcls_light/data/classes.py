@@ -8,6 +8,7 @@ the same ones in the same order: else a class would silently become another.
 from __future__ import annotations
 
 import json
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -198,6 +199,12 @@ def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
 def imagenet_names() -> ClassNames:
     """Return the names of ImageNet-1k's 1000 classes: WordNet's synonyms, in the order of ILSVRC 2012."""
     return ClassNames(read_class_names(labels_folder() / "imagenet1k.txt").names, "ImageNet-1k's label list")
+
+
+def paddleclas_names(path: StrPath) -> ClassNames | None:
+    """Return `imagenet_names` for PaddleClas' list of them that is not there, as without its checkout; else None."""
+    is_list = os.path.basename(path) == "imagenet1k_label_list.txt"
+    return imagenet_names() if is_list and not os.path.isfile(path) else None
 
 
 def _wrong(where: StrPath, problem: str) -> DataError:

@@ -26,7 +26,14 @@ from ..base.hints import command
 from ..config import Config
 from ..config.bind import located
 from ..config.dataloader import DatasetConfig
-from ..data.classes import ClassNames, folder_labels, imagenet_names, read_class_names, require_same_folders
+from ..data.classes import (
+    ClassNames,
+    folder_labels,
+    imagenet_names,
+    paddleclas_names,
+    read_class_names,
+    require_same_folders,
+)
 from ..data.image_list import ImageList, read_image_list
 from ..data.scan import scan_image_folder
 from ..errors import ConfigError, DataError, listed
@@ -38,7 +45,6 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 
-_PADDLECLAS_LIST = "imagenet1k_label_list.txt"
 MAP_KEY = "Infer.PostProcess.class_id_map_file"
 # Ending of the student's file in a checkpoint of a distillation, whose states are the set's.
 _STUDENT = "_student"
@@ -165,9 +171,10 @@ def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = Fa
     path, class_num = config.Infer.PostProcess.class_id_map_file, config.Arch.network.class_num
     if not path:
         return None
-    if of_imagenet and class_num == published.IMAGENET_CLASSES and _is_paddleclas_list(path):
+    packaged = paddleclas_names(path) if of_imagenet and class_num == published.IMAGENET_CLASSES else None
+    if packaged is not None:
         LOGGER.info("%s: %s is not there; the package has the same names of ImageNet-1k", MAP_KEY, path)
-        return imagenet_names()
+        return packaged
     if may_miss and not os.path.isfile(path):
         LOGGER.warning("%s: no such file: %s; classes stay without names", MAP_KEY, path)
         return None
@@ -179,10 +186,6 @@ def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = Fa
                 "null for the names of the checkpoint"
             )
     return names
-
-
-def _is_paddleclas_list(path: str) -> bool:
-    return os.path.basename(path) == _PADDLECLAS_LIST and not os.path.isfile(path)
 
 
 def _train_folders(config: Config) -> ClassNames | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import cast
 
+from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
 from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
 from ..config.load import Plain
-from ..data.classes import as_class_names, read_class_names
+from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 
 def read_deploy_config(source: str | Plain, overrides: Sequence[str] = ()) -> DeployConfig:
@@ -43,16 +47,16 @@ def _precision(config: DeployConfig) -> Precision:
 def predictor_from_config(config: DeployConfig) -> Predictor:
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run, post = config.Global, config.PostProcess.merged()
-    class_names = None
+    bundle, class_names = read_bundle(cast(str, run.inference_model_dir)), None
     if post.label_list is not None:
         class_names = as_class_names(post.label_list, "PostProcess.Topk.label_list")
     if post.class_id_map_file is not None:
-        mapped = read_class_names(post.class_id_map_file, post.delimiter)
+        mapped = _mapped_names(post.class_id_map_file, post.delimiter, bundle)
         if class_names is not None:
             class_names.require_same(mapped, "leave one of them out")
         class_names = mapped
     return Predictor(
-        cast(str, run.inference_model_dir),
+        bundle,
         device="gpu" if run.use_gpu else "cpu",
         batch_size=run.batch_size,
         transform_ops=config.PreProcess.transform_ops,
@@ -68,3 +72,18 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
         ir_optim=run.ir_optim,
         profile=run.enable_profile,
     )
+
+
+def _mapped_names(path: str, delimiter: str | None, bundle: Bundle) -> ClassNames:
+    """Return the names of a label map; for PaddleClas' list of ImageNet that is not there the package's.
+
+    Not for a folder that was exported here from a training without names: nobody knows that it is ImageNet's.
+    """
+    nameless = bundle.class_num is not None and bundle.class_names is None
+    packaged = None if nameless else paddleclas_names(path)
+    if packaged is None:
+        return read_class_names(path, delimiter)
+    logger.info(
+        "PostProcess.class_id_map_file: %s is not there; the package has the same names of ImageNet-1k", path
+    )
+    return packaged

@@ -1,3 +1,4 @@
+import logging
 import os
 import re
 import shutil
@@ -202,6 +203,30 @@ def test_a_folder_without_names_takes_any_and_counts_them(model, images, tmp_pat
     config = read_deploy_config(CONFIG, [*run, "PostProcess.label_list=[x]"])
     with pytest.raises(ConfigError, match=r"label_list: 1 class names, but the network has 3 classes"):
         predictor_from_config(config)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_paddleclas_list_of_imagenet_is_the_packages_for_its_folders(model, images, tmp_path, caplog, own):
+    """Not for a folder exported here without names (own): whether its classes are ImageNet's is not known."""
+    caplog.set_level(logging.INFO)
+    folder = shutil.copytree(model, tmp_path / "unnamed")
+    described = yaml.safe_load((folder / "inference.yml").read_text())
+    if not own:
+        del described["ppcls_light"]
+    del described["PostProcess"]["Topk"]["label_list"]
+    (folder / "inference.yml").write_text(yaml.safe_dump(described))
+    path = "../ppcls/utils/imagenet1k_label_list.txt"
+    run = [f"Global.inference_model_dir={folder}", f"Global.infer_imgs={images}"]
+    config = read_deploy_config(CONFIG, [*run, f"PostProcess.class_id_map_file={path}"])
+    if own:
+        with pytest.raises(DataError, match=r"imagenet1k_label_list\.txt: cannot be read"):
+            predictor_from_config(config)
+        return
+    (row,) = predictor_from_config(config).predict(images / "a.jpg")  # of 3 classes, as this network is
+    assert row["error"].startswith(
+        "ImageNet-1k's label list: 1000 class names, but the network has 3 classes"
+    )
+    assert f"{path} is not there; the package has the same names" in caplog.text
 
 
 @pytest.mark.parametrize(
