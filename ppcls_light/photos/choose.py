@@ -167,5 +167,6 @@ def _require_epochs(best: Plan, speeds: list[Speed], photos: int, wishes: Wishes
     needed = (fastest.epoch(photos) + 60 * wishes.minutes - max(seconds, 0)) / 60
     raise ConfigError(
         f"--minutes {wishes.minutes:g} is too short: check and measuring included, one epoch of the {photos:,} photos "
-        f"needs {needed:.2g} ({fastest.network} at {fastest.size} pixels); give --minutes {2 * needed:.2g}"
+        f"needs {needed:.2g} ({fastest.network} at {fastest.size} pixels); give --minutes {2 * needed:.2g}, a smaller "
+        "--network or a smaller --size"
     )

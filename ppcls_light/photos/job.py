@@ -91,7 +91,7 @@ def train_photos(
             _require_same(folder, out, wishes)
             options = _TRAINED
         else:
-            _require_room(folder, out, overwrite)
+            _require_room(folder, out, overwrite, resume)
             _prepare(folder, out, wishes, shares, overwrite, say)
         file = os.path.join(out, CONFIG_FILE)
         try:
@@ -115,7 +115,7 @@ def photos_of(out: str) -> str | None:
     return getattr(load_config(file).reader("Train").dataset, "image_root", None)
 
 
-def _require_room(folder: str, out: str, overwrite: bool) -> None:
+def _require_room(folder: str, out: str, overwrite: bool, resume: bool) -> None:
     """Raise ConfigError where `out` is in the folder of photos, or holds a run that may not be moved."""
     inside = os.path.join(os.path.realpath(folder), "")
     if os.path.join(os.path.realpath(out), "").startswith(inside):
@@ -125,6 +125,11 @@ def _require_room(folder: str, out: str, overwrite: bool) -> None:
     try:
         require_room(GlobalConfig(output_dir=out, overwrite=overwrite))
     except ConfigError:
+        if resume:
+            raise ConfigError(
+                f"{out} holds a run without a {CONFIG_FILE}, so photos alone did not begin it; go on with it by "
+                f"{command('train')} -c {shlex.quote(os.path.join(out, 'config.yaml'))} -o Global.checkpoints=auto"
+            ) from None
         raise ConfigError(
             f"{out} holds a run; go on with it by --resume, train elsewhere by --out FOLDER, or have it moved to "
             f"{os.path.join(out, 'previous_N')} by --overwrite"

@@ -96,6 +96,7 @@ def test_the_config_alone_gives_the_same_weights(in_place, tmp_path, monkeypatch
         assert_same_bits(tmp_path / "again" / f"{name}.pdparams", in_place.out / f"{name}.pdparams")
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_by_the_command_that_it_names(in_place, tmp_path, monkeypatch):
     lines, end_of_epoch = [], Recorder.end_of_epoch
 
@@ -116,6 +117,12 @@ def test_a_stopped_training_goes_on_by_the_command_that_it_names(in_place, tmp_p
         train_photos(in_place.folder.name, out=tmp_path / "a b", say=silent, resume=True, epochs=3)
     with pytest.raises(ConfigError, match=r"is of the photos in .*; give that folder"):
         train_photos(str(tmp_path), out=tmp_path / "a b", say=silent, resume=True)
+    os.rename(tmp_path / "a b/photos.yaml", tmp_path / "away")
+    with pytest.raises(
+        ConfigError, match=r"without a photos\.yaml.* -c '.*config\.yaml' -o Global\.checkpoints=auto"
+    ):
+        train_photos(in_place.folder.name, out=tmp_path / "a b", say=silent, resume=True)
+    os.rename(tmp_path / "away", tmp_path / "a b/photos.yaml")
     run_pasted(text.splitlines()[-1])
     assert_same_bits(tmp_path / "a b/best_model.pdparams", in_place.out / "best_model.pdparams")
     assert (tmp_path / "a b/report/report.html").is_file()
@@ -134,6 +141,7 @@ def test_a_stopped_training_goes_on_by_the_command_that_it_names(in_place, tmp_p
     assert (tmp_path / "a b/latest.pdparams").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_and_a_run_that_moves(tmp_path, monkeypatch):
     """6 photos: no class has one to choose by, and the newest weights are scored."""
     monkeypatch.chdir(tmp_path)
