@@ -35,7 +35,7 @@ class Sections:
         from ..base.html import text
 
         lines = "\n".join(map(text, dump_yaml(plain(self)).splitlines()))
-        return f"<pre>{lines}</pre>"
+        return f"<pre><code>{lines}</code></pre>"
 
     def place(self, path: str) -> str:
         """Return the beginning of a message about `path`: "file:line: path", or the path only."""

@@ -110,7 +110,8 @@ class Predictor:
         self._make_engine, self._engine = make_engine, make_engine(bundle, options)
 
     def __repr__(self) -> str:
-        return f"Predictor {', '.join(self._described().values())}"
+        *words, (kind, place) = self._described().items()
+        return f"Predictor {', '.join([*(word for _, word in words), f'{kind} {place}'])}"
 
     def _repr_html_(self) -> str:
         """Return what the predictor is, with all class names, as a table for a notebook."""
@@ -119,18 +120,17 @@ class Predictor:
         return "\n".join([table(("Predictor", ""), rows), *names])
 
     def _described(self) -> dict[str, str]:
-        """Return what is known of the network, {kind of it: its words}."""
+        """Return what is known of the network, {kind of it: its words}, its place last."""
         bundle, options, names = self.bundle, self.engine_options, self.class_names
         count, known_names = bundle.class_num or len(names or ()), f" ({listed(names)})" if names else ""
-        place = f"folder {bundle.folder}" if bundle.is_exported else f"weights {bundle.graph_file}"
+        place = ("folder", bundle.folder) if bundle.is_exported else ("weights", bundle.graph_file)
         known = {
             "network": bundle.model_name,
             "classes": f"{count} classes{known_names}" if count else "",
             "image": "x".join(map(str, bundle.image_shape or ())),
             "engine": options.title + (" on GPU" if options.device == "gpu" else ""),
-            "place": place,
         }
-        return {kind: words for kind, words in known.items() if words}
+        return dict([*((kind, words) for kind, words in known.items() if words), place])
 
     def clone(self) -> Predictor:
         """Return a predictor that runs beside this one; the weights are shared."""

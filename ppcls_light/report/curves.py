@@ -111,5 +111,5 @@ def _label(run: Run, metric: str) -> str:
     epochs, numbers = run.curve("eval", metric)
     if not numbers:
         return plain(run.name, 60)
-    best = max(numbers)
-    return f"{plain(run.name, 60)} (best {metric} {100 * best:.2f} % after epoch {epochs[numbers.index(best)]:g})"
+    best, epoch = max(zip(numbers, epochs))  # of equal ones the last, as best_model
+    return f"{plain(run.name, 60)} (best {metric} {100 * best:.2f} % after epoch {epoch:g})"

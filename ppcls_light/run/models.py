@@ -12,6 +12,7 @@ from ..config.load import Plain
 from ..errors import ConfigError
 from ..prediction.predictor import Predictor
 from ..prediction.results import Row
+from . import run
 from .explaining import Explanations, explanations
 from .run import Run
 from .session import trained_predictor
@@ -53,11 +54,11 @@ def _config_of(weights: str, config: StrPath | Plain | Config | None) -> Config:
     """Return `config`, by default the file beside `weights`, with these weights."""
     texts = [assignment("Global.pretrained_model", weights), "Global.checkpoints=null"]
     if config is None:
-        config = os.path.join(os.path.dirname(weights), "config.yaml")
+        config = os.path.join(os.path.dirname(weights), run.CONFIG_FILE)
         if not os.path.isfile(config):
             raise ConfigError(
-                f"{weights}: neither an exported folder nor a checkpoint with config.yaml beside it; name one of the "
-                "two, or the checkpoint's YAML by config="
+                f"{weights}: neither an exported folder nor a checkpoint with {run.CONFIG_FILE} beside it; name one of "
+                "the two, or the checkpoint's YAML by config="
             )
     if isinstance(config, (str, os.PathLike)):
         return load_config(config, texts)

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..prediction.results import Row
 
+CONFIG_FILE = "config.yaml"  # of a training, in its folder
+
 Numbers = Dict[str, float]
 
 
@@ -44,10 +46,10 @@ class Run:
     def __init__(self, folder: StrPath) -> None:
         self.folder = os.fspath(folder)
         self._loaded: tuple[tuple[str, float], Predictor] | None = None
-        self._file = os.path.join(self.folder, "config.yaml")
+        self._file = os.path.join(self.folder, CONFIG_FILE)
         if not os.path.isfile(self._file):
             raise ConfigError(
-                f"{self.folder}: no run, since it has no config.yaml; give the Global.output_dir of a training"
+                f"{self.folder}: no run, since it has no {CONFIG_FILE}; give the Global.output_dir of a training"
             )
 
     @property
@@ -139,7 +141,7 @@ class Run:
         """
         from PIL import Image
 
-        return Image.open(io.BytesIO(self._plotted()))
+        return Image.open(io.BytesIO(self._plotted())).convert("RGB")
 
     def _plotted(self) -> bytes:
         from ..base.figures import as_png, check_matplotlib

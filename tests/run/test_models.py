@@ -142,6 +142,7 @@ def test_what_only_an_export_can_is_refused(trained, options):
     assert load(trained, engine="auto", precision="auto").engine_options.title.startswith("paddle fp32")
 
 
+@pytest.mark.slow
 def test_a_predictor_of_a_checkpoint_runs_in_threads_and_processes(trained, images):
     from concurrent.futures import ThreadPoolExecutor
 

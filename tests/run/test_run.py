@@ -106,18 +106,17 @@ def test_a_run_that_was_moved_is_read_where_it_is(trained, tmp_path):
     assert moved.metrics == trained.metrics
 
 
-def test_a_dict_a_config_and_a_file_give_the_same_training(trained, tmp_path, monkeypatch):
+def test_a_config_made_in_python_gives_the_same_training_as_its_file(trained, tmp_path):
     content = yaml.safe_load((Path(trained.folder).parent / "config.yaml").read_text())
     config = load_config(content)
-    monkeypatch.chdir(tmp_path)
-    first = read_weights(os.path.join(trained.folder, "latest.pdparams"))
-    for name, given in (("dict", content), ("config", config)):
-        run = train(given, epochs=2, output_dir=tmp_path / name, device="cpu")
-        assert run.folder == str(tmp_path / name)
-        assert run.config.Global.save_inference_dir == str(tmp_path / name / "inference")
-        weights = read_weights(os.path.join(run.folder, "latest.pdparams"))
-        assert all(np.array_equal(weights[key], first[key]) for key in first)
+    run = train(config, epochs=2, output_dir=tmp_path / "elsewhere", device="cpu")
+    assert run.folder == str(tmp_path / "elsewhere")
+    assert run.config.Global.save_inference_dir == str(tmp_path / "elsewhere" / "inference")
+    weights, first = (read_weights(one.weights.replace("best_model", "latest")) for one in (run, trained))
+    assert all(np.array_equal(weights[key], first[key]) for key in first)
     assert config.Global.epochs == 4
+    with pytest.raises(ConfigError, match=r"Global\.epochs"):
+        train(content, epochs=-1)  # the sections themselves
 
 
 def test_ctrl_c_ends_a_training_with_a_run_that_goes_on(trained, tmp_path, photos, stopping):
