@@ -159,6 +159,8 @@ def test_every_family_exports_to_int8(name, options, tmp_path, caplog):
     predictor = Predictor(tmp_path / "int8")
     assert predictor.bundle.precision == "int8"
     assert typical_difference(predictor, model) < 0.02
+    if name != "PPLCNet_x0_25":
+        return  # one refusal is enough: it starts another process
     bias = model.state_dict()[next(key for key in reversed(model.head_keys) if key.endswith("bias"))]
     least_likely = predictor.predict([tmp_path / "a.png"])[0]["class_ids"][-1]
     bias.set_value(bias + 9 * paddle.to_tensor(np.eye(4, dtype="float32")[least_likely]))

@@ -90,8 +90,14 @@ def losses_of_an_epoch(run):
     [
         "{name: PPLCNet_x0_25, class_num: 3, stride_list: [1, 2, 2, 2, 2]}",
         pytest.param("{name: MicroNet_M0, class_num: 3}", marks=pytest.mark.slow),
-        pytest.param("{name: FasterNet_T0, class_num: 3, drop_path_rate: 0.2}", marks=pytest.mark.slow),
-        pytest.param("{name: EdgeNeXt_XX_Small, class_num: 3, drop_path_rate: 0.2}", marks=pytest.mark.slow),
+        pytest.param(
+            "{name: FasterNet_T0, class_num: 3, depths: [1, 1, 2, 1], drop_path_rate: 0.2}",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "{name: EdgeNeXt_XX_Small, class_num: 3, depths: [1, 2, 2, 2], drop_path_rate: 0.2}",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_the_losses_are_those_of_dygraph(config_file, arch):

@@ -73,12 +73,15 @@ def test_the_matrix_product_refuses_a_process_in_which_threads_are_settled():
 
 
 @pytest.mark.slow
-def test_the_tool_measures_writes_and_draws(root, tmp_path, monkeypatch, capsys):
+def test_the_tool_measures_writes_and_draws(tmp_path, monkeypatch, capsys):
     table, plot = tmp_path / "new/ops.csv", tmp_path / "new/ops.png"
     arguments = ["--operators", "PConv slicing", "none", "--maps", "8x4x4", "--layers", "2"]
     arguments += ["--rounds", "2", "--runs", "1", "--csv", str(table), "--plot", str(plot)]
     monkeypatch.setattr(sys, "argv", ["tools/benchmarks/ops.py", *arguments])
-    runpy.run_path(str(root / "tools/benchmarks/ops.py"), run_name="__main__")
+    monkeypatch.setattr(importable, "PRODUCT_SIZE", 128)
+    monkeypatch.setattr(importable, "ENGINE_PRODUCT", ("PWConv", (64, 8, 8), 1))
+    monkeypatch.setattr(importable, "COPY_BYTES", 1 << 20)
+    importable.main()
     with open(table, newline="", encoding="utf-8") as file:
         pconv, none = csv.DictReader(file)
     assert [pconv["operator"], none["operator"]] == ["PConv slicing", "none"]
