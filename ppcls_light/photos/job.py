@@ -20,10 +20,11 @@ from ..config.tree import dump_yaml
 from ..data.folder_names import SPLITS, printable
 from ..data.image_list import read_image_list
 from ..data.scan import CONFIG_FILE
-from ..engine.distributed import Runtime
+from ..engine import distributed
 from ..engine.log import brief, setup_logging
 from ..engine.output_folder import claimed, require_room
 from ..errors import ConfigError, UserError
+from ..ops.build import BuildError, existing
 from .choose import Start, Wishes, choose, start_of
 from .data import checked_lists, read_photos, shares_of
 from .recipe import sections_of
@@ -79,6 +80,7 @@ def train_photos(
     wishes = Wishes(minutes, network, size, epochs, batch_size, weights, scratch, seed).checked()
     shares = shares_of(split)
     folder = os.fspath(folder)
+    _require_one_process(folder, split)
     elsewhere = "" if out is None else f" --out {shlex.quote(os.fspath(out))}"
     again = f"{command('train')} {shlex.quote(folder)}{elsewhere} --resume"
     out = os.fspath(out or os.path.join("output", os.path.basename(os.path.abspath(folder)) or "photos"))
@@ -105,6 +107,14 @@ def train_photos(
     for line in (*summary(made), *next_commands(made, folder)):
         say(line)
     return out
+
+
+def _require_one_process(folder: str, split: str) -> None:
+    if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) > 1:
+        raise ConfigError(
+            "photos alone are trained by one process; make a config of them and launch the training with that: "
+            f"{command('lists')} {shlex.quote(folder)} --split {split}"
+        )
 
 
 def photos_of(out: str) -> str | None:
@@ -150,6 +160,8 @@ def _prepare(folder: str, out: str, wishes: Wishes, shares: list[float], overwri
     def seconds() -> float:
         return 60 * wishes.minutes - (time.monotonic() - began)
 
+    if _compiles():
+        say("compiling operators for this processor, once; it takes a minute or two")
     choice = choose(wishes, start, lists, absolute, seconds, say)
     sections = sections_of(start.recipe, lists, choice, absolute)
     file = os.path.join(out, CONFIG_FILE)
@@ -164,12 +176,19 @@ def _prepare(folder: str, out: str, wishes: Wishes, shares: list[float], overwri
     )
 
 
+def _compiles() -> bool:
+    """Return whether the training begins with the compiler, which is silent: on CPUs, before the first one."""
+    with contextlib.suppress(BuildError):
+        return distributed.start("auto").device == "cpu" and existing() is None
+    return False
+
+
 def _moved(out: str, start: Start, say: Say) -> Start:
     """Move all that is in `out` to previous_N, but for the exported model, which may be served; return where to start.
 
     The configs that moved name the lists and checkpoints beside them.
     """
-    with claimed(GlobalConfig(output_dir=out, overwrite=True), Runtime("cpu")):
+    with claimed(GlobalConfig(output_dir=out, overwrite=True), distributed.Runtime("cpu")):
         stays = re.compile(r"previous_\d+|inference|\..*")
         names = [name for name in os.listdir(out) if not stays.fullmatch(name)]
         if not names:

@@ -190,6 +190,11 @@ def test_settings_that_cannot_be_are_one_line_before_anything_is_written(tmp_pat
             train_photos("p", say=silent, **settings)
     with pytest.raises(DataError, match="is not there"):
         train_photos("q", say=silent)
+    with monkeypatch.context() as patch:
+        patch.setenv("PADDLE_TRAINERS_NUM", "2")
+        with pytest.raises(ConfigError, match=r"trained by one process; .* lists p --split 0\.8/0\.1/0\.1"):
+            train_photos("p", say=silent)
+    assert os.listdir() == ["p"]
     with pytest.raises(WeightsError, match=r"nowhere\.pdparams"):
         train_photos("p", weights="nowhere.pdparams", say=silent)
     with pytest.raises(ConfigError, match="--batch-size 7 exceeds the 6 photos to learn"):
