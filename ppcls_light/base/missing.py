@@ -24,6 +24,7 @@ _EXTRAS = {
     **dict.fromkeys(("scipy", "skimage"), "cpu,explain"),
     "sklearn": "cpu,teacher",
     **dict.fromkeys(("jupytext", "nbclient", "nbformat"), "cpu,notebooks"),
+    "playwright": "cpu,dev",
 }
 _OTHERS = ("onnx", "timm", "torch")
 

@@ -49,4 +49,4 @@ def taken(chromium, address, arguments):
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, needs=("playwright",))
