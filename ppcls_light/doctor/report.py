@@ -138,7 +138,7 @@ def _weights(answer: Answer) -> str:
     if answer.failure:
         return f"not known ({answer.failure})"
     folder, count, size = answer.said
-    return f"{folder}: {count} files, {size / 1e6:.1f} MB"
+    return f"{folder}: {count} file{'' if count == 1 else 's'}, {size / 1e6:.1f} MB"
 
 
 def _operators(answer: Answer) -> str:
