@@ -140,7 +140,7 @@ def choose(
         except NotFetchedError:  # the weights of a smaller network, when those of the first one are there
             continue
         speeds.append(_speed(trial, wishes.minutes))
-        say(f"speed: {network} at {size} pixels learns {1 / speeds[-1].photo:,.0f} photos/s")
+        say(f"speed: {network} at {size} pixels learns {1 / speeds[-1].photo:,.1f} photos/s")
         best = plan(start.recipe, lists.images, speeds, seconds())
         if best.enough:
             break
