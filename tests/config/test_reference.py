@@ -31,5 +31,13 @@ def test_every_key_is_documented(words):
     assert keys - {"params"} - words == set()  # `params` stands for a network's own keys
 
 
+def test_every_section_has_its_table(root):
+    page = (root / "docs/config.md").read_text(encoding="utf-8")
+    lists = {"Config", "DataLoaderConfig", "LossConfig", "MetricConfig"}  # of sections, described in prose
+    refused = {"ReduceOnPlateau"}
+    sections = {cls.__name__ for cls in dataclasses_in(schema.Config)} - lists - refused
+    assert sections - set(re.findall(r"<!-- generated: (\w+) -->", page)) == set()
+
+
 def test_every_op_is_documented(words):
     assert {*TRANSFORMS.names(), *BATCH_TRANSFORMS.names()} - words == set()
