@@ -137,14 +137,14 @@ def main():
     run("export", trained)
     with serving(exported) as address:
         print(f"the server answers at {address}")
-        print(f"\n$ curl -F file=@{photos[3]} {address}predict?topk=1")
+        print(f"\n$ curl -F file=@{photos[3]} {shlex.quote(address + 'predict?topk=1')}")
         (row,) = ask(address, photos[3:4])
         print(json.dumps(row))
         rows = ask(address, photos)
     print("the server has ended")
     right = sum(f"is_{row['class_ids'][0]}." in row["file_name"] for row in rows)
     top1 = float(re.search(r"\[Avg\].*top1: ([\d.]+)", score)[1])
-    train, serve = hints.installed("train"), hints.installed("serve")
+    serve, train = f"{hints.installed('serve')} {exported}", f"{hints.installed('train')} PHOTOS"
     print(f"""
 Done in {time.perf_counter() - began:.0f} s.
   weights   {trained / "best_model.pdparams"}: {100 * top1:.1f} % of the test images right
@@ -152,8 +152,8 @@ Done in {time.perf_counter() - began:.0f} s.
   export    {exported}: served over HTTP, {right} of 10 photos right
 
 Next:
-  {serve} {exported}          # a page for your browser; Ctrl-C ends it
-  {train} PHOTOS                              # your own photos, in PHOTOS/CLASS/PHOTO""")
+  {serve}   # a page for your browser; Ctrl-C ends it
+  {train:<{len(serve)}}   # your own photos, in PHOTOS/CLASS/PHOTO""")
     if top1 < GOAL:
         sys.exit(f"quickstart: top-1 {top1:.4f} is below {GOAL}")
 
