@@ -276,10 +276,17 @@ def test_every_row_comes_out_once_though_a_node_is_killed(root, inference, tmp_p
     noticed = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}
     cluster = Cluster(
         initialize_head=True,
-        head_node_args={"num_cpus": 1, "include_dashboard": False, "_system_config": noticed},
+        # nobody reads the logs, and the cluster keeps its size
+        head_node_args={
+            "num_cpus": 1,
+            "include_dashboard": False,
+            "include_log_monitor": False,
+            "no_monitor": True,
+            "_system_config": noticed,
+        },
     )
     try:
-        doomed = cluster.add_node(num_cpus=1)
+        doomed = cluster.add_node(num_cpus=1, include_log_monitor=False)
         with serving(Photos(held_from=8)) as server:
             names = [f"{server.url}/{index}.png" for index in range(count)]
             names[1], names[2] = f"{server.url}/gone.png", "broken.png"
