@@ -32,7 +32,7 @@ import ppcls_light
 from ppcls_light.data import read_class_names, read_image
 
 SMALL = os.environ.get("PPCLS_LIGHT_TUTORIAL") == "small"  # for tests: seconds, and nothing is downloaded
-TRAIN, TEST, SIZE, EPOCHS, ROUNDS = (96, 40, 32, 1, 1) if SMALL else (3000, 600, 64, 5, 9)
+TRAIN, TEST, SIZE, EPOCHS, ROUNDS = (96, 40, 32, 1, 1) if SMALL else (1600, 500, 48, 4, 9)
 plt.rcParams.update({"figure.dpi": 72, "axes.grid": True, "image.interpolation": "nearest"})
 
 # %% [markdown]
@@ -40,7 +40,7 @@ plt.rcParams.update({"figure.dpi": 72, "axes.grid": True, "image.interpolation":
 #
 # `sample_data("cifar10")` downloads CIFAR-10 once (170 MB, from its authors' page) and returns a folder with
 # `train/CLASS/` and `test/CLASS/`. For the output that you see here, JPEG copies of 20,000 of the images were put there
-# instead, since the machine had no network. 3,000 of them are for training, 600 for testing.
+# instead, since the machine had no network. 1,600 of them are for training, 500 for testing.
 
 # %%
 photos = ppcls_light.sample_data("clothing10" if SMALL else "cifar10")
@@ -254,17 +254,9 @@ show([read_image(path) for path, _ in shown], titles, columns=10)
 # most for the class that the network has chosen. At few pixels the segments are coarse.
 
 # %%
-from ppcls_light.explanation.black_box import heat_maps_of
 from ppcls_light.explanation.overlay import overlay
 
-explained = shown[: 1 if SMALL else 5]
-images = np.stack([predictor.preprocess(path) for path, _ in explained])
-classes = np.array([row["class_ids"][0] for row in rows[: len(explained)]])
-heat = heat_maps_of(predictor.run, images, classes, "lime")
-seen = [predictor.seen(path) for path, _ in explained]
-show(
-    [*seen, *map(overlay, seen, heat)],
-    [*titles[: len(explained)], *[("", "black")] * len(explained)],
-    len(explained),
-    1.6,
-)
+explained = [path for path, _ in shown[: 1 if SMALL else 5]]
+found = ppcls_light.explain(predictor, explained, method="lime")
+pictures = [one.image for one in found] + [overlay(one.image, one.heat) for one in found]
+show(pictures, [*titles[: len(found)], *[("", "black")] * len(found)], columns=len(found), size=1.6)
