@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import signal
 import sys
 import time
@@ -71,17 +72,36 @@ def is_run(folder: str) -> bool:
 def exported(folder: str) -> str:
     """Return the exported folder that `folder` is, or the one that a training in `folder` was exported to.
 
-    Raises ConfigError: the training is not exported, or its config is wrong.
+    Raises ConfigError: the training is not exported, or what is there was exported from other weights than its best;
+    or its config is wrong.
     """
     if not is_run(folder):
         return folder
     from .config import load_config
 
-    given = load_config(os.path.join(folder, RUN_CONFIG)).Global.save_inference_dir
-    for place in (os.path.join(folder, "inference"), given):
+    config = load_config(os.path.join(folder, RUN_CONFIG))
+    for place in (os.path.join(folder, "inference"), config.Global.save_inference_dir):
         if os.path.isdir(place):
+            if not config.Arch.teachers:  # the export of a student has a part of the weights
+                _require_same_weights(folder, place)
             return place
-    raise ConfigError(f"{folder}: this training is not exported yet; {command('export')} {folder}")
+    raise ConfigError(
+        f"{folder}: this training is not exported yet; {command('export')} {shlex.quote(folder)}"
+    )
+
+
+def _require_same_weights(run: str, place: str) -> None:
+    """Raise ConfigError where the export in `place` is known to be of other weights than the best of `run`."""
+    from .bundle.folder import read_bundle, weights_digest
+    from .weights import read_weights
+
+    files = (os.path.join(run, f"{name}.pdparams") for name in ("best_model", "latest"))
+    best = next(filter(os.path.isfile, files), None)
+    if best is not None and read_bundle(place).weights not in ("", weights_digest(read_weights(best))):
+        raise ConfigError(
+            f"{place}: exported from other weights than {best}; {command('export')} {shlex.quote(run)} exports these, "
+            f"or name {place} itself"
+        )
 
 
 def config_parser(description: Optional[str]) -> argparse.ArgumentParser:

@@ -30,9 +30,12 @@ tools serve the folder, and one section of our own:
       parity: {...}             # ExportReport's comparison with the network in training code, and on what processor
 """
 
+import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
+
+import numpy as np
 
 from ..base.files import StrPath, checksum, write_text
 from ..base.hints import command
@@ -198,6 +201,19 @@ class _InferenceYml:
     PreProcess: _PreProcess
     PostProcess: _PostProcess = field(default_factory=_PostProcess)
     ppcls_light: _Own = field(default_factory=_Own)
+
+
+def weights_digest(state: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of weights, which `Bundle.weights` has; the scales of quantization do not count.
+
+    Half precision, in which a training may save them, counts as the float32 that is exported.
+    """
+    digest = hashlib.sha256()
+    for key, value in sorted(state.items()):
+        if "._fake_quant" not in key:
+            whole = value.astype(np.float32) if value.dtype == np.float16 else value
+            digest.update(key.encode() + whole.tobytes())
+    return digest.hexdigest()
 
 
 def read_bundle(folder: StrPath) -> Bundle:

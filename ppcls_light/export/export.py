@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
 import logging
 import os
 import re
@@ -30,6 +29,7 @@ from ..bundle.folder import (
     UNKNOWN_FILE,
     Ops,
     read_bundle,
+    weights_digest,
     write_inference_yml,
 )
 from ..bundle.onnx import INT8_TO_ONNX, to_onnx
@@ -225,12 +225,8 @@ def export_model(
 
 
 def weights_checksum(model: nn.Layer) -> str:
-    """Return the SHA-256 of the weights without the scales of quantization: the same before `calibrate` and after."""
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        if "._fake_quant" not in key:
-            digest.update(key.encode() + value.numpy().tobytes())
-    return digest.hexdigest()
+    """Return the `weights_digest` of a network: the same before `calibrate` and after."""
+    return weights_digest({key: value.numpy() for key, value in model.state_dict().items()})
 
 
 def _checked_names(class_names: Names, class_num: int) -> Optional[ClassNames]:

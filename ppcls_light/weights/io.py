@@ -9,16 +9,18 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Sequence
 
 import numpy as np
 import safetensors.numpy
-from paddle import nn
 
 from ..base.files import StrPath, atomic_path, checksum
 from ..base.plain_pickle import dump_plain_pickle, load_plain_pickle
 from ..errors import WeightsError
 from ..registry import nearest
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
-from typing import NamedTuple, Union
-
-from paddle import nn
+from typing import TYPE_CHECKING, NamedTuple, Union
 
 from ..base.download import DownloadError
 from ..base.files import StrPath, checksum
@@ -15,6 +13,9 @@ from ..errors import WeightsError
 from . import cache, published
 from .convert import FORMATS, is_foreign, read_converted, require_weights
 from .io import SUFFIXES, KeyReport, State, load_weights, read_weights, weights_file
+
+if TYPE_CHECKING:
+    from paddle import nn
 
 logger = logging.getLogger(__name__)
 
