@@ -60,6 +60,18 @@ def test_output_of_one_machine_is_refused(text):
     run.require_clean(notebook)
 
 
+def test_log_and_progress_of_a_training_are_left_out(tmp_path):
+    source = tmp_path / "log.py"
+    bar = "Epoch 1/1 [####--------------------] 2/12 25.6 images/s"
+    source.write_text(
+        f"# %%\nprint('[2026/01/01 00:00:00] ppcls INFO: hello')\n\n# %%\nprint({bar!r})\n\n"
+        "# %%\nprint('[2026/01/01 00:00:00] ppcls INFO: hello\\nkept')\n",
+        encoding="utf-8",
+    )
+    cells = run.execute(run.from_source(source), tmp_path).cells
+    assert [[output.text for output in cell.outputs] for cell in cells] == [[], [], ["kept\n"]]
+
+
 def test_a_failing_cell_is_named(tmp_path):
     source = tmp_path / "bad.py"
     source.write_text("# %% [markdown]\n# Title\n\n# %%\n1 / 0\n", encoding="utf-8")

@@ -21,6 +21,10 @@ def test_an_export_of_other_weights_does_not_stand_in_for_the_best(trained, expo
     for path in run.glob("best_model.pdstates"):
         path.unlink()  # it has the checksum of the weights that were
     write_weights(run / "best_model.pdparams", {**state, key: state[key] + np.float32(1e-3)})
-    with pytest.raises(ConfigError, match=r"exported from other weights than .*best_model.pdparams; .* export "):
+    with pytest.raises(
+        ConfigError, match=r"exported from other weights than .*best_model.pdparams; .* export "
+    ):
         cli.exported(str(run))
-    assert cli.exported(str(run / "inference")) == str(run / "inference")  # named itself, it is what was asked for
+    assert cli.exported(str(run / "inference")) == str(
+        run / "inference"
+    )  # named itself, it is what was asked for

@@ -72,7 +72,7 @@ def execute(notebook, folder, small=False):
     for cell in notebook.cells:
         cell.metadata = {}  # of the times at which cells ran
         if cell.cell_type == "code":
-            cell.outputs = [kept for kept in map(without_log, cell.outputs) if kept.get("text") != ""]
+            cell.outputs = [kept for kept in map(without_log, cell.outputs) if not is_passing(kept)]
     notebook.metadata = {"kernelspec": KERNEL}
     return notebook
 
@@ -82,6 +82,12 @@ def without_log(output):
     if output.output_type == "stream":
         output.text = LOG_LINE.sub("", output.text)
     return output
+
+
+def is_passing(output):
+    """Return whether an output is empty, or the progress of a training."""
+    shown = output.get("text", output.get("data", {}).get("text/plain"))
+    return shown == "" or bool(re.search(r"\[#+-*\] \d+/\d+ ", shown or ""))
 
 
 def texts(notebook):
