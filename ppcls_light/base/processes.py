@@ -7,7 +7,9 @@ caller answers, or outlives its caller, however that ends.
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import inspect
 import json
 import multiprocessing
 import os
@@ -20,7 +22,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
-from types import FrameType
+from types import FrameType, ModuleType
 from typing import IO, Any, Callable, Dict
 
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -232,16 +234,49 @@ def output_of(command: Sequence[str], seconds: float = 10) -> str | None:
 
 
 class Pool(ProcessPoolExecutor):
-    """Processes that call functions; each calls `initialize(*arguments)` before the first."""
+    """Processes that call functions; each calls `initialize(*arguments)` before the first.
+
+    A script with `if __name__ == "__main__":` is run again in each, so that they have its classes; one without would
+    begin everything anew there, and is not.
+    """
 
     def __init__(self, workers: int, initialize: Callable[..., None], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
+        self._script = contextlib.nullcontext if _may_run_again(sys.modules["__main__"]) else _no_script
         with _safe_path():  # it starts the process that tracks semaphores
             super().__init__(workers, context, _begin_worker, (initialize, arguments))
 
     def submit(self, *call: Any, **named: Any) -> Future:
-        with _interrupts_held(), _safe_path():  # it may start a process
+        with _interrupts_held(), _safe_path(), self._script():  # it may start a process
             return super().submit(*call, **named)
+
+
+def _may_run_again(main: ModuleType) -> bool:
+    """Return whether the script that was started tests `__name__`, or has no source to tell."""
+    try:
+        body = ast.parse(inspect.getsource(main)).body
+    except (OSError, TypeError, ValueError, SyntaxError):
+        return os.path.exists(getattr(main, "__file__", ""))  # not where it came by a pipe
+    tests = [node.test for node in body if isinstance(node, ast.If)]
+    return any(
+        isinstance(part, ast.Name) and part.id == "__name__" for test in tests for part in ast.walk(test)
+    )
+
+
+_script_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def _no_script() -> Iterator[None]:
+    """Let `multiprocessing` find no script that it would run in the processes it starts."""
+    with _script_lock:
+        main = vars(sys.modules["__main__"])
+        kept: Dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+        main["__spec__"] = None
+        try:
+            yield
+        finally:
+            main.update(kept)
 
 
 _path_lock = threading.Lock()

@@ -169,3 +169,52 @@ def test_modules_of_the_working_folder_are_not_run(module, tmp_path, pool):
     )
     assert done.stdout.split()[-1:] == ["works"], done.stderr
     assert "was run" not in done.stderr
+
+
+SCRIPT = """
+    from ppcls_light.base.processes import Pool
+
+    print("begins", flush=True)
+
+    def start():
+        pass
+
+    def own(text):
+        return len(text) + 1
+"""
+GUARDED = """
+    if __name__ == "__main__":
+        print(Pool(1, start).submit(own, "four").result())
+"""
+UNGUARDED = """
+    print(Pool(1, print, "worker").submit(len, "four").result(), __file__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [(GUARDED, ["begins", "begins", "5"]), (UNGUARDED, ["begins", "worker", "4", "caller.py"])],
+    ids=["guarded", "unguarded"],
+)
+def test_a_script_is_run_again_in_workers_only_where_it_is_guarded(tmp_path, end, said):
+    script = tmp_path / "caller.py"
+    script.write_text(textwrap.dedent(SCRIPT + end))
+    command = [sys.executable, "caller.py"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert [os.path.basename(word) for word in done.stdout.split()] == said, done.stderr
+
+
+def test_a_script_from_a_pipe_starts_workers(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=textwrap.dedent(SCRIPT + UNGUARDED.replace(", __file__", "")),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["begins", "worker", "4"], done.stderr
