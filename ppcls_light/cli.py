@@ -77,9 +77,9 @@ def exported(folder: str) -> str:
     """
     if not is_run(folder):
         return folder
-    from .config import load_config
+    from .config import load_run
 
-    config = load_config(os.path.join(folder, RUN_CONFIG))
+    config = load_run(os.path.join(folder, RUN_CONFIG))
     for place in (os.path.join(folder, "inference"), config.Global.save_inference_dir):
         if os.path.isdir(place):
             if not config.Arch.teachers:  # the export of a student has a part of the weights
@@ -119,7 +119,7 @@ def parse_config(arguments: argparse.Namespace) -> "Config":
     With `--print-config` it prints the resolved YAML and ends the process with exit code 0.
     Raises ConfigError: neither a config nor the folder of a training is given, or both; or the config is wrong.
     """
-    from .config import dump_config, load_config
+    from .config import dump_config, load_config, load_run
 
     path, pairs, run = arguments.config, overrides(arguments), getattr(arguments, "run", None)
     if (path is None) == (run is None):
@@ -134,7 +134,7 @@ def parse_config(arguments: argparse.Namespace) -> "Config":
             )
         path = os.path.join(run, RUN_CONFIG)
         pairs = [f"Global.output_dir={json.dumps(run)}", "Global.checkpoints=auto", *pairs]
-    config = load_config(path, pairs)
+    config = (load_config if run is None else load_run)(path, pairs)
     if arguments.print_config:
         sys.stdout.write(dump_config(config))
         sys.exit(0)

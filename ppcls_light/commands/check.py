@@ -88,7 +88,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Exit with 0 whatever was found, 1 if --strict names it, 2 for an error of the user's."""
     if (arguments.folder is None) == (arguments.config is None):
         raise ConfigError("give a folder, or a config by -c, one of the two")
-    if arguments.folder and cli.is_run(arguments.folder):
+    arguments.of_run = bool(arguments.folder) and cli.is_run(arguments.folder)
+    if arguments.of_run:
         arguments.folder, arguments.config = None, os.path.join(arguments.folder, cli.RUN_CONFIG)
     strict, fix = _kinds_of("--strict", arguments.strict), _kinds_of("--fix", arguments.fix)
     limits = Limits(**{field: getattr(arguments, field) for field in _THRESHOLDS})
@@ -126,9 +127,10 @@ def _of_config(arguments: argparse.Namespace) -> tuple[Splits, Embed | None, str
     """Return the splits of the config, the function that embeds, the title of the report and the folder for it."""
     from ..check.configured import embedder_of_weights, splits_of_config
     from ..check.embeddings import embedder
-    from ..config import load_config
+    from ..config import load_config, load_run
 
-    model, config = arguments.embeddings, load_config(arguments.config, cli.overrides(arguments))
+    load = load_run if arguments.of_run else load_config
+    model, config = arguments.embeddings, load(arguments.config, cli.overrides(arguments))
     embed = None
     if model:
         of_weights = model.endswith(_WEIGHTS)

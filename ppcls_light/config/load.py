@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any, Iterable, Mapping, TypeVar, Union
 
-from ..base.files import StrPath, write_text
+from ..base.files import StrPath
 from ..errors import ConfigError, warn_once
 from . import schema
 from .bind import bind
+from .moved import relocated, settled
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
 from .types import Sections, plain
 
@@ -28,9 +28,17 @@ def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schem
     return load_as(schema.Config, source, overrides)
 
 
+def load_run(path: StrPath, overrides: Iterable[str] = ()) -> schema.Config:
+    """Like `load_config`, for the YAML file in the folder of a run, also if it was moved or copied; see `settled`."""
+    return _loaded(schema.Config, settled(path), overrides)
+
+
 def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()) -> S:
     """Like `load_config`, for any dataclass `cls` of sections."""
-    tree = from_plain(source) if isinstance(source, Mapping) else read_tree(source)
+    return _loaded(cls, from_plain(source) if isinstance(source, Mapping) else read_tree(source), overrides)
+
+
+def _loaded(cls: type[S], tree: Node, overrides: Iterable[str]) -> S:
     for override in overrides:
         apply_override(tree, override)
     if cls is schema.Config:
@@ -69,15 +77,7 @@ def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str
 
     `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
     """
-    return dump_yaml(_relocated(plain(config), moved or {}))
-
-
-def relocate_config(path: StrPath, moved: Mapping[str, str]) -> None:
-    """Write the YAML file `path` anew with the new paths of files that have `moved`, as in `dump_config`.
-
-    Raises ConfigError: it cannot be read or written.
-    """
-    write_text(path, dump_yaml(_relocated(read_tree(path).plain(), moved)), ConfigError)
+    return dump_yaml(relocated(plain(config), moved or {}))
 
 
 def _move_class_num(tree: Node) -> None:
@@ -154,22 +154,3 @@ def _choose_weights(tree: Node) -> None:
 
 def _is_option(node: Node) -> bool:
     return node.where.startswith("-o ")
-
-
-# The keys whose texts are paths of a run, of weights, and of lists that a run may have with it.
-_OF_RUNS = frozenset(
-    (
-        *("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"),
-        *("cls_label_path", "class_id_map_file"),
-    )
-)
-
-
-def _relocated(value: Any, moved: Mapping[str, str], key: str | None = None) -> Any:
-    """Return `value`, the value of `key`, with the new paths of `moved` files under each key of `_OF_RUNS`."""
-    if isinstance(value, dict):
-        return {name: _relocated(child, moved, name) for name, child in value.items()}
-    if isinstance(value, list):
-        return [_relocated(child, moved, key) for child in value]
-    is_path = key in _OF_RUNS and isinstance(value, str)
-    return moved.get(os.path.abspath(value), value) if is_path else value

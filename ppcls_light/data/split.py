@@ -96,7 +96,7 @@ def parse_split(text: str) -> list[float]:
         shares = [float(share) for share in text.split("/")]
     except ValueError:
         shares = []
-    if not 1 <= len(shares) <= len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+    if not 1 <= len(shares) <= len(SPLITS) or not (min(shares) > 0 and abs(sum(shares) - 1) <= 1e-6):
         raise ConfigError(
             f"--split '{text}' is not up to three shares above 0 that add up to 1; for example 0.8/0.1/0.1"
         )

@@ -46,6 +46,8 @@ class Wishes(NamedTuple):
                 raise ConfigError(
                     f"--{name.replace('_', '-')} {value} is below {bound}; leave it out, or give more"
                 )
+        if self.weights == "":
+            raise ConfigError("--weights is empty; give a file, or leave it out")
         if self.scratch and self.weights:
             raise ConfigError("--scratch starts from random weights, --weights from a file; give one of them")
         return self if self.network is None else self._replace(network=MODELS.canonical(self.network))

@@ -37,6 +37,15 @@ def shares_of(split: str) -> list[float]:
     return shares
 
 
+def require_folder(folder: str) -> None:
+    """Raise DataError unless there is such a folder."""
+    if not os.path.isdir(folder):
+        there = "is a file" if os.path.exists(folder) else "is not there"
+        raise DataError(
+            f"{folder or repr(folder)} {there}; give a folder with one folder of photos per class"
+        )
+
+
 def read_photos(folder: str, shares: Sequence[float], seed: int) -> Splits:
     """Return the photos of `folder` as splits train, val and test; small classes may leave no val.
 
@@ -45,9 +54,7 @@ def read_photos(folder: str, shares: Sequence[float], seed: int) -> Splits:
 
     Raises DataError: there is no such folder, or no class folders in it; one class; no photo is left to score.
     """
-    if not os.path.isdir(folder):
-        there = "is a file" if os.path.exists(folder) else "is not there"
-        raise DataError(f"{folder} {there}; give a folder with one folder of photos per class")
+    require_folder(folder)
     found = splits_of_folder(folder)
     parts = [part.images for part in found.parts]
     names = ClassNames(tuple(found.class_names), folder)

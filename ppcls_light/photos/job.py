@@ -14,7 +14,7 @@ from .. import jobs
 from ..base.figures import check_matplotlib
 from ..base.files import require_writable, set_aside, write_text
 from ..base.hints import command
-from ..config import Config, load_config, relocate_config
+from ..config import Config, load_config, load_run, relocate_config, relocate_run
 from ..config.global_section import GlobalConfig
 from ..config.tree import dump_yaml
 from ..data.folder_names import SPLITS, printable
@@ -26,7 +26,7 @@ from ..engine.output_folder import claimed, require_room
 from ..errors import ConfigError, UserError
 from ..ops.build import BuildError, existing
 from .choose import Start, Wishes, choose, start_of
-from .data import checked_lists, read_photos, shares_of
+from .data import checked_lists, read_photos, require_folder, shares_of
 from .recipe import sections_of
 from .summary import Made, next_commands, summary
 
@@ -80,6 +80,9 @@ def train_photos(
     wishes = Wishes(minutes, network, size, epochs, batch_size, weights, scratch, seed).checked()
     shares = shares_of(split)
     folder = os.fspath(folder)
+    require_folder(folder)
+    if out is not None and not os.fspath(out):
+        raise ConfigError("--out is empty; give a folder, or leave it out")
     _require_one_process(folder, split)
     elsewhere = "" if out is None else f" --out {shlex.quote(os.fspath(out))}"
     again = f"{command('train')} {shlex.quote(folder)}{elsewhere} --resume"
@@ -91,6 +94,7 @@ def train_photos(
             raise ConfigError("--resume goes on, and --overwrite begins anew; give one of them")
         if resume and os.path.isfile(os.path.join(out, CONFIG_FILE)):
             _require_same(folder, out, wishes)
+            relocate_run(os.path.join(out, CONFIG_FILE))
             options = _TRAINED
         else:
             _require_room(folder, out, overwrite, resume)
@@ -122,7 +126,7 @@ def photos_of(out: str) -> str | None:
     file = os.path.join(out, CONFIG_FILE)
     if not (os.path.isfile(file) and os.path.isdir(os.path.join(out, "lists"))):
         return None
-    return getattr(load_config(file).reader("Train").dataset, "image_root", None)
+    return getattr(load_run(file).reader("Train").dataset, "image_root", None)
 
 
 def _require_room(folder: str, out: str, overwrite: bool, resume: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from ..base.files import StrPath
 from ..bundle.folder import CONFIG_FILE, GRAPH_FILES
-from ..config import Config, load_config, overridden
+from ..config import Config, load_config, load_run, overridden
 from ..config.load import Plain
 from ..errors import ConfigError
 from ..prediction.predictor import Predictor
@@ -60,6 +60,7 @@ def _config_of(weights: str, config: StrPath | Plain | Config | None) -> Config:
                 f"{weights}: neither an exported folder nor a checkpoint with {run.CONFIG_FILE} beside it; name one of "
                 "the two, or the checkpoint's YAML by config="
             )
+        return load_run(config, texts)
     if isinstance(config, (str, os.PathLike)):
         return load_config(config, texts)
     return overridden(config, texts)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable
 
 from ..base.files import StrPath
 from ..base.html import paragraph, picture, table
-from ..config import Config, load_config
+from ..config import Config, load_run
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, UserError, WeightsError
 from .explaining import Explanations, explanations
@@ -58,10 +58,7 @@ class Run:
         return self._config()
 
     def _config(self, overrides: Iterable[str] = ()) -> Config:
-        config = load_config(self._file)
-        moved = os.path.realpath(config.Global.output_dir) != os.path.realpath(self.folder)
-        own = [assignment("Global.output_dir", self.folder)] if moved else []
-        return load_config(self._file, [*own, *overrides]) if own or overrides else config
+        return load_run(self._file, overrides)
 
     def _trained(self, overrides: str | Iterable[str] = ()) -> Config:
         """Return the config that names the best weights, with `overrides`."""

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 from pathlib import Path
 
@@ -141,6 +142,19 @@ def test_a_stopped_training_goes_on_by_the_command_that_it_names(in_place, tmp_p
     assert (tmp_path / "a b/latest.pdparams").stat().st_mtime_ns == before
 
 
+def test_a_copy_goes_on_in_its_own_folder_and_leaves_the_first_run_alone(in_place, tmp_path):
+    shutil.copytree(in_place.out, tmp_path / "copy")
+    (tmp_path / "copy/inference/inference.yml").unlink()
+    before = {path: path.stat().st_mtime_ns for path in in_place.out.rglob("*") if path.name != ".lock"}
+    lines = []
+    train_photos(in_place.folder.name, out=tmp_path / "copy", say=lines.append, resume=True)
+    now = {path: path.stat().st_mtime_ns for path in in_place.out.rglob("*") if path.name != ".lock"}
+    assert now == before
+    assert (tmp_path / "copy/inference/inference.yml").is_file()
+    assert str(in_place.out) not in (tmp_path / "copy/photos.yaml").read_text()
+    assert str(in_place.out) not in "\n".join(lines)
+
+
 @pytest.mark.slow
 def test_weights_of_a_file_and_a_run_that_moves(tmp_path, monkeypatch):
     """6 photos: no class has one to choose by, and the newest weights are scored."""
@@ -183,13 +197,17 @@ def test_settings_that_cannot_be_are_one_line_before_anything_is_written(tmp_pat
         ({"seed": -1}, ConfigError, "--seed -1 is below 0"),
         ({"network": "resnet"}, ConfigError, "unknown model 'resnet'"),
         ({"scratch": True, "weights": "x"}, ConfigError, "give one of them"),
+        ({"weights": ""}, ConfigError, "--weights is empty"),
+        ({"out": ""}, ConfigError, "--out is empty"),
+        ({"split": "nan/0.1/0.1"}, ConfigError, "--split 'nan/0.1/0.1' is not up to three shares"),
         ({"split": "0.5/0.5"}, ConfigError, "three shares are needed"),
         ({"out": "p/output"}, ConfigError, "is in the folder of the photos"),
     ):
         with pytest.raises(kind, match=re.escape(message)):
             train_photos("p", say=silent, **settings)
-    with pytest.raises(DataError, match="is not there"):
-        train_photos("q", say=silent)
+    for folder in ("q", ""):
+        with pytest.raises(DataError, match="is not there; give a folder"):
+            train_photos(folder, say=silent)
     with monkeypatch.context() as patch:
         patch.setenv("PADDLE_TRAINERS_NUM", "2")
         with pytest.raises(ConfigError, match=r"trained by one process; .* lists p --split 0\.8/0\.1/0\.1"):
