@@ -106,6 +106,7 @@ def evaluate(
     if stored is not None and names is None:
         stored.require_same(None, reader.images, "evaluate with the labels of the training")
     warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
+    LOGGER.info("%d images of %s", len(reader.images), reader.images.source)
     model = build_model(config, weights)
     warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
     warn_of_learned(config)

@@ -30,14 +30,22 @@ _CJK_FONTS = (
 
 def check_matplotlib(wanted_by: str) -> None:
     """Raise UserError when matplotlib, which `wanted_by` needs, is not installed."""
+    logging.getLogger("matplotlib.font_manager").addFilter(
+        _is_warning
+    )  # its first import lists the fonts, and says so
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise UserError(f'{wanted_by} needs matplotlib; pip install "ppcls_light[plot]"') from None
 
 
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty matplotlib Figure of `width` x `height` inches that lays itself out."""
+    check_matplotlib("a figure")
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.font_manager import fontManager

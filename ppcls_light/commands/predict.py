@@ -67,6 +67,8 @@ def main(arguments: argparse.Namespace) -> None:
             raise ConfigError(f"{_flag(key)} {moved()}")
     if arguments.folder is not None and not arguments.images:
         raise ConfigError(f"no images are given; {command('predict')} {arguments.folder} PHOTO_OR_FOLDER ...")
+    if arguments.folder is None and not (arguments.config or arguments.override):
+        raise ConfigError(f"no model is given; {command('predict')} output/NAME PHOTO_OR_FOLDER ...")
     given = {
         "inference_model_dir": arguments.folder and cli.exported(arguments.folder),
         "infer_imgs": arguments.images or None,

@@ -98,8 +98,8 @@ def start_of(wishes: Wishes, say: Say) -> Start:
         name = _published(network)
     except NotFetchedError as problem:
         say(
-            "NOTE: starting from RANDOM weights, which know nothing yet and need many more photos: those trained on "
-            f"ImageNet cannot be had here ({problem}), or be given by --weights FILE"
+            "NOTE: starting from RANDOM weights, which know nothing yet and need many more photos; those of ImageNet "
+            f"cannot be had here:\n  {problem}, or give it by --weights FILE"
         )
         return Start(SCRATCH)
     say(f"weights: {network} {name}, trained on ImageNet")

@@ -89,6 +89,8 @@ def train_photos(
     out = os.fspath(out or os.path.join("output", os.path.basename(os.path.abspath(folder)) or "photos"))
     with brief():
         setup_logging()
+        if lacking := _lacks_for_page():
+            say(f"NOTE: there will be no page; {lacking}")
         options: list[str] = []
         if resume and overwrite:
             raise ConfigError("--resume goes on, and --overwrite begins anew; give one of them")
@@ -107,7 +109,7 @@ def train_photos(
                 say(f"stopped; the training so far is saved in {out}. To go on:\n  {again}")
             raise
         with _nothing_lost(out, again):
-            made = _finished(folder, out, load_config(file, _TRAINED), say)
+            made = _finished(folder, out, load_config(file, _TRAINED), again, say)
     for line in (*summary(made), *next_commands(made, folder)):
         say(line)
     return out
@@ -225,8 +227,17 @@ def _require_same(folder: str, out: str, wishes: Wishes) -> None:
         raise ConfigError(f"{out} is of the photos in {root}; give that folder, or another one by --out")
 
 
-def _finished(folder: str, out: str, config: Config, say: Say) -> Made:
-    """Export the trained network, score it on the photos held out, and write the page."""
+def _lacks_for_page() -> str:
+    """Return the message of what must be installed for the page, "" where all is there."""
+    try:
+        check_matplotlib("the page")
+    except UserError as problem:
+        return str(problem)
+    return ""
+
+
+def _finished(folder: str, out: str, config: Config, again: str, say: Say) -> Made:
+    """Export the trained network, score it on the photos held out, and write the page, or tell how to get it."""
     say("exporting, and scoring on the photos held out")
     jobs.export(config)
     lists = {
@@ -234,16 +245,12 @@ def _finished(folder: str, out: str, config: Config, say: Say) -> Made:
         for name in SPLITS
         if os.path.isfile(path := os.path.join(out, "lists", f"{name}_list.txt"))
     }
-    report: str | None = os.path.join(out, "report")
-    try:
-        check_matplotlib("the page")
-    except UserError as problem:
-        say(f"NOTE: {problem}")
-        report = None
+    lacking = _lacks_for_page()
+    report = None if lacking else os.path.join(out, "report")
     test = f"DataLoader.Eval.dataset.cls_label_path={os.path.abspath(lists['test'].source)}"
     scored = load_config(os.path.join(out, CONFIG_FILE), [*_TRAINED, test])
     scores = jobs.evaluate(scored, report=report)
-    page = None if report is None else os.path.join(report, "report.html")
+    page = os.path.join(report, "report.html") if report else f"none; {lacking}, and then: {again}"
     return Made(out, config, lists, scores["top1"], page)
 
 

@@ -14,13 +14,16 @@ from ..engine import checkpoint
 
 
 class Made(NamedTuple):
-    """Results in the folder `out`. lists: {split: photos}. top1: a share, of the photos of the list test."""
+    """Results in the folder `out`. lists: {split: photos}. top1: a share, of the photos of the list test.
+
+    page: its file, or the reason for which there is none.
+    """
 
     out: str
     config: Config
     lists: dict[str, ImageList]
     top1: float
-    page: str | None
+    page: str
 
 
 def summary(made: Made) -> list[str]:
@@ -37,7 +40,7 @@ def summary(made: Made) -> list[str]:
         "training": f"{states['epoch']} epochs in {states['seconds'] / 60:.1f} minutes",
         "top-1": f"{made.top1:.1%} of the {held:,} photos held out (95 % interval: {low:.0%} to {high:.0%})",
         "model": config.Global.save_inference_dir,
-        "page": made.page or "none",
+        "page": made.page,
         "config": os.path.join(made.out, "photos.yaml"),
     }
     width = max(map(len, rows))

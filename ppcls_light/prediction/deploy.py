@@ -28,8 +28,9 @@ def read_deploy_config(source: str | Plain, overrides: Sequence[str] = ()) -> De
             raise ConfigError(f"{config.place(f'Global.{key}')} {moved()}")
     for key, example in (("inference_model_dir", "./inference"), ("infer_imgs", "photo.jpg or a folder")):
         if not getattr(config.Global, key):
+            file = config.where(f"Global.{key}")
             raise ConfigError(
-                f"{config.where(f'Global.{key}')}: Global.{key} is not set; add -o Global.{key}={example}"
+                f"{file}{': ' if file else ''}Global.{key} is not set; add -o Global.{key}={example}"
             )
     return config
 

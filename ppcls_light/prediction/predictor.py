@@ -298,8 +298,8 @@ class Predictor:
         """
         if "embedding" not in self.bundle.further:
             raise ConfigError(
-                f"{self.bundle.folder}: this export has no embeddings; export the model again with "
-                f"{command('export')} -o Global.embedding=true"
+                f"{self.bundle.folder}: this export has no embeddings; export the folder of its training again: "
+                f"{command('export')} RUN -o Global.embedding=true"
             )
         items = Items(images, bgr)
         with contextlib.closing(read_ahead(items, self._prepare, self.batch_size)) as batches:

@@ -1,5 +1,9 @@
 """Fonts of texts in several scripts: found by their characters, joined, cut, and missing ones named."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
@@ -143,3 +147,19 @@ def test_without_matplotlib_one_line_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r'^the test needs matplotlib; pip install "ppcls_light\[plot\]"$'):
         Fonts(SIZE, "the test")
+
+
+def test_the_first_list_of_the_fonts_is_no_line_in_the_log(tmp_path):
+    code = (
+        "import logging; logging.basicConfig(level=logging.INFO, format='%(name)s')\n"
+        "from ppcls_light.base.figures import new_figure; new_figure(1, 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.glob("fontlist*"))

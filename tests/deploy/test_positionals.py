@@ -47,7 +47,7 @@ def test_a_name_that_is_not_unicode_or_looks_like_yaml(run, model, images):
 def test_what_is_missing_is_named_before_anything_is_loaded(run, model, images):
     for arguments, said in (
         ((model,), "no images are given; "),
-        ((), "Global.inference_model_dir is not set"),
+        ((), "no model is given; "),
         ((model, images, "nowhere"), "nowhere: no such image file or folder"),
     ):
         code, out, err = run("predict", *arguments)

@@ -57,7 +57,8 @@ def test_all_is_in_the_output_folder_and_the_photos_are_as_they_were(whole):
 def test_the_lines_say_what_was_found_chosen_and_made(whole):
     lines = whole.text.splitlines()
     for pattern in (
-        r"NOTE: starting from RANDOM weights.*PPCLS_LIGHT_OFFLINE is set.*--weights FILE",
+        r"NOTE: starting from RANDOM weights.*:",
+        r"  .*PPCLS_LIGHT_OFFLINE is set.*--weights FILE",
         "32 photos in 3 classes",
         "  left out: 2 photos that cannot be read; .*dropped.csv has the reasons",
         r"2\d to learn, 3 to choose the best epoch, 3 held out to score",
@@ -249,3 +250,17 @@ def test_the_minutes_choose_among_measured_networks(tmp_path, monkeypatch):
         ConfigError, match=r"--minutes 0\.05 is too short: .* needs 0\.067 .*; give --minutes 0\.13"
     ):
         chosen(0.05)
+
+
+def test_without_matplotlib_the_page_is_missed_before_and_told_how_to_get_after(in_place, monkeypatch):
+    def missing(wanted_by):
+        raise UserError(f"{wanted_by} needs matplotlib; install it")
+
+    lines = []
+    monkeypatch.setattr("ppcls_light.photos.job.check_matplotlib", missing)
+    train_photos(in_place.folder.name, resume=True, say=lines.append)
+    assert lines[0] == "NOTE: there will be no page; the page needs matplotlib; install it"
+    page = next(line for line in lines if line.startswith("page "))
+    assert re.fullmatch(
+        r"page +none; the page needs matplotlib; install it, and then: .* train .* --resume", page
+    )

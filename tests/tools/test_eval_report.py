@@ -99,7 +99,9 @@ def test_an_export_of_other_weights_is_no_part_of_the_report(config_file, photos
     assert all(float(row["margin"]) >= 0 for row in rows)
     with pytest.raises(DataError, match=r"--label-next: .* all of its images are in the lists"):
         jobs.evaluate(config, report=str(tmp_path / "report"), label_next=str(photos / "val"))
-    assert capsys.readouterr().out.count("[Eval][Epoch 0][Avg]") == 1  # what cannot be shown is told before
+    said = capsys.readouterr().out
+    assert said.count("[Eval][Epoch 0][Avg]") == 1  # what cannot be shown is told before
+    assert re.search(r"INFO: \d+ images of .*val_list\.txt\n", said)
 
 
 def test_the_training_list_is_known_under_any_spelling_of_its_path(config_file, photos):
