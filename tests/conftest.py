@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import gc
 import logging
 import os
 import runpy
@@ -17,6 +18,13 @@ from ppcls_light.base.machine import supports
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ["PPCLS_LIGHT_OFFLINE"] = "1"  # no test asks the internet for weights; `weights_home` has a server
+gc.disable()  # while the tests are collected, see below
+
+
+def pytest_collection_finish():
+    """Let the collector pass over the modules and tests: they stay, and to look through them takes half of a start."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
