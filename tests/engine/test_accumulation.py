@@ -1,9 +1,5 @@
 """`Global.update_freq`: several batches, one update."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -177,27 +173,3 @@ def test_ema_switched_on_or_off_between_runs_is_said(config_file, tmp_path, capl
     off = trainer(config_file, "Global.epochs=1", f"Global.checkpoints={tmp_path / 'output/latest'}")
     assert "leaves it behind" in caplog.text
     assert off.ema is None
-
-
-@pytest.mark.slow
-def test_two_processes_by_two_batches_make_the_updates_of_one_process(root, config_file, tmp_path):
-    """Gradients are exchanged with the last batch of an update only, and hold those of the batches before."""
-    overrides = [EDGENEXT, "Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}, clip_grad: 1.0}"]
-    overrides += ["Global.epochs=1", "Global.eval_during_train=false"]
-    one, two = tmp_path / "one", tmp_path / "two"
-    trainer(
-        config_file, *overrides, f"Global.output_dir={one}", "DataLoader.Train.sampler.batch_size=8"
-    ).fit()
-    overrides += ["Global.update_freq=2", "DataLoader.Train.sampler.batch_size=2", f"Global.output_dir={two}"]
-    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2"]
-    command += [f"--log_dir={tmp_path / 'log'}", "tools/train.py", "-c", str(config_file)]
-    command += [part for override in overrides for part in ("-o", override)]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    expected, actual = (checkpoint.load(folder / "latest") for folder in (one, two))
-    assert expected.states["step"] == actual.states["step"] == 3
-    for key, value in expected.weights.items():
-        np.testing.assert_allclose(actual.weights[key], value, rtol=1e-4, atol=2e-6, err_msg=key)

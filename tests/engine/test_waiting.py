@@ -1,11 +1,6 @@
 """Reads of the device while training; on CPU, whose tensors an accelerator's run has here."""
 
 import json
-import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -148,27 +143,3 @@ def test_far_from_a_line_the_losses_are_read_too(config_file, monkeypatch, caplo
         run.fit()
     assert seen == [(0, 0), (1, 0), (2, 1), (3, 0), (4, 1)]
     assert sum("[Iter: " in record.getMessage() for record in caplog.records) == 1
-
-
-@pytest.mark.slow
-def test_two_ranks_stop_and_fail_together_at_a_printed_batch(root, config_file, tmp_path):
-    """Six batches of two images a rank and epoch, two per update; lines at batches 0 and 3."""
-    script = Path(__file__).with_name("waiting_ranks.py")
-    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node=2"]
-    command += [f"--log_dir={tmp_path / 'log'}", str(script), str(config_file), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, cwd=root, env=environment, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    ranks = {
-        name: [json.loads((tmp_path / f"{name}_{rank}.json").read_text()) for rank in (0, 1)]
-        for name in ("stop", "poison")
-    }
-    for first, second in ranks.values():
-        assert first == second
-        assert first["batches"] == 6
-        assert first["seen"] == [0, 1, 2, 3]
-    assert checkpoint.load(tmp_path / "stop/latest").states["step"] == 2
-    assert re.match(r"CELoss is nan at step 0 \(epoch 1, rank 1\)", ranks["poison"][0]["error"])
-    assert not list((tmp_path / "poison").glob("*.pdparams"))

@@ -1,4 +1,4 @@
-"""Run by `paddle.distributed.launch` in test_distributed.py: compares the ranks from inside.
+"""Run by `paddle.distributed.launch` in test_two_ranks.py: compares the ranks from inside.
 
 two_ranks.py OUTPUT.json CONFIG ...
 """

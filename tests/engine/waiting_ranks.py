@@ -1,4 +1,4 @@
-"""Run by `paddle.distributed.launch` in test_waiting.py: two ranks that train as on accelerators, here on CPU.
+"""Run by `paddle.distributed.launch` in test_two_ranks.py: two ranks that train as on accelerators, here on CPU.
 
 waiting_ranks.py CONFIG OUTPUT: rank 1 gets SIGTERM in batch 1, or the loss of its batch 1 is NaN; the outcome of
 each rank is written to OUTPUT/NAME_RANK.json.

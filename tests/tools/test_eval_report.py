@@ -120,35 +120,3 @@ def test_a_missing_matplotlib_is_said_before_the_evaluation(config_file, tmp_pat
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == 'error: --report needs matplotlib; pip install "ppcls_light[plot]"'
-
-
-@pytest.mark.slow
-def test_two_processes_report_what_one_does(config_file, tmp_path, root, trained):
-    alone, shared = tmp_path / "alone", tmp_path / "shared"
-    jobs.evaluate(load_config(config_file, [trained]), str(alone / "rows.jsonl"), str(alone))
-    command = [
-        sys.executable,
-        "-m",
-        "paddle.distributed.launch",
-        "--nproc_per_node=2",
-        f"--log_dir={tmp_path}/log",
-    ]
-    command += ["tools/eval.py", "-c", str(config_file), "-o", trained, "-o", "Global.log_ranks=0,1"]
-    command += ["--report", str(shared), "--predictions", str(shared / "rows.jsonl")]
-    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    for name in ("per_class.csv", "confusion_matrix.csv"):
-        assert (shared / name).read_text() == (alone / name).read_text()
-    numbers, expected = (json.loads((folder / "summary.json").read_text()) for folder in (shared, alone))
-    assert numbers == pytest.approx(expected, abs=1e-6)
-    pairs = zip(
-        (alone / "rows.jsonl").read_text().splitlines(), (shared / "rows.jsonl").read_text().splitlines()
-    )
-    for one, other in pairs:
-        one, other = json.loads(one), json.loads(other)
-        assert (one["file_name"], one["class_ids"]) == (other["file_name"], other["class_ids"])
-        assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
-    for rank in (0, 1):  # Global.log_ranks
-        log = (tmp_path / f"log/workerlog.{rank}").read_text()
-        assert len(re.findall(r"\[Eval\]\[Epoch 0\]\[Avg\]", log)) == 1
