@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any, Iterable, Mapping
 
 from ..errors import ConfigError
@@ -27,6 +28,24 @@ KEYS = {
     "device": "Global.device",
     "seed": "Global.seed",
 }
+
+_OPTION = re.compile(r"--([a-z]+(?:-[a-z]+)*)(?: ([A-Z]+\b|\d[\d./]*))?")
+_FLAGS = ("resume", "overwrite", "scratch")
+
+
+def of_python(message: str) -> str:
+    """Return `message` about options of `ppcls-light train PHOTOS` with the settings of Python in their place.
+
+    One with a whole command stays as it is.
+    """
+
+    def setting(option: re.Match[str]) -> str:
+        name, value = option[1].replace("-", "_"), option[2]
+        name = "output_dir" if name == "out" else name
+        value = "True" if name in _FLAGS else f'"{value}"' if value and value.isalpha() else value
+        return f"{name}={value}" if value else name
+
+    return message if "ppcls-light" in message or "ppcls_light " in message else _OPTION.sub(setting, message)
 
 
 def assignment(key: str, value: object) -> str:

@@ -9,10 +9,10 @@ from typing import Any, Iterable
 from ..base.files import StrPath
 from ..config import Config, load_config, overridden
 from ..config.load import Plain
-from ..errors import ConfigError
+from ..errors import ConfigError, UserError
 from .run import Run
 from .session import run_training, stoppable
-from .settings import all_overrides, require_known
+from .settings import all_overrides, of_python, require_known
 
 
 def train(
@@ -70,4 +70,8 @@ def _of_photos(folder: str, overrides: list[str], settings: dict[str, Any]) -> s
     require_known(settings, [name for name in names if name not in ("folder", "out")])
     if "output_dir" in settings:
         settings["out"] = os.fspath(settings.pop("output_dir"))
-    return stoppable(lambda: train_photos(folder, **settings))
+    try:
+        return stoppable(lambda: train_photos(folder, **settings))
+    except UserError as problem:
+        first, *details = problem.args
+        raise type(problem)(of_python(first), *details) from None

@@ -8,6 +8,7 @@ import pytest
 from ppcls_light import load, train
 from ppcls_light.engine.recorder import Recorder
 from ppcls_light.errors import ConfigError
+from ppcls_light.run.settings import of_python
 from tests.photos.conftest import SMALL, write_photos
 
 
@@ -53,3 +54,30 @@ def test_settings_of_photos_are_their_own(folder):
     with pytest.raises(ConfigError, match=r"Global\.epochs=2: photos have settings by name alone"):
         train(folder, "Global.epochs=2")
     assert not os.path.exists("output")
+
+
+def test_an_error_names_the_settings_of_python(folder):
+    (folder.parent / "output/fruits").mkdir(parents=True)
+    (folder.parent / "output/fruits/latest.pdparams").write_bytes(b"")
+    with pytest.raises(ConfigError) as caught:
+        train(folder)
+    said = str(caught.value)
+    assert 'resume=True, train elsewhere by output_dir="FOLDER", or have it moved' in said
+    assert said.endswith("by overwrite=True")
+    with pytest.raises(ConfigError, match=r"^minutes=0 is not above 0"):
+        train(folder, minutes=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [
+        ("leave --batch-size out", "leave batch_size out"),
+        ("give --minutes 2.7, a smaller --network", "give minutes=2.7, a smaller network"),
+        (
+            "when that is mended: ppcls-light train a --resume",
+            "when that is mended: ppcls-light train a --resume",
+        ),
+    ],
+)
+def test_a_message_without_a_command_is_put_into_python(option, setting):
+    assert of_python(option) == setting
