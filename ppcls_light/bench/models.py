@@ -53,12 +53,17 @@ def our_bundles(
         write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": shape})
         found[form] = read_bundle(folder)
         if {"int8", "auto"} & set(arguments.precision):
-            found[form].precisions = quantized(found[form], network, shape)
+            found[form].precisions = quantized(found[form], network, shape, arguments.engine)
     return shape, found
 
 
-def quantized(bundle: Bundle, network: Any, shape: Sequence[int]) -> dict[str, dict[str, float]]:
-    """Make the int8 graphs of `bundle` that can be made here, from random images; return its `precisions`, top-1 0."""
+def quantized(
+    bundle: Bundle, network: Any, shape: Sequence[int], engines: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """Make the int8 graphs of `bundle` that can be made here, from random images; return its `precisions`, top-1 0.
+
+    They are those of `engines`, for "auto" of all.
+    """
     import numpy as np
 
     from ..export.int8 import make_int8
@@ -66,7 +71,8 @@ def quantized(bundle: Bundle, network: Any, shape: Sequence[int]) -> dict[str, d
 
     images = list(np.random.default_rng(0).standard_normal((4, *shape)).astype("float32"))
     precisions: dict[str, dict[str, float]] = {
-        engine: dict.fromkeys(kind.precisions, 0.0) for engine, kind in ENGINES.items()
+        engine: dict.fromkeys(ENGINES[engine].precisions, 0.0)
+        for engine in (ENGINES if "auto" in engines else engines)
     }
     for engine, top1 in precisions.items():
         try:
