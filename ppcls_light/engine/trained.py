@@ -22,6 +22,7 @@ from ..runtime.options import EngineOptions
 from ..weights.io import weights_file
 from .classes import class_names
 from .distributed import require_device
+from .log import silence
 from .network import build_model, trained_weights
 from .readers import inference_transforms
 
@@ -66,10 +67,16 @@ class _Trained:
         self.layer.eval()
 
     def __reduce__(self) -> tuple[Callable[..., _Trained], tuple[Config, str]]:
-        return _Trained, self._source
+        return _copy, self._source
 
     def __call__(self, bundle: Bundle, options: EngineOptions) -> TrainedEngine:
         return TrainedEngine(self.layer, bundle, options)
+
+
+def _copy(config: Config, weights: str) -> _Trained:
+    """Return the network of another process, whose log has the lines about its weights."""
+    with silence():
+        return _Trained(config, weights)
 
 
 class TrainedEngine:

@@ -143,7 +143,7 @@ def test_what_only_an_export_can_is_refused(trained, options):
 
 
 @pytest.mark.slow
-def test_a_predictor_of_a_checkpoint_runs_in_threads_and_processes(trained, images):
+def test_a_predictor_of_a_checkpoint_runs_in_threads_and_processes(trained, images, capfd):
     from concurrent.futures import ThreadPoolExecutor
 
     own = load(trained, batch_size=3)
@@ -151,6 +151,7 @@ def test_a_predictor_of_a_checkpoint_runs_in_threads_and_processes(trained, imag
     with ThreadPoolExecutor(4) as threads:
         assert all(found == rows for found in threads.map(lambda _: own.clone().predict(images), range(8)))
     assert list(own.iter_predict(images, workers=2)) == rows
+    assert "Finish load" not in "".join(capfd.readouterr())
 
 
 @pytest.mark.slow
