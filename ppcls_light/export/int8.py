@@ -177,9 +177,7 @@ def _save(
             layer._fake_quant_input._scale.set_value(scales[name])
     static.eval()
     static(paddle.zeros([1, *image_shape]))  # finds the scales of the weights
-    network: nn.Layer = WithSoftmax(static, further)
-    if further:
-        network = Recorded(network)
+    network = Recorded(WithSoftmax(static, further))
     network.eval()
     _restore_older_operators()
     outputs = ImperativeQuantizeOutputs(onnx_format=True)
