@@ -58,16 +58,20 @@ def settled(path: StrPath) -> Node:
     tree, folder = read_tree(path), os.path.dirname(os.fspath(path)) or os.curdir
     settings = tree.value.get("Global")
     home = settings.value.get("output_dir") if settings and isinstance(settings.value, dict) else None
-    if home is None or not isinstance(home.value, str) or "\0" in home.value:
+    if home is None:
         return tree
-    old = os.path.abspath(home.value)
+    before = home.value if isinstance(home.value, str) else home.text  # a folder may be called 5
+    if not before or "\0" in before:
+        return tree
+    old = os.path.abspath(before)
     if os.path.realpath(old) == os.path.realpath(folder):
         return tree
+    home.value = before
     for key, node in _paths(tree):
-        before = os.path.join(os.path.abspath(node.value), "")
-        if not before.startswith(os.path.join(old, "")):
+        path = os.path.join(os.path.abspath(node.value), "")
+        if not path.startswith(os.path.join(old, "")):
             continue
-        now = os.path.normpath(os.path.join(folder, os.path.relpath(before, old)))
+        now = os.path.normpath(os.path.join(folder, os.path.relpath(path, old)))
         if key in _RESULTS or os.path.exists(now) or not os.path.exists(node.value):
             node.value = node.text = now
     return tree

@@ -94,11 +94,15 @@ def operators() -> tuple[str, str]:
 
 
 def exported(folder: str) -> dict[str, str]:
-    """Return about an exported folder what the network is, and what engine.json measured."""
+    """Return about an exported folder what the network is, and what engine.json measured.
+
+    Raises UserError: the folder is none, or one of its files is damaged.
+    """
     from ..bundle.folder import read_bundle
     from ..runtime.auto import measured
 
     bundle = read_bundle(folder)
+    bundle.verify_checksums(*(os.path.join(folder, name) for name in bundle.files))
     times = [
         f"{each.title}, batch {each.batch}, {each.threads} threads: {each.milliseconds:.3g} ms on {each.processor}"
         for each in measured(bundle)

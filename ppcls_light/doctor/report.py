@@ -23,6 +23,9 @@ _IMPORTED = ("numpy", "cv2", "PIL", "yaml", "safetensors", "onnxruntime", "openv
 # Libraries of the inference engines, by the extra of setup.py that brings them.
 _ENGINES = {"paddle": "cpu", "onnxruntime": "onnx", "openvino": "openvino"}
 _AT_ONCE = 2
+# Name and password of an address, with which some proxies are given without http://, and its query
+_ACCESS = re.compile(r"(?<=//)\S*@|(?<!\S)[^\s/:@]+:(?!//)\S*@")
+_QUERY = re.compile(r"(://[^\s?]*)\?\S*")
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ def examine(folder: str | None = None) -> Report:
         "environment variables": variables,
     }
     said = answers.get("paddle", Answer()).said
+    unreadable = exported.result().failure if exported else ""
     installed = Installed(
         sys.version_info[:2],
         packages,
@@ -90,7 +94,14 @@ def examine(folder: str | None = None) -> Report:
     hide = _Hider()
     return Report(
         {title: {name: hide(text) for name, text in section.items()} for title, section in sections.items()},
-        [Finding(hide(what), fix, breaks) for what, fix, breaks in findings(installed)],
+        [
+            *(
+                [Finding(hide(unreadable), "name an exported folder, or export it again")]
+                if unreadable
+                else []
+            ),
+            *(Finding(hide(what), fix, breaks) for what, fix, breaks in findings(installed)),
+        ],
     )
 
 
@@ -174,4 +185,4 @@ class _Hider:
             text = re.sub(rf"{re.escape(home)}(?![\w.-])", "~", text)
         if self._user:
             text = self._user.sub("USER", text)
-        return re.sub(r"//[^/\s@]*@", "//", text)
+        return _QUERY.sub(r"\1", _ACCESS.sub("", text))

@@ -14,6 +14,7 @@ from .. import jobs
 from ..base.figures import check_matplotlib
 from ..base.files import require_writable, set_aside, write_text
 from ..base.hints import command
+from ..check.splits import Splits
 from ..config import Config, load_config, load_run, relocate_config, relocate_run
 from ..config.global_section import GlobalConfig
 from ..config.tree import dump_yaml
@@ -157,6 +158,14 @@ def _prepare(folder: str, out: str, wishes: Wishes, shares: list[float], overwri
     began = time.monotonic()
     splits = read_photos(folder, shares, wishes.seed)
     require_writable(os.path.join(out, CONFIG_FILE), ConfigError)
+    with claimed(GlobalConfig(output_dir=out, overwrite=overwrite), distributed.Runtime("cpu")):
+        _choose_for(splits, folder, out, wishes, overwrite, began, say)
+
+
+def _choose_for(
+    splits: Splits, folder: str, out: str, wishes: Wishes, overwrite: bool, began: float, say: Say
+) -> None:
+    """Write lists and config into `out`, which no other run may change meanwhile, for the photos of `splits`."""
     start = start_of(wishes, say)
     if overwrite:
         start = _moved(out, start, say)
@@ -194,15 +203,14 @@ def _moved(out: str, start: Start, say: Say) -> Start:
 
     The configs that moved name the lists and checkpoints beside them.
     """
-    with claimed(GlobalConfig(output_dir=out, overwrite=True), distributed.Runtime("cpu")):
-        stays = re.compile(r"previous_\d+|inference|\..*")
-        names = [name for name in os.listdir(out) if not stays.fullmatch(name)]
-        if not names:
-            return start
-        # The checkpoints last: until they are gone the folder holds a run, whatever happens.
-        target = os.path.abspath(
-            set_aside(out, sorted(names, key=lambda name: (".pd" in name, name)), ConfigError)
-        )
+    stays = re.compile(r"previous_\d+|inference|\..*")
+    names = [name for name in os.listdir(out) if not stays.fullmatch(name)]
+    if not names:
+        return start
+    # The checkpoints last: until they are gone the folder holds a run, whatever happens.
+    target = os.path.abspath(
+        set_aside(out, sorted(names, key=lambda name: (".pd" in name, name)), ConfigError)
+    )
     absolute = os.path.abspath(out)
     files = [os.path.join(place, name) for place, _, names in os.walk(target) for name in names]
     places = {absolute: target, **{absolute + path[len(target) :]: path for path in files}}
@@ -223,7 +231,12 @@ def _require_same(folder: str, out: str, wishes: Wishes) -> None:
             f"--resume goes on as {file} says; leave --{given[0].replace('_', '-')} out, or begin anew by --overwrite"
         )
     root = photos_of(out)
-    if root is None or os.path.realpath(root) != os.path.realpath(folder):
+    if root is None:
+        raise ConfigError(
+            f"{os.path.join(out, 'lists')} is gone, or {file} names no folder of photos; put it back, or begin anew by "
+            "--overwrite"
+        )
+    if os.path.realpath(root) != os.path.realpath(folder):
         raise ConfigError(f"{out} is of the photos in {root}; give that folder, or another one by --out")
 
 
@@ -243,7 +256,7 @@ def _finished(folder: str, out: str, config: Config, again: str, say: Say) -> Ma
     lists = {
         name: read_image_list(path, folder, check_files=False)
         for name in SPLITS
-        if os.path.isfile(path := os.path.join(out, "lists", f"{name}_list.txt"))
+        if os.path.isfile(path := os.path.join(out, "lists", f"{name}_list.txt")) or name == "test"
     }
     lacking = _lacks_for_page()
     report = None if lacking else os.path.join(out, "report")

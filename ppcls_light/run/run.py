@@ -12,7 +12,7 @@ from ..base.files import StrPath
 from ..base.html import paragraph, picture, table
 from ..config import Config, load_run
 from ..engine.history import FILE_NAME, by_epoch, read_history
-from ..errors import ConfigError, UserError, WeightsError
+from ..errors import ConfigError, DataError, UserError, WeightsError
 from .explaining import Explanations, explanations
 from .session import run_training, session, stoppable, trained_predictor
 from .settings import all_overrides, assignment
@@ -104,11 +104,15 @@ class Run:
 
         Those of the training's own images are called "train_loss", "train_top1", ...; "lr" is the learning rate. What
         was not measured is NaN. `pandas.DataFrame(run.curves)` is a table.
+
+        Raises DataError: metrics.jsonl cannot be read.
         """
         try:
             return by_epoch(read_history(os.path.join(self.folder, FILE_NAME)))
         except FileNotFoundError:
             return by_epoch([])
+        except OSError as problem:
+            raise DataError(f"{problem.filename}: cannot be read: {problem.strerror}; move it away") from None
 
     @property
     def metrics(self) -> dict[str, Numbers]:

@@ -68,6 +68,12 @@ def test_what_is_read_and_was_left_behind_is_read_there(run, tmp_path):
     assert config.Global.save_inference_dir == str(there / "inference")
 
 
+def test_a_folder_with_the_name_of_a_number_is_one(run):
+    text = (run / "config.yaml").read_text().replace(f"output_dir: {run}", "output_dir: 5")
+    (run / "config.yaml").write_text(text)
+    assert load_run(run / "config.yaml").Global.output_dir == str(run)
+
+
 def test_a_command_of_a_copy_exports_into_the_copy(run, tmp_path):
     there = shutil.copytree(run, tmp_path / "copy")
     config = cli.parse_config(command_parser("export", "export").parse_args([str(there)]))

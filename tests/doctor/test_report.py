@@ -1,5 +1,6 @@
 """The report names what fails, ends in no traceback, and does not tell who the user is."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -34,6 +35,9 @@ def printed(root, tmp_path_factory):
         "PPCLS_LIGHT_HOME": str(home / "weights"),
         "PPCLS_SERVING_TOKEN": "t0ps3cret",
         "https_proxy": "http://gerda:t0ps3cret@proxy.example:3128",
+        "HTTP_PROXY": "gerda:t0ps3cret@proxy.example:3128",
+        "ALL_PROXY": "socks5://gerda:t0p@t0ps3cret/x@proxy.example",
+        "HF_ENDPOINT": "https://mirror.example/hub?token=t0ps3cret",
         "MY_PASSWORD": "t0ps3cret",
         "OMP_NUM_THREADS": "1",
     }
@@ -74,6 +78,10 @@ def test_the_text_does_not_tell_who_the_user_is(printed):
         assert "MY_PASSWORD" not in shown
     variables = report["environment variables"]
     assert variables["https_proxy"] == "http://proxy.example:3128"
+    if os.name != "nt":  # where names of variables have no case
+        assert variables["HTTP_PROXY"] == "proxy.example:3128"
+    assert variables["ALL_PROXY"] == "socks5://proxy.example"
+    assert variables["HF_ENDPOINT"] == "https://mirror.example/hub"
     assert variables["PPCLS_SERVING_TOKEN"] == "(set)"
     assert variables["OMP_NUM_THREADS"] == "1"
     assert variables["PPCLS_LIGHT_HOME"] == f"~{os.sep}weights"
@@ -99,6 +107,17 @@ def test_an_exported_folder_is_described(tmp_path):
         (tmp_path / name).write_bytes(b"{}")
     told = probes.exported(str(tmp_path))
     assert told == {"network": "without a name, format json, fp32", "engine.json": "nothing measured"}
+
+
+def test_a_damaged_exported_folder_is_to_be_mended(tmp_path):
+    for name in ("inference.json", "inference.pdiparams"):
+        (tmp_path / name).write_bytes(b"{}")
+    digest = hashlib.sha256(b"as it was").hexdigest()
+    (tmp_path / "inference.yml").write_text(
+        "PreProcess: {transform_ops: [{ToCHWImage: null}]}\n"
+        f"ppcls_light: {{files: {{inference.pdiparams: {digest}}}}}\n"
+    )
+    assert "inference.pdiparams is damaged" in probes.answer(probes.exported, str(tmp_path)).failure
 
 
 def test_a_fact_that_cannot_be_had_is_a_line():

@@ -154,6 +154,34 @@ def test_a_copy_goes_on_in_its_own_folder_and_leaves_the_first_run_alone(in_plac
     assert (tmp_path / "copy/inference/inference.yml").is_file()
     assert str(in_place.out) not in (tmp_path / "copy/photos.yaml").read_text()
     assert str(in_place.out) not in "\n".join(lines)
+    os.rename(tmp_path / "copy/lists/test_list.txt", tmp_path / "away")
+    with pytest.raises(DataError, match=r"test_list\.txt: cannot be read.* --resume"):
+        train_photos(in_place.folder.name, out=tmp_path / "copy", say=silent, resume=True)
+    shutil.rmtree(tmp_path / "copy/lists")
+    with pytest.raises(ConfigError, match=r"lists is gone, .*--overwrite"):
+        train_photos(in_place.folder.name, out=tmp_path / "copy", say=silent, resume=True)
+
+
+def test_a_second_start_in_the_folder_changes_nothing_of_the_first(tmp_path, monkeypatch):
+    """The first is still choosing: its division is the one that it trains and scores with."""
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "p", {"a": 6, "b": 6})
+    measured, refused = choose.choose, []
+
+    def meanwhile(*arguments):
+        before = Path("o/lists/train_list.txt").read_bytes()
+        with pytest.raises(ConfigError, match=r"another run .* is writing to"):
+            second()
+        refused.append(Path("o/lists/train_list.txt").read_bytes() == before)
+        return measured(*arguments)
+
+    def second():
+        monkeypatch.setattr("ppcls_light.photos.job.choose", measured)
+        train_photos("p", out="o", say=silent, scratch=True, seed=1, **SMALL)
+
+    monkeypatch.setattr("ppcls_light.photos.job.choose", meanwhile)
+    train_photos("p", out="o", say=silent, scratch=True, **{**SMALL, "epochs": 1})
+    assert refused == [True]
 
 
 @pytest.mark.slow

@@ -212,6 +212,15 @@ def test_a_folder_without_a_run_is_named(tmp_path):
         Run(tmp_path)
 
 
+def test_measurements_that_cannot_be_read_are_named(trained, tmp_path):
+    shutil.copytree(trained.folder, tmp_path / "run")
+    os.remove(tmp_path / "run/metrics.jsonl")
+    assert Run(tmp_path / "run").metrics == {}
+    (tmp_path / "run/metrics.jsonl").mkdir()
+    with pytest.raises(DataError, match=r"metrics\.jsonl: cannot be read"):
+        repr(Run(tmp_path / "run"))
+
+
 def test_columns_of_different_length_are_filled(tmp_path):
     from ppcls_light.engine.history import by_epoch
 
