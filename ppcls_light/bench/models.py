@@ -15,6 +15,7 @@ from typing import Any
 from ..base.files import require_writable
 from ..base.tables import markdown_table, write_csv
 from ..bundle.folder import Bundle
+from ..config.deploy import EngineName
 from ..errors import ConfigError, DeviceError, ExportError
 from ..runtime.auto import engine_versions
 from ..runtime.options import EngineOptions
@@ -58,7 +59,7 @@ def our_bundles(
 
 
 def quantized(
-    bundle: Bundle, network: Any, shape: Sequence[int], engines: Sequence[str]
+    bundle: Bundle, network: Any, shape: Sequence[int], engines: Sequence[EngineName]
 ) -> dict[str, dict[str, float]]:
     """Make the int8 graphs of `bundle` that can be made here, from random images; return its `precisions`, top-1 0.
 
