@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import zipfile
+import zlib
 from typing import Callable, Iterator
 
 from ..base.cache import OFFLINE_VARIABLE, cache_folder, is_offline
@@ -12,6 +13,7 @@ from ..base.download import DownloadError, OtherSumError, download, sole_process
 from ..base.files import checksum
 from ..errors import DataError
 
+_MOST = 50_000_000  # bytes of a photo; more would be there to fill the memory
 PACKAGED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "files")
 
 
@@ -59,12 +61,17 @@ def _require(path: str, sha256: str, check: Callable[[str], None]) -> None:
 def photos(path: str) -> Iterator[tuple[str, bytes]]:
     """Yield (split/class/name.jpg, bytes) of the photos in a zip file, in the order of their names.
 
-    Raises zipfile.BadZipFile: it is damaged.
+    Raises zipfile.BadZipFile: it is damaged, encrypted, or has a file that is too large for a photo.
     """
-    with zipfile.ZipFile(path) as archive:
-        named = {"/".join(name.split("/")[-3:]): name for name in archive.namelist() if name.endswith(".jpg")}
-        for name in sorted(named):
-            yield name, archive.read(named[name])
+    try:
+        with zipfile.ZipFile(path) as archive:
+            named = {"/".join(each.filename.split("/")[-3:]): each for each in archive.infolist()}
+            for name in sorted(name for name in named if name.endswith(".jpg")):
+                if named[name].file_size > _MOST:
+                    raise zipfile.BadZipFile(f"{name} has {named[name].file_size:,} bytes")
+                yield name, archive.read(named[name])
+    except (EOFError, RuntimeError, zlib.error) as problem:
+        raise zipfile.BadZipFile(str(problem)) from None
 
 
 def write_photos(path: str, folder: str) -> None:

@@ -42,7 +42,7 @@ def _require_photos(path: str) -> None:
     try:
         for name, content in photos(path):
             digest.update(name.encode() + content)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as problem:
+    except zipfile.BadZipFile as problem:
         raise DownloadError(f"gives no zip file of photos: {problem}") from None
     if digest.hexdigest() != SHA256_OF_PHOTOS:
         raise DownloadError("gives other photos than those known")

@@ -165,6 +165,28 @@ def test_all_photos_are_known_by_their_content(home, file_server, monkeypatch):
     assert (folder / "train/hat/0.jpg").read_bytes() == b"\x00"
 
 
+@pytest.mark.parametrize("fault", ["encrypted", "cut short", "of 60 MB"])
+def test_an_archive_that_cannot_be_unpacked_is_one_line(home, fault):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "all/train/hat/0.jpg", bytes(60_000_000) if fault == "of 60 MB" else bytes(range(256)) * 9
+        )
+    data = bytearray(packed.getvalue())
+    directory = data.find(b"PK\x01\x02")
+    if fault == "encrypted":
+        data[6] |= 1
+        data[directory + 8] |= 1
+    if fault == "cut short":
+        data[directory - 200 : directory] = b"\xff" * 200
+    file = home / "clothing-dataset-small-1196151651.zip"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(data)
+    with pytest.raises(DataError, match="gives no zip file of photos"):
+        ppcls_light.sample_data("clothing10-full")
+    assert not (home / "clothing10-full").exists()
+
+
 @pytest.mark.parametrize("name", ["../out.jpg", "/etc/x.jpg", "a/../../b.jpg", "train/c:/x.jpg", "a\\b.jpg"])
 def test_no_image_is_written_outside_of_the_folder(name, tmp_path):
     from ppcls_light.datasets.archive import write_image
