@@ -1,6 +1,7 @@
 """Import graph of a checkout, read from its source without running it; for house.py and tests/test_architecture.py."""
 
 import ast
+import functools
 from pathlib import Path
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Union
 
@@ -26,7 +27,10 @@ class ImportGraph:
         files = [path for folder in FOLDERS for path in sorted(Path(root, folder).rglob("*.py"))]
         names = [_module_name(path.relative_to(root)) for path in files]
         self.paths = {name: path for name, path in zip(names, files) if name != "ppcls_light"}
-        self.parsed = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self.paths.items()}
+
+    @functools.cached_property
+    def parsed(self) -> Dict[str, ast.Module]:
+        return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in self.paths.items()}
 
     def imports(self, module: str) -> Iterator[Import]:
         """Yield every import of this project's in a module, inside functions too."""
