@@ -127,6 +127,10 @@ def line_of(splits: Splits, items: Sequence[Finding]) -> str:
     return f"{first.kind}: {len(items):,} {about}: {named}; {advice}"
 
 
+def _classes(number: int) -> str:
+    return f"{number:,} class{'' if number == 1 else 'es'}"
+
+
 def noted(splits: Splits, found: list[Finding]) -> list[str]:
     """Return sentences about the whole: missing, small and uneven classes, and thresholds that do not suit."""
     counts, names = splits.counts(), list(map(printable, splits.class_names))
@@ -139,12 +143,12 @@ def noted(splits: Splits, found: list[Finding]) -> list[str]:
         missing = np.flatnonzero((counts[:, place] == 0) & (counts.sum(axis=1) > 0)).tolist()
         if missing and counts[:, place].any():
             shown = listed(names[label] for label in missing)
-            notes.append(f"{part.name} has no image of {len(missing):,} classes: {shown}")
+            notes.append(f"{part.name} has no image of {_classes(len(missing))}: {shown}")
     first, learned = splits.parts[0].name, counts[:, 0]
     few = np.flatnonzero((learned > 0) & (learned < FEW)).tolist()
     if few:
         shown = listed(f"{names[label]} {learned[label]}" for label in few)
-        notes.append(f"{first} has fewer than {FEW} images of {len(few):,} classes: {shown}")
+        notes.append(f"{first} has fewer than {FEW} images of {_classes(len(few))}: {shown}")
     least = learned[learned > 0].min(initial=len(splits))
     if learned.max(initial=0) > _UNEVEN * least:
         notes.append(

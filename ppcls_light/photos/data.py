@@ -124,15 +124,23 @@ def checked_lists(splits: Splits, folder: str, out: str, say: Callable[[str], ob
     lists = os.path.join(out, "lists")
     if dropped:
         say(f"  left out: {_counted(dropped)}; {os.path.join(lists, DROPPED_FILE)} has the reasons")
+    reasons = {
+        each.image: f"{printable(splits.name(each.image))}: {each.detail}"
+        for each in found
+        if each.kind == "damaged"
+    }
+    if reasons:
+        say(f"    the first that cannot be read: {reasons[min(reasons)]}")
     kept = [
         [index for index in splits.members(place) if index not in dropped]
         for place in range(len(splits.parts))
     ]
-    for part, indices in zip(splits.parts, kept):
+    for place, (part, indices) in enumerate(zip(splits.parts, kept)):
         if not indices:
+            reason = next((reasons[index] for index in splits.members(place) if index in reasons), "")
             raise DataError(
-                f"{folder}: none of the {len(part.images)} photos {_PURPOSES[part.name]} is left; see "
-                f"{os.path.join(out, 'check', PAGE)}"
+                f"{folder}: none of the {len(part.images)} photos {_PURPOSES[part.name]} is left"
+                f"{f' ({reason})' if reason else ''}; see {os.path.join(out, 'check', PAGE)}"
             )
     names = ClassNames(tuple(splits.class_names), folder)
     _require_two_classes(splits.labels[kept[0]], names, folder)

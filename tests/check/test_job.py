@@ -228,7 +228,7 @@ def test_notes_about_classes_and_thresholds(listed, tmp_path, run_tool, capsys):
         Image.fromarray(noise).save(path)
     run_tool("check_data", listed, "--out", tmp_path)
     said = capsys.readouterr().out
-    assert "val has no image of 1 classes: dog" in said
+    assert "val has no image of 1 class: dog" in said
     assert "train has fewer than 10 images of 2 classes: cat 6, dog 6" in said
     assert "46% are dark: --dark may not suit these images" in said
 

@@ -1,5 +1,6 @@
 """The division of photos: what is given stays, small classes give one photo to score, and faults are told."""
 
+import re
 import shutil
 
 import numpy as np
@@ -117,6 +118,7 @@ def test_damaged_photos_and_copies_across_parts_are_in_no_list(faulty, tmp_path)
     text = "\n".join(lines)
     assert "left out: 1 photo that cannot be read, 1 photo that is also in another part" in text
     assert "conflict: 1 image has two labels" in text
+    assert re.search(r"the first that cannot be read: \S+: \w+", text)
     assert lines[-1] == "9 to learn, 4 to choose the best epoch, 4 held out to score"
     assert (tmp_path / "out/lists/labels.txt").read_text() == "0 a\n1 b\n"
     assert (tmp_path / "out/check/index.html").is_file()
@@ -126,7 +128,10 @@ def test_damaged_photos_and_copies_across_parts_are_in_no_list(faulty, tmp_path)
 def test_without_a_photo_to_score_there_is_an_error_that_names_the_page(faulty, tmp_path):
     for path in (faulty / "test").rglob("*.png"):
         path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"none of the 4 photos held out to score is left; see .*index\.html"):
+    with pytest.raises(
+        DataError,
+        match=r"none of the 4 photos held out to score is left \(test/a/00\.png: .+\); see .*index\.html",
+    ):
         checked_lists(
             read_photos(str(faulty), SHARES, 0), str(faulty), str(tmp_path / "out"), lambda line: None
         )
