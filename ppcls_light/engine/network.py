@@ -16,6 +16,7 @@ from ..config.bind import located
 from ..config.global_section import GlobalConfig
 from ..data.classes import ClassNames
 from ..errors import ConfigError, WeightsError
+from ..export.static import Recorded
 from ..models import create_model
 from ..models.distillation import DistillationModel
 from ..ops import training as cpu_ops
@@ -257,7 +258,9 @@ class StaticGraph(nn.Layer):
         super().__init__()
         if paddle.get_flags("FLAGS_use_mkldnn")["FLAGS_use_mkldnn"]:
             raise ConfigError("Global.to_static: Paddle crashes with FLAGS_use_mkldnn; unset that variable")
-        self.network = network
+        # A network of this package has no condition on values, see `Recorded`: translating its source takes seconds.
+        own = type(network).__module__.startswith("ppcls_light.")
+        self.network = Recorded(network) if own else network
         self.forward = paddle.jit.to_static(self.forward, full_graph=True)  # type: ignore[method-assign]
 
     def forward(self, images: paddle.Tensor) -> Any:
