@@ -272,8 +272,8 @@ def test_the_minutes_choose_among_measured_networks(tmp_path, monkeypatch):
     assert (plenty.network, plenty.size, plenty.epochs) == ("FasterNet_T0", 96, 100)
     assert measured == [("FasterNet_T0", 96, 20.0)]
     short = chosen(5.0)  # 25 of 12 s, 75 of 4 s
-    assert (short.network, short.size, short.epochs) == ("PPLCNet_x0_25", 64, 75)
-    assert [size for _, size, _ in measured] == [96, 96, 64]
+    assert (short.network, short.size, short.epochs) == ("FasterNet_T0", 64, 75)
+    assert [size for _, size, _ in measured] == [96, 64]
     with pytest.raises(
         ConfigError, match=r"--minutes 0\.05 is too short: .* needs 0\.067 .*; give --minutes 0\.13"
     ):
