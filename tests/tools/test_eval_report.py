@@ -1,4 +1,4 @@
-"""tools/eval.py --report and --predictions, by one process and by two."""
+"""tools/eval.py --report and --predictions."""
 
 import csv
 import json
