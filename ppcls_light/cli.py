@@ -211,6 +211,14 @@ def _wait_for_launcher() -> None:
     time.sleep(_LAUNCHER_SECONDS)
 
 
+def _end_interrupted(error: BaseException) -> None:
+    # Ctrl-C while a compiled package starts: it could not, says pybind11.
+    if isinstance(error, ImportError) and not isinstance(error.__cause__, KeyboardInterrupt):
+        raise error
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
 def _run(main: Callable[[], object], needs: Sequence[str], prefix: str) -> None:
     _open_closed_streams()
     # Pillow warns of half the size that it refuses; an image is either read or an error.
@@ -235,9 +243,8 @@ def _run(main: Callable[[], object], needs: Sequence[str], prefix: str) -> None:
         print(line, file=sys.stderr, flush=True)
         _wait_for_launcher()
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, ImportError) as error:
+        _end_interrupted(error)
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone.
         _drop_output()

@@ -65,3 +65,21 @@ def test_counts_are_positive(text):
     assert cli.positive("12") == 12
     with pytest.raises(argparse.ArgumentTypeError, match="whole number >= 1"):
         cli.positive(text)
+
+
+def test_an_interrupt_while_a_compiled_package_starts_is_no_traceback(root):
+    code = """
+from ppcls_light.cli import run
+
+
+def main():
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt as interrupt:
+        raise ImportError("initialization failed") from interrupt  # as pybind11 does
+
+
+run(main)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
