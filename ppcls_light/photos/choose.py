@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from numbers import Integral, Real
 from typing import Any, Callable, Iterator, NamedTuple
 
 from ..config import load_config
@@ -37,20 +38,38 @@ class Wishes(NamedTuple):
 
     def checked(self) -> Wishes:
         """Return the wishes with the network's own spelling. Raises ConfigError: one of them cannot be."""
+        kinds = {
+            "minutes": Real,
+            "size": Integral,
+            "epochs": Integral,
+            "batch_size": Integral,
+            "seed": Integral,
+        }
+        for name, kind in kinds.items():
+            value = getattr(self, name)
+            given = value is not None or self._field_defaults[name] is not None
+            if given and (isinstance(value, bool) or not isinstance(value, kind)):
+                raise ConfigError(
+                    f"{_option(name)} {value!r} is no {'' if kind is Real else 'whole '}number; give one, or none"
+                )
         if not (math.isfinite(self.minutes) and self.minutes > 0):
             raise ConfigError(f"--minutes {self.minutes:g} is not above 0; for example --minutes 10")
         least = {"size": _LEAST_SIZE, "epochs": 1, "batch_size": 1, "seed": 0}
         for name, bound in least.items():
             value = getattr(self, name)
             if value is not None and value < bound:
-                raise ConfigError(
-                    f"--{name.replace('_', '-')} {value} is below {bound}; leave it out, or give more"
-                )
+                raise ConfigError(f"{_option(name)} {value} is below {bound}; leave it out, or give more")
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise ConfigError(f"--weights {self.weights!r} is no text; give the path of a file, or a name")
         if self.weights == "":
             raise ConfigError("--weights is empty; give a file, or leave it out")
         if self.scratch and self.weights:
             raise ConfigError("--scratch starts from random weights, --weights from a file; give one of them")
         return self if self.network is None else self._replace(network=MODELS.canonical(self.network))
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 class Start(NamedTuple):

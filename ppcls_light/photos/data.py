@@ -28,7 +28,7 @@ _PURPOSES = {"train": "to learn", "val": "to choose the best epoch", "test": "he
 
 def shares_of(split: str) -> list[float]:
     """Return the shares of train, val and test in "0.8/0.1/0.1". Raises ConfigError: these are not three shares."""
-    shares = parse_split(split)
+    shares = parse_split(split) if isinstance(split, str) else []
     if len(shares) != len(SPLITS):
         raise ConfigError(
             f"--split {split}: three shares are needed, to learn, to choose the epoch and to score; for example "

@@ -12,7 +12,7 @@ from typing import Callable, Iterator
 
 from .. import jobs
 from ..base.figures import check_matplotlib
-from ..base.files import require_writable, set_aside, write_text
+from ..base.files import StrPath, require_writable, set_aside, write_text
 from ..base.hints import command
 from ..check.splits import Splits
 from ..config import Config, load_config, load_run, relocate_config, relocate_run
@@ -47,7 +47,7 @@ def train_photos(
     batch_size: int | None = None,
     split: str = "0.8/0.1/0.1",
     seed: int = 0,
-    weights: str | None = None,
+    weights: StrPath | None = None,
     scratch: bool = False,
     resume: bool = False,
     overwrite: bool = False,
@@ -78,6 +78,7 @@ def train_photos(
         WeightsError: the weights that were asked for cannot be had, or do not fit the network.
         KeyboardInterrupt: by Ctrl-C, after the state of the training was saved.
     """
+    weights = os.fspath(weights) if isinstance(weights, os.PathLike) else weights
     wishes = Wishes(minutes, network, size, epochs, batch_size, weights, scratch, seed).checked()
     shares = shares_of(split)
     folder = os.fspath(folder)

@@ -68,8 +68,10 @@ def _of_photos(folder: str, overrides: list[str], settings: dict[str, Any]) -> s
         )
     names = ["output_dir", *inspect.signature(train_photos).parameters]
     require_known(settings, [name for name in names if name not in ("folder", "out")])
-    if "output_dir" in settings:
-        settings["out"] = os.fspath(settings.pop("output_dir"))
+    out = settings.pop("output_dir", None)
+    if not (out is None or isinstance(out, (str, os.PathLike))):
+        raise ConfigError(f"output_dir={out!r} is no path; give a folder, or leave it out")
+    settings["out"] = out
     try:
         return stoppable(lambda: train_photos(folder, **settings))
     except UserError as problem:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Tuple, get_args
 
 from .. import __version__
-from ..base.files import write_text
+from ..base.files import open_plain, write_text
 from ..base.hints import command
 from ..base.machine import physical_cores, processor_name, supports, usable_flags
 from ..bundle.folder import Bundle
@@ -227,6 +227,16 @@ def _read(folder: str | Path) -> List[Dict[str, Any]]:
     return content["measurements"]
 
 
+def _is_of_others(path: str) -> bool:
+    """Return whether `path` is a file that no damage makes of an engine.json, such as weights or a photo."""
+    try:
+        with open_plain(path) as file:
+            start = file.read(64).strip()
+    except OSError:
+        return False
+    return bool(start) and not start.startswith(b"{")
+
+
 def _check(engine: object, onednn: object, precision: object) -> None:
     if (
         engine not in set(get_args(EngineName)) - {"auto"}
@@ -251,6 +261,8 @@ def save_choice(
     kept = [entry for entry in old if entry["conditions"] != key]
     new = {"conditions": key, "choice": choice, "results": results}
     try:
+        if shared and _is_of_others(engine_file(folder)):
+            raise UserError(f"{engine_file(folder)} is another file, which stays")
         text = json.dumps({"measurements": [*kept, new][-_KEPT:]}, indent=2) + "\n"
         write_text(engine_file(folder), text)
     except UserError as problem:

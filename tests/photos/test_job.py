@@ -226,6 +226,12 @@ def test_settings_that_cannot_be_are_one_line_before_anything_is_written(tmp_pat
         ({"seed": -1}, ConfigError, "--seed -1 is below 0"),
         ({"network": "resnet"}, ConfigError, "unknown model 'resnet'"),
         ({"scratch": True, "weights": "x"}, ConfigError, "give one of them"),
+        ({"minutes": "5"}, ConfigError, "--minutes '5' is no number"),
+        ({"minutes": None}, ConfigError, "--minutes None is no number"),
+        ({"epochs": True}, ConfigError, "--epochs True is no whole number"),
+        ({"size": 32.5}, ConfigError, "--size 32.5 is no whole number"),
+        ({"split": (0.8, 0.1, 0.1)}, ConfigError, "three shares are needed"),
+        ({"weights": 5}, ConfigError, "--weights 5 is no text"),
         ({"weights": ""}, ConfigError, "--weights is empty"),
         ({"out": ""}, ConfigError, "--out is empty"),
         ({"split": "nan/0.1/0.1"}, ConfigError, "--split 'nan/0.1/0.1' is not up to three shares"),
@@ -243,7 +249,7 @@ def test_settings_that_cannot_be_are_one_line_before_anything_is_written(tmp_pat
             train_photos("p", say=silent)
     assert os.listdir() == ["p"]
     with pytest.raises(WeightsError, match=r"nowhere\.pdparams"):
-        train_photos("p", weights="nowhere.pdparams", say=silent)
+        train_photos("p", weights=Path("nowhere.pdparams"), say=silent)
     with pytest.raises(ConfigError, match="--batch-size 7 exceeds the 6 photos to learn"):
         train_photos("p", scratch=True, batch_size=7, say=silent)
 

@@ -193,6 +193,14 @@ def test_a_file_elsewhere_remembers_several_networks(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["choices.json"]
 
 
+def test_another_file_that_is_named_by_mistake_stays(tmp_path, monkeypatch, caplog):
+    (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    monkeypatch.setenv("PPCLS_LIGHT_ENGINE_FILE", str(tmp_path / "photo.jpg"))
+    save_choice(tmp_path, {"network": "a"}, CHOICE, [])
+    assert (tmp_path / "photo.jpg").read_bytes() == b"\xff\xd8\xff\xe0"
+    assert "photo.jpg is another file, which stays" in caplog.text
+
+
 @pytest.mark.parametrize(
     "content",
     [
