@@ -18,7 +18,11 @@ that were held out, exported and shown on a page. output/NAME has it all, and th
 choice as photos.yaml, a config."""
 # Of a folder of photos: {argument of `photos.train_photos`: (kind, name of its value, meaning)}
 _VALUES: Dict[str, Any] = {
-    "minutes": (float, "N", "after which the training ends at the latest (default: 10)"),
+    "minutes": (
+        float,
+        "N",
+        "in which the training ends, at the speed that is measured before it (default: 10)",
+    ),
     "out": (str, "FOLDER", "for all that is written (default: output/NAME)"),
     "network": (str, "NAME", "default: PPLCNet_x1_0, or a smaller one that is fast enough"),
     "size": (int, "PIXELS", "of the pictures that the network sees (default: 160 or what is fast enough)"),

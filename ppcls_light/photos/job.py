@@ -60,7 +60,7 @@ def train_photos(
 
     Args:
         folder: of class folders, or of train, val and test folders (or lists) of them.
-        minutes: after which the training ends at the latest; evaluation and export follow.
+        minutes: in which the training ends, at the speed that is measured before it; evaluation and export follow.
         out: output folder; None: output/NAME, with the name of `folder`.
         network, size, epochs, batch_size: by default what fits into the minutes; with `epochs` these do not count.
             `size` is in pixels.
