@@ -178,4 +178,4 @@ def test_the_data_of_a_training_are_checked_by_its_config(run, config_file, tmp_
     code, out, _ = run("check", tmp_path)
     assert code == 0
     assert out.startswith("37 images in 3 classes")
-    assert (tmp_path / "output/check_data/index.html").is_file()
+    assert (tmp_path / "check_data/index.html").is_file()  # a training that moved is where its config is
