@@ -37,7 +37,7 @@ PRETRAINED = Recipe(
 )
 SCRATCH = Recipe(
     "photos_scratch.yaml",
-    (("FasterNet_T0", 96), ("FasterNet_T0", 64)),  # in a minute or two PP-LCNet learns nothing of 500 photos
+    (("FasterNet_T0", 96), ("FasterNet_T0", 64)),  # docs/fine-tuning.md has what short trainings reach
     *(74_000, 12, 100),
 )
 
