@@ -64,7 +64,8 @@ print(len(train), "training images,", len(test), "test images:", ", ".join(names
 def show(pictures, titles, columns, size=1.1):
     """Show RGB pictures in a grid; a title is (text, colour)."""
     rows = -(-len(pictures) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.2) * rows))
+    lines = max(text.count("\n") + 1 for text, _ in titles)
+    figure, axes = plt.subplots(rows, columns, figsize=(size * columns, (size + 0.2 * lines) * rows))
     for axis in axes.flat:
         axis.axis("off")
     for axis, picture, (text, colour) in zip(axes.flat, pictures, titles):
@@ -201,9 +202,10 @@ plt.show()
 # %% [markdown]
 # ## Speed
 #
-# The same two networks as they are used after `export`, at 224 pixels as in the tutorial's table. They take turns, and
+# The same two networks at 224 pixels as in the tutorial's table. They take turns, and
 # medians are compared, so that whatever else the machine does meets both. This is a look, not a benchmark:
-# docs/benchmarks.md has those.
+# docs/benchmarks.md has those. In the output here, of two CPU cores and of networks before an export, DWConv was the
+# faster one; the order of the tutorial's table is that of its GPU.
 
 # %%
 import paddle

@@ -182,8 +182,7 @@ print(json.dumps(result, indent=2))
 # %% [markdown]
 # ## Times
 #
-# Of each command, and of the notebook as a whole. The machine of the output below had two cores and much other work
-# to do, so that the training took longer than its minutes.
+# Of each command, and of the notebook as a whole. The machine of the output below had two cores.
 
 # %%
 times["the whole notebook"] = time.perf_counter() - began
