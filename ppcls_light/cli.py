@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Callable, List, Mapping, Optional, Sequen
 
 from .base import missing
 from .base.hints import command
+from .base.run_folder import RUN_CONFIG, is_run
 from .errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from .config import Config
 
-RUN_CONFIG = "config.yaml"  # in the folder of a training, its config with every value
 _LAUNCHER_SECONDS = 10  # by when the launcher has seen which of its processes failed and has ended the rest
 
 
@@ -62,11 +62,6 @@ def add_config_or_run(parser: argparse.ArgumentParser, meaning: str = "folder of
     short_for = "-c RUN/config.yaml -o Global.output_dir=RUN Global.checkpoints=auto"
     parser.add_argument("run", nargs="?", metavar="RUN", help=f"{meaning}; short for {short_for}")
     add_config(parser, required=False)
-
-
-def is_run(folder: str) -> bool:
-    """Return whether `folder` is that of a training."""
-    return os.path.isfile(os.path.join(folder, RUN_CONFIG))
 
 
 def exported(folder: str) -> str:

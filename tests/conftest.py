@@ -17,6 +17,9 @@ from ppcls_light.base.machine import supports
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# MKL rounds by the place of an array in memory, which depends on what a process did before: two trainings in one worker
+# would differ in the last bits. Runs in processes of their own are compared without this in test_killed.py.
+os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 os.environ["PPCLS_LIGHT_OFFLINE"] = "1"  # no test asks the internet for weights; `weights_home` has a server
 gc.disable()  # while the tests are collected, see below
 

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .. import cli
+from ..base.run_folder import RUN_CONFIG, is_run
 from ..check.kinds import DROPPED, KINDS, Limits, check_kinds
 from ..errors import ConfigError
 
@@ -88,9 +89,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Exit with 0 whatever was found, 1 if --strict names it, 2 for an error of the user's."""
     if (arguments.folder is None) == (arguments.config is None):
         raise ConfigError("give a folder, or a config by -c, one of the two")
-    arguments.of_run = bool(arguments.folder) and cli.is_run(arguments.folder)
+    arguments.of_run = bool(arguments.folder) and is_run(arguments.folder)
     if arguments.of_run:
-        arguments.folder, arguments.config = None, os.path.join(arguments.folder, cli.RUN_CONFIG)
+        arguments.folder, arguments.config = None, os.path.join(arguments.folder, RUN_CONFIG)
     strict, fix = _kinds_of("--strict", arguments.strict), _kinds_of("--fix", arguments.fix)
     limits = Limits(**{field: getattr(arguments, field) for field in _THRESHOLDS})
     from ..check.job import check_data

@@ -7,6 +7,7 @@
 import argparse
 
 from .. import cli
+from ..base.run_folder import is_run
 from ..errors import ConfigError
 
 
@@ -43,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
             "give an image or a folder of images, after the folder of the network or by --image"
         )
     given = {"source": images[0], "label": arguments.label, "limit": arguments.limit}
-    if arguments.model is None and not (arguments.run and not cli.is_run(arguments.run)):
+    if arguments.model is None and not (arguments.run and not is_run(arguments.run)):
         _explain_trained(arguments, given)
     else:
         _explain_exported(arguments, given)

@@ -95,7 +95,7 @@ class LoaderConfig:
 
 @dataclass
 class ReaderConfig:
-    """What DataLoader.Train and DataLoader.Eval each have."""
+    """Reader of a split: DataLoader.Train, and DataLoader.Eval."""
 
     dataset: Annotated[Union[DatasetConfig, CifarConfig], Unnamed("ImageNetDataset")]
     sampler: Annotated[Union[SamplerConfig, MultiScaleSamplerConfig], Unnamed("DistributedBatchSampler")]

@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Installed:
-    """What the rules look at."""
+    """Facts of an environment, which the rules look at."""
 
     python: tuple[int, ...]
     packages: Mapping[str, str] = field(default_factory=dict)  # {distribution: version}

@@ -1,4 +1,4 @@
-"""What must be imported to be known, asked of a process of its own each: a library may crash or hang there."""
+"""Probes of libraries, each in a process of its own, where a library may crash or hang."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PATIENCE = 60.0  # seconds; Paddle's first import from a slow disk takes half o
 
 
 class Answer(NamedTuple):
-    """What a probe returned, or why it did not."""
+    """Result of a probe, or the reason why there is none."""
 
     said: Any = None
     failure: str = ""

@@ -21,6 +21,7 @@ import shutil
 from typing import Collection, Iterator
 
 from ..base.files import set_aside
+from ..base.run_folder import RUN_CONFIG
 from ..config import relocate_config
 from ..config.global_section import GlobalConfig
 from ..errors import ConfigError, listed
@@ -33,7 +34,7 @@ from .log import LOGGER
 _CHECKPOINT = re.compile(
     r"((?:best_model|latest|epoch_[0-9]+)(?:_student)?)(\.pdparams|\.pdopt|\.pdema|\.pdstates)(\.new)?"
 )
-_DESCRIPTIONS = ("config.yaml", FILE_NAME)
+_DESCRIPTIONS = (RUN_CONFIG, FILE_NAME)
 _OTHERS = (
     *(*_DESCRIPTIONS, f"{FILE_NAME}.old", "train.log", "eval.log", "infer.log", "export.log"),
     *("curves.png", "curves.svg", "vdl", "tensorboard", "wandb", "wandb_run.txt"),
@@ -166,7 +167,7 @@ def _settle(folder: str, target: str, files: Collection[str]) -> dict[str, str]:
     for file in files:
         for name in (file, checkpoint.strip_suffix(file)):
             places[os.path.abspath(os.path.join(folder, name))] = os.path.join(target, name)
-    config = os.path.join(target, "config.yaml")
+    config = os.path.join(target, RUN_CONFIG)
     if os.path.isfile(config):
         try:
             relocate_config(config, {**places, os.path.abspath(folder): target})

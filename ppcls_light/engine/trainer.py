@@ -21,6 +21,7 @@ import paddle
 from paddle import nn
 
 from ..base.files import write_text
+from ..base.run_folder import RUN_CONFIG
 from ..config import Config, dump_config
 from ..config.bind import located
 from ..config.global_section import GlobalConfig
@@ -211,7 +212,7 @@ class Trainer:
                 # `overwrite` is about one start, not for those who use the file; `epochs` is what minutes led to.
                 kept = dataclasses.replace(settings, overwrite=False, minutes=None)
                 own = dataclasses.replace(self.config, Global=kept)
-                write_text(os.path.join(folder, "config.yaml"), dump_config(own, moved))
+                write_text(os.path.join(folder, RUN_CONFIG), dump_config(own, moved))
         if not gather(os.path.isfile(os.path.join(folder, "best_model.pdparams")), self.runtime)[0]:
             self.best = None  # of a model that is elsewhere
 

@@ -51,7 +51,7 @@ def of_predictor(
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What in an image speaks for a class.
+    """Parts of an image that speak for a class.
 
     Attributes:
         row: of the image, {class_ids, scores, file_name, label_names}, the most probable class first.

@@ -73,7 +73,7 @@ def _option(name: str) -> str:
 
 
 class Start(NamedTuple):
-    """What a training starts from: a recipe, the weights that were given, and whether published ones are taken."""
+    """Start of a training: a recipe, the weights that were given, and whether published ones are taken."""
 
     recipe: Recipe
     given: str | None = None

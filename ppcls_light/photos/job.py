@@ -14,6 +14,7 @@ from .. import jobs
 from ..base.figures import check_matplotlib
 from ..base.files import StrPath, require_writable, set_aside, write_text
 from ..base.hints import command
+from ..base.run_folder import RUN_CONFIG
 from ..check.splits import Splits
 from ..config import Config, load_config, load_run, relocate_config, relocate_run
 from ..config.global_section import GlobalConfig
@@ -216,7 +217,7 @@ def _moved(out: str, start: Start, say: Say) -> Start:
     files = [os.path.join(place, name) for place, _, names in os.walk(target) for name in names]
     places = {absolute: target, **{absolute + path[len(target) :]: path for path in files}}
     places.update({os.path.splitext(before)[0]: os.path.splitext(now)[0] for before, now in places.items()})
-    for name in (CONFIG_FILE, "config.yaml"):
+    for name in (CONFIG_FILE, RUN_CONFIG):
         if os.path.isfile(os.path.join(target, name)):
             relocate_config(os.path.join(target, name), places)
     say(f"what was in {out} is in {target} now")

@@ -6,13 +6,13 @@ import os
 from typing import TYPE_CHECKING, Any, Union
 
 from ..base.files import StrPath
+from ..base.run_folder import RUN_CONFIG
 from ..bundle.folder import CONFIG_FILE, GRAPH_FILES
 from ..config import Config, load_config, load_run, overridden
 from ..config.load import Plain
 from ..errors import ConfigError
 from ..prediction.predictor import Predictor
 from ..prediction.results import Row
-from . import run
 from .explaining import Explanations, explanations
 from .run import Run
 from .session import trained_predictor
@@ -54,10 +54,10 @@ def _config_of(weights: str, config: StrPath | Plain | Config | None) -> Config:
     """Return `config`, by default the file beside `weights`, with these weights."""
     texts = [assignment("Global.pretrained_model", weights), "Global.checkpoints=null"]
     if config is None:
-        config = os.path.join(os.path.dirname(weights), run.CONFIG_FILE)
+        config = os.path.join(os.path.dirname(weights), RUN_CONFIG)
         if not os.path.isfile(config):
             raise ConfigError(
-                f"{weights}: neither an exported folder nor a checkpoint with {run.CONFIG_FILE} beside it; name one of "
+                f"{weights}: neither an exported folder nor a checkpoint with {RUN_CONFIG} beside it; name one of "
                 "the two, or the checkpoint's YAML by config="
             )
         return load_run(config, texts)

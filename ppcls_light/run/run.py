@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable
 
 from ..base.files import StrPath
 from ..base.html import paragraph, picture, table
+from ..base.run_folder import RUN_CONFIG, is_run
 from ..config import Config, load_run
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, DataError, UserError, WeightsError
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ..prediction import Predictor
     from ..prediction.results import Row
 
-CONFIG_FILE = "config.yaml"  # of a training, in its folder
 
 Numbers = Dict[str, float]
 
@@ -46,10 +46,10 @@ class Run:
     def __init__(self, folder: StrPath) -> None:
         self.folder = os.fspath(folder)
         self._loaded: tuple[tuple[str, float], Predictor] | None = None
-        self._file = os.path.join(self.folder, CONFIG_FILE)
-        if not os.path.isfile(self._file):
+        self._file = os.path.join(self.folder, RUN_CONFIG)
+        if not is_run(self.folder):
             raise ConfigError(
-                f"{self.folder}: no run, since it has no {CONFIG_FILE}; give the Global.output_dir of a training"
+                f"{self.folder}: no run, since it has no {RUN_CONFIG}; give the Global.output_dir of a training"
             )
 
     @property

@@ -51,6 +51,7 @@ def test_an_old_python_is_told_so(path, tmp_path):
                 "base/lazy.py",
                 "base/missing.py",
                 "base/quiet.py",
+                "base/run_folder.py",
                 "commands/__init__.py",
                 "commands/dispatch.py",
             )
@@ -90,7 +91,14 @@ def checkout(tmp_path):
                     "commands/__init__",
                     "commands/dispatch",
                 ),
-                *("base/__init__", "base/hints", "base/lazy", "base/missing", "base/quiet"),
+                *(
+                    "base/__init__",
+                    "base/hints",
+                    "base/lazy",
+                    "base/missing",
+                    "base/quiet",
+                    "base/run_folder",
+                ),
             )
         ),
     ):

@@ -29,10 +29,11 @@ OVERRIDES = [
 def start(root, config_file, output_dir, *overrides):
     options = [part for override in (*OVERRIDES, *overrides) for part in ("-o", override)]
     command = [sys.executable, "tools/train.py", "-c", str(config_file), *options]
+    users = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"}
     return subprocess.Popen(
         [*command, "-o", f"Global.output_dir={output_dir}"],
         cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
+        env={**users, "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -1,1 +1,1 @@
-"""What of docs/ is written from the code, and the pictures there; not in the wheel."""
+"""Writers of the pages and pictures of docs/ that come from the code; not in the wheel."""
