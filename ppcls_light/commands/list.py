@@ -2,6 +2,7 @@
 
 %(prog)s
 %(prog)s PPLCNet* --json
+%(prog)s teachers
 %(prog)s configs
 """
 
@@ -13,7 +14,7 @@ from typing import Any, Iterator
 
 from ..errors import ConfigError
 
-_NETWORKS, _CONFIGS = "networks", "configs"
+_NETWORKS, _TEACHERS, _CONFIGS = "networks", "teachers", "configs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default=_NETWORKS,
-        metavar="networks|configs|PATTERN",
-        help="networks (default), configs, or the networks whose names match a pattern such as PPLCNet*",
+        metavar="networks|teachers|configs|PATTERN",
+        help="networks (default), big teachers to distil from, configs, or what matches a pattern such as PPLCNet*",
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
@@ -32,7 +33,7 @@ def main(arguments: argparse.Namespace) -> None:
         rows = list(_configs())
         lines = [f"{row['name']:<52}{row['title']}" for row in rows]
     else:
-        rows = list(_networks("*" if arguments.what == _NETWORKS else arguments.what))
+        rows = list(_networks(arguments.what))
         lines = _table(rows)
     print(json.dumps(rows, indent=2) if arguments.json else "\n".join(lines))
 
@@ -46,16 +47,19 @@ def _configs() -> Iterator[dict[str, Any]]:
             yield {"name": name, "title": file.readline().lstrip("# ").rstrip(".\n")}
 
 
-def _networks(pattern: str) -> Iterator[dict[str, Any]]:
-    """Yield a row of each network that matches. Raises ConfigError, naming the nearest, where none does."""
+def _networks(what: str) -> Iterator[dict[str, Any]]:
+    """Yield a row of each network, teacher or match of a pattern. Raises ConfigError: none matches; the nearest."""
     from ..models import list_models, variant
     from ..models.profile import known_costs
-    from ..registry import nearest
+    from ..registry import MODELS, nearest
     from ..weights import list_pretrained
 
-    names = list_models(pattern)
+    if what in (_NETWORKS, _TEACHERS):
+        names = list_models(teachers=what == _TEACHERS)
+    else:
+        names = list_models(what) + list_models(what, teachers=True)
     if not names:
-        raise ConfigError(f"no network is called {pattern}{nearest(pattern, list_models())}")
+        raise ConfigError(f"no network is called {what}{nearest(what, MODELS.names())}")
     costs = known_costs()
     for name in names:
         cost = costs.get(name)

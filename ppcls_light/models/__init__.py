@@ -1,7 +1,7 @@
 """Networks: `create_model` builds one by name, `list_models` lists the names.
 
-A family is one file (`fasternet`, `micronet`, `pplcnet`, `edgenext`) that registers its networks when it is imported;
-every module here is imported. The other modules are what families share.
+A family is one file (`fasternet`, `micronet`, `pplcnet`, `edgenext`, and the teachers' `resnet_vd`) that registers its
+networks when it is imported; every module here is imported. The other modules are what families share.
 """
 
 import fnmatch
@@ -70,9 +70,16 @@ def create_model(
     return model
 
 
-def list_models(pattern: str = "*") -> List[str]:
-    """Return the registered names that match the shell-style `pattern`, in any case."""
-    return [name for name in MODELS.names() if fnmatch.fnmatch(name.lower(), pattern.lower())]
+def list_models(pattern: str = "*", teachers: bool = False) -> List[str]:
+    """Return the registered names that match the shell-style `pattern`, in any case.
+
+    With `teachers` they are those of the big networks that others are distilled from, which are left out otherwise.
+    """
+    return [
+        name
+        for name in MODELS.names()
+        if variant(name).family.is_teacher == teachers and fnmatch.fnmatch(name.lower(), pattern.lower())
+    ]
 
 
 def variant(name: str) -> Variant:
@@ -87,6 +94,6 @@ def families() -> List[Family]:
 
 
 def published() -> Dict[str, float]:
-    """Return {name: top-1 in %} of the networks whose authors published one; see `family.Variant.top1`."""
-    found = {name: variant(name).top1 for name in MODELS.names()}
+    """Return {name: top-1 in %} of `list_models()` whose authors published one; see `family.Variant.top1`."""
+    found = {name: variant(name).top1 for name in list_models()}
     return {name: top1 for name, top1 in found.items() if top1 is not None}

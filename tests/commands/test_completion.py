@@ -67,7 +67,12 @@ def test_networks_are_listed_with_what_is_known_of_them(printed):
     rows = json.loads(printed("list", "--json"))
     assert [row["network"] for row in rows] == list_models()
     assert {row["network"]: row["top1"] for row in rows if row["top1"] is not None} == published()
-    assert sum(len(row["trainings"]) for row in rows) == len(list_pretrained())
+    teachers = json.loads(printed("list", "teachers", "--json"))
+    assert (
+        [row["network"] for row in teachers] == list_models(teachers=True) == ["ResNet50_vd", "ResNet101_vd"]
+    )
+    assert sum(len(row["trainings"]) for row in (*rows, *teachers)) == len(list_pretrained())
+    assert json.loads(printed("list", "resnet50*", "--json")) == teachers[:1]
     (row,) = json.loads(printed("list", "micronet_m0", "--json"))
     network = create_model("MicroNet_M0")
     counted = profile(network)

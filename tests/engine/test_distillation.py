@@ -120,7 +120,7 @@ def test_the_config_survives_being_written(distilling, tmp_path):
         ("Arch.freeze_params_list=[true]", "freeze_params_list has 1 entries for 2 models"),
         ("Arch.infer_model_name=Pupil", "no model is called 'Pupil'; use one of Teacher, Student"),
         ("Arch.class_num=4", r"class_num is 4.*-o Arch\.models\.0\.Teacher\.class_num=4 -o Arch\.models\.1"),
-        ("Arch.models.0.Teacher.name=ResNet50_vd", "unknown model 'ResNet50_vd'"),
+        ("Arch.models.0.Teacher.name=ResNet50_vb", "unknown model 'ResNet50_vb'; did you mean 'ResNet50_vd'"),
         ("Metric.Eval.0.DistillationTopkAcc.model_key=Teacher", "no network called 'Teacher' is evaluated"),
         ("Arch.temprature=1", "unknown key Arch.temprature"),
     ],

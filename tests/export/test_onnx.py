@@ -28,6 +28,7 @@ QUICK = {"EdgeNeXt_XX_Small", "FasterNet_T0", "MicroNet_M0", "PPLCNet_x0_25"}
 NARROW = {
     "EdgeNeXt_Base": {"dims": [24, 48, 88, 168]},
     **{name: {"embed_dim": 48} for name in ("FasterNet_S", "FasterNet_M", "FasterNet_L")},
+    "ResNet50_vd": {"depths": [1, 2, 1, 1]},
 }
 VARIANTS = [
     pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
@@ -61,7 +62,7 @@ def test_there_are_25_variants():
     assert len(VARIANTS) == 25
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, "ResNet50_vd"])
 def test_onnx_runtime_equals_paddle_inference(name, randomise, tmp_path):
     model = fold(randomise(create_model(name, class_num=10, **NARROW.get(name, {}))))
     save_static(model, tmp_path, (3, SIZE, SIZE))

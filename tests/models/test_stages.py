@@ -8,7 +8,14 @@ from ppcls_light.errors import ConfigError
 from ppcls_light.models import create_model
 from ppcls_light.models.stages import Stages
 
-NAMES = ("PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small", "EdgeNeXt_XX_Small_BN_HS")
+NAMES = (
+    "PPLCNet_x0_25",
+    "FasterNet_T0",
+    "MicroNet_M0",
+    "EdgeNeXt_XX_Small",
+    "EdgeNeXt_XX_Small_BN_HS",
+    "ResNet50_vd",
+)
 # Stages up to each of the four feature maps: PP-LCNet's first one has the stem's resolution.
 FEATURES = {"PPLCNet_x0_25": (2, 3, 4, 5)}
 

@@ -28,6 +28,8 @@ PADDLECLAS = [
     ("paddleclas_FasterNet_T0", "FasterNet_T0", {}),
     ("paddleclas_FasterNet_T0", "FasterNet_T0", {"pconv_fw_type": "slicing"}),
     ("paddleclas_MicroNet_M0", "MicroNet_M0", {}),
+    ("paddleclas_ResNet50_vd", "ResNet50_vd", {}),
+    ("paddleclas_ResNet101_vd", "ResNet101_vd", {}),
 ]
 OFFICIAL = [
     ("official_fasternet_t0", "fasternet_t0", {}),

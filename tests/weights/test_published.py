@@ -21,8 +21,10 @@ def test_every_network_with_a_top1_has_weights_and_one_training_has_that_top1():
     assert len(published()) >= 25
     for name, top1 in published().items():
         assert top1 in [row.top1 for row in list_pretrained(name)], name
-    assert set(DEFAULTS) <= set(list_models())
-    assert set(DEFAULTS) - set(published()) == {"lcnet_050", "lcnet_075", "lcnet_100"}
+    teachers = set(list_models(teachers=True))
+    assert set(DEFAULTS) <= {*list_models(), *teachers}
+    assert set(DEFAULTS) - set(published()) == {"lcnet_050", "lcnet_075", "lcnet_100", *teachers}
+    assert all(variant(name).top1 == DEFAULTS[name].top1 for name in teachers)
 
 
 def test_sizes_are_those_of_parameters_and_statistics():
@@ -46,7 +48,8 @@ def test_trainings_have_different_names_and_files():
 
 def test_distilled_weights_are_where_paddleclas_documents_them():
     assert {row.network for row in ROWS if row.name == "ssld"} == {
-        f"PPLCNet_x{s}" for s in ("0_25", "0_5", "1_0", "2_5")
+        *(f"PPLCNet_x{s}" for s in ("0_25", "0_5", "1_0", "2_5")),
+        *("ResNet50_vd", "ResNet101_vd"),
     }
 
 

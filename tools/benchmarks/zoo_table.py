@@ -34,11 +34,12 @@ def parse_arguments():
 
 
 def counted():
-    """Return {network: `profile.Cost`} of all that are registered, each built for it."""
+    """Return {network: `profile.Cost`} of all that are registered, teachers last, each built for it."""
     from ppcls_light.models import create_model, list_models
     from ppcls_light.models.profile import Cost, profile
 
-    return {name: Cost(*profile(create_model(name))[1:]) for name in list_models()}
+    names = [*list_models(), *list_models(teachers=True)]
+    return {name: Cost(*profile(create_model(name))[1:]) for name in names}
 
 
 def model_table(costs):
