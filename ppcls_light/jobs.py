@@ -18,7 +18,7 @@ from paddle import nn
 from . import compress
 from .base.files import require_writable, results, write_text
 from .base.hints import command
-from .base.probabilities import softmax
+from .base.probabilities import probabilities
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .data.image_list import ImageList
@@ -108,14 +108,14 @@ def evaluate(
     warn_of_labels(config.Arch.class_num, names, evaluation=reader.images.labels)
     LOGGER.info("%d images of %s", len(reader.images), reader.images.source)
     model = build_model(config, weights)
-    warn_of_trivial(config.Metric.Eval, config.Arch.class_num)
+    warn_of_trivial(config.Metric.of("Eval"), config.Arch.class_num)
     warn_of_learned(config)
     if not (predictions or report):
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
     if runtime.is_main and predictions:
-        _write_predictions(predictions, reader.images, softmax(logits))
+        _write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:
         summary = written.write(reader, logits)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
@@ -134,14 +134,14 @@ def _report(folder: str, config: Config, weights: str, model: nn.Layer, extras: 
     return Report(folder, config, network, extras)
 
 
-def _write_predictions(path: str, images: ImageList, probabilities: np.ndarray) -> None:
+def _write_predictions(path: str, images: ImageList, scores: np.ndarray) -> None:
     def row(index: int) -> dict[str, Any]:
-        order = (-probabilities[index]).argsort(kind="stable")
+        order = (-scores[index]).argsort(kind="stable")
         return {
             "file_name": images.path(index),
             "label": images.label(index),
             "class_ids": order.tolist(),
-            "scores": probabilities[index][order].tolist(),
+            "scores": scores[index][order].tolist(),
         }
 
     lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
@@ -384,4 +384,5 @@ def _export(
         gate=gate,
         embedding=config.Global.embedding,
         unknown=unknown_images(config, names) if config.Global.unknown else None,
+        multilabel=config.multilabel,
     )

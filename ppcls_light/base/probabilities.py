@@ -1,4 +1,4 @@
-"""Probabilities in numpy: softmax, and how far they can be trusted (calibration)."""
+"""Probabilities in numpy: softmax, sigmoid, and how far they can be trusted (calibration)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of (N, K) over K."""
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Return 1 / (1 + e^-x) of each element, without overflow."""
+    exponentials = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1, exponentials) / (1 + exponentials)
+
+
+def probabilities(logits: np.ndarray, multilabel: bool) -> np.ndarray:
+    """Return the probabilities (N, K) of logits (N, K): of tags each for itself, or of one class of K."""
+    return sigmoid(logits) if multilabel else softmax(logits)
 
 
 class Reliability(NamedTuple):

@@ -10,7 +10,8 @@ tools serve the folder, and one section of our own:
       format: json              # json or pdmodel
       precision: fp32           # fp32, or int8: a quantized graph
       weights: 7f39d2...        # SHA-256 of the weights it was made from
-      output: probs             # probs: softmax is in the graph; logits: it is not
+      output: probs             # probs: softmax or sigmoid is in the graph; logits: it is not
+      multilabel: true          # the classes are tags, each with a sigmoid; left out for one class of several
       further: [embedding]      # outputs of the graph behind that one, those of `Further`; left out when there is none
       class_num: 4
       named: false              # label_list has the ids, for PaddleX; left out when it has names
@@ -62,7 +63,7 @@ INT8_FILES = {
 }
 UNKNOWN_FILE = "inference.unknown.npz"  # an index of training embeddings, for the score `distance`
 # Outputs that a graph may have behind its first one. embedding: what the classifier takes, (N, D), not normalised;
-# logits: (N, class_num), of which the probabilities are the softmax.
+# logits: (N, class_num), of which the probabilities are the softmax or, of tags, the sigmoid.
 Further = Literal["embedding", "logits"]
 
 Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of transforms
@@ -102,6 +103,7 @@ class Bundle:
     # "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose layout this is,
     # always ends the graph with a softmax, so "probs" is assumed then.
     output: str = "probs"
+    multilabel: bool = False  # the classes are tags, each with a sigmoid of its own
     further: List[Further] = field(default_factory=list)  # the graph's outputs behind that one, in order
     class_num: Optional[int] = None  # like the next two, as recorded by the exporter
     image_shape: Optional[List[int]] = None
@@ -175,6 +177,7 @@ class _Own:
     precision: Literal["fp32", "int8"] = "fp32"
     weights: str = ""
     output: Literal["probs", "logits"] = "probs"
+    multilabel: bool = False
     further: List[Further] = field(default_factory=list)
     class_num: Optional[PositiveInt] = None
     named: bool = True
@@ -257,6 +260,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.further, bundle.unknown = list(own.further), own.unknown
+    bundle.multilabel = own.multilabel
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
     bundle.made_of = own.made_of

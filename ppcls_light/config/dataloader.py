@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, List, Literal, Optional, Tuple, Union
 
+from ..errors import ConfigError
 from ..registry import BATCH_TRANSFORMS, TRANSFORMS
 from .types import FromRegistry, NonNegativeInt, Op, PositiveInt, Probability, Range, Unnamed
 
@@ -14,7 +15,8 @@ BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
 class DatasetConfig:
     """Images of a list file, or of a folder with one folder per class.
 
-    PaddleClas' two names mean the same here: every dataset can be read at several scales.
+    PaddleClas' first two names mean the same here: every dataset can be read at several scales. The images of a
+    `MultiLabelDataset` have tags, any number of them each.
     """
 
     image_root: str  # folder that the paths of the list are relative to
@@ -30,7 +32,15 @@ class DatasetConfig:
     # Ways in which each image is drawn, in turns, so that the answers of a teacher that `sees: crop` can be
     # kept; null: another one in each epoch.
     views: Optional[PositiveInt] = None
-    name: Literal["ImageNetDataset", "MultiScaleDataset"] = "ImageNetDataset"
+    # Of a `MultiLabelDataset`; accepted from PaddleClas: a loss with `weight_ratio` asks for the shares by itself.
+    label_ratio: bool = False
+    name: Literal["ImageNetDataset", "MultiScaleDataset", "MultiLabelDataset"] = "ImageNetDataset"
+
+    def __post_init__(self) -> None:
+        if self.label_ratio and self.name != "MultiLabelDataset":
+            raise ConfigError("label_ratio: only a MultiLabelDataset has tags; leave it out")
+        if self.name == "MultiLabelDataset" and self.unlabelled:
+            raise ConfigError("unlabelled: not with MultiLabelDataset; leave it out")
 
 
 @dataclass

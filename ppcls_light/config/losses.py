@@ -1,10 +1,10 @@
-"""Schema of the sections Loss and Metric."""
+"""Schema of the section Loss."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
-from .types import Keyed, NonNegativeFloat, PositiveFloat, PositiveInt, Range
+from .types import Keyed, NonNegativeFloat, PositiveFloat, Range
 
 
 @dataclass
@@ -24,7 +24,37 @@ class CELoss:
             )
 
 
+@dataclass
+class MultiLabelLoss:
+    """Binary cross entropy of each tag's sigmoid; tags that are not known (-1) do not count.
+
+    `weight_ratio` multiplies a tag's term by e^(1 - r) where an image has it and by e^r where not; r is the share
+    of the split's images that have the tag.
+    """
+
+    weight: NonNegativeFloat
+    epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None  # mixes 1 / K into the K labels
+    size_sum: bool = False  # sum over the tags in place of their mean
+    weight_ratio: bool = False
+
+
+@dataclass
+class MultiLabelAsymmetricLoss:
+    """Asymmetric loss of Ben-Baruch et al., arXiv 2009.14119, equations 4 to 7."""
+
+    weight: NonNegativeFloat
+    gamma_pos: NonNegativeFloat = 1.0
+    gamma_neg: NonNegativeFloat = 4.0
+    clip: Annotated[float, Range(0, 1, high_open=True)] = 0.05  # margin of the negatives' probability
+    epsilon: PositiveFloat = 1e-8  # least probability, of which the logarithm is taken
+    disable_focal_loss_grad: bool = True  # the focusing factor is a constant in the backward pass
+    reduction: Literal["mean", "sum"] = "sum"  # over images and tags
+
+
 NamePair = Tuple[str, str]
+OutputKey = Optional[
+    str
+]  # of each network's outputs: null and "logits" are the logits, else one of `return_patterns`
 
 
 @dataclass
@@ -34,6 +64,15 @@ class DistillationGTCELoss:
     weight: NonNegativeFloat
     model_names: List[str]
     epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None
+    key: OutputKey = None
+
+
+@dataclass
+class DistillationMultiLabelLoss(MultiLabelLoss):
+    """MultiLabelLoss of each network of `model_names`."""
+
+    model_names: List[str] = field(default_factory=list)
+    key: OutputKey = None
 
 
 @dataclass
@@ -43,6 +82,7 @@ class DistillationCELoss:
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
     hard_label: bool = False  # the second one's best class instead (DeiT, arXiv 2012.12877, section 4)
+    key: OutputKey = None
 
 
 @dataclass
@@ -55,6 +95,7 @@ class DistillationKLDivLoss:
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
     temperature: PositiveFloat = 4.0
+    key: OutputKey = None
 
 
 @dataclass
@@ -63,7 +104,21 @@ class DistillationDMLLoss:
 
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
-    act: Literal["softmax"] = "softmax"
+    act: Literal["softmax", "sigmoid"] = "softmax"  # sigmoid: the same sum of p log(p / q), over tags
+    weight_ratio: bool = False  # multiplies a tag's term as that of `MultiLabelLoss`
+    sum_across_class_dim: bool = False  # K times the divergence, K classes: the scale of older recipes
+    key: OutputKey = None
+
+
+@dataclass
+class DistillationDistanceLoss:
+    """Mean distance of the elements of two networks' features, or of their logits, of each pair."""
+
+    weight: NonNegativeFloat
+    model_name_pairs: List[NamePair]
+    mode: Literal["l2", "l1", "smooth_l1"] = "l2"  # l2 is the squared difference
+    act: Optional[Literal["softmax", "sigmoid"]] = None  # of both, first
+    key: OutputKey = None
 
 
 @dataclass
@@ -83,10 +138,14 @@ Losses = List[
     Annotated[
         Union[
             CELoss,
+            MultiLabelLoss,
+            MultiLabelAsymmetricLoss,
             DistillationGTCELoss,
+            DistillationMultiLabelLoss,
             DistillationCELoss,
             DistillationKLDivLoss,
             DistillationDMLLoss,
+            DistillationDistanceLoss,
             DistillationFeatureLoss,
         ],
         Keyed(),
@@ -96,55 +155,35 @@ Losses = List[
 
 @dataclass
 class LossConfig:
-    Train: Losses = field(default_factory=lambda: [CELoss(1.0)])
-    Eval: Losses = field(default_factory=lambda: [CELoss(1.0)])
+    """Losses of training and evaluation; null: cross entropy, or with `Global.use_multilabel` MultiLabelLoss."""
+
+    Train: Optional[Losses] = None
+    Eval: Optional[Losses] = None
 
     def __post_init__(self) -> None:
-        if not (self.Train and self.Eval):
+        if self.Train == [] or self.Eval == []:
             raise ConfigError("Train and Eval each need a loss; for example Train: [{CELoss: {weight: 1.0}}]")
-        if not any(loss.weight for loss in self.Train):
+        if self.Train and not any(loss.weight for loss in self.Train):
             raise ConfigError(
                 "every weight of Train is 0, which teaches nothing; write for example weight: 1.0"
             )
 
+    def of(self, split: str) -> Losses:
+        """Return those of "Train" or "Eval"."""
+        return getattr(self, split) or []
+
+    def complete(self, multilabel: bool) -> None:
+        """Fill in the defaults, which depend on the kind of labels."""
+        for split in ("Train", "Eval"):
+            if getattr(self, split) is None:
+                setattr(self, split, [MultiLabelLoss(1.0) if multilabel else CELoss(1.0)])
+
     @property
     def embeddings(self) -> List[str]:
         """The teachers whose answers the student's features are to match."""
-        losses = [loss for loss in self.Train if isinstance(loss, DistillationFeatureLoss)]
+        losses = [loss for loss in self.of("Train") if isinstance(loss, DistillationFeatureLoss)]
         return list(dict.fromkeys(teacher for loss in losses for _, teacher in loss.model_name_pairs))
 
 
-@dataclass
-class TopkAcc:
-    """Share of images whose label is among the k highest logits, for each k."""
-
-    topk: Union[PositiveInt, List[PositiveInt]] = field(default_factory=lambda: [1, 5])
-
-    def __post_init__(self) -> None:
-        if not self.ks():
-            raise ConfigError("topk is empty; for example topk: [1, 5]")
-
-    def ks(self) -> List[int]:
-        return [self.topk] if isinstance(self.topk, int) else list(self.topk)
-
-
-@dataclass
-class DistillationTopkAcc(TopkAcc):
-    """TopkAcc of the network called `model_key`: the student, which is the one that is evaluated."""
-
-    model_key: str = "Student"
-
-
-Metrics = List[Annotated[Union[TopkAcc, DistillationTopkAcc], Keyed()]]
-
-
-@dataclass
-class MetricConfig:
-    Train: Metrics = field(default_factory=lambda: [TopkAcc()])
-    Eval: Metrics = field(default_factory=lambda: [TopkAcc()])
-
-    def __post_init__(self) -> None:
-        if not self.Eval:
-            raise ConfigError(
-                "Eval needs a metric, whose first k picks the best model; for example Eval: [{TopkAcc: {topk: [1, 5]}}]"
-            )
+OF_TAGS = (MultiLabelLoss, MultiLabelAsymmetricLoss)
+OF_CLASSES = (CELoss, DistillationGTCELoss)

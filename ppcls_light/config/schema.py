@@ -8,7 +8,7 @@ from typing import Annotated, Dict, Literal, Optional, Set, Union
 
 from ..base.hints import command
 from ..errors import ConfigError
-from . import losses, optim
+from . import losses, metrics, optim
 from .arch import DistillationArch, Network
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
 from .global_section import GlobalConfig
@@ -105,13 +105,16 @@ class Config(Sections):
     Optimizer: Optional[optim.Optimizer] = None
     DataLoader: DataLoaderConfig = field(default_factory=DataLoaderConfig)
     Loss: losses.LossConfig = field(default_factory=losses.LossConfig)
-    Metric: losses.MetricConfig = field(default_factory=losses.MetricConfig)
+    Metric: metrics.MetricConfig = field(default_factory=metrics.MetricConfig)
     Infer: InferConfig = field(default_factory=InferConfig)
     AMP: Optional[AMPConfig] = None
     EMA: Optional[EMAConfig] = None
     Slim: SlimConfig = field(default_factory=SlimConfig)
 
     def __post_init__(self) -> None:
+        self.Loss.complete(self.multilabel)
+        self.Metric.complete(self.multilabel)
+        self._check_kind_of_labels()
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
             raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
         if self.Slim.quant and self.Global.export_precision == "int8":
@@ -135,13 +138,48 @@ class Config(Sections):
         self._check_views()
         self._check_unlabelled()
         student = self.Arch.infer_model_name
-        for metric in (*self.Metric.Train, *self.Metric.Eval):
-            if isinstance(metric, losses.DistillationTopkAcc) and metric.model_key != student:
+        for metric in (*self.Metric.of("Train"), *self.Metric.of("Eval")):
+            if isinstance(metric, metrics.DistillationTopkAcc) and metric.model_key != student:
                 fix = f"model_key: {student}" if student else "TopkAcc, or Arch.name: DistillationModel"
                 raise ConfigError(
                     f"Metric: DistillationTopkAcc: no network called '{metric.model_key}' is evaluated; use {fix}"
                 )
         self._check_class_weights()
+
+    @property
+    def multilabel(self) -> bool:
+        """An image has any number of tags, each with a probability of its own, in place of one class."""
+        return self.Global.use_multilabel
+
+    def _check_kind_of_labels(self) -> None:
+        """Raise ConfigError where a dataset, a loss or a metric is of the other kind of labels."""
+        tags, fix = self.multilabel, f"Global.use_multilabel is {str(self.multilabel).lower()}"
+        for split in ("Train", "Eval"):
+            section = getattr(self.DataLoader, split)
+            name = section.dataset.name if section else ""
+            if section and (name == "MultiLabelDataset") != tags:
+                other = "ImageNetDataset" if not tags else "MultiLabelDataset"
+                raise ConfigError(
+                    f"DataLoader.{split}.dataset.name: {name} gives {'one class' if tags else 'tags'} per image, and "
+                    f"{fix}; use {other}, or -o Global.use_multilabel={str(not tags).lower()}"
+                )
+            for loss in self.Loss.of(split):
+                if isinstance(loss, losses.OF_CLASSES if tags else losses.OF_TAGS):
+                    raise ConfigError(
+                        f"Loss.{split}: {type(loss).__name__} is for {'one class' if tags else 'tags'} per image, and "
+                        f"{fix}; use {'MultiLabelLoss' if tags else 'CELoss'}"
+                    )
+            for metric in self.Metric.of(split):
+                if isinstance(metric, metrics.OF_TAGS) != tags:
+                    raise ConfigError(
+                        f"Metric.{split}: {type(metric).__name__} is for {'one class' if tags else 'tags'} per image, "
+                        f"and {fix}; use {'ATTRMetric or MultiLabelMAP' if tags else 'TopkAcc'}"
+                    )
+                if isinstance(metric, metrics.OF_TWO_CLASSES) and self.Arch.class_num != 2:
+                    raise ConfigError(
+                        f"Metric.{split}: {type(metric).__name__} is of two classes, and Arch.class_num is "
+                        f"{self.Arch.class_num}; use TopkAcc"
+                    )
 
     def _check_graph_teachers(self) -> None:
         student, cached, uses = self.Arch.infer_model_name, self.Arch.graph_teachers, self._uses()
@@ -161,7 +199,7 @@ class Config(Sections):
                 "DataLoader.Train.dataset.batch_transform_ops: they mix images, and a teacher with onnx or folder "
                 "answered to each alone; leave them out"
             )
-        for loss in (*self.Loss.Train, *self.Loss.Eval):
+        for loss in (*self.Loss.of("Train"), *self.Loss.of("Eval")):
             if not isinstance(loss, losses.DistillationFeatureLoss):
                 continue
             wrong = [pair for pair in loss.model_name_pairs if pair[0] != student or pair[1] not in cached]
@@ -190,7 +228,9 @@ class Config(Sections):
         if not (train and getattr(train.dataset, "unlabelled", None)):
             return
         path = "DataLoader.Train.dataset.unlabelled"
-        if all(isinstance(loss, (losses.CELoss, losses.DistillationGTCELoss)) for loss in self.Loss.Train):
+        if all(
+            isinstance(loss, (losses.CELoss, losses.DistillationGTCELoss)) for loss in self.Loss.of("Train")
+        ):
             raise ConfigError(
                 f"{path}: no loss of Loss.Train learns without labels; add a teacher, or leave it out"
             )
@@ -204,7 +244,7 @@ class Config(Sections):
     def _uses(self) -> Dict[str, Set[bool]]:
         """Return {teacher: whether losses of Train take its answers as embeddings, and as logits}."""
         uses: Dict[str, Set[bool]] = {}
-        for loss in self.Loss.Train:
+        for loss in self.Loss.of("Train"):
             for pair in getattr(loss, "model_name_pairs", []):
                 for name in pair:
                     uses.setdefault(name, set()).add(isinstance(loss, losses.DistillationFeatureLoss))
@@ -277,7 +317,7 @@ class Config(Sections):
 
     def _check_class_weights(self) -> None:
         class_num = self.Arch.class_num
-        for split, specified in (("Train", self.Loss.Train), ("Eval", self.Loss.Eval)):
+        for split, specified in (("Train", self.Loss.of("Train")), ("Eval", self.Loss.of("Eval"))):
             for weights in (getattr(loss, "class_weights", None) for loss in specified):
                 if weights == "balanced" and split == "Eval":
                     raise ConfigError(

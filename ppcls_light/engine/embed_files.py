@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from ..base.probabilities import softmax
+from ..base.probabilities import probabilities
 from ..config import Config
 from ..data.dataset import ImageDataset
 from ..data.image_list import ImageList
@@ -52,6 +52,7 @@ def embed_files(model: nn.Layer, config: Config, paths: list[str]) -> Iterator[E
             timer.step_done(len(batch.indices))
             show("Files", batch.number + 1, steps, {}, timer, steps - batch.number - 1)
             read += len(batch.indices)
-            yield Embedded([paths[index] for index in batch.indices], softmax(logits), embeddings)
+            answers = probabilities(logits, config.multilabel)
+            yield Embedded([paths[index] for index in batch.indices], answers, embeddings)
     if read < len(paths):
         LOGGER.warning("%d of %d files could not be read and are left out", len(paths) - read, len(paths))

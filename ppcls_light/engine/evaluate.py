@@ -13,10 +13,11 @@ from ..base.hints import command
 from ..config import Config
 from ..config.dataloader import DatasetConfig
 from ..errors import DataError
+from .averages import Averages
 from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
 from .log import LOGGER, ON_BAR, StepTimer, each_epoch, eval_line, format_values, progress
 from .losses import build_loss
-from .metrics import Averages, build_metric
+from .metrics import Metrics
 from .readers import Reader
 
 
@@ -41,8 +42,8 @@ def evaluate(
 
     Raises DataError: an image cannot be read, or not every image was scored exactly once.
     """
-    criterion = build_loss(config.Loss.Eval, config.Arch.infer_model_name)
-    accuracy = build_metric(config.Metric.Eval)
+    criterion = build_loss(config.Loss.of("Eval"), config.Arch.infer_model_name)
+    metrics = Metrics(config.Metric.of("Eval"))
     losses, timer = Averages(), timer or StepTimer()
     every = config.Global.print_batch_step
     steps = len(reader.loader)
@@ -54,14 +55,14 @@ def evaluate(
             labels = paddle.to_tensor(batch.labels)
             logits = model(paddle.to_tensor(batch.images)).astype("float32")
             _, parts = criterion(logits, labels)
-            accuracy.update(logits, labels)
+            metrics.update(logits, labels)
             count = len(batch.indices)
             losses.update(parts, count)
             if on_batch is not None:
                 on_batch(batch.indices, logits.numpy())
             prints = step % every == 0
             if prints:
-                values = {**losses.means(), **accuracy.compute()}
+                values = {**losses.means(), **metrics.running()}
             timer.step_done(count)
             show("Eval", step + 1, steps, values, timer, steps - step - 1)
             if prints:
@@ -71,14 +72,17 @@ def evaluate(
     if was_training:
         model.train()
     means, seen = losses.means(), losses.images
-    totals = np.array([seen, *(value * seen for value in means.values()), *accuracy.totals()], "float64")
+    totals = np.array(
+        [seen, *(value * seen for value in means.values()), *metrics.accuracy.totals()], "float64"
+    )
     scored, *sums = sum_over_ranks(totals, runtime).tolist()
     if max_batches is None and scored != len(reader.images):
         raise DataError(
             f"{scored:.0f} images were scored, but the list has {len(reader.images)}; please report this"
         )
-    accuracy.load(sums[len(means) :])
-    result = {**{name: total / scored for name, total in zip(means, sums)}, **accuracy.compute()}
+    metrics.accuracy.load(sums[len(means) :])
+    metrics.join(runtime)
+    result = {**{name: total / scored for name, total in zip(means, sums)}, **metrics.compute()}
     LOGGER.info("[Eval][Epoch %d][Avg]%s", epoch, format_values(result), extra=each_epoch("eval"))
     return result
 

@@ -9,10 +9,7 @@ import unicodedata
 import zlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
 
-import numpy as np
-import paddle
 from paddle import nn
-from paddle.nn import functional
 
 from ..base.files import read_utf8, write_text
 from ..config import Config
@@ -22,6 +19,7 @@ from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
+from ..explanation.heat_maps import probabilities
 from ..prediction.results import Topk, classify_batch
 from .distributed import Runtime, gather, require_same
 from .log import LOGGER
@@ -49,8 +47,18 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
     transforms = build_transforms(inference_transforms(config))
     topk = Topk(settings.PostProcess.topk, names)
     model.eval()
+
+    def classify(part: list[str]) -> list[Row]:
+        return classify_batch(
+            part,
+            part,
+            lambda path: transforms(read_bytes(path)),
+            lambda images: probabilities(model, images, config.multilabel),
+            topk,
+        )
+
     rows = []
-    for batch in _shared(lambda part: _classify(model, transforms, topk, part), paths, settings, runtime):
+    for batch in _shared(classify, paths, settings, runtime):
         if runtime.is_main:
             LOGGER.info("%s", batch)
             rows.extend(batch)
@@ -128,14 +136,3 @@ def truths(paths: Iterable[str], labels: Mapping[str, int], names: ClassNames | 
     of_folder = {} if names is None else {name: label for label, name in enumerate(names)}
     folders = (unicodedata.normalize("NFC", os.path.basename(os.path.dirname(path))) for path in paths)
     return [labels.get(path, of_folder.get(folder)) for path, folder in zip(paths, folders)]
-
-
-def _classify(
-    model: nn.Layer, transforms: Callable[[bytes], np.ndarray], topk: Topk, paths: list[str]
-) -> list[Row]:
-    def probabilities(images: np.ndarray) -> np.ndarray:
-        with paddle.no_grad():
-            logits = model(paddle.to_tensor(images))
-        return functional.softmax(logits.astype("float32")).numpy()
-
-    return classify_batch(paths, paths, lambda path: transforms(read_bytes(path)), probabilities, topk)

@@ -14,20 +14,29 @@ from ..config import losses as specified
 from ..errors import ConfigError
 from ..models.distillation import mapped_name
 
-Outputs = Union[Tensor, Dict[str, Tensor]]
+# Logits of one network; or of several by name, or of each its outputs by name, of which "logits" is one.
+Outputs = Union[Tensor, Dict[str, Union[Tensor, Dict[str, Tensor]]]]
+LOGITS = "logits"
 Loss = Callable[[Outputs, Tensor], Tuple[Tensor, Dict[str, Tensor]]]
 
 
-def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Iterable[str] = ()) -> Loss:
+def build_loss(
+    specs: Iterable[Any],
+    student: str | None = None,
+    teachers: Iterable[str] = (),
+    tag_shares: np.ndarray | None = None,
+) -> Loss:
     """Return a function of a batch that sums the losses of `specs`, each times its weight.
 
     The function takes logits (N, K), or those of several networks by name, and labels, class indices int64
-    (N,), -1 for images without a label, or class shares float (N, K) as Mixup and CutMix make them. It returns
+    (N,), -1 for images without a label, or class shares float (N, K) as Mixup and CutMix make them; or tags float
+    (N, K): 1, 0, between them where images are mixed, and -1 where not known. It returns
     (total, parts): a scalar tensor, and the scalar tensors by the name of the loss (weighted, so that the parts add
     up) and `loss` (the total). Half-precision logits are computed in float32.
 
     `specs` are `config.losses.CELoss` and the distillation losses beside it. `student` is the network that `CELoss` is
     about, and whose logits may be given without a name; `teachers` are the others whose logits will be given.
+    `tag_shares`, float (K,), are the shares of images that have each tag, for losses with `weight_ratio`.
     Raises ConfigError: `specs` is empty, or names a network that is not there.
     """
     specs = list(specs)
@@ -41,21 +50,24 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
     def loss(outputs: Outputs, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         if not isinstance(outputs, dict):
             outputs = {student or "": outputs}
-        outputs = {name: _full_precision(logits) for name, logits in outputs.items()}
         parts: dict[str, Tensor] = {}
         for spec in specs:
             name = type(spec).__name__
-            if isinstance(spec, specified.CELoss):
-                weights: Any = spec.class_weights  # numbers, see `weigh_classes`
-                own = outputs[student or ""]
-                value = cross_entropy(own, labels, spec.epsilon or 0.0, spec.reduction, weights)
-            elif isinstance(spec, specified.DistillationGTCELoss):
+            key = getattr(spec, "key", None)
+            if type(spec) in _OF_LABELS:
+                networks = getattr(spec, "model_names", [student or ""])
+                of_labels = _OF_LABELS[type(spec)]
                 value = sum(
-                    cross_entropy(outputs[name], labels, spec.epsilon or 0.0) for name in spec.model_names
+                    of_labels(spec, _output(outputs[name], key), labels, tag_shares) for name in networks
                 )
             else:
-                pairs = ((outputs[_learner(spec, *pair)], outputs[pair[1]]) for pair in spec.model_name_pairs)
-                value = sum(_OF_A_PAIR[type(spec)](spec, *pair) for pair in pairs)
+                pairs = [(_learner(spec, *pair), pair[1]) for pair in spec.model_name_pairs]
+                value = sum(
+                    _OF_A_PAIR[type(spec)](
+                        spec, *(_output(outputs[name], key) for name in pair), labels, tag_shares
+                    )
+                    for pair in pairs
+                )
             parts[name] = parts.get(name, 0.0) + spec.weight * value
         total = sum(parts.values())
         return total, {**parts, "loss": total}
@@ -66,7 +78,7 @@ def build_loss(specs: Iterable[Any], student: str | None = None, teachers: Itera
 def _check_names(spec: Any, known: Sequence[str]) -> None:
     pairs = getattr(spec, "model_name_pairs", [])
     names = [*getattr(spec, "model_names", []), *(name for pair in pairs for name in pair)]
-    if not names and not isinstance(spec, specified.CELoss):
+    if not names and (hasattr(spec, "model_names") or hasattr(spec, "model_name_pairs")):
         raise ConfigError(
             f"Loss: {type(spec).__name__}: it names no network, so it teaches nothing; name some, or leave it out"
         )
@@ -82,8 +94,10 @@ def _check_names(spec: Any, known: Sequence[str]) -> None:
             )
 
 
-def _full_precision(logits: Tensor) -> Tensor:
-    return logits.astype("float32") if logits.dtype in (paddle.float16, paddle.bfloat16) else logits
+def _output(outputs: Tensor | dict[str, Tensor], key: str | None) -> Tensor:
+    """Return the output `key` of a network, by default its logits, in float32."""
+    output = outputs[key or LOGITS] if isinstance(outputs, dict) else outputs
+    return output.astype("float32") if output.dtype in (paddle.float16, paddle.bfloat16) else output
 
 
 def weigh_classes(losses: List[Any], labels: np.ndarray, class_num: int) -> list[Any]:
@@ -147,16 +161,80 @@ def cross_entropy(
     return getattr(losses, reduction)()
 
 
-def _teacher_labels(spec: specified.DistillationCELoss, learner: Tensor, teacher: Tensor) -> Tensor:
+def multilabel_loss(
+    spec: specified.MultiLabelLoss, logits: Tensor, tags: Tensor, shares: np.ndarray | None
+) -> Tensor:
+    """Binary cross entropy of sigmoid(logits), float (N, K), with tags (N, K); see `config.losses.MultiLabelLoss`.
+
+    The mean is over images and, unless `size_sum`, over all K tags, those that are not known among them.
+    """
+    known = (tags >= 0).astype(logits.dtype)
+    target = tags.clip(min=0).astype(logits.dtype)
+    weights = known
+    if spec.weight_ratio:
+        weights = weights * tag_weights(target, shares)
+    if spec.epsilon:
+        target = (1.0 - spec.epsilon) * target + spec.epsilon / logits.shape[1]
+    losses = F.binary_cross_entropy_with_logits(logits, target, reduction="none") * weights
+    return losses.sum(axis=1).mean() if spec.size_sum else losses.mean()
+
+
+def tag_weights(tags: Tensor, shares: np.ndarray | None) -> Tensor:
+    """Return e^(1 - r) where an image has a tag (if mixed, more than half) and e^r where not, r in `shares` (K,)."""
+    assert shares is not None
+    ratio = paddle.to_tensor(shares, tags.dtype)
+    has = (tags > 0.5).astype(tags.dtype)
+    return paddle.exp(has * (1.0 - ratio) + (1.0 - has) * ratio)
+
+
+def asymmetric_loss(
+    spec: specified.MultiLabelAsymmetricLoss, logits: Tensor, tags: Tensor, _: np.ndarray | None
+) -> Tensor:
+    """Asymmetric loss of logits (N, K) with tags (N, K); see `config.losses.MultiLabelAsymmetricLoss`."""
+    known, target = (tags >= 0).astype(logits.dtype), tags.clip(min=0).astype(logits.dtype)
+    positive = F.sigmoid(logits)
+    negative = (1.0 - positive + spec.clip).clip(max=1.0)
+    right = positive * target + negative * (1.0 - target)
+    focus = (1.0 - right) ** (spec.gamma_pos * target + spec.gamma_neg * (1.0 - target))
+    if spec.disable_focal_loss_grad:
+        focus = focus.detach()
+    return getattr(-paddle.log(right.clip(min=spec.epsilon)) * focus * known, spec.reduction)()
+
+
+def _labelled(spec: specified.CELoss, logits: Tensor, labels: Tensor, _: np.ndarray | None) -> Tensor:
+    weights: Any = spec.class_weights  # numbers, see `weigh_classes`
+    return cross_entropy(logits, labels, spec.epsilon or 0.0, spec.reduction, weights)
+
+
+def _each_labelled(
+    spec: specified.DistillationGTCELoss, logits: Tensor, labels: Tensor, _: np.ndarray | None
+) -> Tensor:
+    return cross_entropy(logits, labels, spec.epsilon or 0.0)
+
+
+def _teacher_labels(spec: specified.DistillationCELoss, learner: Tensor, teacher: Tensor, *_: Any) -> Tensor:
     return cross_entropy(learner, teacher.argmax(axis=1) if spec.hard_label else F.softmax(teacher))
 
 
-def _softened(spec: specified.DistillationKLDivLoss, learner: Tensor, teacher: Tensor) -> Tensor:
+def _softened(spec: specified.DistillationKLDivLoss, learner: Tensor, teacher: Tensor, *_: Any) -> Tensor:
     return kl_divergence(teacher / spec.temperature, learner / spec.temperature) * spec.temperature**2
 
 
-def _mutual(spec: specified.DistillationDMLLoss, one: Tensor, other: Tensor) -> Tensor:
-    return (kl_divergence(one, other) + kl_divergence(other, one)) / 2
+def _mutual(
+    spec: specified.DistillationDMLLoss,
+    one: Tensor,
+    other: Tensor,
+    labels: Tensor,
+    shares: np.ndarray | None,
+) -> Tensor:
+    log = F.log_sigmoid if spec.act == "sigmoid" else F.log_softmax
+    log_p, log_q = log(one), log(other)
+    # The sum of both divergences: p log(p / q) + q log(q / p).
+    terms = (log_p.exp() - log_q.exp()) * (log_p - log_q) / 2
+    if spec.weight_ratio:
+        terms = terms * tag_weights(labels.clip(min=0), shares) * (labels >= 0).astype(terms.dtype)
+    divergence = terms.sum(axis=1).mean()
+    return divergence * one.shape[1] if spec.sum_across_class_dim else divergence
 
 
 def kl_divergence(logits: Tensor, other: Tensor) -> Tensor:
@@ -170,13 +248,35 @@ def _learner(spec: Any, first: str, second: str) -> str:
     return mapped_name(first, second) if isinstance(spec, specified.DistillationFeatureLoss) else first
 
 
-def _distance(spec: specified.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor) -> Tensor:
+def _embedding_distance(
+    spec: specified.DistillationFeatureLoss, mapped: Tensor, embeddings: Tensor, *_: Any
+) -> Tensor:
     return F.mse_loss(mapped, embeddings)
 
 
+def _distance(spec: specified.DistillationDistanceLoss, one: Tensor, other: Tensor, *_: Any) -> Tensor:
+    if spec.act is not None:
+        act = F.sigmoid if spec.act == "sigmoid" else F.softmax
+        one, other = act(one), act(other)
+    return _DISTANCES[spec.mode](one, other)
+
+
+_DISTANCES: Dict[str, Callable[..., Tensor]] = {
+    "l1": F.l1_loss,
+    "l2": F.mse_loss,
+    "smooth_l1": F.smooth_l1_loss,
+}
+_OF_LABELS: Dict[type, Callable[..., Tensor]] = {
+    specified.CELoss: _labelled,
+    specified.MultiLabelLoss: multilabel_loss,
+    specified.MultiLabelAsymmetricLoss: asymmetric_loss,
+    specified.DistillationGTCELoss: _each_labelled,
+    specified.DistillationMultiLabelLoss: multilabel_loss,
+}
 _OF_A_PAIR: Dict[type, Callable[..., Tensor]] = {
     specified.DistillationCELoss: _teacher_labels,
     specified.DistillationKLDivLoss: _softened,
     specified.DistillationDMLLoss: _mutual,
-    specified.DistillationFeatureLoss: _distance,
+    specified.DistillationDistanceLoss: _distance,
+    specified.DistillationFeatureLoss: _embedding_distance,
 }

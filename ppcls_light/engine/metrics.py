@@ -1,4 +1,4 @@
-"""Accuracy and means over any number of batches and processes.
+"""Metrics over any number of batches and processes.
 
 Batches stay on their device until a result is asked for: reading them waits for the device, adding does not.
 """
@@ -7,36 +7,83 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import TYPE_CHECKING, Callable, Dict, Iterable, List, Sequence
+from typing import TYPE_CHECKING, Any, Dict, Iterable, List, Sequence
 
 import numpy as np
 import paddle
 
-from ..errors import UserError, listed
-from .distributed import gather, mean_over_ranks, raise_on_all_ranks
+from ..base.probabilities import probabilities
+from ..config.metrics import OF_TAGS, TopkAcc
+from .distributed import gather
+from .score_metrics import measured
 
 if TYPE_CHECKING:
-    from ..config.losses import TopkAcc
     from .distributed import Runtime
-    from .position import Position
 
 logger = logging.getLogger(__name__)
 
 
-def build_metric(specs: Iterable[TopkAcc]) -> TopkAccuracy:
-    """Return one TopkAccuracy for all k of `specs`, each k once, in their order."""
-    return TopkAccuracy(dict.fromkeys(k for spec in specs for k in spec.ks()))
-
-
-def warn_of_trivial(specs: Iterable[TopkAcc], class_num: int) -> None:
+def warn_of_trivial(specs: Iterable[Any], class_num: int) -> None:
     """Log once which k of `specs` are so high that their accuracy says nothing."""
-    trivial = [f"top{k}" for k in build_metric(specs).ks if k >= class_num]
+    ks = dict.fromkeys(k for spec in specs if isinstance(spec, TopkAcc) for k in spec.ks())
+    trivial = [f"top{k}" for k in ks if k >= class_num]
     if trivial:
         logger.warning(
             "%s of %d classes is always 1.0; take it out of Metric: TopkAcc: topk",
             ", ".join(trivial),
             class_num,
         )
+
+
+class Metrics:
+    """The metrics of `specs`, of `config.metrics`, over any number of batches and processes.
+
+    Accuracies are counted. The others need the answers to all images at once, which are kept, on the CPU.
+    """
+
+    def __init__(self, specs: Iterable[Any]) -> None:
+        self.specs = list(specs)
+        ks = [k for spec in self.specs if isinstance(spec, TopkAcc) for k in spec.ks()]
+        self.accuracy = TopkAccuracy(dict.fromkeys(ks))
+        self._of_all = [spec for spec in self.specs if not isinstance(spec, TopkAcc)]
+        self._of_tags = any(isinstance(spec, OF_TAGS) for spec in self._of_all)
+        self._answers: List[tuple] = []
+
+    def __bool__(self) -> bool:
+        return bool(self.specs)
+
+    @paddle.no_grad()
+    def update(self, logits: paddle.Tensor, labels: paddle.Tensor) -> None:
+        """Add a batch: logits (N, K), and class indices int64 (N,), -1 of images that do not count, or tags (N, K)."""
+        if self.accuracy.ks:
+            self.accuracy.update(logits, labels)
+        if self._of_all:
+            self._answers.append((logits.astype("float32").numpy(), labels.numpy()))
+
+    def join(self, runtime: Runtime) -> None:
+        """Add what the other processes have; those of all are the same afterwards."""
+        if self._of_all:
+            self._answers = [pair for answers in gather(self._answers, runtime) for pair in answers]
+
+    def running(self) -> Dict[str, float]:
+        """Return the results that cost little, of the batches so far."""
+        return self.accuracy.compute()
+
+    def compute(self) -> Dict[str, float]:
+        """Return all results by name, in the order of the specs; NaN where there was no image that counts."""
+        counted = self.accuracy.compute()
+        results: Dict[str, float] = {}
+        if self._answers:
+            logits, labels = (np.concatenate(arrays) for arrays in zip(*self._answers))
+            scores = probabilities(logits, self._of_tags)
+        for spec in self.specs:
+            if isinstance(spec, TopkAcc):
+                results.update((name, counted[name]) for name in spec.result_names)
+            elif self._answers:
+                results.update(measured(spec, scores, labels))
+            else:
+                results.update(dict.fromkeys(spec.result_names, math.nan))
+        return results
 
 
 class TopkAccuracy:
@@ -82,84 +129,3 @@ class TopkAccuracy:
         """Return {"top1": share, ...} in the order of `ks`; NaN when there was no image."""
         images, *correct = self.totals().tolist()
         return {f"top{k}": count / images if images else math.nan for k, count in zip(self.ks, correct)}
-
-
-class Averages:
-    """Means over the images of named values, given batch by batch."""
-
-    def __init__(self) -> None:
-        self._sums: Dict[str, float] = {}
-        self.images = 0
-        self._unread: List[tuple] = []
-
-    def update(self, values: Dict[str, paddle.Tensor], images: int) -> None:
-        """Add scalar tensors by name, means over the `images` of a batch."""
-        self._unread.append(({name: value.detach() for name, value in values.items()}, images))
-
-    def read(self) -> List[Dict[str, float]]:
-        """Take in the batches added since the last call, and return their values as numbers."""
-        rows = []
-        for tensors, images in self._unread:
-            row = {name: float(tensor) for name, tensor in tensors.items()}
-            for name, value in row.items():
-                self._sums[name] = self._sums.get(name, 0.0) + value * images
-            self.images += images
-            rows.append(row)
-        self._unread = []
-        return rows
-
-    def means(self) -> Dict[str, float]:
-        self.read()
-        return {name: total / self.images for name, total in self._sums.items()}
-
-
-class NotFiniteError(UserError):
-    """A loss of the training is infinite or NaN."""
-
-
-class FiniteAverages(Averages):
-    """Averages of the losses of a training, which must be finite.
-
-    `check` is for all ranks at once; `means` begins with it. `name_of` gives a training image's name by its index.
-    """
-
-    def __init__(self, name_of: Callable[[int], str], runtime: Runtime) -> None:
-        super().__init__()
-        self._name_of, self._runtime = name_of, runtime
-        self._unchecked: List[tuple] = []
-
-    def add(self, losses: Dict[str, paddle.Tensor], at: Position, indices: np.ndarray) -> None:
-        """Add the losses of the batch at `at`, made from the images `indices`."""
-        self.update(losses, len(indices))
-        self._unchecked.append((at, indices))
-
-    def check(self) -> None:
-        """Read the losses that were added since the last call.
-
-        Raises NotFiniteError on all ranks: names the first loss that is infinite or NaN, its step and its images.
-        """
-        places, self._unchecked = self._unchecked, []
-        bad = [
-            (at.batches_before, self._message(name, value, at, indices))
-            for row, (at, indices) in zip(self.read(), places)
-            for name, value in row.items()
-            if not math.isfinite(value)
-        ]
-        if mean_over_ranks({"bad": len(bad)}, self._runtime)["bad"]:
-            # The update of one rank's loss spoils the later ones of all.
-            number, message = bad[0] if bad else (math.inf, "")
-            first = min(gather(number, self._runtime))
-            with raise_on_all_ranks(self._runtime):
-                if number == first:
-                    raise NotFiniteError(message)
-
-    def means(self) -> Dict[str, float]:
-        self.check()
-        return super().means()
-
-    def _message(self, name: str, value: float, at: Position, indices: np.ndarray) -> str:
-        files = listed((self._name_of(int(index)) for index in indices), 8)
-        return (
-            f"{name} is {value} at step {at.step} (epoch {at.epoch + 1}, rank {self._runtime.rank}) before the "
-            f"update; lower Optimizer.lr.learning_rate or set Optimizer.clip_grad; images: {files}"
-        )

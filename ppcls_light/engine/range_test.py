@@ -23,10 +23,10 @@ from ..config import Config
 from ..config.optim import LearningRate
 from ..errors import ConfigError
 from ..optim.schedule import Schedule
+from .averages import NotFiniteError
 from .distributed import Runtime
 from .global_batch import multiplied, peak_rate, rate_factor, rates_of
 from .log import LOGGER, StepTimer, progress
-from .metrics import NotFiniteError
 from .trainer import Trainer
 
 LOW, HIGH, STEPS = 1e-5, 10.0, 300

@@ -82,7 +82,7 @@ def _batch_transforms(config: Config) -> BatchTransforms | None:
     with located(config.where(path), path):
         ops = config.reader("Train").dataset.batch_transform_ops
         mix = build_batch_transforms(ops, config.Arch.class_num)
-    epsilon = max(getattr(loss, "epsilon", None) or 0.0 for loss in config.Loss.Train)
+    epsilon = max(getattr(loss, "epsilon", None) or 0.0 for loss in config.Loss.of("Train"))
     if mix and mix.label_smoothing and epsilon:
         LOGGER.warning(
             "%s: labels are smoothed twice, by label_smoothing %g and CELoss.epsilon %g; set one of them to 0",

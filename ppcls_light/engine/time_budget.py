@@ -27,7 +27,7 @@ from ..errors import ConfigError
 from .checkpoint import Checkpoint
 from .distributed import Runtime, gather
 from .log import LOGGER, silence
-from .metrics import build_metric
+from .metrics import Metrics
 from .resume import find_checkpoint
 from .trainer import Trainer
 
@@ -186,11 +186,11 @@ def _batch_cost(trainer: Trainer) -> float:
     """Return the mean seconds of a batch once the first few have started workers and built kernels."""
     most = 60 * (trainer.config.Global.minutes or math.inf) * _MEASURED_SHARE
     trainer.model.train()
-    accuracy, began, done = build_metric(trainer.metrics), 0.0, -_WARM_UP
+    metrics, began, done = Metrics(trainer.metrics), 0.0, -_WARM_UP
     for batch in _batches(trainer):
         logits, labels, _ = trainer.train_step(batch)
-        if trainer.metrics:
-            accuracy.update(logits, labels)
+        if metrics:
+            metrics.update(logits, labels)
         done += 1
         if done <= 0:
             trainer.losses.check()  # which waits for the device

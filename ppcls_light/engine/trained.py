@@ -15,6 +15,7 @@ from ..bundle.folder import WEIGHTS_FORMAT, Bundle
 from ..config import Config
 from ..errors import DeviceError
 from ..explanation.heat_maps import probabilities
+from ..export import static
 from ..export.export import weights_checksum
 from ..models.embedding import logits_and_embeddings
 from ..prediction.predictor import Predictor
@@ -46,6 +47,7 @@ def trained_predictor(config: Config, **options: Any) -> Predictor:
         topk=config.Infer.PostProcess.topk,
         class_names=names,
         further=["embedding"],
+        multilabel=config.multilabel,
         class_num=config.Arch.class_num,
         image_shape=list(config.Global.image_shape),
         model_name=config.Arch.network.name,
@@ -94,7 +96,7 @@ class TrainedEngine:
         require_device(options.device, options.gpu_id)
         if options.cpu_threads is not None:
             paddle.base.core.set_num_threads(options.cpu_threads)
-        self.network, self.options = network, options
+        self.network, self.options, self._multilabel = network, options, bundle.multilabel
         self._device = "cpu" if options.device == "cpu" else f"gpu:{options.gpu_id}"
         network.to(device=self._device)
         self._running = threading.Lock()
@@ -102,13 +104,13 @@ class TrainedEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Return class probabilities float32 (N, class_num) of images (N, C, H, W)."""
         with self.alone():
-            return probabilities(self.network, images)
+            return probabilities(self.network, images, self._multilabel)
 
     def run_all(self, images: np.ndarray) -> list[np.ndarray]:
         """Return [class probabilities (N, class_num), embeddings (N, D)] of images (N, C, H, W), float32."""
         with self.alone(), paddle.no_grad():
             logits, embeddings = logits_and_embeddings(self.network, paddle.to_tensor(images))
-            answers = nn.functional.softmax(logits.astype("float32"))
+            answers = static.probabilities(logits.astype("float32"), self._multilabel)
             return [answers.numpy(), embeddings.astype("float32").numpy()]
 
     def clone(self) -> TrainedEngine:

@@ -29,6 +29,7 @@ from ..data.loader import Batch
 from ..optim import ExponentialMovingAverage, build_optimizer, build_schedule, optimizer_state, set_factors
 from ..weights import load_weights, write_weights
 from . import checkpoint
+from .averages import FiniteAverages
 from .distributed import (
     CollectiveStopSignals,
     Runtime,
@@ -46,7 +47,7 @@ from .freezing import Freezing
 from .global_batch import scaled_learning_rate
 from .log import LOGGER, StepTimer, each_epoch, log_to
 from .losses import build_loss, weigh_classes
-from .metrics import FiniteAverages, build_metric, warn_of_trivial
+from .metrics import Metrics, warn_of_trivial
 from .network import StaticGraph, build_model, choose_operators, student_weights
 from .output_folder import make_room
 from .position import Position
@@ -160,14 +161,16 @@ class Trainer:
 
     def _build_losses(self) -> None:
         config, arch = self.config, self.config.Arch
-        losses = weigh_classes(config.Loss.Train, self.reader.images.known_labels, arch.network.class_num)
+        losses = weigh_classes(
+            config.Loss.of("Train"), self.reader.images.known_labels, arch.network.class_num
+        )
         self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
         if self.eval_reader is not None:
-            build_loss(config.Loss.Eval, arch.infer_model_name)  # its errors are raised before an epoch
+            build_loss(config.Loss.of("Eval"), arch.infer_model_name)  # its errors are raised before an epoch
         # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.
         mixes = config.reader("Train").dataset.batch_transform_ops
-        self.metrics = [] if mixes else config.Metric.Train
-        scored = [] if self.eval_reader is None else config.Metric.Eval
+        self.metrics = [] if mixes else config.Metric.of("Train")
+        scored = [] if self.eval_reader is None else config.Metric.of("Eval")
         warn_of_trivial([*self.metrics, *scored], arch.network.class_num)
         self.losses = FiniteAverages(self.reader.images.name, self.runtime)
 
@@ -224,18 +227,18 @@ class Trainer:
         self.model.train()
         start, stops, every = self.position, False, self.config.Global.save_steps
         self.losses = FiniteAverages(self.reader.images.name, self.runtime)
-        accuracy, timer = build_metric(self.metrics), StepTimer()
+        metrics, timer = Metrics(self.metrics), StepTimer()
 
         def means() -> dict[str, float]:
-            return mean_over_ranks({**accuracy.compute(), **self.losses.means()}, self.runtime)
+            return mean_over_ranks({**metrics.running(), **self.losses.means()}, self.runtime)
 
         for batch in self.reader.loader.epoch(start.epoch, start.batch):
             timer.data_ready()
             at = start.at(start.epoch, batch.number)
             self.recorder.batch(batch.images)
             logits, labels, _ = self.train_step(batch)
-            if self.metrics:
-                accuracy.update(logits, labels)
+            if metrics:
+                metrics.update(logits, labels)
             prints = self.recorder.prints(at)
             reads = prints or at.batch % READ_EVERY == 0
             # A step reads nothing else from the device, but for the check of the losses on CPU and a loss scale.
@@ -343,7 +346,7 @@ class Trainer:
         if evaluates:
             result = self.evaluate()
             self.evaluated = True
-            metric = result[f"top{self.config.Metric.Eval[0].ks()[0]}"]
+            metric = result[self.config.Metric.best]
             finite = all(map(math.isfinite, result.values()))
             if not finite:
                 LOGGER.warning(

@@ -63,10 +63,11 @@ def check_method(method: str, layer: str | None = None) -> None:
         raise ConfigError(f"{method} is of no layer; leave it out, or use {', '.join(_OF_A_LAYER)}")
 
 
-def probabilities(model: nn.Layer, images: np.ndarray) -> np.ndarray:
-    """Return class probabilities float32 (N, K) of images (N, C, H, W); `model` is in eval mode."""
+def probabilities(model: nn.Layer, images: np.ndarray, multilabel: bool = False) -> np.ndarray:
+    """Return class probabilities float32 (N, K) of images (N, C, H, W), or those of tags; `model` is in eval mode."""
     with paddle.no_grad():
-        return F.softmax(model(paddle.to_tensor(images)).astype("float32")).numpy()
+        logits = model(paddle.to_tensor(images)).astype("float32")
+        return (F.sigmoid(logits) if multilabel else F.softmax(logits)).numpy()
 
 
 def _best(model: nn.Layer, images: np.ndarray) -> np.ndarray:

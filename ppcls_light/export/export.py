@@ -127,11 +127,12 @@ def export_model(
     fold_steps: Optional[Collection[str]] = None,
     embedding: bool = False,
     unknown: Optional[UnknownFit] = None,
+    multilabel: bool = False,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
-    A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax is added,
-    and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
+    A deep copy is put into eval mode, its batch norms are folded into the convolutions, a softmax or a sigmoid is
+    added, and the graph is saved with a dynamic batch. The folder is then opened in a new process and compared with
     `model` itself on image files. A network after quantization-aware training becomes an int8 graph.
     `model` is not changed. Files appear in `folder` only after that comparison has passed: when it fails, an earlier
     export stays as it was. One of the same weights in the same precisions is replaced; any other is moved to
@@ -153,6 +154,7 @@ def export_model(
         onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
         embedding: give the graph the embeddings as a second output, see `models.embedding`.
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
+        multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
 
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
@@ -177,10 +179,11 @@ def export_model(
         further.append(OUTPUT_OF[unknown.score])
     with _staged(folder) as stage, _sample_images(images) as paths:
         if quantized:
-            precision, graph_format = "int8", save_int8(model, stage, image_shape, further)
+            precision, graph_format = "int8", save_int8(model, stage, image_shape, further, multilabel)
         else:
             folded = fold(model, fold_steps, keep_embedding="embedding" in further)
-            precision, graph_format = "fp32", save_static(folded, stage, image_shape, further=further)
+            precision = "fp32"
+            graph_format = save_static(folded, stage, image_shape, further=further, multilabel=multilabel)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -189,13 +192,16 @@ def export_model(
             "precision": precision,
             "weights": weights_checksum(model),
             "output": "probs",
+            **({"multilabel": True} if multilabel else {}),
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),
         }
         write_inference_yml(stage, transform_ops, topk, None, own)
         if onnx:
             to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
-        parity = verify(stage, reference, transform_ops, image_shape, paths, precision, onnx, further)
+        parity = verify(
+            stage, reference, transform_ops, image_shape, paths, precision, onnx, further, multilabel
+        )
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])

@@ -27,7 +27,7 @@ from ..errors import DeviceError, ExportError
 from ..models import create_model
 from ..weights import load_weights
 from .fold.steps import fold
-from .static import STEM, Recorded, WithSoftmax, image_spec
+from .static import STEM, Recorded, WithProbabilities, image_spec
 
 
 def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: nn.Layer) -> None:
@@ -44,7 +44,7 @@ def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: 
     with tempfile.TemporaryDirectory() as scratch:
         if engine == "paddle":
             batches = (np.stack(images[start : start + 8]) for start in range(0, len(images), 8))
-            save_int8(calibrate(model, batches), scratch, images[0].shape, bundle.further)
+            save_int8(calibrate(model, batches), scratch, images[0].shape, bundle.further, bundle.multilabel)
             made = [os.path.join(scratch, f"{STEM}.{suffix}") for suffix in ("pdmodel", "pdiparams")]
         else:
             made = _quantize_onnx(bundle, engine, images, scratch)
@@ -140,18 +140,24 @@ def _silent(name: str) -> Iterator[None]:
         logger.setLevel(level)
 
 
-def save_int8(model: nn.Layer, folder: str, image_shape: Sequence[int], further: Sequence[str] = ()) -> str:
-    """Save `model`, followed by a softmax, as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
+def save_int8(
+    model: nn.Layer,
+    folder: str,
+    image_shape: Sequence[int],
+    further: Sequence[str] = (),
+    multilabel: bool = False,
+) -> str:
+    """Save `model` with probabilities as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
 
     Its batch norms are folded into the convolutions first. Weights are stored as int8, with a scale for each
     output channel; the scales of the inputs are those found in training or in calibration (`compress`). The image shape
-    (C, H, W) is fixed in the graph; `further` are outputs of `WithSoftmax`. Returned is "pdmodel", the format. Raises
-    ExportError: Paddle cannot write it.
+    (C, H, W) is fixed in the graph; `further` are outputs of `WithProbabilities`. Returned is "pdmodel", the format.
+    Raises ExportError: Paddle cannot write it.
     """
     call_in_process(
         _save,
         *(model.model_name, model.options, {key: value.numpy() for key, value in model.state_dict().items()}),
-        *(os.path.abspath(folder), list(image_shape), list(further)),
+        *(os.path.abspath(folder), list(image_shape), list(further), multilabel),
         task="Paddle cannot save the network as int8",
         # It writes int8 graphs only as inference.pdmodel and only in a process that was started for its older format.
         environment={"FLAGS_enable_pir_api": "0"},
@@ -166,6 +172,7 @@ def _save(
     folder: str,
     image_shape: list[int],
     further: list[str],
+    multilabel: bool,
 ) -> None:
     paddle.set_device("cpu")
     model = create_model(name, **options)
@@ -177,7 +184,7 @@ def _save(
             layer._fake_quant_input._scale.set_value(scales[name])
     static.eval()
     static(paddle.zeros([1, *image_shape]))  # finds the scales of the weights
-    network = Recorded(WithSoftmax(static, further))
+    network = Recorded(WithProbabilities(static, further, multilabel))
     network.eval()
     _restore_older_operators()
     outputs = ImperativeQuantizeOutputs(onnx_format=True)

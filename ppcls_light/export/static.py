@@ -14,22 +14,27 @@ from ..models.embedding import logits_and_embeddings
 STEM = "inference"
 
 
-class WithSoftmax(nn.Layer):
-    """`model` with a softmax over its logits: images (N, C, H, W) to probabilities (N, class_num).
+class WithProbabilities(nn.Layer):
+    """`model` with a softmax over its logits, or for tags a sigmoid: images (N, C, H, W) to probabilities (N, K).
 
     Behind these come the `further` outputs, of `bundle.folder.Further`: embedding (N, D), logits (N, class_num).
     """
 
-    def __init__(self, model: nn.Layer, further: Sequence[str] = ()) -> None:
+    def __init__(self, model: nn.Layer, further: Sequence[str] = (), multilabel: bool = False) -> None:
         super().__init__()
-        self.model, self.further = model, tuple(further)
+        self.model, self.further, self.multilabel = model, tuple(further), multilabel
 
     def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, Tuple[paddle.Tensor, ...]]:
         if not self.further:
-            return nn.functional.softmax(self.model(x), axis=-1)
+            return probabilities(self.model(x), self.multilabel)
         logits, embedding = logits_and_embeddings(self.model, x)
         others = {"embedding": embedding, "logits": logits}
-        return (nn.functional.softmax(logits, axis=-1), *(others[name] for name in self.further))
+        return (probabilities(logits, self.multilabel), *(others[name] for name in self.further))
+
+
+def probabilities(logits: paddle.Tensor, multilabel: bool) -> paddle.Tensor:
+    """Return the probabilities (N, K) of logits (N, K), as `base.probabilities.probabilities`."""
+    return nn.functional.sigmoid(logits) if multilabel else nn.functional.softmax(logits, axis=-1)
 
 
 class Recorded(nn.Layer):
@@ -54,14 +59,15 @@ def save_static(
     image_shape: Sequence[int],
     softmax: bool = True,
     further: Sequence[str] = (),
+    multilabel: bool = False,
 ) -> str:
-    """Save `model`, followed by a softmax, as `folder`/inference.{json,pdiparams} with a dynamic batch.
+    """Save `model`, followed by a softmax or a sigmoid, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json; returned is the format, "json"
     or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. Without `softmax` the
-    output is what `model` returns; with it there are the `further` ones of `WithSoftmax`.
+    output is what `model` returns; with it there are the `further` ones of `WithProbabilities`.
     """
-    network = WithSoftmax(model, further) if softmax else model
+    network = WithProbabilities(model, further, multilabel) if softmax else model
     # The embedding is taken by a hook, which Paddle's translation of the source does not know.
     if type(model).__module__.startswith("ppcls_light.") or further:
         network = Recorded(network)

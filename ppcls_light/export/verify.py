@@ -19,7 +19,7 @@ from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
 from ..prediction.served import answers
-from .static import WithSoftmax
+from .static import WithProbabilities
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
@@ -40,6 +40,7 @@ def verify(
     precision: str = "fp32",
     onnx: bool = False,
     further: Sequence[str] = (),
+    multilabel: bool = False,
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
@@ -58,7 +59,8 @@ def verify(
     the best class differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
     side fails.
     """
-    expected, others = _dygraph_answers(model, prepared(transform_ops, image_shape, images), further)
+    inputs = prepared(transform_ops, image_shape, images)
+    expected, others = _dygraph_answers(model, inputs, further, multilabel)
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
     if "operator_probs" in served:
@@ -163,10 +165,10 @@ def prepared(
 
 @paddle.no_grad()
 def _dygraph_answers(
-    model: nn.Layer, images: Iterable[np.ndarray], further: Sequence[str] = ()
+    model: nn.Layer, images: Iterable[np.ndarray], further: Sequence[str], multilabel: bool
 ) -> Tuple[np.ndarray, Dict[str, np.ndarray]]:
     """Return probabilities (N, class_num) and the `further` outputs by name."""
-    network = WithSoftmax(model, further)
+    network = WithProbabilities(model, further, multilabel)
     found = [network(paddle.to_tensor(image[None])) for image in images]
     if not further:
         return paddle.concat(found).numpy(), {}

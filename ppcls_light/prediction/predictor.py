@@ -15,7 +15,7 @@ import numpy as np
 from ..base.files import StrPath
 from ..base.hints import command
 from ..base.html import details, table
-from ..base.probabilities import softmax
+from ..base.probabilities import probabilities
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
@@ -210,8 +210,8 @@ class Predictor:
         return {**found, "probs": self._probabilities(outputs[0])}
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        probabilities = softmax(outputs) if self.bundle.output == "logits" else outputs
-        return probabilities if self._doubt is None else self._doubt.calibrated(probabilities)
+        found = probabilities(outputs, self.bundle.multilabel) if self.bundle.output == "logits" else outputs
+        return found if self._doubt is None else self._doubt.calibrated(found)
 
     def answer(self, images: np.ndarray, names: Sequence[str | None], topk: Topk | None = None) -> list[Row]:
         """Return the rows of preprocessed images (N, C, H, W), by `topk` in place of the predictor's own.

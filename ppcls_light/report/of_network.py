@@ -9,7 +9,7 @@ import numpy as np
 
 from ..base.figures import check_matplotlib
 from ..base.hints import command
-from ..base.probabilities import softmax
+from ..base.probabilities import probabilities
 from ..bundle.folder import Bundle, read_bundle
 from ..config import Config
 from ..data.scan import find_images
@@ -96,7 +96,7 @@ class Report:
         """
         config, network, bundle = self._config, self._network, self._bundle
         names = None if reader.class_names is None else reader.class_names.names
-        answers = softmax(logits), logits.argmax(axis=1)
+        answers = probabilities(logits, config.multilabel), logits.argmax(axis=1)
         evaluation = Evaluation(reader.images, *answers, names, scores_learned(config))
         if bundle is not None and self._extras.latency:
             resolve(bundle, EngineOptions(engine="auto", batch_size=1), config.Global.image_shape)

@@ -133,7 +133,7 @@ class Run:
     @property
     def _metric(self) -> str:
         """Name of the metric that chooses the best weights."""
-        return f"top{self.config.Metric.Eval[0].ks()[0]}" if self.config.Metric.Eval else ""
+        return self.config.Metric.best
 
     def plot(self) -> Image.Image:
         """Return a picture of loss, accuracy and learning rate over the epochs.

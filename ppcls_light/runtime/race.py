@@ -12,7 +12,7 @@ from typing import Any, Dict, List, Tuple
 
 import numpy as np
 
-from ..base.probabilities import softmax
+from ..base.probabilities import probabilities
 from ..base.timing import SETTLE_SECONDS, TimedProcess
 from ..bundle.folder import Bundle
 from ..bundle.onnx import onnx_file
@@ -108,7 +108,9 @@ def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int
         for result, process in processes.items():
             with result.refusals():
                 answers, in_force = process.prepared().note
-                result.answers = softmax(answers) if bundle.output == "logits" else answers
+                result.answers = (
+                    probabilities(answers, bundle.multilabel) if bundle.output == "logits" else answers
+                )
                 if in_force.onednn != result.options.onednn:
                     raise DeviceError("Paddle cannot run this network with oneDNN")
         right = next((result.answers for result in references if not result.left_out), None)

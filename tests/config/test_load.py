@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppcls_light.config import dataloader, dump_config, load_config, losses, optim, schema
+from ppcls_light.config import dataloader, dump_config, load_config, losses, metrics, optim, schema
 from ppcls_light.config.arch import ArchConfig
 from ppcls_light.errors import ConfigError
 
@@ -197,7 +197,7 @@ def test_overrides_are_yaml_literals(write):
     assert config.Global.output_dir == "./a=b/c: d/数据 1"
     assert config.Global.epochs == 7
     assert config.Optimizer.lr.learning_rate == 3e-5
-    assert config.Metric.Train == [losses.TopkAcc([1, 2])]
+    assert config.Metric.Train == [metrics.TopkAcc([1, 2])]
     ops = dict(config.DataLoader.Train.dataset.transform_ops)
     assert ops["RandCropImage"]["size"] == (48, 64)
     assert ops["NormalizeImage"]["scale"] == 1 / 127.5

@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.config.losses import TopkAcc
-from ppcls_light.engine.metrics import TopkAccuracy, build_metric, warn_of_trivial
+from ppcls_light.config.metrics import TopkAcc
+from ppcls_light.engine.metrics import Metrics, TopkAccuracy, warn_of_trivial
 
 
 def update(metric, logits, labels):
@@ -69,6 +69,8 @@ def test_without_images_there_is_no_accuracy():
     assert metric.compute() == {"top1": 1.0}
 
 
-def test_build_metric_keeps_each_k_once_in_order():
-    metric = build_metric([TopkAcc([5, 1]), TopkAcc(3), TopkAcc([1])])
-    assert metric.ks == (5, 1, 3)
+def test_metrics_keep_each_k_once_in_order():
+    metrics = Metrics([TopkAcc([5, 1]), TopkAcc(3), TopkAcc([1])])
+    assert metrics.accuracy.ks == (5, 1, 3)
+    update(metrics, [[3, 2, 1, 0, 0, 0], [0, 0, 1, 2, 3, 4]], [0, 2])
+    assert metrics.compute() == metrics.running() == {"top5": 1.0, "top1": 0.5, "top3": 0.5}
