@@ -34,9 +34,10 @@ class DistillationTopkAcc(TopkAcc):
 
 @dataclass
 class TprAtFpr:
-    """Share of positive images above the threshold that at most `max_fpr` of the negative ones exceed.
+    """Highest share of positive images that a threshold finds while it takes at most `max_fpr` of the negative ones.
 
-    Of two classes: class 1 is the positive one, its probability the score. The results are tpr, fpr and threshold.
+    Of two classes: class 1 is the positive one, its probability the score; an image is taken for it where the score
+    is the threshold or more. The results are tpr, fpr and threshold.
     """
 
     max_fpr: Annotated[float, Range(0, 1, high_open=True)] = 0.001
@@ -84,6 +85,8 @@ Metrics = List[
 ]
 OF_TAGS = (ATTRMetric, MultiLabelMAP)
 OF_TWO_CLASSES = (TprAtFpr, AUC)
+# Of metrics that have the same names whatever their keys; TopkAcc's are top1, top5 and so on.
+RESULT_NAMES = tuple(name for metric in (*OF_TWO_CLASSES, *OF_TAGS) for name in metric.result_names)
 
 
 @dataclass

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict
 
 import numpy as np
 
+from ..base.operating_points import OperatingPoints, Rule, operating_points
 from ..config.metrics import AUC, ATTRMetric, MultiLabelMAP, TprAtFpr
 
 
@@ -19,32 +20,27 @@ def measured(spec: Any, scores: np.ndarray, labels: np.ndarray) -> Dict[str, flo
     return dict(zip(spec.result_names, _MEASURES[type(spec)](spec, scores, labels)))
 
 
-def _two_sides(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the scores of class 1 of the positive images and of the negative ones, float64, sorted."""
-    score = scores[:, 1].astype(np.float64)
-    return np.sort(score[labels == 1]), np.sort(score[labels == 0])
+def _points(scores: np.ndarray, labels: np.ndarray) -> OperatingPoints | None:
+    """Return the points of class 1's scores; None where a side has no image, or an answer is no number."""
+    counted = labels >= 0
+    positive, score = labels[counted] == 1, scores[counted, 1]
+    if positive.all() or not positive.any() or not np.isfinite(score).all():
+        return None
+    return operating_points(positive, score)
 
 
 def _tpr_at_fpr(spec: TprAtFpr, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    positive, negative = _two_sides(scores, labels)
-    if not (positive.size and negative.size):
+    points = _points(scores, labels)
+    if points is None:
         return math.nan, math.nan, math.nan
-    # The least threshold that so few negatives exceed is one of their own scores, or 0 where all may.
-    allowed = math.floor(spec.max_fpr * negative.size)
-    threshold = negative[negative.size - allowed - 1]
-    return (
-        float((positive > threshold).mean()),
-        float((negative > threshold).mean()),
-        float(threshold),
-    )
+    threshold = points.threshold(Rule("tpr@fpr", spec.max_fpr).place(points))
+    outcome = points.outcome(threshold)
+    return outcome.tpr, outcome.fpr, threshold
 
 
 def _auc(spec: AUC, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    positive, negative = _two_sides(scores, labels)
-    if not (positive.size and negative.size):
-        return (math.nan,)
-    below = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
-    return (float(below.sum() / 2 / positive.size / negative.size),)
+    points = _points(scores, labels)
+    return (math.nan if points is None else points.auc,)
 
 
 def _attributes(spec: ATTRMetric, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:

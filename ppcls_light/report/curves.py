@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Sequence
 
 from ..base.figures import new_figure, plain
 from ..base.files import short_names
+from ..config.metrics import RESULT_NAMES
 from ..engine.history import FILE_NAME, is_finite_number, read_history
 from ..errors import DataError
 
@@ -53,7 +54,7 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
 
 
 def draw_curves(runs: Sequence[Run]) -> Figure:
-    """Return a matplotlib Figure with loss, accuracy and learning rate of `runs` over the epochs.
+    """Return a matplotlib Figure with loss, first metric and learning rate of `runs` over the epochs.
 
     A run is a colour. Training is thin while an epoch goes on and a full line for the means of epochs,
     evaluation is dashed.
@@ -70,7 +71,11 @@ def draw_curves(runs: Sequence[Run]) -> Figure:
                       linestyle="--")  # fmt: skip
         rate.plot(*run.curve("train", "lr"), color=color, linewidth=1.6)
         rate.plot([], [], color=color, linewidth=3, label=_label(run, metric))
-    for axes, title in ((loss, "loss"), (accuracy, f"{metric} accuracy"), (rate, "learning rate")):
+    for axes, title in (
+        (loss, "loss"),
+        (accuracy, f"{metric} accuracy" if metric.startswith("top") else metric),
+        (rate, "learning rate"),
+    ):
         axes.set_title(title)
         axes.set_xlabel("epochs")
         axes.set_xlim(left=0)
@@ -97,11 +102,11 @@ def _broken_at_epochs(epochs: list[float], numbers: list[float]) -> list[list[fl
 
 
 def first_metric(runs: Sequence[Run]) -> str:
-    """Return the accuracy to draw: the first that the evaluations, or else the training, measured."""
+    """Return the metric to draw: the first that the evaluations, or else the training, measured."""
     for split in ("eval", "train_avg", "train"):
         for run in runs:
             for row in run.rows:
-                found = [name for name in row["values"] if name.startswith("top")]
+                found = [name for name in row["values"] if name.startswith("top") or name in RESULT_NAMES]
                 if row.get("split") == split and found:
                     return found[0]
     return "top1"

@@ -8,11 +8,12 @@ from typing import Sequence
 
 import numpy as np
 
+from ..base.operating_points import OperatingPoints, operating_points
 from ..base.probabilities import Reliability, reliability
 from ..data.image_list import ImageList
 from .classes import ClassScores, class_scores, confusion_matrix
 from .label_errors import Suspects, suspected_errors
-from .thresholds import Coverage, PrecisionRecall, at_accuracy, coverage_curve, precision_recall
+from .thresholds import Coverage, at_accuracy, coverage_curve
 
 THRESHOLDS = np.linspace(0, 1, 101)
 ACCURACIES = (0.9, 0.95, 0.99)  # for which a threshold is looked for
@@ -87,15 +88,15 @@ class Evaluation:
         return [(goal, *at_accuracy(self.confidence, self.right, goal)) for goal in ACCURACIES]
 
     @cached_property
-    def _curves(self) -> list[tuple[PrecisionRecall, float]]:
+    def _curves(self) -> list[tuple[OperatingPoints, float]]:
         full = (
-            precision_recall(self.labels == label, self.probabilities[:, label].astype(np.float64))
+            operating_points(self.labels == label, self.probabilities[:, label])
             for label in range(self.class_num)
         )
         return [(curve.thinned(POINTS), curve.average_precision) for curve in full]
 
     @property
-    def curves(self) -> list[PrecisionRecall]:
+    def curves(self) -> list[OperatingPoints]:
         """Precision and recall of each class against all others, by its probability, at up to `POINTS` scores."""
         return [curve for curve, _ in self._curves]
 

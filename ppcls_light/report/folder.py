@@ -95,7 +95,9 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
             (
                 (*label, *map(_cell, point))
                 for label, curve in zip(by_class, evaluation.curves)
-                for point in zip(*(values.tolist() for values in curve))
+                for point in zip(
+                    *(values[:0:-1].tolist() for values in (curve.scores, curve.precision, curve.recall))
+                )
             ),
         ),
         "confusion_matrix.csv": (

@@ -1,45 +1,10 @@
-"""Curves over a threshold of the score: precision and recall of a class, coverage and accuracy of all answers."""
+"""Coverage and accuracy of all answers over a threshold of the score."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
-
-
-class PrecisionRecall(NamedTuple):
-    """Precision and recall of a class whose images score `thresholds` and more; float64 (P,), thresholds rise.
-
-    Recall is NaN where no image is of the class.
-    """
-
-    thresholds: np.ndarray
-    precision: np.ndarray
-    recall: np.ndarray
-
-    @property
-    def average_precision(self) -> float:
-        """Sum of the precisions, each times the recall gained at its threshold: scikit-learn's, not interpolated."""
-        gained = self.recall - np.append(self.recall[1:], 0.0)
-        return float((gained * self.precision).sum())
-
-    def thinned(self, points: int) -> PrecisionRecall:
-        """Return up to `points` of the points, evenly spread over them, the first and the last among them."""
-        count = len(self.thresholds)
-        kept = np.unique(np.linspace(0, count - 1, min(points, count)).round().astype(int))
-        return PrecisionRecall(*(values[kept] for values in self))
-
-
-def precision_recall(positive: np.ndarray, scores: np.ndarray) -> PrecisionRecall:
-    """Return the curve of N images that are of the class or not, bool (N,), with its `scores` (N,).
-
-    A point is at every score that there is.
-    """
-    order = np.argsort(-scores, kind="stable")
-    found, falling = np.cumsum(positive[order]), scores[order]
-    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)[::-1]  # of equal scores
-    with np.errstate(invalid="ignore"):
-        return PrecisionRecall(falling[last], found[last] / (last + 1), found[last] / found[-1])
 
 
 class Coverage(NamedTuple):

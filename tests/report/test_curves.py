@@ -46,6 +46,21 @@ def test_the_points_are_those_of_the_file(tmp_path):
     assert names == ["a (best top1 70.00 % after epoch 1)", "b (best top1 70.00 % after epoch 1)"]
 
 
+def test_the_metric_that_picks_the_best_model_is_drawn(tmp_path):
+    tmp_path.joinpath("metrics.jsonl").touch()
+    history = History(str(tmp_path / "metrics.jsonl"))
+    history.append("train_avg", 1, 1, {"CELoss": 0.3, "loss": 0.3, "top1": 0.9})
+    history.append(
+        "eval", 1, 1, {"CELoss": 0.4, "loss": 0.4, "tpr": 0.7, "fpr": 0.01, "threshold": 0.6, "top1": 0.9}
+    )
+    history.close()
+    figure = draw_curves(read_runs([tmp_path]))
+    metric = figure.axes[1]
+    assert metric.get_title() == "tpr"
+    assert drawn(metric) == [[(1, 0.7)]]
+    assert "best tpr 70.00 %" in figure.legends[0].get_texts()[0].get_text()
+
+
 def test_names_are_as_short_as_keeps_them_apart(tmp_path):
     assert short_names(["output/a", "output/b/"]) == ["a", "b"]
     assert short_names(["x/run/1", "y/run/1"]) == ["x/run/1", "y/run/1"]

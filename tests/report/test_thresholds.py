@@ -1,29 +1,9 @@
-"""Curves over a threshold against scikit-learn's, and against counting."""
+"""Coverage and accuracy over a threshold against counting."""
 
 import numpy as np
 import pytest
-from sklearn import metrics
 
-from ppcls_light.report.thresholds import at_accuracy, coverage_curve, precision_recall
-
-
-@pytest.mark.parametrize("digits", [2, 12])  # many equal scores, none
-def test_precision_and_recall_are_scikit_learns(digits):
-    rng = np.random.default_rng(0)
-    positive = rng.random(300) < 0.2
-    scores = np.round(rng.random(300) + 0.3 * positive, digits)
-    curve = precision_recall(positive, scores)
-    precision, recall, thresholds = metrics.precision_recall_curve(positive, scores)
-    np.testing.assert_allclose(curve.thresholds, thresholds)
-    np.testing.assert_allclose(curve.precision, precision[:-1])
-    np.testing.assert_allclose(curve.recall, recall[:-1])
-    assert curve.average_precision == pytest.approx(metrics.average_precision_score(positive, scores))
-
-
-def test_a_class_without_images_has_no_recall():
-    curve = precision_recall(np.zeros(3, bool), np.array([0.1, 0.3, 0.2]))
-    assert np.isnan(curve.average_precision)
-    assert curve.precision.tolist() == [0, 0, 0]
+from ppcls_light.report.thresholds import at_accuracy, coverage_curve
 
 
 def test_coverage_and_accuracy_are_counted():
