@@ -378,7 +378,7 @@ def _export(
         inference_transforms(config),
         class_names=names,
         model_name=config.Arch.network.name,
-        topk=config.Infer.PostProcess.topk,
+        topk=getattr(config.answer_kind, "topk", 5),
         images=sample_images(config),
         onnx=onnx,
         gate=gate,

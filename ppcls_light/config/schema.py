@@ -8,11 +8,11 @@ from typing import Annotated, Dict, Literal, Optional, Set, Union
 
 from ..base.hints import command
 from ..errors import ConfigError
-from . import losses, metrics, optim
+from . import losses, metrics, optim, postprocess
 from .arch import DistillationArch, Network
 from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
 from .global_section import GlobalConfig
-from .types import PositiveFloat, PositiveInt, Range, Sections
+from .types import PositiveFloat, PositiveInt, Range, Sections, Unnamed
 
 
 @dataclass
@@ -43,16 +43,6 @@ class EMAConfig:
 
 
 @dataclass
-class Topk:
-    """The k best classes of an image."""
-
-    name: Literal["Topk"] = "Topk"
-    topk: PositiveInt = 5
-    class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
-    delimiter: Optional[str] = None  # between id and name
-
-
-@dataclass
 class InferConfig:
     """Images that `tools/infer.py` classifies, and what becomes of the rows."""
 
@@ -62,7 +52,8 @@ class InferConfig:
     batch_size: PositiveInt = 1
     # those of DataLoader.Eval where left out, as is best
     transforms: TransformOps = field(default_factory=list)
-    PostProcess: Topk = field(default_factory=Topk)
+    # the kind of answer; null: Topk, or with `Global.use_multilabel` MultiLabelThreshOutput
+    PostProcess: Optional[Annotated[postprocess.PostProcess, Unnamed("Topk")]] = None
     save_dir: Optional[str] = None  # all rows go to `save_dir`.json, too
     # A PNG or JPEG: a thumbnail of each image with prediction and score, and the truth where it is known, by
     # the label in `infer_list` or because the folder has a class' name; of more than 64 images so many,
@@ -114,7 +105,12 @@ class Config(Sections):
     def __post_init__(self) -> None:
         self.Loss.complete(self.multilabel)
         self.Metric.complete(self.multilabel)
+        if self.Infer.PostProcess is None:
+            self.Infer.PostProcess = (
+                postprocess.MultiLabelThreshOutput() if self.multilabel else postprocess.Topk()
+            )
         self._check_kind_of_labels()
+        self._check_postprocess()
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
             raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
         if self.Slim.quant and self.Global.export_precision == "int8":
@@ -150,6 +146,30 @@ class Config(Sections):
     def multilabel(self) -> bool:
         """An image has any number of tags, each with a probability of its own, in place of one class."""
         return self.Global.use_multilabel
+
+    @property
+    def answer_kind(self) -> postprocess.PostProcess:
+        """The kind of answer, `Infer.PostProcess` with its default."""
+        assert self.Infer.PostProcess is not None  # since __post_init__
+        return self.Infer.PostProcess
+
+    def _check_postprocess(self) -> None:
+        """Raise ConfigError where the kind of answer is not that of the labels, or of another number of classes."""
+        kind, path = self.answer_kind, "Infer.PostProcess"
+        if isinstance(kind, postprocess.OF_TAGS) and not self.multilabel:
+            raise ConfigError(
+                f"{path}.name: {kind.name} is of tags, and Global.use_multilabel is false; use Topk or ThreshOutput, "
+                "or -o Global.use_multilabel=true"
+            )
+        if isinstance(kind, postprocess.ThreshOutput) and self.multilabel:
+            raise ConfigError(
+                f"{path}.name: ThreshOutput is of one class per image, and Global.use_multilabel is true; use "
+                "MultiLabelThreshOutput"
+            )
+        try:
+            postprocess.check_classes(kind, self.Arch.class_num)
+        except ConfigError as error:
+            raise ConfigError(f"{path}.{error}") from None
 
     def _check_kind_of_labels(self) -> None:
         """Raise ConfigError where a dataset, a loss or a metric is of the other kind of labels."""

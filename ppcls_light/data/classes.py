@@ -77,6 +77,12 @@ class ClassNames:
             found = f"name other classes: {has}"
         raise DataError(f"{self.source} and {other.source} {found}; {fix}")
 
+    def require_order(self, shown: Sequence[str], source: str) -> None:
+        """Raise DataError if `shown`, names to show in place of these, are these in another order."""
+        other = ClassNames(tuple(shown), source)
+        if Counter(self.names) == Counter(other.names):
+            self.require_same(other, "write the second in the order of the first")
+
     def labels_of(self, folders: Iterable[str], source: str) -> dict[str, int]:
         """Return {name: label} of the class folders in `source`, which are some of these classes or all.
 

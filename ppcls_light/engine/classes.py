@@ -8,6 +8,7 @@
 | the checkpoint states beside weights | names in order: those of its training |
 | a list file | numbers; the folders in it may tell their names |
 | published weights by name | ImageNet's, where nothing above has names |
+| `Infer.PostProcess.label_0` and `label_1` | names to show, where nothing above has names |
 
 Training takes the map, or else the data, and refuses when they differ. Later jobs take the checkpoint's.
 Class folders for evaluation are numbered by these names, so that a folder may lack a class.
@@ -26,6 +27,7 @@ from ..base.hints import command
 from ..config import Config
 from ..config.bind import located
 from ..config.dataloader import DatasetConfig
+from ..config.postprocess import ThreshOutput, label_map
 from ..data.classes import (
     ClassNames,
     folder_labels,
@@ -58,6 +60,19 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
 
     Raises ConfigError, DataError: a source cannot be read, does not name every class, or two say different names.
     """
+    names, shown = _known_names(config, weights), _shown_names(config)
+    if names is not None and shown is not None:
+        names.require_order(tuple(shown), shown.source)
+    return shown if names is None else names
+
+
+def _shown_names(config: Config) -> ClassNames | None:
+    """Return the names that a threshold of two classes shows in place of those of the classes, None without any."""
+    labels = config.answer_kind.labels if isinstance(config.answer_kind, ThreshOutput) else None
+    return None if labels is None else ClassNames(labels, config.place("Infer.PostProcess.label_0"))
+
+
+def _known_names(config: Config, weights: str | None) -> ClassNames | None:
     stored = stored_classes(weights, config.Arch.network.class_num)
     # The training that wrote such states has chosen its names, or to have none.
     mapped = _mapped_names(config, of_imagenet=weights is not None and stored is None)
@@ -105,7 +120,10 @@ def training_names(config: Config, found: ClassNames | None) -> ClassNames | Non
 
     Raises ConfigError, DataError: the map cannot be read, does not name every class, or says other names than `found`.
     """
-    return _agreed(_mapped_names(config, may_miss=True), found)
+    names, shown = _agreed(_mapped_names(config, may_miss=True), found), _shown_names(config)
+    if names is not None and shown is not None:
+        names.require_order(tuple(shown), shown.source)
+    return names
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,7 @@ def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = Fa
     `may_miss`: a file that is not there is a warning, since training can do without names. `of_imagenet`: PaddleClas'
     label list of ImageNet, which is in its checkout, is the package's where that is not there.
     """
-    path, class_num = config.Infer.PostProcess.class_id_map_file, config.Arch.network.class_num
+    (path, delimiter), class_num = label_map(config.answer_kind), config.Arch.network.class_num
     if not path:
         return None
     packaged = paddleclas_names(path) if of_imagenet and class_num == published.IMAGENET_CLASSES else None
@@ -179,7 +197,7 @@ def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = Fa
         LOGGER.warning("%s: no such file: %s; classes stay without names", MAP_KEY, path)
         return None
     with located(config.where(MAP_KEY), MAP_KEY):
-        names = read_class_names(path, config.Infer.PostProcess.delimiter)
+        names = read_class_names(path, delimiter)
         if len(names) != class_num:
             raise ConfigError(
                 f"{path} names {len(names)} classes, Arch.class_num is {class_num}; give the map of this network, or "

@@ -30,5 +30,5 @@ def trained_subject(config: Config, method: str, layer: str | None) -> Subject:
         functools.partial(probabilities, model),
         functools.partial(heat_maps, model, method=method, layer=layer),
         method,
-        Topk(config.Infer.PostProcess.topk, names),
+        Topk(getattr(config.answer_kind, "topk", 5), names),
     )

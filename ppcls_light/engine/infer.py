@@ -45,7 +45,7 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
     settings = config.Infer
     paths = _paths(settings, runtime)
     transforms = build_transforms(inference_transforms(config))
-    topk = Topk(settings.PostProcess.topk, names)
+    topk = Topk(getattr(config.answer_kind, "topk", 5), names)
     model.eval()
 
     def classify(part: list[str]) -> list[Row]:

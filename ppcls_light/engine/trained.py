@@ -44,7 +44,7 @@ def trained_predictor(config: Config, **options: Any) -> Predictor:
         folder or ".",
         WEIGHTS_FORMAT,
         transforms,
-        topk=config.Infer.PostProcess.topk,
+        topk=getattr(config.answer_kind, "topk", 5),
         class_names=names,
         further=["embedding"],
         multilabel=config.multilabel,

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
-from ppcls_light.config import arch, dataloader, global_section, losses, metrics, optim, schema
+from ppcls_light.config import arch, dataloader, global_section, losses, metrics, optim, postprocess, schema
 from ppcls_light.config.bind import describe, signature
 from ppcls_light.config.types import Range
 from ppcls_light.errors import UserError
@@ -33,7 +33,7 @@ from ppcls_light.registry import BATCH_TRANSFORMS, TRANSFORMS
 from tools.docs.marked import update
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim)
+MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, postprocess)
 COLUMNS = ("key", "type", "default", "meaning")
 NOT_THE_USERS = ("params", "features_only")
 REGISTRIES = {"transform_ops": TRANSFORMS, "batch_transform_ops": BATCH_TRANSFORMS}

@@ -1,0 +1,143 @@
+"""Schema of the kinds of answers: what a row says of an image, made of its probabilities.
+
+`prediction/postprocess.py` makes the rows.
+"""
+
+from dataclasses import dataclass
+from typing import List, Literal, Optional, Tuple, Union
+
+from ..errors import ConfigError
+from .types import NonNegativeInt, PositiveInt, Probability
+
+
+@dataclass
+class Topk:
+    """The k best classes of an image."""
+
+    name: Literal["Topk"] = "Topk"
+    topk: PositiveInt = 5
+    class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
+    delimiter: Optional[str] = None  # between id and name
+
+
+@dataclass
+class ThreshOutput:
+    """One class of an image, by a threshold.
+
+    Of two classes it is class 1 if its probability reaches the threshold, else class 0. Of more it is the best one if
+    its probability exceeds the threshold, else `default_label_index`.
+    """
+
+    name: Literal["ThreshOutput"] = "ThreshOutput"
+    threshold: Probability = 0.5
+    label_0: Optional[str] = None  # of two classes, the name that is shown for class 0; null: its own
+    label_1: Optional[str] = None
+    default_label_index: NonNegativeInt = 0
+    class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
+    delimiter: Optional[str] = None  # between id and name
+
+    def __post_init__(self) -> None:
+        if (self.label_0 is None) != (self.label_1 is None):
+            missing = "label_0" if self.label_0 is None else "label_1"
+            raise ConfigError(f"{missing} is missing; give both names, for example {missing}: nobody")
+        if self.label_0 is not None and self.label_0 == self.label_1:
+            raise ConfigError(f"label_0 and label_1 are both {self.label_0}; give two names")
+
+    @property
+    def labels(self) -> Optional[Tuple[str, str]]:
+        """Names that are shown for classes 0 and 1, None where the classes' own are."""
+        return None if self.label_0 is None or self.label_1 is None else (self.label_0, self.label_1)
+
+
+@dataclass
+class MultiLabelThreshOutput:
+    """All tags of an image whose probability reaches the threshold."""
+
+    name: Literal["MultiLabelThreshOutput"] = "MultiLabelThreshOutput"
+    threshold: Union[Probability, List[Probability]] = 0.5  # or one for each tag
+    class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
+    delimiter: Optional[str] = None  # between id and name
+
+
+@dataclass
+class PersonAttribute:
+    """Attributes of a pedestrian, of the 26 tags of PULC person_attribute (PA100K)."""
+
+    name: Literal["PersonAttribute"] = "PersonAttribute"
+    threshold: Probability = 0.5
+    glasses_threshold: Probability = 0.3
+    hold_threshold: Probability = 0.6  # of an object held in front
+
+
+@dataclass
+class VehicleAttribute:
+    """Colour and type of a vehicle, of the 19 tags of PULC vehicle_attribute (VeRi)."""
+
+    name: Literal["VehicleAttribute"] = "VehicleAttribute"
+    color_threshold: Probability = 0.5  # below it the colour is unknown
+    type_threshold: Probability = 0.5
+
+
+@dataclass
+class TableAttribute:
+    """Attributes of a picture of a table, of the 6 tags of PULC table_attribute.
+
+    Each has its own threshold; PaddleClas compares obstruction and angle with `number_threshold` in the text.
+    """
+
+    name: Literal["TableAttribute"] = "TableAttribute"
+    source_threshold: Probability = 0.5
+    number_threshold: Probability = 0.5
+    color_threshold: Probability = 0.5
+    clarity_threshold: Probability = 0.5
+    obstruction_threshold: Probability = 0.5
+    angle_threshold: Probability = 0.5
+
+
+@dataclass
+class ScoreOutput:
+    """The numbers that the network gives, rounded."""
+
+    name: Literal["ScoreOutput"] = "ScoreOutput"
+    decimal_places: NonNegativeInt = 2
+
+
+PostProcess = Union[
+    Topk,
+    ThreshOutput,
+    MultiLabelThreshOutput,
+    PersonAttribute,
+    VehicleAttribute,
+    TableAttribute,
+    ScoreOutput,
+]
+# Number of tags by kind; those of others are free.
+TAGS = {PersonAttribute: 26, VehicleAttribute: 19, TableAttribute: 6}
+OF_TAGS = (MultiLabelThreshOutput, *TAGS)
+
+
+def label_map(kind: PostProcess) -> Tuple[Optional[str], Optional[str]]:
+    """Return `class_id_map_file` and `delimiter` of a kind of answers, None where it has none."""
+    return getattr(kind, "class_id_map_file", None), getattr(kind, "delimiter", None)
+
+
+def check_classes(kind: PostProcess, class_num: int) -> None:
+    """Raise ConfigError, beginning with the key, where `kind` cannot answer with `class_num` classes."""
+    if class_num != TAGS.get(type(kind), class_num):
+        raise ConfigError(
+            f"name: {kind.name} is of {TAGS[type(kind)]} tags, and the network has {class_num} classes; use "
+            "MultiLabelThreshOutput, or a network with so many"
+        )
+    if isinstance(kind, ThreshOutput) and kind.default_label_index >= class_num:
+        raise ConfigError(
+            f"default_label_index: {kind.default_label_index} is none of the classes 0 to {class_num - 1}; give one"
+        )
+    if isinstance(kind, ThreshOutput) and kind.labels and class_num != 2:
+        raise ConfigError(
+            f"label_0: it names one of two classes, and the network has {class_num}; use class_id_map_file"
+        )
+    numbers = getattr(kind, "threshold", None)
+    if isinstance(numbers, list) and len(numbers) != class_num:
+        raise ConfigError(
+            f"threshold: {len(numbers)} numbers, and the network has {class_num} tags; give one number, or one for each"
+        )
