@@ -6,7 +6,7 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Union
 from ..errors import ConfigError
 from ..registry import MODELS
 from .dataloader import TransformOps
-from .types import PositiveInt, Spelled, Unnamed, WithParams
+from .types import NonNegativeInt, PositiveInt, Spelled, Unnamed, WithParams
 
 
 @dataclass
@@ -21,6 +21,11 @@ class ArchConfig(Spelled):
     # Parts that do not learn: `backbone` is all but the classifier, a number N the stem and the first N
     # stages.
     freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None
+    # In a distillation: layers whose outputs losses may take by their `key`, such as blocks4, or blocks.5, in
+    # PaddleClas' words blocks[5].
+    return_patterns: Union[List[str], str, None] = None
+    # the same by numbers of stages from 0, or true for all; `return_patterns` go before it
+    return_stages: Union[bool, NonNegativeInt, List[NonNegativeInt], None] = None
     params: Dict[str, Any] = field(default_factory=dict)
 
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
@@ -37,6 +42,12 @@ class ArchConfig(Spelled):
     def weights(self) -> Union[bool, str, None]:
         """Weights to start from: `pretrained`, or "ssld" where `use_ssld` chooses; None for random ones."""
         return "ssld" if self.use_ssld and self.pretrained is True else self.pretrained or None
+
+    @property
+    def patterns(self) -> List[str]:
+        """The `return_patterns` as a list."""
+        given = self.return_patterns or []
+        return [given] if isinstance(given, str) else given
 
     @property
     def network(self) -> "ArchConfig":
@@ -114,6 +125,9 @@ class DistillationArch:
     freeze_params_list: Optional[List[bool]] = None
     infer_model_name: str = "Student"  # the one that is evaluated, exported and kept
     class_num: PositiveInt = 0  # for all, the student's where it is left out; the models' own must agree
+    use_ssld: bool = (
+        False  # accepted from PaddleClas' YAML, where it has no effect either: each model has its own
+    )
     use_sync_bn: bool = False
     name: Literal["DistillationModel"] = "DistillationModel"
 

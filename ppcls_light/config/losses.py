@@ -52,9 +52,7 @@ class MultiLabelAsymmetricLoss:
 
 
 NamePair = Tuple[str, str]
-OutputKey = Optional[
-    str
-]  # of each network's outputs: null and "logits" are the logits, else one of `return_patterns`
+LogitsKey = Optional[Literal["logits"]]  # accepted from PaddleClas' YAML, and the same as without
 
 
 @dataclass
@@ -64,7 +62,7 @@ class DistillationGTCELoss:
     weight: NonNegativeFloat
     model_names: List[str]
     epsilon: Optional[Annotated[float, Range(0, 1, high_open=True)]] = None
-    key: OutputKey = None
+    key: LogitsKey = None
 
 
 @dataclass
@@ -72,7 +70,7 @@ class DistillationMultiLabelLoss(MultiLabelLoss):
     """MultiLabelLoss of each network of `model_names`."""
 
     model_names: List[str] = field(default_factory=list)
-    key: OutputKey = None
+    key: LogitsKey = None
 
 
 @dataclass
@@ -82,7 +80,7 @@ class DistillationCELoss:
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
     hard_label: bool = False  # the second one's best class instead (DeiT, arXiv 2012.12877, section 4)
-    key: OutputKey = None
+    key: LogitsKey = None
 
 
 @dataclass
@@ -95,7 +93,7 @@ class DistillationKLDivLoss:
     weight: NonNegativeFloat
     model_name_pairs: List[NamePair]
     temperature: PositiveFloat = 4.0
-    key: OutputKey = None
+    key: LogitsKey = None
 
 
 @dataclass
@@ -107,7 +105,7 @@ class DistillationDMLLoss:
     act: Literal["softmax", "sigmoid"] = "softmax"  # sigmoid: the same sum of p log(p / q), over tags
     weight_ratio: bool = False  # multiplies a tag's term as that of `MultiLabelLoss`
     sum_across_class_dim: bool = False  # K times the divergence, K classes: the scale of older recipes
-    key: OutputKey = None
+    key: LogitsKey = None
 
 
 @dataclass
@@ -118,7 +116,9 @@ class DistillationDistanceLoss:
     model_name_pairs: List[NamePair]
     mode: Literal["l2", "l1", "smooth_l1"] = "l2"  # l2 is the squared difference
     act: Optional[Literal["softmax", "sigmoid"]] = None  # of both, first
-    key: OutputKey = None
+    key: Optional[str] = (
+        None  # null and "logits" are the logits, else one of `return_patterns` of both networks
+    )
 
 
 @dataclass

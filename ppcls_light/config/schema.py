@@ -130,6 +130,7 @@ class Config(Sections):
                 f"Slim.prune: not under a teacher; prune the student first ({command('prune')}) and give its widths in "
                 "Arch.models"
             )
+        self._check_features()
         self._check_graph_teachers()
         self._check_views()
         self._check_unlabelled()
@@ -200,6 +201,14 @@ class Config(Sections):
                         f"Metric.{split}: {type(metric).__name__} is of two classes, and Arch.class_num is "
                         f"{self.Arch.class_num}; use TopkAcc"
                     )
+
+    def _check_features(self) -> None:
+        for key in ("return_patterns", "return_stages"):
+            if getattr(self.Arch, key, None):
+                raise ConfigError(
+                    f"Arch.{key}: only losses of a distillation take features, those of a network in Arch.models; "
+                    "leave it out"
+                )
 
     def _check_graph_teachers(self) -> None:
         student, cached, uses = self.Arch.infer_model_name, self.Arch.graph_teachers, self._uses()

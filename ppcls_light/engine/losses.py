@@ -13,10 +13,10 @@ from paddle import Tensor
 from ..config import losses as specified
 from ..errors import ConfigError
 from ..models.distillation import mapped_name
+from ..models.features import LOGITS
 
 # Logits of one network; or of several by name, or of each its outputs by name, of which "logits" is one.
 Outputs = Union[Tensor, Dict[str, Union[Tensor, Dict[str, Tensor]]]]
-LOGITS = "logits"
 Loss = Callable[[Outputs, Tensor], Tuple[Tensor, Dict[str, Tensor]]]
 
 

@@ -27,6 +27,7 @@ from ..weights.io import KeyReport
 from ..weights.published import IMAGENET_CLASSES, training, training_names
 from .checkpoint import strip_suffix
 from .distributed import Runtime
+from .features import compared_layers
 from .head_rows import keep_rows
 from .log import LOGGER
 from .preprocessing import check_published
@@ -155,13 +156,15 @@ def _create_several(
         if frozen and not weights:
             raise ConfigError(
                 f"{config.place('Arch.freeze_params_list')}: {name} is frozen but has no weights, and a random "
-                "teacher teaches nothing; give its file by pretrained_list or the model's pretrained"
+                f"teacher teaches nothing; train {own.name} on these classes first, with -o Global.output_dir="
+                f"output/{own.name}, and then add -o {path}.pretrained=output/{own.name}/best_model"
             )
         networks[name] = _create(config, own, path, None if resumes or frozen else weights, names)
         if frozen:
             with located(config.where("Arch.pretrained_list"), f"the weights of {name}, which is frozen"):
                 load_pretrained(networks[name], weights or True)  # every key: a teacher gets no new head
-    return DistillationModel(networks, arch.frozen, arch.infer_model_name, embedding_sizes)
+    layers = compared_layers(config, arch, networks)
+    return DistillationModel(networks, arch.frozen, arch.infer_model_name, embedding_sizes, layers)
 
 
 def student_weights(arch: ArchConfig | DistillationArch, state: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -249,7 +252,8 @@ def _first_weights(config: Config) -> str:
 class StaticGraph(nn.Layer):
     """Network whose forward pass in training runs as a compiled graph, one per shape of its input.
 
-    `network` keeps its state dict, evaluates, is copied and exported as ever: only this wrapper is compiled.
+    `network` keeps its state dict, evaluates, is copied and exported as ever: only this wrapper is compiled. A
+    distillation's networks run one after the other, so that each draws the dropout that it draws without a graph.
 
     Raises ConfigError: FLAGS_use_mkldnn is on, with which Paddle's compiled backward pass dies of a signal.
     """
@@ -258,6 +262,8 @@ class StaticGraph(nn.Layer):
         super().__init__()
         if paddle.get_flags("FLAGS_use_mkldnn")["FLAGS_use_mkldnn"]:
             raise ConfigError("Global.to_static: Paddle crashes with FLAGS_use_mkldnn; unset that variable")
+        # Paddle runs independent operators in any order, and each draws the next random numbers.
+        paddle.set_flags({"FLAGS_new_executor_serial_run": isinstance(network, DistillationModel)})
         # A network of this package has no condition on values, see `Recorded`: translating its source takes seconds.
         own = type(network).__module__.startswith("ppcls_light.")
         self.network = Recorded(network) if own else network

@@ -26,6 +26,7 @@ from ..config import Config, dump_config
 from ..config.bind import located
 from ..config.global_section import GlobalConfig
 from ..data.loader import Batch
+from ..models.distillation import logits_of
 from ..optim import ExponentialMovingAverage, build_optimizer, build_schedule, optimizer_state, set_factors
 from ..weights import load_weights, write_weights
 from . import checkpoint
@@ -290,8 +291,8 @@ class Trainer:
                 self.ema.update(self.model, self.optimizer, at.step - self.precision.skipped)
             self.optimizer.clear_grad()
         self.position = at.next()
-        logits = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
-        return logits.detach(), labels, losses
+        own = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
+        return logits_of(own).detach(), labels, losses
 
     def evaluate(self, max_batches: int | None = None) -> dict[str, float]:
         """Score `scored_model()` on DataLoader.Eval; return the means, see `evaluate.evaluate`."""

@@ -28,6 +28,8 @@ class Stages:
         self._model = model
         self.count = len(self._prefixes) - 1
         self.neck, self.head = self.count + 1, self.count + 2
+        # Names of the layers whose outputs are those of the stages.
+        self.last_layers = [own[-1].rstrip(".") for own in self._prefixes[1:]]
 
     def number(self, key: str) -> int:
         """Return the number of the part that a key of the state dict belongs to."""

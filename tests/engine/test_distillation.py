@@ -132,7 +132,11 @@ def test_what_does_not_fit_is_said(distilling, override, message):
 
 def test_only_training_needs_the_teacher(distilling, tmp_path, root, run_tool, capsys):
     without = "Arch.pretrained_list=null"
-    with pytest.raises(ConfigError, match=r"Teacher is frozen but has no weights.*pretrained_list"):
+    with pytest.raises(
+        ConfigError,
+        match=r"Teacher is frozen but has no weights.*; train PPLCNet_x0_35 on these classes first, with "
+        r"-o Global\.output_dir=(\S+), and then add -o Arch\.models\.0\.Teacher\.pretrained=\1/best_model$",
+    ):
         jobs.train(load_config(distilling, [without]))
     assert not list((tmp_path / "output").glob("*.pd*"))
     with pytest.raises(

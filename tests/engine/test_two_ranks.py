@@ -27,6 +27,16 @@ ACCUMULATED = [
     "Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}, clip_grad: 1.0}",
     *("Global.epochs=1", "Global.eval_during_train=false"),
 ]
+# Nobody is frozen, and they compare maps, too.
+FEATURES = [
+    "Arch={name: DistillationModel, class_num: 3, models: ["
+    "Teacher: {name: EdgeNeXt_XX_Small, drop_path_rate: 0, return_stages: true, class_num: 3}, "
+    "Student: {name: EdgeNeXt_XX_Small, drop_path_rate: 0, return_stages: true, class_num: 3}]}",
+    "Loss.Train=[DistillationGTCELoss: {weight: 1, model_names: [Student, Teacher]}, "
+    "DistillationDistanceLoss: {weight: 1, key: 'stages[1]', model_name_pairs: [[Student, Teacher]]}]",
+    *("Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}}", "Metric={}"),
+    *("Global.epochs=1", "Global.eval_during_train=false"),
+]
 
 
 def contents(folder):
@@ -58,6 +68,7 @@ def job(root, tmp_path_factory):
         [own / "two_ranks.py", folder / "agreed.json", layer_norm_config, config_file],
         [own / "waiting_ranks.py", config_file, folder / "waiting"],
         train(config_file, folder / "halves", *ACCUMULATED, *halves),
+        train(config_file, folder / "features", *FEATURES),
         ["tools/eval.py", "-c", config_file, "-o", trained, "Global.log_ranks=0,1", *report],
         ["tools/infer.py", "-c", config_file, "-o", *infer],
         train(config_file, older, *again),
@@ -72,7 +83,7 @@ def job(root, tmp_path_factory):
         CUDA_VISIBLE_DEVICES="3,5,7",
     )
     logs = [(folder / f"log/workerlog.{rank}").read_text().split("-" * 20 + "\n") for rank in (0, 1)]
-    names = ("agreed", "waiting", "halves", "report", "infer", "moved")
+    names = ("agreed", "waiting", "halves", "features", "report", "infer", "moved")
     return SimpleNamespace(
         folder=folder,
         photos=photos,
@@ -142,6 +153,14 @@ def test_two_batches_of_each_make_the_updates_of_one_process(job, tmp_path):
     Trainer(load_config(job.config_file, [*ACCUMULATED, *whole]), Runtime("cpu")).fit()
     expected, actual = (checkpoint.load(folder / "latest") for folder in (tmp_path, job.folder / "halves"))
     assert expected.states["step"] == actual.states["step"] == 3
+    for key, value in expected.weights.items():
+        np.testing.assert_allclose(actual.weights[key], value, rtol=1e-4, atol=2e-6, err_msg=key)
+
+
+def test_features_that_two_ranks_compare_are_those_of_one_process(job, tmp_path):
+    whole = [f"Global.output_dir={tmp_path}", "DataLoader.Train.sampler.batch_size=8"]
+    Trainer(load_config(job.config_file, [*FEATURES, *whole]), Runtime("cpu")).fit()
+    expected, actual = (checkpoint.load(folder / "latest") for folder in (tmp_path, job.folder / "features"))
     for key, value in expected.weights.items():
         np.testing.assert_allclose(actual.weights[key], value, rtol=1e-4, atol=2e-6, err_msg=key)
 
