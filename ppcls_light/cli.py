@@ -65,13 +65,17 @@ def add_config_or_run(parser: argparse.ArgumentParser, meaning: str = "folder of
 
 
 def exported(folder: str) -> str:
-    """Return the exported folder that `folder` is, or the one that a training in `folder` was exported to.
+    """Return the exported folder that `folder` is or names, or the one that a training in `folder` was exported to.
+
+    A name is that of a published scenario, see `run.scenarios.model_path`.
 
     Raises ConfigError: the training is not exported, or what is there was exported from other weights than its best;
     or its config is wrong.
     """
     if not is_run(folder):
-        return folder
+        from .run.scenarios import model_path
+
+        return model_path(folder)
     from .config import load_run
 
     config = load_run(os.path.join(folder, RUN_CONFIG))

@@ -11,7 +11,7 @@ from ppcls_light.models import published, variant
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "_base_")
-VARIANTS = [path for path in FILES if path.parent.name != "quick_start"]
+VARIANTS = [path for path in FILES if path.parent.name not in ("quick_start", "pulc")]
 TORCH_AMP = schema.AMPConfig(level="O1", scale_loss=65536.0, use_dynamic_loss_scaling=True)
 JITTER = {"ColorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}}
 

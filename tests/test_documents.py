@@ -55,7 +55,7 @@ def test_commands_of_ppcls_light_have_their_flags(document, root):
             for action in parser._actions
             for flag in action.option_strings
         }
-        assert set(re.findall(r"(?<!\S)--?[a-z][a-z-]*", arguments)) <= own, f"ppcls-light {name}{arguments}"
+        assert set(re.findall(r"(?<!\S)--?[a-z][a-z_-]*", arguments)) <= own, f"ppcls-light {name}{arguments}"
 
 
 def parsers_of(name):

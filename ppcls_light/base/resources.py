@@ -1,7 +1,8 @@
 """Files that come with the package: configs and class names, in a checkout and in an installed wheel.
 
 The configs stand in `configs/` of the checkout, which the wheel has as `ppcls_light/configs/`. In a config, and after
-`-c`, `ppcls_light:quick_start/photos.yaml` names one of them wherever the package is.
+`-c`, `ppcls_light:quick_start/photos.yaml` names one of them wherever the package is, and `ppcls_light:labels/NAME.txt`
+a list of class names.
 """
 
 from __future__ import annotations
@@ -33,3 +34,9 @@ def packaged_configs() -> list[str]:
 def config_path(name: str) -> str:
     """Return the path of the config `ppcls_light:FOLDER/FILE`; any other `name` is a path and stays as it is."""
     return str(configs_folder() / name[len(PREFIX) :]) if name.startswith(PREFIX) else name
+
+
+def labels_path(name: str) -> str:
+    """Return the path of the class names `ppcls_light:labels/NAME.txt`; any other `name` is a path and stays."""
+    start = f"{PREFIX}labels/"
+    return str(labels_folder() / name[len(start) :]) if name.startswith(start) else name

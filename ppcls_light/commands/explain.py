@@ -74,7 +74,7 @@ def _explain_exported(arguments: argparse.Namespace, given: dict) -> None:
 
     cli.log_to_stderr()
     explain_exported(
-        arguments.model or arguments.run,
+        cli.exported(arguments.model or arguments.run),
         folder=arguments.out or "output/explain",
         method=arguments.method or "occlusion",
         engine=arguments.engine or "paddle",

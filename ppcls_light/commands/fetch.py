@@ -1,6 +1,6 @@
 """Fetch published weights ahead of time.
 
-%(prog)s NETWORK[/TRAINING] ...
+%(prog)s NETWORK[/TRAINING] ... PULC_person_exists ...
 %(prog)s --all [--record]
 %(prog)s --list
 """
@@ -14,8 +14,13 @@ from ..errors import ConfigError, UserError, WeightsError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("networks", nargs="*", metavar="NETWORK[/TRAINING]", help="for example PPLCNet_x1_0/ssld")
-    add("--all", action="store_true", help="every training of every network, 1.4 GB")
+    add(
+        "networks",
+        nargs="*",
+        metavar="NAME",
+        help="NETWORK, NETWORK/TRAINING such as PPLCNet_x1_0/ssld, or a scenario",
+    )
+    add("--all", action="store_true", help="every training of every network, and every scenario, 1.5 GB")
     add("--list", action="store_true", help="print the table of published weights and end")
     add(
         "--record",
@@ -26,11 +31,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     from ..engine.log import setup_logging
-    from ..weights import list_pretrained, local_file, record_sums
+    from ..weights import list_pretrained, record_sums
+    from ..weights.pretrained import fetched
     from ..weights.published import training
+    from ..weights.scenarios import find_scenario, list_scenarios
 
     if arguments.list:
         print(list_pretrained())
+        print(f"\nscenarios: {', '.join(row.name for row in list_scenarios())}")
         return
     if bool(arguments.networks) == arguments.all:
         raise ConfigError("name networks, or give --all; --list prints those there are")
@@ -41,9 +49,12 @@ def main(arguments: argparse.Namespace) -> None:
     setup_logging()
     named = [name.partition("/") for name in arguments.networks]
     rows = (
-        list_pretrained()
+        [*list_pretrained(), *list_scenarios()]
         if arguments.all
-        else [training(network, name or None) for network, _, name in named]
+        else [
+            (not name and find_scenario(network)) or training(network, name or None)
+            for network, _, name in named
+        ]
     )
     failed = 0
     for row in rows:
@@ -51,8 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
             if arguments.record:
                 record_sums(row)
             else:
-                file = local_file(row.name, row.network)
-                print(f"{row.network} {row.name}: {file.path} ({file.origin}), SHA-256 {file.sha256}")
+                file = fetched(row)
+                print(f"{row.title}: {file.path} ({file.origin}), SHA-256 {file.sha256}")
         except UserError as problem:
             failed += 1
             print(f"error: {problem}", file=sys.stderr)

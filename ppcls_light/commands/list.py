@@ -1,8 +1,9 @@
-"""List networks with their published top-1, size and trainings, or the configs of the package.
+"""List networks with their published top-1, size and trainings, published scenarios, or the configs of the package.
 
 %(prog)s
 %(prog)s PPLCNet* --json
 %(prog)s teachers
+%(prog)s scenarios
 %(prog)s configs
 """
 
@@ -14,7 +15,16 @@ from typing import Any, Iterator
 
 from ..errors import ConfigError
 
-_NETWORKS, _TEACHERS, _CONFIGS = "networks", "teachers", "configs"
+_NETWORKS, _TEACHERS, _SCENARIOS, _CONFIGS = "networks", "teachers", "scenarios", "configs"
+_NETWORK_HEADER = (
+    "network",
+    "top-1 (%)",
+    "params (M)",
+    "multiply-adds (M)",
+    "input",
+    "trainings, the default first",
+)
+_SCENARIO_HEADER = ("scenario", "published (%)", "metric", "MB", "answers")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what",
         nargs="?",
         default=_NETWORKS,
-        metavar="networks|teachers|configs|PATTERN",
-        help="networks (default), big teachers to distil from, configs, or what matches a pattern such as PPLCNet*",
+        metavar="networks|teachers|scenarios|configs|PATTERN",
+        help="networks (default), big teachers to distil from, scenarios such as PULC_person_exists, configs, or what "
+        "matches a pattern such as PPLCNet*",
     )
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
 
@@ -32,9 +43,12 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.what == _CONFIGS:
         rows = list(_configs())
         lines = [f"{row['name']:<52}{row['title']}" for row in rows]
+    elif arguments.what == _SCENARIOS:
+        rows = list(_scenarios())
+        lines = _aligned([_SCENARIO_HEADER, *map(_scenario_cells, rows)])
     else:
         rows = list(_networks(arguments.what))
-        lines = _table(rows)
+        lines = _aligned([_NETWORK_HEADER, *map(_network_cells, rows)])
     print(json.dumps(rows, indent=2) if arguments.json else "\n".join(lines))
 
 
@@ -77,27 +91,38 @@ def _networks(what: str) -> Iterator[dict[str, Any]]:
         }
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
-    header = (
-        "network",
-        "top-1 (%)",
-        "params (M)",
-        "multiply-adds (M)",
-        "input",
-        "trainings, the default first",
-    )
-    cells = [header, *map(_cells, rows)]
+def _scenarios() -> Iterator[dict[str, Any]]:
+    """Yield a row of each published scenario."""
+    from ..weights.scenarios import list_scenarios
+
+    for row in list_scenarios():
+        yield {
+            "scenario": row.name,
+            "about": row.about,
+            "metric": row.metric,
+            "value": row.value,
+            "size_mb": row.size_mb,
+            "config": f"ppcls_light:pulc/{row.config}.yaml",
+        }
+
+
+def _aligned(cells: list[tuple[str, ...]]) -> list[str]:
+    """Return the lines of a table; columns between the first and the last are numbers."""
     widths = [max(map(len, column)) for column in zip(*cells)]
     return [
         "  ".join(
-            cell.rjust(width) if 0 < index < 5 else cell.ljust(width)
+            cell.rjust(width) if 0 < index < len(widths) - 1 else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(row, widths))
         ).rstrip()
         for row in cells
     ]
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _scenario_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["scenario"], f"{row['value']:.2f}", row["metric"], f"{row['size_mb']:g}", row["about"]
+
+
+def _network_cells(row: dict[str, Any]) -> tuple[str, ...]:
     trainings = ", ".join(
         training["name"] + ("" if training["top1"] is None else f" {training['top1']:.2f}")
         for training in row["trainings"]

@@ -1,6 +1,7 @@
-"""Classify images with an exported folder.
+"""Classify images with an exported folder, or a published scenario.
 
 %(prog)s output/photos PHOTO_OR_FOLDER ...
+%(prog)s PULC_person_exists PHOTO_OR_FOLDER ...
 %(prog)s -c CONFIG -o Global.key=value
 """
 
@@ -37,9 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder",
         nargs="?",
         metavar="FOLDER",
-        help="exported folder, or that of its training; Global.inference_model_dir",
+        help="exported folder, that of its training, or a scenario of `list scenarios`; Global.inference_model_dir",
     )
     add("images", nargs="*", metavar="IMAGES", help="images, and folders of images; Global.infer_imgs")
+    add("--model_name", metavar="NAME", help="the same as FOLDER, in PaddleClas' words")
+    add("--infer_imgs", metavar="PATH", help="the same as IMAGES, in PaddleClas' words")
     add("-c", "--config", metavar="FILE", help="deploy YAML; without it every setting has its default")
     cli.add_override(parser)
     for key, (metavar, text) in _SHORTCUTS.items():
@@ -65,13 +68,14 @@ def main(arguments: argparse.Namespace) -> None:
     for key in MOVED_KEYS:
         if getattr(arguments, key) is not None:
             raise ConfigError(f"{_flag(key)} {moved()}")
-    if arguments.folder is not None and not arguments.images:
-        raise ConfigError(f"no images are given; {command('predict')} {arguments.folder} PHOTO_OR_FOLDER ...")
-    if arguments.folder is None and not (arguments.config or arguments.override):
+    folder, *images = _positionals(arguments)
+    if folder is not None and not images:
+        raise ConfigError(f"no images are given; {command('predict')} {folder} PHOTO_OR_FOLDER ...")
+    if folder is None and not (arguments.config or arguments.override):
         raise ConfigError(f"no model is given; {command('predict')} output/NAME PHOTO_OR_FOLDER ...")
     given = {
-        "inference_model_dir": arguments.folder and cli.exported(arguments.folder),
-        "infer_imgs": arguments.images or None,
+        "inference_model_dir": folder and cli.exported(folder),
+        "infer_imgs": images or None,
         **{key: getattr(arguments, key) for key in (*_SHORTCUTS, "workers")},
     }
     pairs = [f"Global.{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
@@ -90,6 +94,14 @@ def main(arguments: argparse.Namespace) -> None:
     if outcome.failed:
         print(f"{outcome.failed} of {outcome.images} images could not be classified", file=sys.stderr)
         sys.exit(2 if outcome.failed == outcome.images else 1)
+
+
+def _positionals(arguments: argparse.Namespace) -> list[str | None]:
+    """Return the model and then the images, in whatever way they are given; --model_name leaves FOLDER to an image."""
+    given = [arguments.folder, *arguments.images]
+    if arguments.model_name is not None:
+        given = [arguments.model_name, *(each for each in given if each is not None)]
+    return given if arguments.infer_imgs is None else [*given, arguments.infer_imgs]
 
 
 def _flag(key: str) -> str:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Iterator, Mapping, Sequence
 
 from ..base.files import StrPath, read_utf8
 from ..base.hints import command
-from ..base.resources import labels_folder
+from ..base.resources import labels_folder, labels_path
 from ..errors import ConfigError, DataError, listed
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def require_same_folders(
 
 
 def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
-    """Read a label map.
+    """Read a label map, a file or one of the package (`ppcls_light:labels/NAME.txt`).
 
     It is a JSON list of names, a JSON object {id: name} or {name: id}, or text with one class per line: "id name",
     "name id" (apart by `delimiter`; None: by white space or one of `: , ; = |`), or the name alone, whose id is the
@@ -182,6 +182,7 @@ def read_class_names(path: StrPath, delimiter: str | None = None) -> ClassNames:
 
     Raises DataError: with the line.
     """
+    path = labels_path(os.fspath(path))
     text = read_utf8(path).decode()
     lines: list[tuple[int, str]] = []
     if text.lstrip()[:1] in ("[", "{"):
@@ -208,9 +209,17 @@ def imagenet_names() -> ClassNames:
 
 
 def paddleclas_names(path: StrPath) -> ClassNames | None:
-    """Return `imagenet_names` for PaddleClas' list of them that is not there, as without its checkout; else None."""
-    is_list = os.path.basename(path) == "imagenet1k_label_list.txt"
-    return imagenet_names() if is_list and not os.path.isfile(path) else None
+    """Return the package's names for a label list of PaddleClas that is not there, as without its checkout; else None.
+
+    Such a list is NAME_label_list.txt: of ImageNet (imagenet1k) and of PULC.
+    """
+    name = os.path.basename(path)
+    own = labels_folder() / name.replace("_label_list", "")
+    if os.path.isfile(path) or own.name == name or not own.is_file():
+        return None
+    if own.stem == "imagenet1k":
+        return imagenet_names()
+    return ClassNames(read_class_names(own).names, f"the package's {own.stem}")
 
 
 def _wrong(where: StrPath, problem: str) -> DataError:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Iterable
 import numpy as np
 
 from ..base.hints import command
+from ..base.resources import labels_path
 from ..config import Config
 from ..config.bind import located
 from ..config.dataloader import DatasetConfig
@@ -183,16 +184,19 @@ def classes_in(states: object, path: str, class_num: int | None) -> StoredClasse
 def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = False) -> ClassNames | None:
     """Return the names of the label map, or None when none is given.
 
-    `may_miss`: a file that is not there is a warning, since training can do without names. `of_imagenet`: PaddleClas'
-    label list of ImageNet, which is in its checkout, is the package's where that is not there.
+    `may_miss`: a file that is not there is a warning, since training can do without names. A label list of PaddleClas,
+    which is in its checkout, is the package's where that is not there; ImageNet's only if `of_imagenet`.
     """
     (path, delimiter), class_num = label_map(config.answer_kind), config.Arch.network.class_num
     if not path:
         return None
-    packaged = paddleclas_names(path) if of_imagenet and class_num == published.IMAGENET_CLASSES else None
-    if packaged is not None:
-        LOGGER.info("%s: %s is not there; the package has the same names of ImageNet-1k", MAP_KEY, path)
+    packaged = paddleclas_names(path)
+    # A training of 1000 classes is seldom ImageNet's; PULC's lists are of one purpose each.
+    may_be = of_imagenet or class_num != published.IMAGENET_CLASSES
+    if packaged is not None and len(packaged) == class_num and may_be:
+        LOGGER.info("%s: %s is not there; the package has the same names", MAP_KEY, path)
         return packaged
+    path = labels_path(path)
     if may_miss and not os.path.isfile(path):
         LOGGER.warning("%s: no such file: %s; classes stay without names", MAP_KEY, path)
         return None

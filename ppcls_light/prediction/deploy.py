@@ -76,15 +76,13 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
 
 
 def _mapped_names(path: str, delimiter: str | None, bundle: Bundle) -> ClassNames:
-    """Return the names of a label map; for PaddleClas' list of ImageNet that is not there the package's.
+    """Return the names of a label map; for a list of PaddleClas that is not there the package's.
 
-    Not for a folder that was exported here from a training without names: nobody knows that it is ImageNet's.
+    Not for a folder that was exported here from a training without names: nobody knows that it is of those classes.
     """
     nameless = bundle.class_num is not None and bundle.class_names is None
     packaged = None if nameless else paddleclas_names(path)
     if packaged is None:
         return read_class_names(path, delimiter)
-    logger.info(
-        "PostProcess.class_id_map_file: %s is not there; the package has the same names of ImageNet-1k", path
-    )
+    logger.info("PostProcess.class_id_map_file: %s is not there; the package has the same names", path)
     return packaged

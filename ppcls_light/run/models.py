@@ -1,4 +1,4 @@
-"""`load`, `predict`, `embed` and `explain`: a trained network by its folder, its checkpoint or its run."""
+"""`load`, `predict`, `embed` and `explain`: a trained network by its folder, its checkpoint, its run or its name."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..prediction.predictor import Predictor
 from ..prediction.results import Row
 from .explaining import Explanations, explanations
 from .run import Run
+from .scenarios import model_path
 from .session import trained_predictor
 from .settings import assignment
 
@@ -30,8 +31,9 @@ def load(
     """Return a `Predictor` of a trained network.
 
     Args:
-        model: an exported folder; the folder of a training, or its `Run`, of which the best weights count; or a
-            checkpoint, PREFIX.pdparams with or without the suffix, with config.yaml beside it.
+        model: an exported folder; the folder of a training, or its `Run`, of which the best weights count; a
+            checkpoint, PREFIX.pdparams with or without the suffix, with config.yaml beside it; or, where nothing of
+            that name is there, a published scenario such as PULC_person_exists, which is fetched and exported once.
         config: of a checkpoint that has no config.yaml beside it: a YAML file, its sections as a dict, or a `Config`.
         options: those of `Predictor`: batch_size, device, topk, class_names; of an exported folder also engine and
             precision. A checkpoint runs in Paddle in fp32, gives the rows of its export to 1e-5, and always embeds.
@@ -42,7 +44,7 @@ def load(
     """
     if isinstance(model, Run):
         return model.load(**options)
-    path = os.fspath(model)
+    path = os.fspath(model) if config is not None else model_path(os.fspath(model))
     if config is None and os.path.isdir(path):
         if any(os.path.isfile(os.path.join(path, name)) for name in (CONFIG_FILE, *GRAPH_FILES.values())):
             return Predictor(path, **options)

@@ -1,4 +1,4 @@
-"""Weights as a user names them: `True`, the name of a published training, an address, or a file."""
+"""Weights as a user names them: `True`, the name of a published training or scenario, an address, or a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 from ..base.download import DownloadError
 from ..base.files import StrPath, checksum
 from ..errors import WeightsError
-from . import cache, published
+from . import cache, published, scenarios
 from .convert import FORMATS, is_foreign, read_converted, require_weights
 from .io import SUFFIXES, KeyReport, State, load_weights, read_weights, weights_file
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Named = Union[StrPath, bool]
+Published = Union[published.Training, scenarios.Scenario]
 
 
 class Pretrained(NamedTuple):
@@ -46,19 +47,33 @@ class Pretrained(NamedTuple):
 def local_file(source: Named, arch: str) -> cache.Found:
     """Return the file of weights that `source` names for the network `arch`, fetched if it is elsewhere.
 
-    `source` is True for the first published training of the network, the name of another one, an https address, or a
-    path, with or without the suffix `.pdparams` or `.safetensors`; a file whose name is that of a training is `./NAME`.
+    `source` is True for the first published training of the network, the name of another one or of a scenario such as
+    PULC_person_exists, an https address, or a path, with or without the suffix `.pdparams` or `.safetensors`; a file
+    whose name is that of a training is `./NAME`.
 
     Raises WeightsError: there is no such training or file, or no address gives it.
     """
     source = source if isinstance(source, bool) else os.fspath(source)
-    if isinstance(source, bool) or source in published.training_names():
-        row = published.training(arch, None if isinstance(source, bool) else source)
-        return cache.obtain(f"{row.network} {row.name}", row.sources, require_weights, row.size_mb)
+    row = _published(source, arch)
+    if row is not None:
+        return fetched(row)
+    assert isinstance(source, str)  # True is published
     if "://" in source:
         return cache.from_url(source, require_weights)
     path = source if source.endswith(FORMATS) and os.path.isfile(source) else _weights_file(source, arch)
     return cache.Found(path, "", checksum(path, WeightsError))
+
+
+def _published(source: str | bool, arch: str) -> Published | None:
+    if isinstance(source, bool) or source in published.training_names():
+        return published.training(arch, None if isinstance(source, bool) else source)
+    row = scenarios.find_scenario(source)
+    return row if row is not None and row.name == source else None  # the short form may be a file's name
+
+
+def fetched(row: Published) -> cache.Found:
+    """Return the file of published weights, fetched if it is not on this machine. WeightsError: no address gives it."""
+    return cache.obtain(row.title, row.sources, require_weights, row.size_mb)
 
 
 def _weights_file(path: str, arch: str) -> str:
@@ -72,7 +87,7 @@ def _weights_file(path: str, arch: str) -> str:
         raise WeightsError(f"{problem}; trainings of {arch} that were published: {names}") from None
 
 
-def record_sums(row: published.Training, table: Path = published.TABLE) -> None:
+def record_sums(row: Published, table: Path = published.TABLE) -> None:
     """Fetch the file of every address of `row` anew, and write its SHA-256 into `table` where it has none.
 
     Raises WeightsError: an address gives no such file, or one with another sum than the table's. What the others gave
@@ -88,7 +103,7 @@ def record_sums(row: published.Training, table: Path = published.TABLE) -> None:
             published.record(source.url, digest, table)
             logger.info("%s: SHA-256 %s", source.address, digest)
     if reasons:
-        raise WeightsError(f"{row.network} {row.name}: {'; '.join(reasons)}")
+        raise WeightsError(f"{row.title}: {'; '.join(reasons)}")
 
 
 def read_pretrained(source: Named, arch: str) -> Pretrained:

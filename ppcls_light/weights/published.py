@@ -1,4 +1,4 @@
-"""Table of the weights that others published, `published.yaml`, as typed rows."""
+"""Table of the weights that others published, `published.yaml`, as typed rows; those for a purpose are `scenarios`."""
 
 from __future__ import annotations
 
@@ -95,6 +95,11 @@ class Training:
     evaluation: Evaluation
     sources: tuple[Source, ...]  # of the same weights, in the order in which they are tried
 
+    @property
+    def title(self) -> str:
+        """Network and name, for messages."""
+        return f"{self.network} {self.name}"
+
 
 _COLUMNS = ("network", "training", "top-1 (%)", "MB", "input", "licence", "sources")
 
@@ -146,7 +151,11 @@ def training(network: str, name: str | None = None) -> Training:
 
 def source_at(url: str) -> Source | None:
     """Return the Source in the table whose address is `url`."""
-    return next((source for row in _table() for source in row.sources if source.url == url), None)
+    networks, scenarios = content()["networks"], content()["scenarios"]
+    trainings = [*scenarios.values(), *(each for entry in networks.values() for each in entry["trainings"])]
+    return next(
+        (Source(**given) for each in trainings for given in each["sources"] if given["url"] == url), None
+    )
 
 
 def record(url: str, sha256: str, path: Path = TABLE) -> None:
@@ -159,13 +168,20 @@ def record(url: str, sha256: str, path: Path = TABLE) -> None:
             raise WeightsError(f"{path}:{index + 1}: {url} now has the SHA-256 {sha256}; see who is right")
         lines[index] = line.replace("sha256: null", f"sha256: {sha256}")
     write_text(path, "".join(lines), WeightsError)
+    content.cache_clear()
     _table.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)
+def content() -> dict[str, Any]:
+    """Return the table as YAML has it."""
+    read: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return read
+
+
+@functools.lru_cache(maxsize=1)
 def _table() -> tuple[Training, ...]:
-    networks = yaml.safe_load(TABLE.read_text(encoding="utf-8"))["networks"]
-    return tuple(row for network, entry in networks.items() for row in _rows(network, entry))
+    return tuple(row for network, entry in content()["networks"].items() for row in _rows(network, entry))
 
 
 def _rows(network: str, entry: dict[str, Any]) -> Iterable[Training]:

@@ -134,8 +134,7 @@ def test_the_label_list_of_a_checkout_of_paddleclas_is_the_packages(
     config = load_config(config_file, given)
     assert class_names(config, "paddleclas_weights")[999] == "toilet tissue, toilet paper, bathroom tissue"
     assert caplog.messages == [
-        f"Infer.PostProcess.class_id_map_file: {PADDLECLAS_LIST} is not there; the package has the same names of "
-        "ImageNet-1k"
+        f"Infer.PostProcess.class_id_map_file: {PADDLECLAS_LIST} is not there; the package has the same names"
     ]
     few = load_config(config_file, [given[1]])  # a list of 1000 names is not that of 3 classes
     for other, weights in ((config, None), (few, "paddleclas_weights")):
