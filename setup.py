@@ -41,6 +41,7 @@ EXTRAS = {
     "tensorboard": ["tensorboardX>=2.6"],
     "wandb": ["wandb>=0.16"],
     "plot": ["matplotlib>=3.8"],
+    "search": ["optuna>=3.6", "matplotlib>=3.8"],
     "explain": ["matplotlib>=3.8", "scikit-image>=0.22"],
     "docs": ["mkdocs-material>=9.6", "mkdocstrings[python]>=0.29", "mkdocs-jupyter>=0.25"],
     "test": [
@@ -76,6 +77,7 @@ EXTRAS["dev"] = [
             "package",
             "docs",
             "notebooks",
+            "search",
         ]
         for need in EXTRAS[name]
     ),

@@ -31,6 +31,7 @@ ORDER = (
         "jobs",
         "photos",
         "run",
+        "search",
         "doctor",
         "cli",
         "bench",

@@ -51,6 +51,10 @@ class CallProcess:
             raise result
         return result
 
+    def end(self, at_once: bool = False) -> None:
+        """Ask the process by SIGTERM to end, if the function answers that, or kill it; `result` returns or raises."""
+        self._child.end(at_once)
+
     def close(self) -> None:
         """End the process."""
         self._child.close()

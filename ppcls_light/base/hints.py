@@ -21,6 +21,7 @@ TOOLS = {
     "lists": "tools/make_list.py",
     "infer": "tools/infer.py",
     "find-lr": "tools/find_lr.py",
+    "search": "tools/search.py",
     "similar": "tools/similar.py",
     "summary": "tools/summary.py",
     "prune": "tools/prune.py",

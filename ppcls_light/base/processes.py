@@ -168,6 +168,13 @@ class Child:
             code = self._process.wait()
         return ProcessEndedError(reason or f"exit code {code}", code)
 
+    def end(self, at_once: bool = False) -> None:
+        """Ask the process by SIGTERM to end, or kill it; whoever waits for its answer is told."""
+        if at_once:
+            self._process.kill()
+        else:
+            self._process.terminate()
+
     def close(self) -> None:
         """End the process."""
         self._process.kill()

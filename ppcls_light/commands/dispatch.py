@@ -26,7 +26,19 @@ COMMANDS = (
     "list",
 )
 FURTHER = (
-    *("lists", "infer", "find-lr", "similar", "summary", "prune", "fetch", "curves", "fit-teacher", "batch"),
+    *(
+        "lists",
+        "infer",
+        "find-lr",
+        "search",
+        "similar",
+        "summary",
+        "prune",
+        "fetch",
+        "curves",
+        "fit-teacher",
+        "batch",
+    ),
     "completion",
 )
 _WITHOUT_PACKAGES = ("doctor",)  # which works where they are missing, and says so

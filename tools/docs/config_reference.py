@@ -1,4 +1,4 @@
-"""Write the tables of docs/config.md from the schema of the configs: python tools/docs/config_reference.py [--check]
+"""Write the tables of docs/config.md and search.md from the schema: python tools/docs/config_reference.py [--check]
 
 A key has its type and default from the annotation, its meaning from the comment beside or above it, or
 from the "Args" of a docstring.
@@ -30,10 +30,12 @@ from ppcls_light.config.bind import describe, signature
 from ppcls_light.config.types import Range
 from ppcls_light.errors import UserError
 from ppcls_light.registry import BATCH_TRANSFORMS, TRANSFORMS
+from ppcls_light.search import settings as search
 from tools.docs.marked import update
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, postprocess)
+MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, postprocess, search)
+PAGES = ("docs/config.md", "docs/search.md")
 COLUMNS = ("key", "type", "default", "meaning")
 NOT_THE_USERS = ("params", "features_only")
 REGISTRIES = {"transform_ops": TRANSFORMS, "batch_transform_ops": BATCH_TRANSFORMS}
@@ -168,7 +170,8 @@ def main() -> None:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 2 if a table is stale")
     arguments = parser.parse_args()
-    update(ROOT / "docs/config.md", parts, arguments.check, "python tools/docs/config_reference.py")
+    for page in PAGES:
+        update(ROOT / page, parts, arguments.check, "python tools/docs/config_reference.py")
 
 
 if __name__ == "__main__":
