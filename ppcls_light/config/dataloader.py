@@ -1,10 +1,10 @@
 """Schema of the section DataLoader: dataset, sampler and loader."""
 
 from dataclasses import dataclass, field
-from typing import Annotated, List, Literal, Optional, Tuple, Union
+from typing import Annotated, Dict, Iterable, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
-from ..registry import BATCH_TRANSFORMS, TRANSFORMS
+from ..registry import BATCH_TRANSFORMS, TRANSFORMS, nearest
 from .types import FromRegistry, NonNegativeInt, Op, PositiveInt, Probability, Range, Unnamed
 
 TransformOps = List[Annotated[Op, FromRegistry(TRANSFORMS)]]
@@ -44,6 +44,43 @@ class DatasetConfig:
 
 
 @dataclass
+class CustomLabelConfig:
+    """Images of Train in a list of paths, whose labels a transform makes: what it did to each, anew in every epoch.
+
+    `BlurImage` gives `blur_image`, 0 or 1, and `RandomRot90` gives `random_rot90_orientation`, 0 to 3. DataLoader.Eval
+    has an ordinary list of images with labels.
+    """
+
+    image_root: str  # folder that the paths of the list are relative to
+    sample_list_path: str  # a list file with a path per line
+    label_key: str  # the label that an op of `transform_ops` gives
+    transform_ops: TransformOps = field(default_factory=list)
+    batch_transform_ops: Optional[BatchTransformOps] = None
+    delimiter: Optional[str] = None  # after which a line is passed over
+    name: Literal["CustomLabelDataset"] = "CustomLabelDataset"
+
+    def __post_init__(self) -> None:
+        if self.label_key not in (given := self._labels(op.name for op in self.transform_ops)):
+            known = self._labels(TRANSFORMS.names())
+            hint = (
+                f"; add {known[self.label_key]}"
+                if self.label_key in known
+                else nearest(self.label_key, known)
+            )
+            raise ConfigError(
+                f"label_key: no op of transform_ops gives '{self.label_key}'{hint}; "
+                + ", ".join(f"{op} gives {key}" for key, op in known.items())
+            )
+        self.label_count = TRANSFORMS.get(given[self.label_key]).label_count  # labels are 0 to below this
+
+    @staticmethod
+    def _labels(names: Iterable[str]) -> Dict[str, str]:
+        """Return {label key: op} of those ops among `names` that give a label."""
+        keys = {name: getattr(TRANSFORMS.get(name), "label_key", None) for name in names}
+        return {key: name for name, key in keys.items() if key}
+
+
+@dataclass
 class CifarConfig:
     """CIFAR as its authors publish it."""
 
@@ -56,6 +93,9 @@ class CifarConfig:
     @property
     def class_num(self) -> int:
         return 100 if self.name.endswith("100") else 10
+
+
+AnyDataset = Union[DatasetConfig, CustomLabelConfig, CifarConfig]
 
 
 @dataclass
@@ -107,7 +147,7 @@ class LoaderConfig:
 class ReaderConfig:
     """Reader of a split: DataLoader.Train, and DataLoader.Eval."""
 
-    dataset: Annotated[Union[DatasetConfig, CifarConfig], Unnamed("ImageNetDataset")]
+    dataset: Annotated[AnyDataset, Unnamed("ImageNetDataset")]
     sampler: Annotated[Union[SamplerConfig, MultiScaleSamplerConfig], Unnamed("DistributedBatchSampler")]
     loader: LoaderConfig = field(default_factory=LoaderConfig)
 

@@ -14,7 +14,7 @@ _RESULTS = ("output_dir", "save_inference_dir")
 _OF_RUNS = frozenset(
     (
         *("output_dir", "checkpoints", "pretrained_model", "pretrained", "pretrained_list"),
-        *("cls_label_path", "class_id_map_file"),
+        *("cls_label_path", "sample_list_path", "class_id_map_file"),
     )
 )
 

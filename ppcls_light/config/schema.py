@@ -10,7 +10,7 @@ from ..base.hints import command
 from ..errors import ConfigError
 from . import losses, metrics, optim, postprocess
 from .arch import DistillationArch, Network
-from .dataloader import DataLoaderConfig, ReaderConfig, TransformOps
+from .dataloader import CustomLabelConfig, DataLoaderConfig, ReaderConfig, TransformOps
 from .global_section import GlobalConfig
 from .types import PositiveFloat, PositiveInt, Range, Sections, Unnamed
 
@@ -134,6 +134,7 @@ class Config(Sections):
         self._check_graph_teachers()
         self._check_views()
         self._check_unlabelled()
+        self._check_drawn_labels()
         student = self.Arch.infer_model_name
         for metric in (*self.Metric.of("Train"), *self.Metric.of("Eval")):
             if isinstance(metric, metrics.DistillationTopkAcc) and metric.model_key != student:
@@ -269,6 +270,39 @@ class Config(Sections):
             )
         if train.sampler.balanced:
             raise ConfigError(f"{path}: sampler.balanced needs a label of each image; leave one of them out")
+
+    def _check_drawn_labels(self) -> None:
+        """Raise ConfigError where labels that a transform makes meet what needs those of a list."""
+        train, evaluation = self.DataLoader.Train, self.DataLoader.Eval
+        if evaluation and isinstance(evaluation.dataset, CustomLabelConfig):
+            raise ConfigError(
+                "DataLoader.Eval.dataset.name: CustomLabelDataset makes other labels in every epoch, and is for "
+                "DataLoader.Train; score a list of images with labels (ImageNetDataset)"
+            )
+        if not (train and isinstance(train.dataset, CustomLabelConfig)):
+            return
+        path, key, count = (
+            "DataLoader.Train.dataset.label_key",
+            train.dataset.label_key,
+            train.dataset.label_count,
+        )
+        if self.Arch.class_num < count:
+            raise ConfigError(
+                f"{path}: {key} is 0 to {count - 1}, and Arch.class_num is {self.Arch.class_num}; use -o "
+                f"Arch.class_num={count}"
+            )
+        if train.sampler.balanced or any(
+            getattr(loss, "class_weights", None) == "balanced" for loss in self.Loss.of("Train")
+        ):
+            raise ConfigError(
+                f"{path}: {key} is drawn anew in every epoch, so no class is rarer than its probability; leave out "
+                "balanced"
+            )
+        if any(teacher.sees == "image" for teacher in self.Arch.graph_teachers.values()):
+            raise ConfigError(
+                f"{path}: {key} is of the image as it is drawn, and a teacher with sees: image answers to its file; "
+                "use sees: crop"
+            )
 
     def _uses(self) -> Dict[str, Set[bool]]:
         """Return {teacher: whether losses of Train take its answers as embeddings, and as logits}."""

@@ -16,12 +16,20 @@ class ImageDataset:
 
     With the epoch and the index, `seed` seeds a sample's random ops, so that a sample does not depend on workers,
     ranks or the samples read before it. With a number of `views`, epoch N draws what epoch N - views drew.
+
+    With a `label_key` the label of a sample is the one that a transform gives under this name, not that of the list.
     """
 
     def __init__(
-        self, image_list: ImageList, transforms: Compose, seed: int = 0, views: int | None = None
+        self,
+        image_list: ImageList,
+        transforms: Compose,
+        seed: int = 0,
+        views: int | None = None,
+        label_key: str | None = None,
     ) -> None:
         self.image_list, self.transforms, self.seed, self.views = image_list, transforms, seed, views
+        self.label_key = label_key
         self._watch = IndexedWatch(len(image_list))
 
     def __len__(self) -> int:
@@ -53,7 +61,9 @@ class ImageDataset:
         data = self.read(index)
         drawn = epoch if self.views is None else epoch % self.views
         try:
-            image = self.transforms.prepare(data, np.random.default_rng([self.seed, drawn, index]), size)
+            image, labels = self.transforms.labelled(
+                data, np.random.default_rng([self.seed, drawn, index]), size
+            )
         except DataError as error:
             raise DataError(f"{self.image_list.path(index)}: {error}") from None
-        return image, self.image_list.label(index)
+        return image, self.image_list.label(index) if self.label_key is None else labels[self.label_key]

@@ -161,7 +161,8 @@ def read_image_list(
     """Read a list file and check all of it.
 
     Labels must lie in 0..class_num - 1; None: only not negative. `delimiter` is between path and label; None: the
-    last run of spaces and tabs. Lines that are not `labelled` hold a path only; their labels are -1.
+    last run of spaces and tabs. Lines that are not `labelled` hold a path only, up to the first `delimiter` if there is
+    one; their labels are -1.
 
     Raises DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
     """
@@ -178,7 +179,10 @@ def read_image_list(
         line = line.strip(b" \t\r\n")
         if not line:
             continue
-        name, label, problem = _parse(line, separator, class_num) if labelled else (line, -1, None)
+        if labelled:
+            name, label, problem = _parse(line, separator, class_num)
+        else:
+            name, label, problem = line.split(delimiter.encode())[0] if delimiter else line, -1, None
         if problem is None:
             names.append(name.replace(b"\\", b"/"))
             labels.append(label)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..config import Config
-from ..config.dataloader import CifarConfig, DatasetConfig
+from ..config.dataloader import AnyDataset
 from ..data.transforms.compose import Compose, build_transforms
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError
@@ -76,7 +76,7 @@ def _compare_interpolation(config: Config) -> None:
         )
 
 
-def _interpolations(dataset: DatasetConfig | CifarConfig) -> set[str]:
+def _interpolations(dataset: AnyDataset) -> set[str]:
     """Return the resizing methods of the ops of a dataset, for example {"bilinear (cv2)"}."""
     return {
         f"{op.params.get('interpolation') or 'bilinear'} ({op.params.get('backend') or 'cv2'})".lower()
@@ -124,7 +124,7 @@ def check_published(config: Config, network: str, weights: str | bool | None) ->
         )
 
 
-def _evaluation(dataset: DatasetConfig | CifarConfig) -> dict[str, object]:
+def _evaluation(dataset: AnyDataset) -> dict[str, object]:
     """Return the facts of `Evaluation` that the ops of a dataset show, and "crop", the size of the result."""
     facts: dict[str, object] = {}
     for op in dataset.transform_ops:

@@ -5,10 +5,19 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Sequence
 
+import numpy as np
+
 from ..config import Config
 from ..config.arch import DistillationArch
 from ..config.bind import located
-from ..config.dataloader import CifarConfig, DatasetConfig, MultiScaleSamplerConfig, SamplerConfig
+from ..config.dataloader import (
+    AnyDataset,
+    CifarConfig,
+    CustomLabelConfig,
+    DatasetConfig,
+    MultiScaleSamplerConfig,
+    SamplerConfig,
+)
 from ..data.cifar import CifarDataset, read_cifar
 from ..data.classes import ClassNames, folder_labels, require_same_folders
 from ..data.dataset import ImageDataset
@@ -63,7 +72,12 @@ def build_reader(config: Config, split: str, runtime: Runtime, names: ClassNames
     transforms = build_transforms(_from_bytes(config, f"{path}.transform_ops", section.dataset.transform_ops))
     as_dataset = CifarDataset if isinstance(section.dataset, CifarConfig) else ImageDataset
     loader = BatchLoader(
-        as_dataset(images, transforms, config.Global.seed, getattr(section.dataset, "views", None)),
+        as_dataset(
+            images,
+            transforms,
+            config.Global.seed,
+            *(getattr(section.dataset, key, None) for key in ("views", "label_key")),
+        ),
         build_sampler(config, split, images, transforms, runtime),
         num_workers=worker_count(section.loader.num_workers),
         batch_transforms=_batch_transforms(config) if training else None,
@@ -193,7 +207,10 @@ def _image_files(config: Config, split: str) -> ImageList | None:
         return None
     if not os.path.isdir(section.dataset.image_root):
         return None
-    if section.dataset.cls_label_path and not os.path.isfile(section.dataset.cls_label_path):
+    listed = getattr(section.dataset, "cls_label_path", None) or getattr(
+        section.dataset, "sample_list_path", None
+    )
+    if listed and not os.path.isfile(listed):
         return None
     return _listed(config, section.dataset, split)[0]
 
@@ -246,7 +263,7 @@ def split_images(
 
 def _listed(
     config: Config,
-    dataset: DatasetConfig | CifarConfig,
+    dataset: AnyDataset,
     split: str,
     names: ClassNames | None = None,
     check_files: bool = True,
@@ -255,6 +272,11 @@ def _listed(
     if isinstance(dataset, CifarConfig):
         mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
         return read_cifar(dataset.data_file, mode, dataset.class_num)
+    if isinstance(dataset, CustomLabelConfig):
+        path = dataset.sample_list_path
+        return read_image_list(
+            path, dataset.image_root, delimiter=dataset.delimiter, labelled=False, check_files=check_files
+        ), None
     if in_class_folders(dataset):
         return scan_image_folder(dataset.image_root, names)
     path, class_num = dataset.cls_label_path or "", config.Arch.class_num
@@ -307,6 +329,10 @@ def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> N
                 stored.require_same(names, images, fix)
     check_first_weights(config, names, images)
     labels = None if evaluation is None else evaluation.images.labels
+    dataset = config.reader("Train").dataset
+    if isinstance(dataset, CustomLabelConfig):
+        warn_of_labels(config.Arch.network.class_num, names, np.arange(dataset.label_count), labels)
+        return
     warn_of_labels(config.Arch.network.class_num, names, images.known_labels, labels)
     check_unlabelled(images, evaluation and evaluation.images)
 

@@ -144,7 +144,10 @@ class RandomInterpolationAugment:
 @TRANSFORMS.register()
 @dataclass(eq=False)
 class BlurImage:
-    """Blur with a Gaussian or along a line, half of the times each."""
+    """Blur with a Gaussian or along a line, half of the times each.
+
+    As the label `blur_image` of a `CustomLabelDataset`: 0 sharp as the file is, 1 blurred.
+    """
 
     ratio: Probability = 0.5  # probability of blurring at all
     # The kernels' sides are odd numbers of pixels from 5 to below their `max_ksize`.
@@ -153,17 +156,22 @@ class BlurImage:
     motion_max_angle: NonNegativeInt = 45
     gaussian_max_ksize: Annotated[int, Range(6)] = 12
 
+    label_key, label_count = "blur_image", 2
+
     def __post_init__(self) -> None:
         check_backend("cv2")
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
+        return self.labelled(image, rng)[0]
+
+    def labelled(self, image: Picture, rng: Generator) -> tuple[Picture, int]:
         if rng.random() >= self.ratio:
-            return image
+            return image, 0
         array = np.asarray(image)
         if rng.random() < 0.5:
             size = tuple(_odd(self.gaussian_max_ksize, rng) for _ in range(2))
-            return as_given(image, cv2.GaussianBlur(array, size, 0))
-        return as_given(image, cv2.filter2D(array, -1, self.motion_kernel(rng)))
+            return as_given(image, cv2.GaussianBlur(array, size, 0)), 1
+        return as_given(image, cv2.filter2D(array, -1, self.motion_kernel(rng))), 1
 
     def motion_kernel(self, rng: Generator) -> np.ndarray:
         """Draw a kernel (K, K) with sum 1: a line through its centre."""

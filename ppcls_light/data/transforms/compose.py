@@ -76,10 +76,23 @@ class Compose:
 
         The result is uint8 (H, W, 3), still to be normalised, or float32 (C, H, W).
         """
+        return self.labelled(image, rng, size)[0]
+
+    def labelled(
+        self, image: Any, rng: Generator | None = None, size: WidthHeight | None = None
+    ) -> tuple[np.ndarray, dict[str, int]]:
+        """Return the result of `prepare`, and {key: label} of what the ops that give labels did to the image."""
+        labels = {}
         for op in self.steps:
             sized = (size,) if size is not None and getattr(op, "takes_size", False) else ()
-            image = op(image, _NoRandomness(op) if rng is None else rng, *sized)
-        image = np.asarray(image)
+            random = _NoRandomness(op) if rng is None else rng
+            if hasattr(op, "label_key"):
+                image, labels[op.label_key] = op.labelled(image, random)
+            else:
+                image = op(image, random, *sized)
+        return self._finished(np.asarray(image)), labels
+
+    def _finished(self, image: np.ndarray) -> np.ndarray:
         if self.closing is not None:
             if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3:
                 return image

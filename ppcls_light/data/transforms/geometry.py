@@ -55,10 +55,19 @@ class RandomRotation:
 
 @TRANSFORMS.register()
 class RandomRot90:
-    """Turn by 0, 90, 180 or 270 degrees, counter-clockwise."""
+    """Turn by 0, 90, 180 or 270 degrees, counter-clockwise.
+
+    As the label `random_rot90_orientation` of a `CustomLabelDataset`: the number of quarter turns, 0 to 3.
+    """
+
+    label_key, label_count = "random_rot90_orientation", 4
 
     def __call__(self, image: Picture, rng: Generator) -> Picture:
-        return as_given(image, np.ascontiguousarray(np.rot90(np.asarray(image), int(rng.integers(4)))))
+        return self.labelled(image, rng)[0]
+
+    def labelled(self, image: Picture, rng: Generator) -> tuple[Picture, int]:
+        turns = int(rng.integers(4))
+        return as_given(image, np.ascontiguousarray(np.rot90(np.asarray(image), turns))), turns
 
 
 @TRANSFORMS.register()

@@ -1,0 +1,259 @@
+"""Try PaddleClas' own YAML files on dummy images: trainings of these networks by a dry run, deploy files by their rows.
+
+    python tools/benchmarks/paddleclas_sweep.py --repo ../PaddleClas
+    python tools/benchmarks/paddleclas_sweep.py --repo ../PaddleClas 'PULC/person_*' --out sweep.md
+
+--repo is a checkout of yours; nothing of it is in this project, and nothing is fetched. A file is read as it is, with
+these keys overridden, for what they name is not on this machine:
+
+- trainings: Global.device, Global.output_dir; of each split dataset.image_root and its list, sampler.batch_size (or
+  first_bs) 2 and loader.num_workers 0; the weights that networks start from and those of frozen teachers, by files of
+  random ones; Arch.use_sync_bn, which is for GPUs;
+- deploy files: Global.inference_model_dir, an export of PPLCNet_x0_25 with random weights at the size of the file's
+  transforms and with the outputs of its PostProcess, as PaddleClas leaves one; Global.use_gpu; and Global.infer_imgs
+  where the checkout lacks the image.
+
+The table has a line per file: ok, refused (one line says why) or failed (a traceback, which is a bug of ours).
+"""
+
+import contextlib
+import fnmatch
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from ppcls_light import cli
+
+# isort: split
+import numpy as np
+import paddle
+from PIL import Image
+
+from ppcls_light import create_model, jobs
+from ppcls_light.base.files import write_text
+from ppcls_light.base.tables import markdown_table
+from ppcls_light.bench import harness
+from ppcls_light.config import load_config
+from ppcls_light.config.arch import DistillationArch
+from ppcls_light.config.tree import read_tree
+from ppcls_light.errors import ConfigError, UserError
+from ppcls_light.export.static import save_static
+from ppcls_light.prediction.deploy import read_deploy_config
+from ppcls_light.prediction.job import classify_files
+
+_OURS = re.compile(r"""name: *["']?(PPLCNet|MicroNet|FasterNet|EdgeNeXt)_""")
+_IMAGES = 8
+# Outputs of the answers that have no label map, PaddleClas' facts; of all others the lines of their map.
+_OUTPUTS = {
+    "ThreshOutput": 2,
+    "ScoreOutput": 1,
+    "PersonAttribute": 26,
+    "VehicleAttribute": 19,
+    "TableAttribute": 6,
+}
+_IMAGENET = 1000
+
+
+class Scratch:
+    """Folder of images, lists, random weights and exports, each made when it is first asked for."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        rng = np.random.default_rng(0)
+        for index in range(_IMAGES):
+            Image.fromarray(rng.integers(0, 256, (256, 256, 3), "uint8")).save(self.folder / f"{index}.png")
+
+    def listed(self, labels, delimiter):
+        """Return the path of a list of all images; `labels` gives the text of an image's label by its number."""
+        lines = [delimiter.join(filter(None, (f"{i}.png", labels(i)))) for i in range(_IMAGES)]
+        path = self.folder / f"{abs(hash(tuple(lines)))}.txt"
+        path.write_text("\n".join(lines))
+        return path
+
+    def weights(self, arch, class_num):
+        """Return the path of random weights of the network that `arch`, an ArchConfig, describes."""
+        path = self.folder / f"{arch.name}_{class_num}_{abs(hash(str(arch.params)))}.pdparams"
+        if not path.exists():
+            paddle.save(create_model(arch.name, class_num, **arch.params).state_dict(), str(path))
+        return path
+
+    def export(self, class_num, shape, multilabel):
+        """Return an exported folder without inference.yml."""
+        folder = self.folder / f"export_{class_num}_{shape[1]}x{shape[2]}_{multilabel}"
+        if not folder.exists():
+            save_static(create_model("PPLCNet_x0_25", class_num), folder, shape, multilabel=multilabel)
+        return folder
+
+
+def training_overrides(config, scratch):
+    """Yield the `-o` texts that a training's config needs on this machine; the module's docstring lists them."""
+    yield from ("Global.device=cpu", f"Global.output_dir={scratch.folder / 'output'}")
+    for split in ("Train", "Eval"):
+        section = getattr(config.DataLoader, split)
+        if section is not None:
+            yield from _data_overrides(f"DataLoader.{split}", section, config, scratch)
+    arch = config.Arch
+    if arch.use_sync_bn:
+        yield "Arch.use_sync_bn=false"
+    if config.Global.pretrained_model:
+        yield f"Global.pretrained_model={scratch.weights(arch.network, arch.class_num)}"
+    if not isinstance(arch, DistillationArch):
+        if arch.weights:
+            yield f"Arch.pretrained={scratch.weights(arch, _IMAGENET)}"
+        return
+    for name, own in arch.networks.items():
+        if (
+            arch.weights_of(name) or name in arch.frozen
+        ):  # whose weights PaddleClas' documents give by an option
+            # A frozen teacher has the classes of the data, the others start from weights of ImageNet.
+            class_num = arch.class_num if name in arch.frozen else _IMAGENET
+            yield f"{arch.path_of(name)}.pretrained={scratch.weights(own, class_num)}"
+    if arch.pretrained_list:
+        yield "Arch.pretrained_list=null"
+
+
+def _data_overrides(path, section, config, scratch):
+    dataset, class_num = section.dataset, config.Arch.class_num
+    key, labels = "cls_label_path", lambda index: str(index % class_num)
+    if dataset.name == "MultiLabelDataset":
+        labels = lambda index: ",".join(str(int((index + tag) % 3 == 0)) for tag in range(class_num))  # noqa: E731
+    if dataset.name == "CustomLabelDataset":
+        key, labels = "sample_list_path", lambda index: ""
+    yield f"{path}.dataset.image_root={scratch.folder}"
+    yield f"{path}.dataset.{key}={scratch.listed(labels, dataset.delimiter or chr(9))}"
+    yield f"{path}.sampler.{'first_bs' if hasattr(section.sampler, 'first_bs') else 'batch_size'}=2"
+    yield f"{path}.loader.num_workers=0"
+
+
+def train(path, scratch, repo):
+    """Do a dry run of a training's YAML of the checkout `repo`. Raises UserError where it is refused."""
+    with _inside(repo):  # where its relative paths begin
+        jobs.dry_run(load_config(path, training_overrides(load_config(path), scratch)))
+
+
+def deploy(path, scratch, repo):
+    """Classify the image of a deploy YAML of the checkout `repo`. Raises UserError where it is refused."""
+    with _inside(Path(repo, "deploy")):  # where its relative paths begin
+        read_deploy_config(str(path), ["Global.use_gpu=False"])
+        given = read_tree(path).plain()
+        kind, class_num = _answers(given["PostProcess"])
+        shape = _shape(given["PreProcess"]["transform_ops"])
+        multilabel = "Attribute" in kind or "MultiLabel" in kind
+        options = [
+            f"Global.inference_model_dir={scratch.export(class_num, shape, multilabel)}",
+            "Global.use_gpu=False",
+        ]
+        if not os.path.exists(given["Global"]["infer_imgs"]):
+            options.append(f"Global.infer_imgs={scratch.folder / '0.png'}")
+        rows = []
+        classify_files(read_deploy_config(str(path), options), rows.append)
+        for row in rows:
+            if "error" in row:
+                raise ConfigError(row["error"])
+
+
+def _answers(section):
+    """Return the kind of a section PostProcess and the number of outputs that it is about."""
+    kind = section["main_indicator"]
+    own = section.get(kind) or {}
+    label_map = own.get("class_id_map_file")
+    if kind not in _OUTPUTS and label_map and os.path.exists(label_map):
+        return kind, len(Path(label_map).read_text("utf-8").splitlines())
+    return kind, _OUTPUTS.get(kind, len(own.get("label_list") or ()) or _IMAGENET)
+
+
+def _shape(ops):
+    """Return the (C, H, W) that transforms of a deploy YAML end in."""
+    size = [params["size"] for op in ops for params in op.values() if params and "size" in params][-1]
+    width, height = size if isinstance(size, list) else (size, size)
+    return (3, height, width)
+
+
+@contextlib.contextmanager
+def _inside(folder):
+    before = os.getcwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def outcome(attempt, *arguments):
+    """Return (result, message) of a call of `attempt`."""
+    try:
+        attempt(*arguments)
+    except UserError as problem:
+        return "refused", str(problem).splitlines()[0]
+    except Exception as problem:  # every other one is a bug, which the table is to show
+        return "failed", f"{type(problem).__name__}: {str(problem).splitlines()[0]}"
+    return "ok", ""
+
+
+def main():
+    parser = harness.tool_parser(__doc__)
+    parser.add_argument(
+        "patterns", nargs="*", metavar="PATTERN", help="of the files below configs; default: all"
+    )
+    parser.add_argument("--repo", metavar="DIR", required=True, help="checkout of PaddleClas")
+    parser.add_argument("--out", metavar="FILE", help="also write the tables there")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show the log of each run")
+    arguments = parser.parse_args()
+    repo = Path(arguments.repo).resolve()
+    roots = {train: repo / "ppcls" / "configs", deploy: repo / "deploy" / "configs"}
+    for root in roots.values():
+        if not root.is_dir():
+            raise ConfigError(f"{root} is no folder; give a checkout of PaddleClas by --repo")
+    tables = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Scratch(folder)
+        for attempt, root in roots.items():
+            rows = []
+            for path in _files(root, attempt is train, arguments.patterns):
+                quiet = contextlib.nullcontext() if arguments.verbose else _silence()
+                with quiet:
+                    result, message = outcome(attempt, path, scratch, repo)
+                rows.append((str(path.relative_to(root)), result, _short(message, path)))
+                print(*rows[-1], flush=True)
+            good = sum(result == "ok" for _, result, _ in rows)
+            title = f"{root.relative_to(repo)}: {good} of {len(rows)} ok"
+            tables.append(f"{title}\n\n{markdown_table(('file', 'result', 'message'), rows)}\n")
+    text = "\n".join(tables)
+    print(f"\n{text}")
+    if arguments.out:
+        write_text(arguments.out, text, ConfigError)
+
+
+def _short(message, path):
+    """Return the beginning of a message for a cell of the table; `:16:` is line 16 of the file."""
+    text = message.replace(str(path), "").partition("; known keys:")[0].replace("|", "/")
+    return text if len(text) <= 240 else f"{text[:240]}..."
+
+
+def _files(root, of_ours, patterns):
+    """Return the YAML files below `root`, in order; `of_ours`: those that name a network of these families."""
+    files = sorted(root.rglob("*.yaml")) if of_ours else sorted(root.rglob("inference*.yaml"))
+    return [
+        path
+        for path in files
+        if (not of_ours or _OURS.search(path.read_text("utf-8")))
+        and any(fnmatch.fnmatch(str(path.relative_to(root)), pattern) for pattern in patterns or ("*",))
+    ]
+
+
+@contextlib.contextmanager
+def _silence():
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+if __name__ == "__main__":
+    cli.run(main)
