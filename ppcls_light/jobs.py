@@ -6,13 +6,11 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import os
 import shlex
 import tempfile
 from typing import Any
 
-import numpy as np
 from paddle import nn
 
 from . import compress
@@ -21,13 +19,13 @@ from .base.hints import command
 from .base.probabilities import probabilities
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
-from .data.image_list import ImageList
 from .engine import distributed as runtimes
 from .engine.batch_size import with_batch_size
+from .engine.choose_threshold import Choice
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.embed_files import embed_files
 from .engine.evaluate import evaluate as score
-from .engine.evaluate import evaluate_each, warn_of_learned
+from .engine.evaluate import evaluate_each, warn_of_learned, write_predictions
 from .engine.explain import trained_subject
 from .engine.infer import infer as classify
 from .engine.infer import listed_labels, truths
@@ -81,6 +79,7 @@ def evaluate(
     latency: bool = False,
     label_next: str | None = None,
     label_count: int | None = None,
+    choose_threshold: str | None = None,
 ) -> dict[str, float]:
     """Score trained weights on DataLoader.Eval.
 
@@ -88,9 +87,11 @@ def evaluate(
     best first, in the list's order; a file with other rows is set aside, see `files.set_aside`. The folder `report`
     gets a page and its tables, see `report.folder.write_report`; with `latency` the exported folder's engines are
     measured for it, and of the images in the folder `label_next` it shows the `label_count` (100) to label next, see
-    `report.label_next`.
+    `report.label_next`. `choose_threshold`, a rule such as "tpr@fpr=0.001", keeps the threshold that it chooses beside
+    the weights, see `engine.choose_threshold`.
 
-    Raises ConfigError: what the report is to show without `report`; `latency` without an export of these weights.
+    Raises ConfigError: what the report is to show without `report`; `latency` without an export of these weights; no
+    such rule, or more than two classes. DataError: the images do not give the threshold.
     """
     config, extras = checked(config), Extras(latency, label_next, label_count)
     runtime = _start(config, "eval.log")
@@ -99,6 +100,7 @@ def evaluate(
         for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
             require_writable(path)
     weights = trained_weights(config)
+    choice = Choice(choose_threshold, config, weights) if choose_threshold else None
     names = class_names(config, weights)
     reader = build_reader(config, "Eval", runtime, names)
     check_pixels(config)
@@ -110,12 +112,14 @@ def evaluate(
     model = build_model(config, weights)
     warn_of_trivial(config.Metric.of("Eval"), config.Arch.class_num)
     warn_of_learned(config)
-    if not (predictions or report):
+    if not (predictions or report or choice):
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
+    if choice is not None:
+        choice.make(reader, logits, weights_checksum(model), runtime)
     if runtime.is_main and predictions:
-        _write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
+        write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:
         summary = written.write(reader, logits)
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
@@ -132,20 +136,6 @@ def _report(folder: str, config: Config, weights: str, model: nn.Layer, extras: 
         functools.partial(embed_files, model, config),
     )
     return Report(folder, config, network, extras)
-
-
-def _write_predictions(path: str, images: ImageList, scores: np.ndarray) -> None:
-    def row(index: int) -> dict[str, Any]:
-        order = (-scores[index]).argsort(kind="stable")
-        return {
-            "file_name": images.path(index),
-            "label": images.label(index),
-            "class_ids": order.tolist(),
-            "scores": scores[index][order].tolist(),
-        }
-
-    lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
-    write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
 def infer(config: ConfigLike, picture: str | None = None) -> list[dict[str, Any]]:

@@ -132,26 +132,25 @@ def operating_points(positive: np.ndarray, scores: np.ndarray) -> OperatingPoint
 
 
 class Rule(NamedTuple):
-    """Rule by which a threshold is chosen; `limit` is None for f1.
+    """Rule by which a threshold is chosen; f1 has no `limit`.
 
     tpr@fpr: highest recall at no more than that false positive rate. precision: highest recall with at least that
     precision. recall: highest precision with at least that recall. f1: highest F1. Of equal ones the highest threshold.
     """
 
     kind: str
-    limit: float | None = None
+    limit: float = math.nan
 
     def __str__(self) -> str:
-        return self.kind if self.limit is None else f"{self.kind}={self.limit:g}"
+        return self.kind if self.kind == "f1" else f"{self.kind}={self.limit:g}"
 
     def place(self, points: OperatingPoints) -> int:
         """Return the place of the chosen point; 0, where nothing is taken for positive, when no other will do."""
-        limit = math.nan if self.limit is None else self.limit
         with np.errstate(invalid="ignore"):
             allowed, best = {
-                "tpr@fpr": (points.fpr <= limit, points.recall),
-                "precision": (points.precision >= limit, points.recall),
-                "recall": (points.recall >= limit, points.precision),
+                "tpr@fpr": (points.fpr <= self.limit, points.recall),
+                "precision": (points.precision >= self.limit, points.recall),
+                "recall": (points.recall >= self.limit, points.precision),
                 "f1": (points.hits > 0, points.f1),
             }[self.kind]
         return int(np.where(allowed & (points.hits > 0), best, 0.0).argmax())
@@ -160,11 +159,13 @@ class Rule(NamedTuple):
 def read_rule(text: str) -> Rule:
     """Return the Rule of a text such as those of `RULES`. Raises ConfigError: it is none."""
     kind, separator, number = text.partition("=")
+    if kind == "f1" and not separator:
+        return Rule(kind)
     try:
-        rule = Rule(kind, float(number) if separator else None)
+        rule = Rule(kind, float(number))
     except ValueError:
-        rule = Rule(kind, math.nan)
-    if rule != ("f1", None) and not (kind in _LIMITED and rule.limit is not None and 0 <= rule.limit <= 1):
+        rule = Rule(kind)
+    if kind not in _LIMITED or not 0 <= rule.limit <= 1:
         raise ConfigError(f"'{text}' is no rule for a threshold; give {RULES}, limits from 0 to 1")
     return rule
 

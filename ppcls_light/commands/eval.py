@@ -29,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="show in the report which images of this folder to label next",
     )
+    add(
+        "--choose-threshold",
+        metavar="RULE",
+        help="choose the threshold of class 1 of two, or of each tag, and keep it beside the weights: tpr@fpr=0.001, "
+        "f1, precision=0.95 or recall=0.9",
+    )
     add("--label-count", metavar="N", type=int, help="that many of them (default: 100)")
 
 
@@ -39,5 +45,6 @@ def main(arguments: argparse.Namespace) -> None:
         "--latency": arguments.latency,
         "--label-next": arguments.label_next,
         "--label-count": arguments.label_count,
+        "--choose-threshold": arguments.choose_threshold,
     }
     cli.run_job("evaluate", arguments, options)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Callable
+from typing import Any, Callable
 
 import numpy as np
 import paddle
 from paddle import nn
 
+from ..base.files import write_text
 from ..base.hints import command
 from ..config import Config
 from ..config.dataloader import DatasetConfig
+from ..data.image_list import ImageList
 from ..errors import DataError
 from .averages import Averages
 from .distributed import Runtime, raise_on_all_ranks, sum_over_ranks
@@ -114,6 +117,22 @@ def evaluate_each(
             "please report this"
         )
     return result, logits
+
+
+def write_predictions(path: str, images: ImageList, scores: np.ndarray) -> None:
+    """Write a JSON row for each image: its label, and all classes by their `scores` (N, K), the best first."""
+
+    def row(index: int) -> dict[str, Any]:
+        order = (-scores[index]).argsort(kind="stable")
+        return {
+            "file_name": images.path(index),
+            "label": images.label(index),
+            "class_ids": order.tolist(),
+            "scores": scores[index][order].tolist(),
+        }
+
+    lines = (json.dumps(row(index), ensure_ascii=False) for index in range(len(images)))
+    write_text(path, "".join(f"{line}\n" for line in lines), keep=True)
 
 
 def scores_learned(config: Config) -> bool:
