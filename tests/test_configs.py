@@ -8,10 +8,12 @@ import yaml
 from ppcls_light.config import dataloader, load_config, losses, optim, schema
 from ppcls_light.config.arch import ArchConfig
 from ppcls_light.models import published, variant
+from ppcls_light.weights.scenarios import find_scenario
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 FILES = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.parent.name != "_base_")
-VARIANTS = [path for path in FILES if path.parent.name not in ("quick_start", "pulc")]
+SCENARIOS = [path for path in FILES if path.parent.name == "pulc"]
+VARIANTS = [path for path in FILES if path.parent.name != "quick_start" and path not in SCENARIOS]
 TORCH_AMP = schema.AMPConfig(level="O1", scale_loss=65536.0, use_dynamic_loss_scaling=True)
 JITTER = {"ColorJitter": {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}}
 
@@ -24,8 +26,18 @@ def by_name(path):
 def test_every_config_loads_on_any_device_and_says_how_to_run_it(path):
     assert load_config(path).Global.device == "auto"
     header = path.read_text(encoding="utf-8").split("\nGlobal:")[0]
-    assert "top-1" in header or "make_list" in header
+    assert "top-1" in header or "make_list" in header or path in SCENARIOS
     assert "#     " in header
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=by_name)
+def test_a_scenarios_config_says_what_its_weights_reached_and_where_results_go(path):
+    row, config = find_scenario(path.stem), load_config(path)
+    text = path.read_text(encoding="utf-8")
+    assert f"# Published: {row.value:g} % {row.metric}" in text
+    assert f"tools/train.py -c configs/{by_name(path)}" in text
+    assert config.Global.output_dir == f"./output/{path.stem}"
+    assert config.Arch.weights == "ssld"
 
 
 def test_every_published_network_has_a_config_named_after_it_in_its_familys_folder():

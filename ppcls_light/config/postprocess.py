@@ -68,6 +68,8 @@ class PersonAttribute:
     glasses_threshold: Probability = 0.3
     hold_threshold: Probability = 0.6  # of an object held in front
 
+    class_id_map_file = "ppcls_light:labels/pedestrian_attribute.txt"  # without annotation: no key
+
 
 @dataclass
 class VehicleAttribute:
@@ -76,6 +78,8 @@ class VehicleAttribute:
     name: Literal["VehicleAttribute"] = "VehicleAttribute"
     color_threshold: Probability = 0.5  # below it the colour is unknown
     type_threshold: Probability = 0.5
+
+    class_id_map_file = "ppcls_light:labels/vehicle_attribute.txt"
 
 
 @dataclass
@@ -92,6 +96,8 @@ class TableAttribute:
     clarity_threshold: Probability = 0.5
     obstruction_threshold: Probability = 0.5
     angle_threshold: Probability = 0.5
+
+    class_id_map_file = "ppcls_light:labels/table_attribute.txt"
 
 
 @dataclass

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ppcls_light.config import load_config
-from ppcls_light.data.classes import paddleclas_names, read_class_names
+from ppcls_light.data.classes import paddleclas_names
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.engine.classes import class_names
 from ppcls_light.engine.classes import training_names as training_names_of
@@ -28,7 +28,7 @@ def test_its_config_describes_a_network_of_that_size_and_its_answers(name):
     assert row.size_mb == pytest.approx(size_mb, rel=0.1) or row.size_mb < 1  # of which half is the graph
     ready = build_transforms(config.DataLoader.Eval.dataset.transform_ops)(np.zeros((90, 300, 3), "uint8"))
     assert ready.shape == config.Global.image_shape
-    assert len(read_class_names(config.Infer.PostProcess.class_id_map_file)) == config.Arch.class_num
+    assert len(class_names(config)) == config.Arch.class_num
 
 
 def test_files_and_names_are_their_own():

@@ -30,7 +30,8 @@ def cells(row: Scenario) -> tuple[str, ...]:
     config = load_config(ROOT / f"configs/pulc/{row.config}.yaml", row.overrides)
     names = class_names(config)
     assert names is not None
-    shown = ", ".join(names) if len(names) <= SHOWN else str(len(names))
+    number = f"{len(names)} {'tags' if config.multilabel else 'classes'}"
+    shown = ", ".join(names) if len(names) <= SHOWN else number
     file = f"`ppcls_light:pulc/{row.config}.yaml`"
     return f"`{row.name}`", row.about, shown, f"{row.value:g} % {row.metric}", f"{row.size_mb:g}", file
 
