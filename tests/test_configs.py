@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ppcls_light import jobs
 from ppcls_light.config import dataloader, load_config, losses, optim, schema
 from ppcls_light.config.arch import ArchConfig
 from ppcls_light.models import published, variant
@@ -38,6 +39,27 @@ def test_a_scenarios_config_says_what_its_weights_reached_and_where_results_go(p
     assert f"tools/train.py -c configs/{by_name(path)}" in text
     assert config.Global.output_dir == f"./output/{path.stem}"
     assert config.Arch.weights == "ssld"
+
+
+@pytest.mark.parametrize("name", ["person_exists", "clarity_assessment"])
+def test_a_scenario_of_each_kind_trains_and_is_exported(name, photos):
+    """In a dry run; every kind of labels and answers is that of one of these."""
+    pairs = [line.split() for line in (photos / "train_list.txt").read_text().splitlines()]
+    (photos / "paths.txt").write_text("".join(f"{path}\n" for path, _ in pairs))
+    (photos / "two.txt").write_text("".join(f"{path} {int(label) % 2}\n" for path, label in pairs))
+    config = load_config(CONFIGS / "pulc" / f"{name}.yaml")
+    places = [f"Global.output_dir={photos}/output", "Arch.pretrained=false", "Global.device=cpu"]
+    for split in ("Train", "Eval"):
+        section = f"DataLoader.{split}"
+        makes_labels = hasattr(getattr(config.DataLoader, split).dataset, "label_key")
+        key, file = ("sample_list_path", "paths.txt") if makes_labels else ("cls_label_path", "two.txt")
+        places += [
+            f"{section}.dataset.image_root={photos}",
+            f"{section}.dataset.{key}={photos}/{file}",
+            f"{section}.sampler.batch_size=2",
+            f"{section}.loader={{num_workers: 0}}",
+        ]
+    jobs.dry_run(load_config(CONFIGS / "pulc" / f"{name}.yaml", places))
 
 
 def test_every_published_network_has_a_config_named_after_it_in_its_familys_folder():
