@@ -17,7 +17,7 @@ class ArchConfig(Spelled):
     class_num: PositiveInt = 1000
     pretrained: Union[bool, str, None] = None  # weights to start from: see below
     use_ssld: bool = False  # with `pretrained: true`: the weights that PaddleClas distilled
-    use_sync_bn: bool = False  # batch norm over all processes, GPU only
+    use_sync_bn: bool = False  # batch norm over all processes; several need GPUs
     # Parts that do not learn: `backbone` is all but the classifier, a number N the stem and the first N
     # stages.
     freeze: Union[Literal["backbone", "stem"], PositiveInt, None] = None

@@ -175,10 +175,12 @@ def broadcast_statistics(model: nn.Layer, runtime: Runtime) -> None:
 
 
 def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
-    """Return `model` with batch norms over the batches of all processes (`Arch.use_sync_bn`).
+    """Return `model` with batch norms over the batches of all processes (`Arch.use_sync_bn`); one needs no others.
 
-    Raises DeviceError: on CPU, where Paddle has no such kernel.
+    Raises DeviceError: several on CPU, where Paddle has no such kernel.
     """
+    if runtime.world_size == 1:
+        return model
     if runtime.device == "cpu":
         raise DeviceError("Arch.use_sync_bn: Paddle has none on CPU; use -o Arch.use_sync_bn=false")
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)

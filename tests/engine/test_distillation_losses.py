@@ -23,11 +23,11 @@ def divergence(p, q):
     return (p * np.log(p / q)).sum(axis=1).mean()
 
 
-def value(*specs, labels=LABELS):
+def value(*specs, labels=LABELS, tag_shares=None):
     outputs = {
         name: paddle.to_tensor(a, "float32") for name, a in (("Student", STUDENT), ("Teacher", TEACHER))
     }
-    total, parts = build_loss(specs, "Student", ["Teacher"])(outputs, paddle.to_tensor(labels))
+    total, parts = build_loss(specs, "Student", ["Teacher"], tag_shares)(outputs, paddle.to_tensor(labels))
     assert float(total) == float(parts["loss"])
     return float(total)
 
@@ -57,6 +57,37 @@ def test_mutual_learning_is_symmetric():
     assert value(losses.DistillationDMLLoss(1.0, [("Teacher", "Student")])) == pytest.approx(
         expected, rel=1e-5
     )
+
+
+def test_mutual_learning_of_tags():
+    """PaddleClas' divergence for tags: of each sigmoid p log(p / q) alone, without that of 1 - p."""
+    p, q = (1 / (1 + np.exp(-a)) for a in (STUDENT, TEACHER))
+    terms = (p * np.log(p / q) + q * np.log(q / p)) / 2
+    assert value(losses.DistillationDMLLoss(1.0, PAIRS, act="sigmoid")) == pytest.approx(
+        terms.sum(axis=1).mean(), rel=1e-5
+    )
+    # As Li et al. (DeepMAR, ACPR 2015) weigh attributes: e^(1 - share) where it is there, e^share where not.
+    tags = np.array([[1, 0, -1, 1], [0, 0, 1, -1], *[[1, 1, 0, 0]] * 4], "float32")
+    shares = np.array([0.1, 0.5, 0.9, 0.3])
+    factors = np.exp(np.where(tags == 1, 1 - shares, shares)) * (tags >= 0)
+    weighted = losses.DistillationDMLLoss(1.0, PAIRS, act="sigmoid", weight_ratio=True)
+    found = value(weighted, labels=tags, tag_shares=shares.astype("float32"))
+    assert found == pytest.approx((terms * factors).sum(axis=1).mean(), rel=1e-5)
+
+
+def test_older_recipes_count_a_divergence_once_a_class():
+    plain = value(losses.DistillationDMLLoss(1.0, PAIRS))
+    scaled = value(losses.DistillationDMLLoss(1.0, PAIRS, sum_across_class_dim=True))
+    assert scaled == pytest.approx(4 * plain, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("act", "prepared"),
+    [(None, lambda a: a), ("softmax", softmax), ("sigmoid", lambda a: 1 / (1 + np.exp(-a)))],
+)
+def test_distance_of_logits(act, prepared):
+    expected = ((prepared(STUDENT) - prepared(TEACHER)) ** 2).mean()
+    assert value(losses.DistillationDistanceLoss(1.0, PAIRS, act=act)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_hard_and_soft_distillation_beside_the_labels():

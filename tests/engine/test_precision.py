@@ -16,7 +16,7 @@ from paddle.amp import grad_scaler
 from ppcls_light.config import load_config
 from ppcls_light.config.schema import AMPConfig
 from ppcls_light.engine import checkpoint
-from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.distributed import Runtime, synchronise_batch_norms
 from ppcls_light.engine.precision import Precision
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import DeviceError, UserError
@@ -206,6 +206,7 @@ def test_a_loss_that_is_not_finite_stops_under_loss_scaling_too(scaler_on_cpu, c
     assert run.precision.skipped == 0
 
 
-def test_synchronised_batch_norms_are_refused_on_cpu(config_file):
+def test_synchronised_batch_norms_of_several_processes_are_refused_on_cpu(config_file):
+    run = trainer(config_file, "Arch.use_sync_bn=true")  # one process has all images of a batch
     with pytest.raises(DeviceError, match=r"Paddle has none on CPU; use -o Arch.use_sync_bn=false"):
-        trainer(config_file, "Arch.use_sync_bn=true")
+        synchronise_batch_norms(run.model, Runtime("cpu", 0, 2))
