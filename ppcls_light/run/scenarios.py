@@ -8,7 +8,7 @@ import os
 import tempfile
 
 from .. import __version__
-from ..base.cache import cache_folder
+from ..base.cache import HOME_VARIABLE, cache_folder
 from ..base.call import call_in_process
 from ..base.download import sole_process
 from ..base.resources import PREFIX as PACKAGED
@@ -24,6 +24,10 @@ from ..weights.scenarios import PREFIX, Scenario, find_scenario, list_scenarios
 from .settings import assignment
 
 logger = logging.getLogger(__name__)
+
+
+class _CacheError(ConfigError):
+    """The folder of the exports cannot be written."""
 
 
 def model_path(name: str) -> str:
@@ -51,12 +55,20 @@ def model_path(name: str) -> str:
 def _exported(row: Scenario) -> str:
     weights = fetched(row)
     folder = os.path.join(cache_folder("scenarios"), f"{row.name}-{weights.sha256[:12]}-{__version__}")
-    with sole_process(folder, ConfigError):
-        if not os.path.isfile(os.path.join(folder, CONFIG_FILE)):
-            logger.info("%s: exporting it to %s, once", row.name, folder)
-            # In a process of its own: the caller's log, device and random numbers stay as they are.
-            call_in_process(_export, row, weights.path, folder, task=f"{row.name} cannot be exported")
+    if not _is_exported(folder):  # also where the cache is only read
+        try:
+            with sole_process(folder, _CacheError):
+                if not _is_exported(folder):
+                    logger.info("%s: exporting it to %s, once", row.name, folder)
+                    # In a process of its own: the caller's log, device and random numbers stay as they are.
+                    call_in_process(_export, row, weights.path, folder, task=f"{row.name} cannot be exported")
+        except _CacheError as problem:
+            raise ConfigError(f"{problem}; {HOME_VARIABLE} names another folder") from None
     return folder
+
+
+def _is_exported(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, CONFIG_FILE))
 
 
 def _export(row: Scenario, weights: str, folder: str) -> None:

@@ -112,6 +112,10 @@ def test_what_cannot_be_had_is_one_line(weights_home, file_server, content, line
     ):
         load(PULC)
     file_server.files[path_of(PULC)] = content  # of a smaller network
+    (weights_home / "scenarios").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"cannot write \S*scenarios\S*: .*; PPCLS_LIGHT_HOME names another"):
+        load(PULC)
+    (weights_home / "scenarios").unlink()
     with pytest.raises(
         ExportError, match=rf"^{PULC} cannot be exported: .*cannot be loaded into PPLCNet_x1_0: "
     ):
