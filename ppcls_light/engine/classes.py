@@ -7,7 +7,7 @@
 | CIFAR's own | names in order |
 | the checkpoint states beside weights | names in order: those of its training |
 | a list file | numbers; the folders in it may tell their names |
-| published weights by name | ImageNet's, where nothing above has names |
+| published weights by name | a scenario's as a checkpoint's; ImageNet's, where nothing above has names |
 | `Infer.PostProcess.label_0` and `label_1` | names to show, where nothing above has names |
 
 Training takes the map, or else the data, and refuses when they differ. Later jobs take the checkpoint's.
@@ -41,6 +41,7 @@ from ..data.image_list import ImageList, read_image_list
 from ..data.scan import scan_image_folder
 from ..errors import ConfigError, DataError, listed
 from ..weights import load_plain_pickle, published
+from ..weights.scenarios import find_scenario
 from .checkpoint import strip_suffix
 from .log import LOGGER
 
@@ -154,12 +155,20 @@ class StoredClasses:
 
 
 def stored_classes(weights: object, class_num: int | None = None) -> StoredClasses | None:
-    """Return the StoredClasses in the states beside a weights file, given with or without suffix.
+    """Return the StoredClasses in the states beside a weights file, given with or without suffix, or of a scenario.
 
     None where there are none of `class_num` classes, of whatever number if that is None.
     """
     if not isinstance(weights, (str, os.PathLike)):  # `pretrained: true`: ImageNet's
         return None
+    scenario = find_scenario(os.fspath(weights))
+    if scenario is not None and scenario.name == weights:
+        names = class_names(scenario.load_config())
+        return (
+            None
+            if names is None or class_num not in (None, len(names))
+            else StoredClasses(names, {}, scenario.name)
+        )
     prefix = strip_suffix(weights)
     stems = (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
     path = next((f"{stem}.pdstates" for stem in stems if os.path.isfile(f"{stem}.pdstates")), None)

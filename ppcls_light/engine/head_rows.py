@@ -11,7 +11,7 @@ from paddle import nn
 from ..data.classes import ClassNames
 from ..errors import WeightsError, listed
 from ..models import create_model
-from ..weights import read_weights
+from ..weights import read_pretrained
 from ..weights.io import State
 from .classes import stored_classes
 from .log import LOGGER
@@ -31,7 +31,7 @@ def keep_rows(model: nn.Layer, weights: str, names: ClassNames | None, state: St
         return True
     before, now = _places(stored.names), _places(names)
     common = [name for name in now if name in before]
-    state = read_weights(weights) if state is None else state
+    state = read_pretrained(weights, model.model_name).state if state is None else state
     wrong = next((key for key in model.head_keys if state[key].shape[-1] != len(stored.names)), None)
     if wrong:
         raise WeightsError(

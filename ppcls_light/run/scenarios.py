@@ -11,9 +11,8 @@ from .. import __version__
 from ..base.cache import HOME_VARIABLE, cache_folder
 from ..base.call import call_in_process
 from ..base.download import sole_process
-from ..base.resources import PREFIX as PACKAGED
 from ..bundle.folder import CONFIG_FILE
-from ..config import Config, load_config
+from ..config import Config
 from ..config.arch import ArchConfig
 from ..config.dataloader import DataLoaderConfig
 from ..errors import ConfigError
@@ -85,10 +84,7 @@ def _config(row: Scenario, weights: str, folder: str, scratch: str) -> Config:
         "Global.save_inference_dir": folder,
         "Global.output_dir": scratch,
     }
-    config = load_config(
-        f"{PACKAGED}pulc/{row.config}.yaml",
-        [*row.overrides, *(assignment(key, path) for key, path in places.items())],
-    )
+    config = row.load_config(assignment(key, path) for key, path in places.items())
     from ..models import variant
 
     assert isinstance(config.Arch, ArchConfig)

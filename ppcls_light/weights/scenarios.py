@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Iterable
 
+from ..base.resources import PREFIX as PACKAGED
+from ..config import Config, load_config
 from .published import Source, content
 
 PREFIX = "PULC_"
@@ -27,6 +30,10 @@ class Scenario:
     def title(self) -> str:
         """Name, for messages."""
         return self.name
+
+    def load_config(self, overrides: Iterable[str] = ()) -> Config:
+        """Return its config, with `overrides` as in `config.load_config`."""
+        return load_config(f"{PACKAGED}pulc/{self.config}.yaml", [*self.overrides, *overrides])
 
 
 def list_scenarios() -> tuple[Scenario, ...]:

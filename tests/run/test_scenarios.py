@@ -12,8 +12,10 @@ from PIL import Image
 
 from ppcls_light import commands, load, predict
 from ppcls_light.config import load_config
+from ppcls_light.data.classes import ClassNames
+from ppcls_light.engine.classes import class_names
 from ppcls_light.engine.network import build_model
-from ppcls_light.errors import ConfigError, ExportError, WeightsError
+from ppcls_light.errors import ConfigError, DataError, ExportError, WeightsError
 from ppcls_light.run.scenarios import model_path
 from ppcls_light.weights import write_weights
 from ppcls_light.weights.scenarios import find_scenario
@@ -113,7 +115,9 @@ def test_what_cannot_be_had_is_one_line(weights_home, file_server, content, line
         load(PULC)
     file_server.files[path_of(PULC)] = content  # of a smaller network
     (weights_home / "scenarios").write_bytes(b"")
-    with pytest.raises(ConfigError, match=r"cannot write \S*scenarios\S*: .*; PPCLS_LIGHT_HOME names another"):
+    with pytest.raises(
+        ConfigError, match=r"cannot write \S*scenarios\S*: .*; PPCLS_LIGHT_HOME names another"
+    ):
         load(PULC)
     (weights_home / "scenarios").unlink()
     with pytest.raises(
@@ -130,6 +134,19 @@ def test_a_training_starts_from_a_name(weights_home, file_server, network, conte
     model = build_model(load_config(CONFIG, [*OF_SMALL, *own, f"{key}={SMALL}"]))
     for name, value in network.state_dict().items():
         np.testing.assert_array_equal(model.state_dict()[name].numpy(), value.numpy(), err_msg=name)
+
+
+def test_a_name_knows_its_classes(weights_home, file_server, network, content):
+    file_server.files[path_of(SMALL)] = content
+    nameless = [*OF_SMALL, "Infer.PostProcess.class_id_map_file=null"]
+    assert list(class_names(load_config(CONFIG, nameless), SMALL)) == ["0_degree", "180_degree"]
+    other = [*OF_SMALL, "Infer.PostProcess.class_id_map_file=ppcls_light:labels/table_type.txt"]
+    with pytest.raises(DataError, match="only the second has wired_table, wireless_table"):
+        class_names(load_config(CONFIG, other), SMALL)
+    config = load_config(CONFIG, [*OF_SMALL, "Arch.class_num=3", f"Arch.pretrained={SMALL}"])
+    model = build_model(config, names=ClassNames(("180_degree", "blank", "0_degree"), "labels.txt"))
+    kept, rows = (each.state_dict()["fc.weight"].numpy() for each in (model, network))
+    np.testing.assert_array_equal(kept[:, [0, 2]], rows[:, [1, 0]])
 
 
 def rotated(data):

@@ -21,7 +21,7 @@ ROWS = {row.name: row for row in list_scenarios()}
 @pytest.mark.parametrize("name", ROWS)
 def test_its_config_describes_a_network_of_that_size_and_its_answers(name):
     row = ROWS[name]
-    config = load_config(f"ppcls_light:pulc/{row.config}.yaml", row.overrides)
+    config = row.load_config()
     with paddle.LazyGuard():  # shapes alone
         state = create_model(
             config.Arch.name, class_num=config.Arch.class_num, **config.Arch.params

@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
-from ppcls_light.config import load_config
 from ppcls_light.engine.classes import class_names
 from ppcls_light.weights.scenarios import Scenario, list_scenarios
 from tools.docs.marked import update
@@ -27,7 +26,7 @@ def table(name: str) -> str:
 
 def cells(row: Scenario) -> tuple[str, ...]:
     """Return the cells of a scenario."""
-    config = load_config(ROOT / f"configs/pulc/{row.config}.yaml", row.overrides)
+    config = row.load_config()
     names = class_names(config)
     assert names is not None
     number = f"{len(names)} {'tags' if config.multilabel else 'classes'}"
