@@ -84,11 +84,12 @@ def evaluate(
     """Score trained weights on DataLoader.Eval.
 
     The file `predictions` gets one JSON row per image: {"file_name", "label", "class_ids", "scores"}, all classes,
-    best first, in the list's order; a file with other rows is set aside, see `files.set_aside`. The folder `report`
-    gets a page and its tables, see `report.folder.write_report`; with `latency` the exported folder's engines are
-    measured for it, and of the images in the folder `label_next` it shows the `label_count` (100) to label next, see
-    `report.label_next`. `choose_threshold`, a rule such as "tpr@fpr=0.001", keeps the threshold that it chooses beside
-    the weights, see `engine.choose_threshold`.
+    best first, in the list's order; with tags, "label" lists those of the image and "unknown" those not known. A file
+    with other rows is set aside, see `files.set_aside`. The folder `report` gets a page and its tables, see
+    `report.folder.write_report`; with `latency` the exported folder's engines are measured for it, and of the images in
+    the folder `label_next` it shows the `label_count` (100) to label next, see `report.label_next`. `choose_threshold`,
+    a rule such as "tpr@fpr=0.001", keeps the threshold that it chooses beside the weights, see
+    `engine.choose_threshold`.
 
     Raises ConfigError: what the report is to show without `report`; `latency` without an export of these weights; no
     such rule, or more than two classes. DataError: the images do not give the threshold.

@@ -197,6 +197,39 @@ def photos(tmp_path):
     return write_photos(tmp_path)
 
 
+TAGS = ("bright", "striped")
+TAGS_OF_CLASS = ("0,0", "1,0", "1,1")  # dark, bright, striped
+
+
+@pytest.fixture
+def tagged_photos(photos):
+    """`photos` with the tags of `TAGS`: lists of numbers train_tags.txt and val_tags.txt, and the names, tags.txt."""
+    for split in ("train", "val"):
+        lines = [line.split() for line in (photos / f"{split}_list.txt").read_text().splitlines()]
+        text = "".join(f"{name}\t{TAGS_OF_CLASS[int(label)]}\n" for name, label in lines)
+        (photos / f"{split}_tags.txt").write_text(text)
+    (photos / "tags.txt").write_text("".join(f"{i} {name}\n" for i, name in enumerate(TAGS)))
+    return photos
+
+
+@pytest.fixture
+def tagged_config(config_file, tagged_photos):
+    """`config_file` for the tags of `tagged_photos`, with the losses and metrics of a multi-label config."""
+    content = yaml.safe_load(config_file.read_text())
+    content["Global"]["use_multilabel"] = True
+    content["Arch"]["class_num"] = len(TAGS)
+    for split, name in (("Train", "train"), ("Eval", "val")):
+        content["DataLoader"][split]["dataset"].update(
+            name="MultiLabelDataset", cls_label_path=f"{tagged_photos}/{name}_tags.txt"
+        )
+    content["Infer"]["PostProcess"] = {"class_id_map_file": f"{tagged_photos}/tags.txt"}
+    content["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
+    content["Metric"] = {"Eval": [{"MultiLabelMAP": {}}, {"ATTRMetric": {}}]}
+    path = config_file.with_name("tagged.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
 def write_config(tmp_path, photos):
     """Write the file `config_file` into `tmp_path` and return its path."""
     normalize = {"NormalizeImage": {"scale": "1.0/255.0", "order": ""}}

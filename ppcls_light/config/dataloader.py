@@ -20,7 +20,8 @@ class DatasetConfig:
     """
 
     image_root: str  # folder that the paths of the list are relative to
-    cls_label_path: Optional[str] = None  # a list file; null: `image_root` has one folder per class
+    # a list file, of [tags](multilabel.md) for MultiLabelDataset; null: `image_root` has one folder per class
+    cls_label_path: Optional[str] = None
     transform_ops: TransformOps = field(default_factory=list)
     batch_transform_ops: Optional[BatchTransformOps] = None  # of Train
     delimiter: Optional[str] = None  # between path and label; null: spaces or tabs
@@ -37,10 +38,19 @@ class DatasetConfig:
     name: Literal["ImageNetDataset", "MultiScaleDataset", "MultiLabelDataset"] = "ImageNetDataset"
 
     def __post_init__(self) -> None:
-        if self.label_ratio and self.name != "MultiLabelDataset":
+        if self.label_ratio and not self.tagged:
             raise ConfigError("label_ratio: only a MultiLabelDataset has tags; leave it out")
-        if self.name == "MultiLabelDataset" and self.unlabelled:
+        if self.tagged and self.unlabelled:
             raise ConfigError("unlabelled: not with MultiLabelDataset; leave it out")
+        if self.tagged and self.cls_label_path is None:
+            raise ConfigError(
+                "cls_label_path: a MultiLabelDataset reads the tags of its images from a list; give its path"
+            )
+
+    @property
+    def tagged(self) -> bool:
+        """The images have tags, in place of one class."""
+        return self.name == "MultiLabelDataset"
 
 
 @dataclass

@@ -186,4 +186,5 @@ class LossConfig:
 
 
 OF_TAGS = (MultiLabelLoss, MultiLabelAsymmetricLoss)
-OF_CLASSES = (CELoss, DistillationGTCELoss)
+OF_CLASSES = (CELoss, DistillationGTCELoss, DistillationCELoss, DistillationKLDivLoss)
+SMOOTHING = (CELoss, DistillationGTCELoss, MultiLabelLoss)  # their `epsilon` smooths the labels

@@ -87,6 +87,14 @@ class SlimConfig:
     prune: Optional[Pruning] = None  # of `pretrained_model`; `tools/prune.py` does it as a step of its own
 
 
+_PAIRS_OF_TAGS = "DistillationDMLLoss: {act: sigmoid}"
+_LOSS_OF_TAGS = {
+    losses.DistillationGTCELoss: "DistillationMultiLabelLoss",
+    losses.DistillationCELoss: _PAIRS_OF_TAGS,
+    losses.DistillationKLDivLoss: _PAIRS_OF_TAGS,
+}
+
+
 @dataclass
 class Config(Sections):
     """A whole training config, checked."""
@@ -179,6 +187,11 @@ class Config(Sections):
         for split in ("Train", "Eval"):
             section = getattr(self.DataLoader, split)
             name = section.dataset.name if section else ""
+            if tags and section and section.sampler.balanced:
+                raise ConfigError(
+                    f"DataLoader.{split}.sampler.balanced: an image has any number of tags, so none is drawn for one; "
+                    "leave it out, and use MultiLabelLoss: {weight_ratio: true} for rare tags"
+                )
             if section and (name == "MultiLabelDataset") != tags:
                 other = "ImageNetDataset" if not tags else "MultiLabelDataset"
                 raise ConfigError(
@@ -189,7 +202,12 @@ class Config(Sections):
                 if isinstance(loss, losses.OF_CLASSES if tags else losses.OF_TAGS):
                     raise ConfigError(
                         f"Loss.{split}: {type(loss).__name__} is for {'one class' if tags else 'tags'} per image, and "
-                        f"{fix}; use {'MultiLabelLoss' if tags else 'CELoss'}"
+                        f"{fix}; use {_LOSS_OF_TAGS.get(type(loss), 'MultiLabelLoss') if tags else 'CELoss'}"
+                    )
+                if isinstance(loss, losses.DistillationDMLLoss) and loss.weight_ratio and not tags:
+                    raise ConfigError(
+                        f"Loss.{split}: DistillationDMLLoss: weight_ratio: {fix}, and classes have no such weights; "
+                        "leave it out"
                     )
             for metric in self.Metric.of(split):
                 if isinstance(metric, metrics.OF_TAGS) != tags:

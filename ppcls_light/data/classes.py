@@ -47,10 +47,10 @@ class ClassNames:
     source: str  # file, folder or key, for messages
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", tuple(map(_composed, self.names)))
+        object.__setattr__(self, "names", tuple(map(composed, self.names)))
 
     def __contains__(self, name: str) -> bool:
-        return _composed(name) in self.names
+        return composed(name) in self.names
 
     def __len__(self) -> int:
         return len(self.names)
@@ -89,7 +89,7 @@ class ClassNames:
         Raises DataError: a folder is no class here, or two classes have its name.
         """
         times = Counter(self.names)
-        unknown = [name for name in folders if times[_composed(name)] != 1]
+        unknown = [name for name in folders if times[composed(name)] != 1]
         if unknown:
             has = (
                 "is the name of two classes" if unknown[0] in self else f"is none of the {len(self)} classes"
@@ -100,7 +100,7 @@ class ClassNames:
                 "train again"
             )
         label_of = {name: label for label, name in enumerate(self.names)}
-        return {folder: label_of[_composed(folder)] for folder in folders}
+        return {folder: label_of[composed(folder)] for folder in folders}
 
     def check_list(self, images: ImageList) -> None:
         """Raise DataError if a folder in the list is named after one class but has the label of another.
@@ -147,7 +147,7 @@ def folder_labels(images: ImageList) -> dict[str, int]:
     """
     by_folder: dict[str, Counter[int]] = {}
     for (folder, label), count in images.folder_counts().items():
-        by_folder.setdefault(_composed(folder), Counter())[label] += count
+        by_folder.setdefault(composed(folder), Counter())[label] += count
     labels: dict[str, int] = {}
     for folder, counts in by_folder.items():
         ((label, _),) = counts.most_common(1)
@@ -325,7 +325,8 @@ def _unquoted(name: str) -> str:
     return name[1:-1].replace('""', '"') if len(name) > 2 and name[0] == name[-1] == '"' else name
 
 
-def _composed(name: str) -> str:
+def composed(name: str) -> str:
+    """Return a name in the one spelling that `ClassNames` has, Unicode's form NFC."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..errors import DataError
@@ -48,7 +50,7 @@ class ImageDataset:
         """Return whether the file of an entry has changed since the last call for it, in any process."""
         return self._watch.changed(index, self.image_list.path(index))
 
-    def sample(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:
+    def sample(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, Any]:
         """Return (image float32 (C, H, W), label) of an entry in `epoch`; `size` as in `sampler.Plan`.
 
         Raises DataError with the file and the reason if it cannot be read, decoded or transformed.
@@ -56,7 +58,7 @@ class ImageDataset:
         image, label = self.prepare(index, epoch, size)
         return self.transforms.finish(image[None])[0], label
 
-    def prepare(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, int]:
+    def prepare(self, index: int, epoch: int = 0, size: WidthHeight | None = None) -> tuple[np.ndarray, Any]:
         """Like `sample`, but with the image as `Compose.prepare` returns it."""
         data = self.read(index)
         drawn = epoch if self.views is None else epoch % self.views

@@ -11,7 +11,7 @@ import io
 import os
 from array import array
 from collections import Counter
-from typing import Iterable, Iterator, Sequence
+from typing import Any, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ _SHOWN = 20  # problems of one list that are listed; the rest is counted
 _UNSEEN, _GONE = 0, -1  # stamps of files
 
 
-class _Names:
+class PackedNames:
     """Texts as UTF-8 bytes, one after the other in one array: a list of them would take twice the memory."""
 
     def __init__(self, names: Iterable[bytes] = ()) -> None:
@@ -61,6 +61,9 @@ class ImageList:
     `source`, the file or folder that they were read from, is for messages; None: `root`.
     """
 
+    stored_type: type = np.int64  # of `labels`
+    label_type: type = np.int64  # of those of a batch
+
     def __init__(
         self,
         root: StrPath,
@@ -70,10 +73,10 @@ class ImageList:
     ) -> None:
         self.root = os.fspath(root)
         self.source = self.root if source is None else os.fspath(source)
-        packed, ends = (names if isinstance(names, _Names) else _Names(names)).packed()
+        packed, ends = (names if isinstance(names, PackedNames) else PackedNames(names)).packed()
         self._packed, self._ends = SharedArray(packed), SharedArray(ends)
         self._labels = SharedArray(
-            np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, np.int64)
+            np.full(len(ends), -1, np.int64) if labels is None else np.asarray(labels, self.stored_type)
         )
         self._stamp = _stamp(self.source)
 
@@ -106,8 +109,18 @@ class ImageList:
         """Return the path of an entry, joined to `root`."""
         return os.path.join(self.root, self.name(index))
 
-    def label(self, index: int) -> int:
+    @property
+    def tag_shares(self) -> np.ndarray | None:
+        """None: an image has one class, and no tags."""
+        return None
+
+    def label(self, index: int) -> Any:
+        """Return the label of an entry, an int."""
         return int(self.labels[index])
+
+    def truth(self, index: int) -> dict[str, Any]:
+        """Return {"label": int} of an entry, for rows of JSON."""
+        return {"label": self.label(index)}
 
     def changes(self) -> list[str]:
         """Return [`source`] if the list file, or the folder itself, changed since it was last asked, else []."""
@@ -166,47 +179,72 @@ def read_image_list(
 
     Raises DataError: all problems at once; the first 20 as "file:line: reason", with their count and the fix.
     """
-    data = read_utf8(list_file)
-    if check_files and not os.path.isdir(image_root):
-        raise DataError(
-            f"image_root {image_root} is not a folder; it is where the paths of {list_file} begin"
-        )
+    file = ListFile(list_file, image_root, check_files)
     separator = delimiter.encode() if delimiter and delimiter.strip(" \t") else None
-    names, labels, numbers = _Names(), array("q"), array("q")
-    problems: list[tuple[int, str]] = []
-    # Line by line from the buffer: all of them as objects at once would take twice the size of the file.
-    for number, line in enumerate(io.BytesIO(data), 1):
-        line = line.strip(b" \t\r\n")
-        if not line:
-            continue
+    labels = array("q")
+    for number, line in file.lines():
         if labelled:
             name, label, problem = _parse(line, separator, class_num)
         else:
             name, label, problem = line.split(delimiter.encode())[0] if delimiter else line, -1, None
         if problem is None:
-            names.append(name.replace(b"\\", b"/"))
+            file.add(number, name)
             labels.append(label)
-            numbers.append(number)
         else:
-            problems.append((number, problem))
-    lines = len(names) + len(problems)
-    for index in _missing(names, image_root) if check_files else ():
-        path = os.path.join(os.fspath(image_root), _short(names[index]))
-        problems.append((numbers[index], f"there is no image {path}"))
-    if problems:
-        most = "" if class_num is None else f" up to {class_num - 1}"
-        raise _report(
-            list_file,
-            problems,
-            f"{lines} lines are wrong; correct or delete them: 'path label' with the path relative to image_root "
-            f"{image_root} and labels from 0{most}",
-        )
-    if not names:
-        raise DataError(
-            f"{list_file}: the list is empty; write one "
-            + (f"'path label' per line ({command('lists')})" if labelled else "path per line")
-        )
-    return ImageList(image_root, names, np.frombuffer(labels, np.int64), list_file)
+            file.refuse(number, problem)
+    most = "" if class_num is None else f" up to {class_num - 1}"
+    file.require(
+        f"'path label' with the path relative to image_root {image_root} and labels from 0{most}",
+        f"'path label' per line ({command('lists')})" if labelled else "path per line",
+    )
+    return ImageList(image_root, file.names, np.frombuffer(labels, np.int64), list_file)
+
+
+class ListFile:
+    """Lines of a list file, and all that is wrong with them.
+
+    Raises DataError: it cannot be read; `image_root` is no folder, where files are checked.
+    """
+
+    def __init__(self, path: StrPath, image_root: StrPath, check_files: bool = True) -> None:
+        self.path, self.image_root, self._check_files = path, image_root, check_files
+        self.data = read_utf8(path)
+        if check_files and not os.path.isdir(image_root):
+            raise DataError(f"image_root {image_root} is not a folder; it is where the paths of {path} begin")
+        self.names = PackedNames()
+        self._numbers = array("q")
+        self._problems: list[tuple[int, str]] = []
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Yield (number from 1, line without space around it) of the lines that are not blank."""
+        # From the buffer: all of them as objects at once would take twice the size of the file.
+        for number, line in enumerate(io.BytesIO(self.data), 1):
+            if line := line.strip(b" \t\r\n"):
+                yield number, line
+
+    def add(self, number: int, name: bytes) -> None:
+        """Take in the image `name` of line `number`."""
+        self.names.append(name.replace(b"\\", b"/"))
+        self._numbers.append(number)
+
+    def refuse(self, number: int, problem: str) -> None:
+        """Note that line `number` is wrong."""
+        self._problems.append((number, problem))
+
+    def require(self, form: str, example: str) -> None:
+        """Raise DataError if a line is wrong, an image is missing, or there is none at all.
+
+        `form` describes a right line and `example` what to write, for these messages.
+        """
+        lines = len(self.names) + len(self._problems)
+        for index in _missing(self.names, self.image_root) if self._check_files else ():
+            path = os.path.join(os.fspath(self.image_root), short(self.names[index]))
+            self._problems.append((self._numbers[index], f"there is no image {path}"))
+        if self._problems:
+            head = f"{lines} lines are wrong; correct or delete them: {form}"
+            raise _report(self.path, self._problems, head)
+        if not self.names:
+            raise DataError(f"{self.path}: the list is empty; write one {example}")
 
 
 def _parse(line: bytes, separator: bytes | None, class_num: int | None) -> tuple[bytes, int, str | None]:
@@ -214,11 +252,11 @@ def _parse(line: bytes, separator: bytes | None, class_num: int | None) -> tuple
     parts = line.rsplit(separator, 1)
     if len(parts) < 2:
         wanted = f"path{separator.decode() if separator else ' '}label"
-        return line, -1, f"'{_short(line)}' has no label; a line is '{wanted}'"
+        return line, -1, f"'{short(line)}' has no label; a line is '{wanted}'"
     name, text = (part.strip(b" \t") for part in parts)
     digits = text[1:] if text[:1] == b"-" else text
     if not digits.isdigit() or len(digits) > _MOST_DIGITS:
-        return name, -1, f"label '{_short(text)}' is not a whole number; a line is 'path label'"
+        return name, -1, f"label '{short(text)}' is not a whole number; a line is 'path label'"
     label = int(text)
     if label < 0 or (class_num is not None and label >= class_num):
         allowed = "negative" if class_num is None else f"outside 0..{class_num - 1} (class_num {class_num})"
@@ -226,7 +264,8 @@ def _parse(line: bytes, separator: bytes | None, class_num: int | None) -> tuple
     return name, label, None
 
 
-def _short(text: bytes) -> str:
+def short(text: bytes) -> str:
+    """Return at most 200 characters of a part of a line, for messages."""
     shown = text.decode()
     return shown if len(shown) <= 200 else f"{shown[:200]}..."
 
@@ -240,7 +279,7 @@ def _report(list_file: StrPath, problems: list[tuple[int, str]], head: str) -> D
     return DataError(f"{list_file}: {len(problems)} of {head}", *listed, *more)
 
 
-def _missing(names: _Names, root: StrPath) -> list[int]:
+def _missing(names: PackedNames, root: StrPath) -> list[int]:
     """Return the indices of the `names` that are no files below `root`.
 
     One directory listing per folder takes the place of one system call per file, and a hash of 8 bytes that of a path.

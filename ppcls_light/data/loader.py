@@ -41,7 +41,7 @@ class Batch(NamedTuple):
     """N samples."""
 
     images: np.ndarray  # float32 (N, C, H, W); (0, 0, 0, 0) when no image of the batch could be read
-    labels: np.ndarray  # int64 (N,), or float32 (N, K) after batch transforms
+    labels: np.ndarray  # int64 (N,), or float32 (N, K) of tags and after batch transforms
     indices: np.ndarray  # int64 (N,), the samples' places in the list
     number: int = 0  # of the batch in its epoch, from 0; `epoch(epoch, start=number + 1)` goes on after it
     failed: tuple[tuple[int, str], ...] = ()  # (index, reason) of images that could not be read
@@ -253,7 +253,8 @@ class _Reader:
         samples = list(zip(indices, each(sample, indices)))
         failed = tuple((index, reason) for index, reason in samples if isinstance(reason, str))
         read = [(index, *found) for index, found in samples if not isinstance(found, str)]
-        kept, labels = (np.array([one[i] for one in read], np.int64) for i in (0, 2))
+        kept = np.array([index for index, _, _ in read], np.int64)
+        labels = np.array([label for _, _, label in read], self.dataset.image_list.label_type)
         changed = tuple(filter(self.dataset.changed, indices))
         images = self._stack([image for _, image, _ in read], kept.tolist())
         answers = self.ask(kept.tolist(), epoch) if self.ask is not None and read else {}

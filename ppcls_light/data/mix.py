@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Dict, Iterable, Literal, Mapping, Optional, Tuple
+from typing import Annotated, Any, ClassVar, Dict, Iterable, Literal, Mapping, Optional, Tuple
 
 import numpy as np
 from numpy.random import Generator
@@ -16,7 +16,9 @@ from ..registry import BATCH_TRANSFORMS
 Mixed = Tuple[np.ndarray, np.ndarray]  # images and labels
 
 
-def build_batch_transforms(ops: Iterable[tuple[str, Any]] | None, class_num: int) -> BatchTransforms | None:
+def build_batch_transforms(
+    ops: Iterable[tuple[str, Any]] | None, class_num: int, multilabel: bool = False
+) -> BatchTransforms | None:
     """Build the batch transforms `ops`, (name, parameters) each, as `build_transforms` does; None for none."""
     built = [_build(name, params) for name, params in ops or ()]
     for op in _with_inner(built):
@@ -24,6 +26,7 @@ def build_batch_transforms(ops: Iterable[tuple[str, Any]] | None, class_num: int
             raise ConfigError(
                 f"num_classes {op.num_classes} is not Arch.class_num {class_num}; leave num_classes out"
             )
+        op.multilabel = multilabel
     return BatchTransforms(built, class_num) if built else None
 
 
@@ -38,7 +41,7 @@ def _with_inner(ops: list[Any]) -> list[Any]:
 
 @dataclass
 class BatchTransforms:
-    """Apply batch transforms in order to images (N, C, H, W) and int labels (N,); labels become (N, K)."""
+    """Apply batch transforms in order to images (N, C, H, W) and labels: tags (N, K), or int (N,), made (N, K)."""
 
     ops: list[Any]
     class_num: int
@@ -49,7 +52,8 @@ class BatchTransforms:
         return max(getattr(op, "label_smoothing", 0.0) for op in _with_inner(self.ops))
 
     def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
-        labels = np.eye(self.class_num, dtype=np.float32)[labels]
+        if labels.ndim == 1:
+            labels = np.eye(self.class_num, dtype=np.float32)[labels]
         for op in self.ops:
             images, labels = op(images, labels, rng)
         return images, labels
@@ -59,6 +63,16 @@ def _mix(values: np.ndarray, others: np.ndarray, share: Any) -> np.ndarray:
     """Return `share` (a number, one per value, or a mask (H, W)) of `values` and the rest of `others`."""
     share = np.float32(share)
     return share * values + (1 - share) * others
+
+
+def _mix_labels(labels: np.ndarray, others: np.ndarray, share: Any) -> np.ndarray:
+    """Return float (N, K) labels mixed as images are, by a share or one per image (N, 1).
+
+    A tag (K of them) is not known, -1, unless it is known of both images that are to be seen: the one that is known
+    would be a target for a picture that may have the tag by its other part.
+    """
+    unknown = ((labels < 0) & (share > 0)) | ((others < 0) & (share < 1))
+    return np.where(unknown, np.float32(-1), _mix(labels, others, share))
 
 
 @BATCH_TRANSFORMS.register()
@@ -74,7 +88,7 @@ class MixupOperator:
     def __call__(self, images: np.ndarray, labels: np.ndarray, rng: Generator) -> Mixed:
         order = rng.permutation(len(images))
         share = rng.beta(self.alpha, self.alpha)
-        return _mix(images, images[order], share), _mix(labels, labels[order], share)
+        return _mix(images, images[order], share), _mix_labels(labels, labels[order], share)
 
 
 @BATCH_TRANSFORMS.register()
@@ -92,7 +106,7 @@ class CutmixOperator:
         order = rng.permutation(len(images))
         box = _box(images.shape, rng.beta(self.alpha, self.alpha), rng)
         mixed, share = _paste(images, images[order], box)
-        return mixed, _mix(labels, labels[order], share)
+        return mixed, _mix_labels(labels, labels[order], share)
 
 
 def _box(shape: tuple[int, ...], share: float, rng: Generator) -> list[slice]:
@@ -135,7 +149,7 @@ class FmixOperator:
         order = rng.permutation(len(images))
         share = rng.beta(self.alpha + self.reformulate, self.alpha)
         mask = self.mask(images.shape[2:], share, rng)
-        return _mix(images, images[order], mask), _mix(labels, labels[order], mask.mean())
+        return _mix(images, images[order], mask), _mix_labels(labels, labels[order], mask.mean())
 
     def mask(self, shape: tuple[int, ...], share: float, rng: Generator) -> np.ndarray:
         """Draw a float32 mask of `shape` (H, W), 0 to 1, whose mean is `share` to the pixel."""
@@ -177,9 +191,12 @@ class MixupCutmixHybrid:
     mode: Literal["batch", "pair", "elem"] = "batch"
     # Mix the labels by the area of the box inside the image; False: by the lambda drawn.
     correct_lam: bool = True
-    # Of the mixed labels. `CELoss.epsilon` smooths them once more: set one of the two to 0.
+    # Of the mixed labels: a share of it is spread over the classes; a tag comes so much nearer to 0.5. `epsilon` of
+    # a loss smooths them once more: set one of the two to 0.
     label_smoothing: Probability = 0.1
     num_classes: Optional[PositiveInt] = None  # accepted from PaddleClas; it can only be Arch.class_num
+
+    multilabel: ClassVar[bool] = False  # labels are tags; set by `build_batch_transforms`
 
     def __post_init__(self) -> None:
         if self.cutmix_minmax is not None:
@@ -200,8 +217,10 @@ class MixupCutmixHybrid:
             groups = [[i] for i in range(count)]
         for group in groups:
             mixed[group], shares[group] = self._draw(images[group], images[::-1][group], rng)
-        labels = _mix(labels, labels[::-1], shares)
-        return mixed, (1 - self.label_smoothing) * labels + np.float32(self.label_smoothing / labels.shape[1])
+        labels = _mix_labels(labels, labels[::-1], shares)
+        even = 0.5 if self.multilabel else 1 / labels.shape[1]
+        smooth = (1 - self.label_smoothing) * labels + np.float32(self.label_smoothing * even)
+        return mixed, np.where(labels < 0, labels, smooth)
 
     def _draw(self, images: np.ndarray, partners: np.ndarray, rng: Generator) -> tuple[np.ndarray, float]:
         """Return `images` mixed with `partners` and the share that they keep, all by one draw."""

@@ -7,6 +7,7 @@
 | CIFAR's own | names in order |
 | the checkpoint states beside weights | names in order: those of its training |
 | a list file | numbers; the folders in it may tell their names |
+| a list of tags | names: the header of a table, or the tags that occur; or numbers |
 | published weights by name | a scenario's as a checkpoint's; ImageNet's, where nothing above has names |
 | `Infer.PostProcess.label_0` and `label_1` | names to show, where nothing above has names |
 
@@ -231,7 +232,9 @@ def _any_list(config: Config) -> ImageList | None:
     """Return the ImageList of the Eval list, or else of the Train list; None if neither can be read."""
     for section in (config.DataLoader.Eval, config.DataLoader.Train):
         dataset = section and section.dataset
-        if isinstance(dataset, DatasetConfig) and os.path.isfile(path := dataset.cls_label_path or ""):
+        if not isinstance(dataset, DatasetConfig) or dataset.tagged:
+            continue
+        if os.path.isfile(path := dataset.cls_label_path or ""):
             with contextlib.suppress(DataError):  # which is raised where its images are read
                 return read_image_list(
                     path, dataset.image_root, delimiter=dataset.delimiter, check_files=False
@@ -289,14 +292,16 @@ def warn_of_labels(
 ) -> None:
     """Warn once of the classes that have no image, and of those that are scored though they are never learned.
 
-    `train` and `evaluation` are labels, int (N,), of the splits that are read.
+    `train` and `evaluation` are labels, int (N,) or tags int (N, K), of the splits that are read.
     """
-    if class_num == 1:
+    given = [labels for labels in (train, evaluation) if labels is not None]
+    of_tags = any(labels.ndim == 2 for labels in given)
+    if class_num == 1 and not of_tags:
         LOGGER.warning(
             "Arch.class_num is 1: with one class every answer is that class with score 1; add a class of other images"
         )
     counts = {
-        split: np.bincount(labels, minlength=class_num)
+        split: (labels == 1).sum(axis=0) if of_tags else np.bincount(labels, minlength=class_num)
         for split, labels in (("Train", train), ("Eval", evaluation))
         if labels is not None
     }
@@ -304,19 +309,27 @@ def warn_of_labels(
         empty = np.flatnonzero(count == 0)
         if empty.size:
             LOGGER.warning(
-                "DataLoader.%s has no image of %d of the %d classes (%s)%s",
-                *(split, empty.size, class_num, _described(empty, names)),
+                "DataLoader.%s has no image of %d of the %d %s (%s)%s",
+                *(split, empty.size, class_num, "tags" if of_tags else "classes", _described(empty, names)),
                 _fewer(empty, class_num)
-                if split == "Train" and not counts.get("Eval", count)[empty].any()
+                if split == "Train" and not of_tags and not counts.get("Eval", count)[empty].any()
                 else "",
+            )
+    if of_tags and train is not None:
+        always = np.flatnonzero((counts["Train"] > 0) & ~(train == 0).any(axis=0))
+        if always.size:
+            LOGGER.warning(
+                "DataLoader.Train has no image without %d of the %d tags (%s), which cannot be learned so; add some",
+                *(always.size, class_num, _described(always, names)),
             )
     if len(counts) == 2:
         unlearned = np.flatnonzero((counts["Train"] == 0) & (counts["Eval"] > 0))
         if unlearned.size:
             LOGGER.warning(
-                "DataLoader.Eval has %d images of classes that DataLoader.Train never shows (%s): they are scored, and "
+                "DataLoader.Eval has %d images of %s that DataLoader.Train never shows (%s): they are scored, and "
                 "cannot be learned",
-                *(counts["Eval"][unlearned].sum(), _described(unlearned, names)),
+                *(counts["Eval"][unlearned].sum(), "tags" if of_tags else "classes"),
+                _described(unlearned, names),
             )
 
 

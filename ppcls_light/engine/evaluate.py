@@ -45,7 +45,9 @@ def evaluate(
 
     Raises DataError: an image cannot be read, or not every image was scored exactly once.
     """
-    criterion = build_loss(config.Loss.of("Eval"), config.Arch.infer_model_name)
+    criterion = build_loss(
+        config.Loss.of("Eval"), config.Arch.infer_model_name, tag_shares=reader.images.tag_shares
+    )
     metrics = Metrics(config.Metric.of("Eval"))
     losses, timer = Averages(), timer or StepTimer()
     every = config.Global.print_batch_step
@@ -126,7 +128,7 @@ def write_predictions(path: str, images: ImageList, scores: np.ndarray) -> None:
         order = (-scores[index]).argsort(kind="stable")
         return {
             "file_name": images.path(index),
-            "label": images.label(index),
+            **images.truth(index),
             "class_ids": order.tolist(),
             "scores": scores[index][order].tolist(),
         }

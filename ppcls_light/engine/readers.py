@@ -10,22 +10,16 @@ import numpy as np
 from ..config import Config
 from ..config.arch import DistillationArch
 from ..config.bind import located
-from ..config.dataloader import (
-    AnyDataset,
-    CifarConfig,
-    CustomLabelConfig,
-    DatasetConfig,
-    MultiScaleSamplerConfig,
-    SamplerConfig,
-)
+from ..config.dataloader import AnyDataset, CifarConfig, CustomLabelConfig, DatasetConfig
+from ..config.losses import SMOOTHING
 from ..data.cifar import CifarDataset, read_cifar
 from ..data.classes import ClassNames, folder_labels, require_same_folders
 from ..data.dataset import ImageDataset
 from ..data.image_list import read_image_list
 from ..data.loader import BatchLoader
 from ..data.mix import build_batch_transforms
-from ..data.sampler import BatchSampler, MultiScaleSampler, SizeSchedule
 from ..data.scan import scan_image_folder
+from ..data.tags import read_tag_list
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..export.accuracy import part
@@ -42,13 +36,13 @@ from .classes import (
 )
 from .distributed import Runtime
 from .log import LOGGER
+from .samplers import build_sampler
 from .unlabelled import check_unlabelled, with_unlabelled
 
 if TYPE_CHECKING:
     from ..config.types import Op
     from ..data.image_list import ImageList
     from ..data.mix import BatchTransforms
-    from ..data.transforms.compose import Compose
     from ..export.accuracy import Labelled
 
 
@@ -95,13 +89,14 @@ def _batch_transforms(config: Config) -> BatchTransforms | None:
     path = "DataLoader.Train.dataset.batch_transform_ops"
     with located(config.where(path), path):
         ops = config.reader("Train").dataset.batch_transform_ops
-        mix = build_batch_transforms(ops, config.Arch.class_num)
-    epsilon = max(getattr(loss, "epsilon", None) or 0.0 for loss in config.Loss.of("Train"))
-    if mix and mix.label_smoothing and epsilon:
-        LOGGER.warning(
-            "%s: labels are smoothed twice, by label_smoothing %g and CELoss.epsilon %g; set one of them to 0",
-            *(path, mix.label_smoothing, epsilon),
-        )
+        mix = build_batch_transforms(ops, config.Arch.class_num, config.multilabel)
+    for loss in config.Loss.of("Train"):
+        epsilon = loss.epsilon if isinstance(loss, SMOOTHING) else None
+        if mix and mix.label_smoothing and epsilon:
+            LOGGER.warning(
+                "%s: labels are smoothed twice, by label_smoothing %g and %s.epsilon %g; set one of them to 0",
+                *(path, mix.label_smoothing, type(loss).__name__, epsilon),
+            )
     return mix
 
 
@@ -241,16 +236,24 @@ def split_images(
             f"the labels of the class folders in {dataset.image_root} cannot be told: the training was from a list "
             f"without names; give its label map by {MAP_KEY}, or a list (cls_label_path) of these images"
         )
+    if split == "Train" and config.multilabel:
+        names = training_names(config, None)
     path = f"DataLoader.{split}.dataset"
     with located(config.where(path), path):
         images, found = _listed(config, dataset, split, names, check_files)
-        if found is not None and len(found) != class_num:
+        if split == "Eval" and config.multilabel and names is None and found is not None:
             raise ConfigError(
-                f"{found.source}: {len(found)} classes, but Arch.class_num is {class_num}; use -o "
+                f"the tags of {found.source} cannot be numbered: the training was from lists of numbers without names; "
+                f"give its label map by {MAP_KEY}, or a list of numbers"
+            )
+        if found is not None and len(found) != class_num:
+            kind = "tags" if config.multilabel else "classes"
+            raise ConfigError(
+                f"{found.source}: {len(found)} {kind}, but Arch.class_num is {class_num}; use -o "
                 f"Arch.class_num={len(found)}"
             )
     if split == "Train":
-        names = training_names(config, found)
+        names = found if config.multilabel else training_names(config, found)
     elif names is not None and found is not None:
         names.require_same(found, "evaluate on the classes of the training")
     if names is not None and found is None:
@@ -268,7 +271,7 @@ def _listed(
     names: ClassNames | None = None,
     check_files: bool = True,
 ) -> tuple[Any, ClassNames | None]:
-    """Return the images of `dataset` and the class names of its folders or of CIFAR, None for a list file."""
+    """Return the images of `dataset` and the names of its folders, tags or of CIFAR, None for a list of numbers."""
     if isinstance(dataset, CifarConfig):
         mode = dataset.mode or {"Train": "train", "Eval": "test"}[split]
         return read_cifar(dataset.data_file, mode, dataset.class_num)
@@ -280,6 +283,8 @@ def _listed(
     if in_class_folders(dataset):
         return scan_image_folder(dataset.image_root, names)
     path, class_num = dataset.cls_label_path or "", config.Arch.class_num
+    if dataset.tagged:
+        return read_tag_list(path, dataset.image_root, class_num, names, dataset.delimiter, check_files)
     listed = read_image_list(path, dataset.image_root, class_num, dataset.delimiter, check_files=check_files)
     return listed, None
 
@@ -335,89 +340,3 @@ def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> N
         return
     warn_of_labels(config.Arch.network.class_num, names, images.known_labels, labels)
     check_unlabelled(images, evaluation and evaluation.images)
-
-
-def build_sampler(
-    config: Config, split: str, images: ImageList, transforms: Compose, runtime: Runtime
-) -> BatchSampler | MultiScaleSampler:
-    """Build the sampler of `split` ("Train" or "Eval") of `images` for this process.
-
-    `transforms` will be given the sizes of batches.
-
-    Raises ConfigError: the settings contradict each other, the transforms or the number of images.
-    """
-    section, path = config.reader(split).sampler, f"DataLoader.{split}.sampler"
-    with located(config.where(path), path):
-        training = split == "Train"
-        if not training:
-            _check_scores_every_image_once(section)
-        common: dict[str, Any] = {
-            "seed": config.Global.seed,
-            "rank": runtime.rank,
-            "world_size": runtime.world_size,
-            "balance": images.labels if section.balanced else None,
-        }
-        if isinstance(section, MultiScaleSamplerConfig) and section.is_training:
-            _check_takes_size(transforms, "scales", split)
-            if section.seed is not None:
-                common["seed"] = section.seed
-            return MultiScaleSampler(
-                len(images),
-                section.scales,
-                section.first_bs,
-                divided_factor=section.divided_factor,
-                shuffle=section.shuffle,
-                **common,
-            )
-        return BatchSampler(
-            len(images),
-            config.batch_size(split),
-            shuffle=section.shuffle and getattr(section, "is_training", True),
-            drop_last=getattr(section, "drop_last", False),
-            pad=training,
-            size_schedule=_size_schedule(config, section, transforms, split),
-            **common,
-        )
-
-
-def _check_scores_every_image_once(section: SamplerConfig | MultiScaleSamplerConfig) -> None:
-    for key in ("drop_last", "balanced"):
-        if getattr(section, key, False):
-            raise ConfigError(f"{key}: an evaluation scores every image; write {key}: false")
-    if isinstance(section, MultiScaleSamplerConfig) and section.is_training:
-        raise ConfigError("MultiScaleSampler is for training; write is_training: false")
-    if getattr(section, "size_schedule", None):
-        raise ConfigError("size_schedule is for training; leave it out")
-
-
-def _check_takes_size(transforms: Compose, key: str, split: str) -> None:
-    ops = f"DataLoader.{split}.dataset.transform_ops"
-    if not transforms.takes_size:
-        raise ConfigError(
-            f"{key} sets the size of each batch, but none of {ops} can cut images to it; use RandCropImage"
-        )
-    for op in reversed(transforms.ops):
-        if getattr(op, "takes_size", False):
-            return
-        if getattr(op, "size", None) is not None:
-            raise ConfigError(
-                f"{key} sets the size of each batch, but {type(op).__name__} in {ops} changes it again; leave it out"
-            )
-
-
-def _size_schedule(
-    config: Config, section: SamplerConfig | MultiScaleSamplerConfig, transforms: Compose, split: str
-) -> SizeSchedule | None:
-    text = getattr(section, "size_schedule", None)
-    if text is None:
-        return None
-    _check_takes_size(transforms, "size_schedule", split)
-    schedule, epochs = SizeSchedule.parse(text), config.Global.epochs
-    if epochs <= schedule.until:
-        LOGGER.warning(
-            "sampler.size_schedule %s: all %d epochs are at %d pixels; move its second number below Global.epochs",
-            text,
-            epochs,
-            schedule.size,
-        )
-    return schedule

@@ -129,7 +129,8 @@ class Recorder:
         first, began = self._began
         done, left = epochs - first, self._settings.epochs - epochs
         seconds = left * (time.monotonic() - began) / done if done > 0 else 0
-        shown = [f"{split} {_brief(values)}" for split, values in self._means.items()]
+        best = self._config.Metric.best
+        shown = [f"{split} {_brief(values, best)}" for split, values in self._means.items()]
         to_go = [f"{seconds / 60:.1f} minutes left"] if seconds else []
         line = f"epoch {epochs} of {self._settings.epochs}: {'; '.join([*shown, *to_go])}"
         LOGGER.log(BRIEF, "%s", line, extra=each_epoch("epoch"))
@@ -162,10 +163,11 @@ class Recorder:
             sink.scalars(split, values if lr is None else {**values, "lr": lr}, step)
 
 
-def _brief(values: Mapping[str, float]) -> str:
-    """Return the loss and, where it was measured, the top-1 of a split."""
+def _brief(values: Mapping[str, float], best: str) -> str:
+    """Return the loss of a split and, where they were measured, the top-1 and the metric `best`."""
     shown = [f"loss {values['loss']:.3f}"] if "loss" in values else []
-    return ", ".join([*shown, *([f"top-1 {values['top1']:.1%}"] if "top1" in values else [])])
+    names = {"top1": "top-1", best: "top-1" if best == "top1" else best}
+    return ", ".join([*shown, *(f"{name} {values[key]:.1%}" for key, name in names.items() if key in values)])
 
 
 def denormalise(images: np.ndarray, ops: Iterable[Op]) -> np.ndarray:

@@ -165,7 +165,8 @@ class Trainer:
         losses = weigh_classes(
             config.Loss.of("Train"), self.reader.images.known_labels, arch.network.class_num
         )
-        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers)
+        shares = self.reader.images.tag_shares
+        self.criterion = build_loss(losses, arch.infer_model_name, arch.teachers, shares)
         if self.eval_reader is not None:
             build_loss(config.Loss.of("Eval"), arch.infer_model_name)  # its errors are raised before an epoch
         # Mixed labels have no top-k, so PaddleClas leaves the metric out there, too.

@@ -10,6 +10,8 @@ import os
 from collections import defaultdict
 from typing import Iterable, Iterator
 
+import numpy as np
+
 from ..base.files import read_plain
 from ..data.image_list import ImageList, read_image_list
 from ..data.scan import find_images
@@ -35,7 +37,7 @@ def check_unlabelled(images: ImageList, scored: ImageList | None) -> None:
 
     Raises DataError: a teacher's answers to images of DataLoader.Eval would be learned, and the score be too high.
     """
-    unlabelled = [index for index, label in enumerate(images.labels.tolist()) if label < 0]
+    unlabelled = [] if images.labels.ndim > 1 else np.flatnonzero(images.labels < 0).tolist()
     if not unlabelled:
         return
     LOGGER.info(
