@@ -21,7 +21,7 @@ from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .engine import distributed as runtimes
 from .engine.batch_size import with_batch_size
-from .engine.choose_threshold import Choice
+from .engine.choose_threshold import Choice, threshold_in_use
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.embed_files import embed_files
 from .engine.evaluate import evaluate as score
@@ -117,12 +117,11 @@ def evaluate(
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
-    if choice is not None:
-        choice.make(reader, logits, weights_checksum(model), runtime)
+    chosen = choice.make(reader, logits, weights_checksum(model), runtime) if choice else None
     if runtime.is_main and predictions:
         write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:
-        summary = written.write(reader, logits)
+        summary = written.write(reader, logits, threshold_in_use(config, chosen))
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result

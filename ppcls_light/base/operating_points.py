@@ -6,7 +6,7 @@ One convention everywhere: an image is taken for positive where its score is the
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 import numpy as np
 
@@ -114,6 +114,10 @@ class OperatingPoints(NamedTuple):
         """Return the outcome of any threshold."""
         place = int(np.searchsorted(-self.scores, -threshold, side="right")) - 1
         return Outcome(self.positives, self.negatives, int(self.hits[place]), int(self.false_alarms[place]))
+
+    def rows(self) -> Iterator[tuple[float, float, float]]:
+        """Yield (score, precision, recall) of each score that there is, the lowest first."""
+        yield from zip(*(values[:0:-1].tolist() for values in (self.scores, self.precision, self.recall)))
 
     def thinned(self, points: int) -> OperatingPoints:
         """Return up to `points` of the points, evenly spread over them, the first and the last among them."""

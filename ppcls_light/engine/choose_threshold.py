@@ -59,6 +59,14 @@ class Choice:
         return chosen
 
 
+def threshold_in_use(config: Config, chosen: Chosen | None) -> float | list[float] | None:
+    """Return the threshold by which the network answers, of class 1 of two or of the tags; None where there is none."""
+    if chosen is not None:
+        return chosen.threshold
+    of_more = config.Arch.class_num != 2 and not config.multilabel
+    return None if of_more else getattr(config.answer_kind, "threshold", None)
+
+
 def choose_threshold(
     rule: Rule, probabilities: np.ndarray, labels: np.ndarray, names: Sequence[str], weights: str
 ) -> Chosen:

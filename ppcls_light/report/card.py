@@ -13,6 +13,7 @@ from ..config import Config
 from ..models.profile import ModelProfile
 from ..runtime.auto import measured
 from .evaluation import Evaluation
+from .tag_evaluation import TagEvaluation
 
 Card = dict[str, dict[str, Any]]
 
@@ -29,10 +30,28 @@ def data_card(evaluation: Evaluation) -> dict[str, Any]:
         "classes without images": int(np.count_nonzero(support == 0)),
         "most images of a class": f"{support[most]:,} ({evaluation.names[most]})",
         "fewest images of a class": f"{support[fewest]:,} ({evaluation.names[fewest]})",
-        "learned by the network": "yes: the list of the training"
-        if evaluation.learned
-        else "not the training's list",
+        "learned by the network": _learned(evaluation.learned),
     }
+
+
+def tag_data_card(evaluation: TagEvaluation) -> dict[str, Any]:
+    """Return the facts of images with tags: their list, and their numbers."""
+    having = evaluation.cooccurrence.diagonal()
+    most, fewest = int(having.argmax()), int(having.argmin())
+    return {
+        "list": evaluation.images.source,
+        "folder": evaluation.images.root,
+        "images": len(evaluation.labels),
+        "tags": len(evaluation.names),
+        "images without any tag": int((evaluation.labels < 1).all(axis=1).sum()),
+        "most images with a tag": f"{having[most]:,} ({evaluation.names[most]})",
+        "fewest images with a tag": f"{having[fewest]:,} ({evaluation.names[fewest]})",
+        "learned by the network": _learned(evaluation.learned),
+    }
+
+
+def _learned(learned: bool) -> str:
+    return "yes: the list of the training" if learned else "not the training's list"
 
 
 def model_card(config: Config, weights: str, profile: ModelProfile) -> dict[str, Any]:

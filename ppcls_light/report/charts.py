@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Sequence
 
 import numpy as np
 
 from ..base.figures import new_figure, plain
+from ..base.operating_points import OperatingPoints
 from .evaluation import Evaluation
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _SHARES = np.linspace(0, 1, 6)
 def draw_reliability(evaluation: Evaluation) -> Figure:
     """Return the reliability diagram: accuracy by confidence, a bar per bin, and the gap to the diagonal."""
     diagram = evaluation.reliability
-    figure, axes = _new("confidence", "accuracy")
+    figure, axes = new_chart("confidence", "accuracy")
     width, filled = 1 / len(diagram.count), diagram.count > 0
     middle = (diagram.edges[:-1] + diagram.edges[1:])[filled] / 2
     accuracy, confidence = diagram.accuracy[filled], diagram.confidence[filled]
@@ -38,7 +39,7 @@ def draw_reliability(evaluation: Evaluation) -> Figure:
 def draw_thresholds(evaluation: Evaluation) -> Figure:
     """Return coverage and accuracy over the threshold of the score."""
     curve = evaluation.coverage
-    figure, axes = _new("least score of an answer that counts", "share")
+    figure, axes = new_chart("least score of an answer that counts", "share")
     axes.plot(curve.thresholds, curve.coverage, color="tab:blue", label="answers that count")
     axes.plot(curve.thresholds, curve.accuracy, color="tab:orange", label="right ones among them")
     axes.legend(fontsize=8, loc="lower left")
@@ -46,24 +47,30 @@ def draw_thresholds(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def draw_precision_recall(evaluation: Evaluation) -> Figure:
-    """Return precision over recall; of more than 10 classes, those of the least average precision."""
-    figure, axes = _new("recall", "precision")
-    average = evaluation.average_precision
+def draw_precision_recall(
+    names: Sequence[str], curves: Sequence[OperatingPoints | None], average: np.ndarray, kind: str = "classes"
+) -> Figure:
+    """Return precision over recall of classes or tags by name; of more than 10, those of the least average precision.
+
+    `average` is their average precision, (K,), NaN of those without images, which are left out.
+    """
+    figure, axes = new_chart("recall", "precision")
     there = np.flatnonzero(~np.isnan(average))
     shown = there[np.argsort(average[there], kind="stable")][:_LINES]
     for place, label in enumerate(shown.tolist()):
-        curve = evaluation.curves[label]
         # The number first: a legend leaves out what begins with an underscore.
-        name = f"{average[label]:.2f} {plain(evaluation.names[label], 18)}"
-        axes.plot(curve.recall, curve.precision, color=f"C{place}", linewidth=1.3, label=name)
+        name = f"{average[label]:.2f} {plain(names[label], 18)}"
+        curve = curves[label]
+        if curve is not None:
+            axes.plot(curve.recall, curve.precision, color=f"C{place}", linewidth=1.3, label=name)
     axes.legend(fontsize=7, loc="lower left", title="average precision", title_fontsize=7)
-    few = "" if len(shown) == len(there) else f", the {len(shown)} lowest of {len(there)} classes"
+    few = "" if len(shown) == len(there) else f", the {len(shown)} lowest of {len(there)} {kind}"
     axes.set_title(f"precision and recall{few}", fontsize=10)
     return figure
 
 
-def _new(across: str, up: str) -> tuple[Figure, Axes]:
+def new_chart(across: str, up: str) -> tuple[Figure, Axes]:
+    """Return a figure and its axes, both of shares from 0 to 1."""
     figure = new_figure(*_SIZE)
     axes = figure.subplots()
     axes.set_xlim(0, 1)

@@ -13,7 +13,7 @@ from ..base.probabilities import Reliability, reliability
 from ..data.image_list import ImageList
 from .classes import ClassScores, class_scores, confusion_matrix
 from .label_errors import Suspects, suspected_errors
-from .thresholds import Coverage, at_accuracy, coverage_curve
+from .thresholds import Coverage, TwoClasses, at_accuracy, coverage_curve
 
 THRESHOLDS = np.linspace(0, 1, 101)
 ACCURACIES = (0.9, 0.95, 0.99)  # for which a threshold is looked for
@@ -25,7 +25,8 @@ class Evaluation:
     """Answers to the N `images`, which have a label each.
 
     probabilities: float (N, K). predicted: int (N,), the classes they are taken for. class_names: K of them; None: the
-    labels' numbers. learned: the network was trained on these very images.
+    labels' numbers. learned: the network was trained on these very images. threshold: of two classes, the probability
+    of class 1 from which an image was taken for it.
     """
 
     images: ImageList
@@ -33,6 +34,7 @@ class Evaluation:
     predicted: np.ndarray
     class_names: Sequence[str] | None = None
     learned: bool = False
+    threshold: float = 0.5
 
     @cached_property
     def names(self) -> list[str]:
@@ -106,13 +108,22 @@ class Evaluation:
         return np.array([average for _, average in self._curves])
 
     @cached_property
+    def two_classes(self) -> TwoClasses | None:
+        """Class 1 of two; None of more, or where either has no image."""
+        if self.class_num != 2 or len(set(self.labels.tolist())) < 2:
+            return None
+        points = operating_points(self.labels == 1, self.probabilities[:, 1])
+        return TwoClasses(self.names[1], points, self.threshold)
+
+    @cached_property
     def suspects(self) -> Suspects:
         """Images whose labels may be wrong."""
         return suspected_errors(self.labels, self.probabilities)
 
     @cached_property
     def summary(self) -> dict[str, float]:
-        """Numbers of the whole: images, accuracy, means over the classes (macro), calibration error, suspected labels.
+        """Numbers of the whole: images, accuracy, means over the classes (macro), calibration error, suspected labels;
+        of two classes also area under the ROC curve, threshold and its rates.
 
         Means are over the classes that have a number, see `ClassScores.macro`.
         """
@@ -124,4 +135,5 @@ class Evaluation:
             "expected_calibration_error": self.reliability.ece,
             "maximum_calibration_error": self.reliability.mce,
             "suspected_label_errors": len(self.suspects.indices),
+            **({} if self.two_classes is None else self.two_classes.summary),
         }

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from typing import Any, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Mapping, Sequence
 
 from ..base.figures import save_figure
-from ..base.files import results, write_text
-from ..base.tables import write_csv
 from .classes import ClassScores, draw_confusion
 from .evaluation import Evaluation
+from .files import PAGE, Table, cell, report_folder
 from .label_next import COLUMNS as NEXT_COLUMNS
 from .label_next import NextToLabel
 from .page import write_page
 from .pictures import Pictures
+from .thresholds import ROC_COLUMNS
 
-Table = Tuple[Sequence[str], Iterator[Sequence[object]]]  # columns, rows
 _IMAGE = ("file", "label", "label_name", "predicted", "predicted_name", "score", "label_score")
-_NEXT, _CARD = "label_next.csv", "card.json"  # which a report may lack
 
 
 def write_report(
@@ -44,60 +40,50 @@ def write_report(
     | label_errors.csv | images whose labels are suspected, the most suspicious first |
     | reliability.csv | calibration: confidence and accuracy by bin |
     | thresholds.csv | share of the answers with at least such a score, and their accuracy |
+    | roc.csv | of two classes: rates and numbers of images at every score, by the probability of class 1 |
     | label_next.csv | with `to_label`: images to label next, the first first |
     | card.json | with `card`: {section: {name: value}} about data, network and export |
     | report.html | all of it, with `pictures` and, with the rows of a metrics.jsonl (`history`), learning curves |
 
     Raises UserError: a file cannot be written.
     """
-    with results(folder, optional=(_NEXT, _CARD)) as scratch:
-        _write_json(scratch, "summary.json", evaluation.summary)
-        for name, (columns, rows) in _tables(evaluation).items():
-            write_csv(os.path.join(scratch, name), columns, rows)
+    with report_folder(folder, evaluation.summary, _tables(evaluation, to_label), card) as scratch:
         save_figure(
             draw_confusion(evaluation.confusion, evaluation.names), os.path.join(scratch, "confusion_matrix")
         )
-        if to_label is not None:
-            write_csv(os.path.join(scratch, _NEXT), NEXT_COLUMNS, to_label.rows(evaluation.names))
-        if card is not None:
-            _write_json(scratch, _CARD, card)
-        write_page(os.path.join(scratch, "report.html"), evaluation, card or {}, pictures, history, to_label)
+        write_page(os.path.join(scratch, PAGE), evaluation, card or {}, pictures, history, to_label)
     return evaluation.summary
 
 
-def _write_json(folder: str, name: str, content: Mapping[str, Any]) -> None:
-    """Write a file of JSON, which has no NaN: a number that is undefined is null there."""
-    defined = {
-        key: None if isinstance(value, float) and math.isnan(value) else value
-        for key, value in content.items()
-    }
-    write_text(os.path.join(folder, name), json.dumps(defined, indent=2, ensure_ascii=False) + "\n")
-
-
-def _tables(evaluation: Evaluation) -> dict[str, Table]:
+def _tables(evaluation: Evaluation, to_label: NextToLabel | None) -> dict[str, Table]:
     """Return {file name: (columns, rows)}."""
+    two = evaluation.two_classes
+    some: dict[str, Table] = {}
+    if two is not None:
+        some["roc.csv"] = ROC_COLUMNS, (tuple(map(cell, row)) for row in two.rows())
+    if to_label is not None:
+        some["label_next.csv"] = NEXT_COLUMNS, to_label.rows(evaluation.names)
     names = evaluation.names
     by_class = list(enumerate(names))
     return {
+        **some,
         "per_class.csv": (
             ("class_id", "class_name", *ClassScores._fields),
             (
-                (*label, *map(_cell, row))
+                (*label, *map(cell, row))
                 for label, row in zip(by_class, zip(*(values.tolist() for values in evaluation.scores)))
             ),
         ),
         "average_precision.csv": (
             ("class_id", "class_name", "average_precision"),
-            ((*label, _cell(value)) for label, value in zip(by_class, evaluation.average_precision.tolist())),
+            ((*label, cell(value)) for label, value in zip(by_class, evaluation.average_precision.tolist())),
         ),
         "precision_recall.csv": (
             ("class_id", "class_name", "threshold", "precision", "recall"),
             (
-                (*label, *map(_cell, point))
+                (*label, *map(cell, point))
                 for label, curve in zip(by_class, evaluation.curves)
-                for point in zip(
-                    *(values[:0:-1].tolist() for values in (curve.scores, curve.precision, curve.recall))
-                )
+                for point in curve.rows()
             ),
         ),
         "confusion_matrix.csv": (
@@ -112,7 +98,7 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
         "reliability.csv": (
             ("above", "up_to", "images", "confidence", "accuracy"),
             (
-                tuple(map(_cell, row))
+                tuple(map(cell, row))
                 for row in zip(
                     evaluation.reliability.edges[:-1].tolist(),
                     evaluation.reliability.edges[1:].tolist(),
@@ -122,24 +108,17 @@ def _tables(evaluation: Evaluation) -> dict[str, Table]:
         ),
         "thresholds.csv": (
             ("threshold", "coverage", "accuracy"),
-            (tuple(map(_cell, row)) for row in zip(*(values.tolist() for values in evaluation.coverage))),
+            (tuple(map(cell, row)) for row in zip(*(values.tolist() for values in evaluation.coverage))),
         ),
     }
 
 
 def _label_errors(evaluation: Evaluation) -> Table:
     images = (
-        (*_image(evaluation, index), _cell(margin))
+        (*_image(evaluation, index), cell(margin))
         for index, margin in zip(*(values.tolist() for values in evaluation.suspects))
     )
     return (*_IMAGE, "margin"), images
-
-
-def _cell(value: float) -> int | str:
-    """Return a number as text, an undefined one as an empty cell."""
-    if isinstance(value, int):
-        return value
-    return "" if math.isnan(value) else f"{value:.5f}"
 
 
 def _image(evaluation: Evaluation, index: int) -> tuple[object, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Iterator, NamedTuple
+from typing import Any, Callable, Iterator, NamedTuple, Sequence, cast
 
 import numpy as np
 
@@ -22,11 +22,13 @@ from ..errors import ConfigError, DataError, UserError
 from ..models.profile import ModelProfile
 from ..runtime.auto import resolve
 from ..runtime.options import EngineOptions
-from .card import data_card, export_card, model_card
+from .card import data_card, export_card, model_card, tag_data_card
 from .evaluation import Evaluation
 from .folder import write_report
 from .label_next import LABEL_COUNT, Candidates, NextToLabel
 from .pictures import HeatMaps, Pictures
+from .tag_evaluation import TagEvaluation
+from .tag_folder import write_tag_report
 
 
 class Network(NamedTuple):
@@ -62,6 +64,10 @@ class Extras(NamedTuple):
             raise ConfigError(f"--{option} is shown in the report; add --report DIR")
         if self.latency:
             read_bundle(config.Global.save_inference_dir)
+        if self.label_next and config.multilabel:
+            raise ConfigError(
+                "--label-next: it looks for doubt between two classes, and an image has tags; leave it out"
+            )
         if self.label_next and config.Arch.class_num < 2:
             raise ConfigError("--label-next: with one class there is no doubt; leave it out")
         if self.label_next and not os.path.isdir(self.label_next):
@@ -89,24 +95,36 @@ class Report:
         self._bundle = _export_of(network, config, extras.latency)
         self._unlabelled = _unlisted(extras.label_next, config) if extras.label_next else []
 
-    def write(self, reader: Reader, logits: np.ndarray) -> dict[str, float]:
+    def write(
+        self, reader: Reader, logits: np.ndarray, threshold: float | Sequence[float] | None = None
+    ) -> dict[str, float]:
         """Write the report for the images of `reader`, whose `logits` are (N, K); return the summary.
+
+        `threshold` is that of class 1 of two classes, or of all tags or of each (K,); None: 0.5.
 
         Raises UserError: a file cannot be written. DataError: no image to label could be read.
         """
         config, network, bundle = self._config, self._network, self._bundle
         names = None if reader.class_names is None else reader.class_names.names
-        answers = probabilities(logits, config.multilabel), logits.argmax(axis=1)
-        evaluation = Evaluation(reader.images, *answers, names, scores_learned(config))
+        scores, learned = probabilities(logits, config.multilabel), scores_learned(config)
         if bundle is not None and self._extras.latency:
             resolve(bundle, EngineOptions(engine="auto", batch_size=1), config.Global.image_shape)
-        card = {
-            "data": data_card(evaluation),
+        cards = {
             "model": model_card(config, network.weights, network.profile),
             **({} if bundle is None else {"export": export_card(bundle)}),
         }
         pictures = Pictures(reader.loader.dataset, network.heat_maps)
         history = _history(network.weights)
+        if config.multilabel:
+            thresholds = np.broadcast_to(0.5 if threshold is None else threshold, logits.shape[1:])
+            tagged = TagEvaluation(reader.images, scores, thresholds, names, learned)
+            return write_tag_report(
+                self._folder, tagged, {"data": tag_data_card(tagged), **cards}, pictures, history
+            )
+        predicted = logits.argmax(axis=1) if threshold is None else (scores[:, 1] >= threshold).astype(int)
+        in_use = 0.5 if threshold is None else cast(float, threshold)
+        evaluation = Evaluation(reader.images, scores, predicted, names, learned, in_use)
+        card = {"data": data_card(evaluation), **cards}
         return write_report(self._folder, evaluation, card, pictures, history, self._to_label())
 
     def _to_label(self) -> NextToLabel | None:

@@ -6,47 +6,23 @@ number, whatever the evaluation; the tables beside the page have every image.
 
 from __future__ import annotations
 
-import base64
-import os
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, Sequence
+from typing import Any, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from ..base.figures import as_svg
-from ..base.files import StrPath, write_text
-from ..base.html import Markup, gallery, link, page, paragraph, picture, section, table, text
+from ..base.files import StrPath
+from ..base.html import Markup, gallery, link, paragraph, picture, table, text
 from .charts import draw_precision_recall, draw_reliability, draw_thresholds
 from .classes import draw_confusion, most_confused
-from .curves import Run, draw_curves
 from .evaluation import Evaluation
 from .label_next import NextToLabel
+from .page_parts import LEARNED, caption, card_tables, chart, percent, training, whole_percent, write_parts
 from .pictures import Pictures, file_thumbnail
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .two_classes import two_class_part
 
 _CLASSES = 30  # up to which the matrix is a table; of more, a picture and the pairs most often confused
 _OF_A_CELL, _OF_THE_DIAGONAL, _OF_CELLS = 12, 4, 400  # pictures
 _MISTAKES, _SUSPECTS, _NEXT = 24, 24, 48  # pictures
-
-_STYLE = """
-.chart { width: 100%; max-width: 540px; background: white; border-radius: 8px; }
-.wide .chart { min-width: 760px; max-width: 1100px; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 420px), 1fr)); gap: 12px; }
-.matrix td, .matrix th { padding: 0; border: 1px solid var(--line); text-align: right; font-size: 13px; }
-.matrix thead th { writing-mode: vertical-rl; padding: 6px 4px; text-align: left; font-weight: 600; }
-.matrix th:first-child { position: sticky; left: 0; background: Canvas; padding: 2px 8px; white-space: nowrap; }
-.matrix thead th:first-child { writing-mode: horizontal-tb; vertical-align: bottom; font-weight: 400; }
-.matrix td { min-width: 34px; }
-.matrix td a { display: block; padding: 5px 6px; color: inherit; text-decoration: none; }
-.matrix td a:hover, .matrix td a:focus { outline: 2px solid var(--accent); }
-.cell { display: none; }
-.cell:target { display: block; }
-.explained { display: flex; align-items: flex-start; border: 1px solid var(--line); border-radius: 8px; }
-.explained figure { border: 0; }
-nav { display: flex; flex-wrap: wrap; gap: 4px 14px; margin: 8px 0; }
-.warning { border-left: 4px solid #d97706; padding-left: 8px; }
-"""
 
 
 def write_page(
@@ -65,49 +41,29 @@ def write_page(
         "Suspected label errors": _suspects(evaluation, pictures),
         "Scores": _scores(evaluation),
     }
+    if evaluation.two_classes is not None:
+        parts["Threshold"] = two_class_part(evaluation.two_classes)
     if history:
-        parts["Training"] = _training(history)
+        parts["Training"] = training(history)
     if to_label is not None:
         parts["To label next"] = _to_label(evaluation, to_label)
     if card:
-        parts["Data and model"] = _card(card)
-    anchors = {title: title.lower().replace(" ", "-") for title in parts}
-    contents = "".join(link(anchors[title], title) for title in parts)
-    sections = [section(title, *content, anchor=anchors[title]) for title, content in parts.items()]
-    network = card.get("model", {}).get("network")
-    title = f"Evaluation of {network}" if network else "Evaluation"
-    write_text(
-        path,
-        page(title, Markup(f"<nav>{contents}</nav>"), _summary(evaluation), *sections, style=_STYLE),
-    )
-
-
-def _percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.1f}\N{NO-BREAK SPACE}%"
-
-
-def _whole_percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.0f}\N{NO-BREAK SPACE}%"
+        parts["Data and model"] = card_tables(card)
+    write_parts(path, card, _summary(evaluation), parts)
 
 
 def _summary(evaluation: Evaluation) -> Markup:
     summary = evaluation.summary
-    learned = ""
-    if evaluation.learned:
-        learned = Markup(
-            '<p class="warning">The network was trained on these images. Scores of what was learned say little of '
-            "new images, and wrong labels that were learned are repeated, not found.</p>"
-        )
     rows = [
-        (f"accuracy of {summary['images']:,} images", _percent(summary["accuracy"])),
+        (f"accuracy of {summary['images']:,} images", percent(summary["accuracy"])),
         *(
-            (f"mean {name} of the classes", _percent(summary[f"macro_{name.lower().replace(' ', '_')}"]))
+            (f"mean {name} of the classes", percent(summary[f"macro_{name.lower().replace(' ', '_')}"]))
             for name in ("precision", "recall", "F1", "average precision")
         ),
-        ("expected calibration error", _percent(summary["expected_calibration_error"])),
+        ("expected calibration error", percent(summary["expected_calibration_error"])),
         ("suspected label errors", f"{summary['suspected_label_errors']:,}"),
     ]
-    return Markup(learned + table(("", ""), rows))
+    return Markup((LEARNED if evaluation.learned else "") + table(("", ""), rows))
 
 
 def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Markup]:
@@ -118,7 +74,7 @@ def _confusion(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Ma
         yield _matrix(evaluation)
     else:
         shown = most_confused(confusion)
-        yield _chart(draw_confusion(confusion, evaluation.names), "confusion matrix", wide=True)
+        yield chart(draw_confusion(confusion, evaluation.names), "confusion matrix", wide=True)
         yield paragraph("The pairs most often confused; a click on a number shows its pictures below.")
         names = evaluation.names
         yield table(
@@ -184,16 +140,11 @@ def _cells(evaluation: Evaluation, pictures: Pictures, shown: Sequence[tuple[int
 
 def _image(evaluation: Evaluation, pictures: Pictures, index: int, pair: bool = True) -> Markup:
     """Return the figure of an image; `pair`: the caption has its label and the class it is taken for."""
-    said = _whole_percent(evaluation.confidence[index])
+    said = whole_percent(evaluation.confidence[index])
     if pair:
         said = f"{_pair(evaluation, index)} {said}"
     label = evaluation.names[evaluation.images.label(index)]
-    return picture(pictures.thumbnail(index), _caption(said, evaluation.images.name(index)), label)
-
-
-def _caption(said: str, path: str) -> Markup:
-    """Return what is said about an image, and below it the name of its file."""
-    return Markup(f"{text(said)}<br>{text(os.path.basename(path))}")
+    return picture(pictures.thumbnail(index), caption(said, evaluation.images.name(index)), label)
 
 
 def _pair(evaluation: Evaluation, index: int) -> str:
@@ -214,7 +165,7 @@ def _classes(evaluation: Evaluation) -> Iterator[Markup]:
         taken_for = int(wrong[label].argmax())
         mostly = f"{evaluation.names[taken_for]} ({wrong[label, taken_for]})" if wrong[label].any() else ""
         average = evaluation.average_precision[label]
-        rows.append((name, *map(_percent, (*scores, average)), int(support), mostly))
+        rows.append((name, *map(percent, (*scores, average)), int(support), mostly))
     yield table(
         ("class", "precision", "recall", "F1", "average precision", "images", "mostly taken for"), rows
     )
@@ -258,11 +209,12 @@ def _suspects(evaluation: Evaluation, pictures: Pictures | None) -> Iterator[Mar
 
 
 def _scores(evaluation: Evaluation) -> Iterator[Markup]:
+    curves = evaluation.names, evaluation.curves, evaluation.average_precision
     yield Markup(
         '<div class="charts">'
-        + _chart(draw_reliability(evaluation), "reliability diagram")
-        + _chart(draw_thresholds(evaluation), "coverage and accuracy by threshold")
-        + _chart(draw_precision_recall(evaluation), "precision and recall by class")
+        + chart(draw_reliability(evaluation), "reliability diagram")
+        + chart(draw_thresholds(evaluation), "coverage and accuracy by threshold")
+        + chart(draw_precision_recall(*curves), "precision and recall by class")
         + "</div>"
     )
     yield paragraph(
@@ -271,19 +223,13 @@ def _scores(evaluation: Evaluation) -> Iterator[Markup]:
     )
     rows = [
         (
-            _percent(accuracy),
+            percent(accuracy),
             "none reaches it" if np.isnan(threshold) else f"{threshold:.3f}",
-            _percent(coverage),
+            percent(coverage),
         )
         for accuracy, threshold, coverage in evaluation.thresholds
     ]
     yield table(("accuracy of the answers at least", "least score", "share of the images answered"), rows)
-
-
-def _training(history: Sequence[Mapping[str, Any]]) -> Iterator[Markup]:
-    yield _chart(
-        draw_curves([Run("this training", [dict(row) for row in history])]), "learning curves", wide=True
-    )
 
 
 def _to_label(evaluation: Evaluation, to_label: NextToLabel) -> Iterator[Markup]:
@@ -295,29 +241,9 @@ def _to_label(evaluation: Evaluation, to_label: NextToLabel) -> Iterator[Markup]
     figures = (
         picture(
             file_thumbnail(path),
-            _caption(
-                f"{first} {_whole_percent(float(score))} or {second} {_whole_percent(float(other))}", path
-            ),
+            caption(f"{first} {whole_percent(float(score))} or {second} {whole_percent(float(other))}", path),
             first,
         )
         for path, _, first, score, _, second, other, _ in (map(str, row) for row in rows[:_NEXT])
     )
     yield gallery(figures, max(0, len(rows) - _NEXT))
-
-
-def _card(card: Mapping[str, Mapping[str, Any]]) -> Iterator[Markup]:
-    for title, values in card.items():
-        yield Markup(f"<h3>{text(title)}</h3>")
-        yield table(("", ""), [(name, _value(value)) for name, value in values.items()])
-
-
-def _value(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
-
-
-def _chart(figure: Figure, alt: str, wide: bool = False) -> Markup:
-    data = base64.b64encode(as_svg(figure)).decode()
-    image = f'<img class="chart" src="data:image/svg+xml;base64,{data}" alt="{text(alt)}">'
-    return Markup(f'<div class="wide">{image}</div>' if wide else image)

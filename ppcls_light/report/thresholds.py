@@ -1,10 +1,14 @@
-"""Coverage and accuracy of all answers over a threshold of the score."""
+"""Thresholds of a score: coverage and accuracy of all answers, and the operating points of class 1 of two."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Iterator, NamedTuple
 
 import numpy as np
+
+from ..base.operating_points import OperatingPoints
+
+ROC_COLUMNS = ("threshold", "tpr", "fpr", "precision", "positives_found", "negatives_taken")
 
 
 class Coverage(NamedTuple):
@@ -41,3 +45,23 @@ def at_accuracy(confidence: np.ndarray, right: np.ndarray, accuracy: float) -> t
     if not enough.size:
         return float("nan"), 0.0
     return float(curve.thresholds[enough[0]]), float(curve.coverage[enough[0]])
+
+
+class TwoClasses(NamedTuple):
+    """Class 1 of two, called `name`: its operating points, and the threshold from which an image is taken for it."""
+
+    name: str
+    points: OperatingPoints
+    threshold: float
+
+    @property
+    def summary(self) -> dict[str, float]:
+        outcome = self.points.outcome(self.threshold)
+        return {"auc": self.points.auc, "threshold": self.threshold, "tpr": outcome.tpr, "fpr": outcome.fpr}
+
+    def rows(self) -> Iterator[tuple[float, ...]]:
+        """Yield a row of `ROC_COLUMNS` for each operating point, the lowest threshold first."""
+        points = self.points
+        shares = (points.recall, points.fpr, points.precision)
+        columns = (points.scores, *shares, points.hits, points.false_alarms)
+        yield from zip(*(values[:0:-1].tolist() for values in columns))

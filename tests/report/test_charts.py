@@ -11,6 +11,6 @@ def test_a_class_whose_name_begins_with_an_underscore_is_in_the_legend(tmp_path)
     (tmp_path / "list.txt").write_text("a.png 0\nb.png 1\n")
     images = read_image_list(tmp_path / "list.txt", tmp_path, check_files=False)
     evaluation = Evaluation(images, np.eye(2), np.arange(2), ["_background", "yes"])
-    (axes,) = draw_precision_recall(evaluation).axes
+    (axes,) = draw_precision_recall(evaluation.names, evaluation.curves, evaluation.average_precision).axes
     shown = [text.get_text() for text in axes.get_legend().get_texts()]
     assert shown == ["1.00 _background", "1.00 yes"]

@@ -275,3 +275,42 @@ def test_images_that_were_learned_are_told(evaluation, tmp_path):
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "was trained on these images" in text
     assert "a wrong one that it repeats is not found" in text
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """Answers to 60 images of two classes, with a threshold of 0.7 of class 1."""
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 60)
+    scores = np.clip(rng.normal(0.35 + 0.3 * labels, 0.2), 0, 1)
+    images = ImageList("photos", [b"%d.png" % index for index in range(60)], labels)
+    predicted = (scores >= 0.7).astype(int)
+    return Evaluation(
+        images, np.stack([1 - scores, scores], 1), predicted, ["others", "shoes"], threshold=0.7
+    )
+
+
+def test_two_classes_have_their_threshold(of_two, tmp_path):
+    summary = write_report(tmp_path / "new", of_two)
+    labels, scores = of_two.labels, of_two.probabilities[:, 1]
+    assert summary["auc"] == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert summary["threshold"] == 0.7
+    assert summary["tpr"] == metrics.recall_score(labels, scores >= 0.7)
+    assert summary["accuracy"] == metrics.accuracy_score(labels, scores >= 0.7)
+    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    _, *rows = read(tmp_path / "new" / "roc.csv")
+    assert [[float(value) for value in row[1:3]] for row in rows[::-1]] == pytest.approx(
+        np.stack([tpr, fpr], 1)[1:], abs=1e-5
+    )
+    page = (tmp_path / "new" / "report.html").read_text(encoding="utf-8")
+    found = f"{summary['tpr'] * labels.sum():.0f} of {labels.sum()}, {100 * summary['tpr']:.1f}\N{NO-BREAK SPACE}%"
+    assert found in page
+    for rule in ("in use", "f1", "tpr@fpr=0.01", "precision=0.95", "recall=0.95"):
+        assert (f"<td>{rule}</td>" in page) == (rule != "tpr@fpr=0.01")  # of so few negatives 1 % is none
+
+
+def test_one_class_of_two_alone_has_no_curves(of_two, tmp_path):
+    images = ImageList("photos", [b"%d.png" % index for index in range(60)], np.zeros(60, int))
+    alone = Evaluation(images, of_two.probabilities, of_two.predicted)
+    assert "auc" not in write_report(tmp_path, alone)
+    assert not (tmp_path / "roc.csv").exists()
