@@ -77,6 +77,8 @@ class GlobalConfig(Spelled):
     # accepted from PaddleClas' `*_ultra.yaml`; the ordinary reader is used, with a warning
     use_dali: bool = False
     to_static: bool = False  # trains the network as a compiled graph
+    # accepted from PaddleClas; its retrieval is not here
+    eval_mode: Literal["classification"] = "classification"
     cpu_ops: bool = True  # train on CPU with the project's operators, built on first use; else with Paddle's
 
     def __post_init__(self) -> None:

@@ -6,8 +6,10 @@ from typing import Any, Iterable, Mapping, TypeVar, Union
 
 from ..base.files import StrPath
 from ..errors import ConfigError, warn_once
+from ..registry import MODELS
 from . import schema
-from .bind import bind
+from .bind import bind, signature
+from .elsewhere import refuse_other_tasks
 from .moved import relocated, settled
 from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
 from .types import Sections, plain
@@ -41,8 +43,10 @@ def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()
 def _loaded(cls: type[S], tree: Node, overrides: Iterable[str]) -> S:
     for override in overrides:
         apply_override(tree, override)
+    refuse_other_tasks(tree)
     if cls is schema.Config:
         _move_class_num(tree)
+        _move_ml_decoder(tree)
         _leave_out_fold(tree)
         _choose_length(tree)
         _choose_weights(tree)
@@ -94,6 +98,32 @@ def _move_class_num(tree: Node) -> None:
             + f"{f' ({new.where})' if new.where else ''}; keep Arch.class_num"
         )
     sections[1]["class_num"] = sections[0].pop("class_num")
+
+
+def _move_ml_decoder(tree: Node) -> None:
+    """Read `Arch.use_ml_decoder` and the section MLDecoder, PaddleClas' spelling of `Arch.ml_decoder`."""
+    options, arch = tree.value.get("MLDecoder"), tree.value.get("Arch", Node(None, "")).value
+    wanted = arch.pop("use_ml_decoder", None) if isinstance(arch, dict) else None
+    if wanted is not None and wanted.value not in (True, False, None):
+        raise ConfigError(message(wanted.where, "Arch.use_ml_decoder is true or false"))
+    if options is not None and not (wanted and wanted.value):
+        raise ConfigError(
+            message(
+                options.where, "MLDecoder is the head of Arch.use_ml_decoder: true; add that, or leave it out"
+            )
+        )
+    if wanted is None or not wanted.value:
+        return
+    name = arch.get("name", Node(None, ""))
+    if name.value in MODELS.names() and "ml_decoder" not in signature(MODELS.get(name.value))[0]:
+        raise ConfigError(
+            message(
+                wanted.where,
+                f"Arch.use_ml_decoder: {name.value} has no such head, PP-LCNet has; leave it out",
+            )
+        )
+    arch["ml_decoder"] = Node({}, wanted.where) if options is None or options.value is None else options
+    tree.value.pop("MLDecoder", None)
 
 
 def _leave_out_fold(tree: Node) -> None:

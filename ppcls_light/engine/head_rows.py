@@ -29,6 +29,12 @@ def keep_rows(model: nn.Layer, weights: str, names: ClassNames | None, state: St
         return False
     if stored.names.names == names.names:
         return True
+    if getattr(model, "ml_decoder", None):
+        LOGGER.warning(
+            "an ML-Decoder has no rows to be kept by name: it is that of %s, in the order of its tags",
+            weights,
+        )
+        return True
     before, now = _places(stored.names), _places(names)
     common = [name for name in now if name in before]
     state = read_pretrained(weights, model.model_name).state if state is None else state

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ..base.files import StrPath
 from ..config.bind import bind_plain
+from ..config.types import plain
 from ..errors import ConfigError
 from ..registry import MODELS
 from ..weights import load_pretrained
@@ -53,7 +54,7 @@ def create_model(
         WeightsError: the weights are missing, cannot be fetched, are damaged or do not fit.
     """
     name, own = MODELS.canonical(name), variant(name)
-    options = {**own.keywords, **kwargs, "class_num": class_num, "features_only": features_only}
+    options = plain({**own.keywords, **kwargs, "class_num": class_num, "features_only": features_only})
     try:
         model = bind_plain(own.func, options, where=name)
     # Of Paddle, for sizes beyond all bounds; which of them depends on its version.

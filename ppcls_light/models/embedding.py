@@ -21,7 +21,7 @@ def classifier(network: nn.Layer) -> nn.Layer:
     """Return the linear layer that makes the logits, which has `weight` (D, K).
 
     It is the one of the network's `head_keys`; in a network without them the last one that is defined. MicroNet's has
-    a batch norm and a Hardswish behind it. Raises ConfigError: there is none.
+    a batch norm and a Hardswish behind it. Raises ConfigError: there is none; an ML-Decoder looks at a map.
     """
     keys = getattr(network, "head_keys", None)
     found = [
@@ -29,7 +29,7 @@ def classifier(network: nn.Layer) -> nn.Layer:
         for name, layer in network.named_sublayers()
         if isinstance(layer, _LINEAR) and (keys is None or f"{name}.weight" in keys)
     ]
-    if not found:
+    if not found or getattr(network, "ml_decoder", None):
         raise ConfigError(
             f"{type(network).__name__} ends in no linear layer, whose input would be the embedding; export it without "
             "embeddings"

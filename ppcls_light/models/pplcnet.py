@@ -20,11 +20,13 @@ from paddle.nn.initializer import Constant, KaimingNormal, Normal, Uniform
 from paddle.regularizer import L2Decay
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
+from ..errors import ConfigError
 from ..ops.training import norm_act
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, renaming
 from ..weights.io import State
 from .family import Family, Group, Pruning, conv_and_norm
 from .layers import Conv2D, activation, make_divisible
+from .ml_decoder import DecoderOptions, MLDecoder
 
 Stride = Union[PositiveInt, Tuple[PositiveInt, PositiveInt]]  # both axes, or (height, width)
 Factors = Tuple[
@@ -165,6 +167,8 @@ class PPLCNet(nn.Layer):
         last_conv_bias: a bias in the head's 1x1 convolution.
         initialisation: "fan_in", a normal of variance 2 / inputs for convolutions as in PaddleClas, or "fan_out",
             as timm has it, see `initialise_by_fan_out`.
+        ml_decoder: sizes of an ML-Decoder in place of the pooling and the classifier, see `ml_decoder.DecoderOptions`;
+            null for none.
 
     Attributes: see `family.Family`; a feature stride is (height, width) where the two differ.
     """
@@ -186,6 +190,7 @@ class PPLCNet(nn.Layer):
         initialisation: Literal["fan_in", "fan_out"] = "fan_in",
         use_se: bool = True,
         largest_kernel: Literal[3, 5] = 5,
+        ml_decoder: Optional[DecoderOptions] = None,
     ) -> None:
         super().__init__()
         strides = [(stride, stride) if isinstance(stride, int) else stride for stride in stride_list]
@@ -211,8 +216,9 @@ class PPLCNet(nn.Layer):
         self.features_only = features_only
         self.head_keys = () if features_only else ("fc.weight", "fc.bias")
         self.spare_prefixes = ("last_conv.", "fc.") if features_only else ()
+        self.ml_decoder = ml_decoder
         if not features_only:
-            self.avg_pool = nn.AdaptiveAvgPool2D(1)
+            self.avg_pool = nn.AdaptiveAvgPool2D(1) if ml_decoder is None else nn.Identity()
             self.last_conv = None
             if use_last_conv:
                 weight_attr, bias_attr = (
@@ -225,8 +231,14 @@ class PPLCNet(nn.Layer):
                 self.act = activation(act)
                 self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
                 width = class_expand
-            self.flatten = nn.Flatten()
-            self.fc = nn.Linear(width, class_num)
+            if ml_decoder is None:
+                self.flatten = nn.Flatten()
+                self.fc = nn.Linear(width, class_num)
+            else:
+                self.flatten = nn.Identity()
+                self.fc = MLDecoder(width, class_num, ml_decoder)
+                self.head_keys = tuple(key for key in self.state_dict() if key.startswith("fc."))
+                self.spare_prefixes = ("fc.weight", "fc.bias")  # of a network with a linear classifier
         if initialisation == "fan_out":
             initialise_by_fan_out(self)
 
@@ -253,6 +265,8 @@ def _weight_options(state: State) -> dict[str, object]:
 
 def _groups(model: PPLCNet) -> Iterator[Group]:
     """Yield the channels of the stem and of each block with their readers in the next block, then the head's."""
+    if model.ml_decoder is not None:
+        raise ConfigError("a network with use_ml_decoder cannot be pruned; leave out one of them")
     maker = "conv1"
     for stage in STAGES:
         for index, block in enumerate(getattr(model, stage)):

@@ -20,11 +20,13 @@ from ppcls_light.weights import convert_state_dict, load_weights
 
 fill = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fill.py"))))
 
+ML_DECODER = {"query_num": 5, "embed_dim": 32, "num_heads": 4, "mlp_hidden_dim": 48}  # 12 tags in groups of 3
 # case, our name, our options
 PADDLECLAS = [
     ("paddleclas_PPLCNet_x0_25", "PPLCNet_x0_25", {}),
     ("paddleclas_PPLCNet_x1_0", "PPLCNet_x1_0", {}),
     ("paddleclas_PPLCNet_x1_0", "PPLCNetBaseNet", {"scale": 1.0}),
+    ("paddleclas_PPLCNet_x0_25_ml_decoder", "PPLCNet_x0_25", {"class_num": 12, "ml_decoder": ML_DECODER}),
     ("paddleclas_FasterNet_T0", "FasterNet_T0", {}),
     ("paddleclas_FasterNet_T0", "FasterNet_T0", {"pconv_fw_type": "slicing"}),
     ("paddleclas_MicroNet_M0", "MicroNet_M0", {}),

@@ -75,10 +75,11 @@ class Scratch:
         return path
 
     def weights(self, arch, class_num):
-        """Return the path of random weights of the network that `arch`, an ArchConfig, describes."""
-        path = self.folder / f"{arch.name}_{class_num}_{abs(hash(str(arch.params)))}.pdparams"
+        """Return the path of random weights of the network that `arch`, an ArchConfig, describes, as published ones."""
+        options = {key: value for key, value in arch.params.items() if key != "ml_decoder"}
+        path = self.folder / f"{arch.name}_{class_num}_{abs(hash(str(options)))}.pdparams"
         if not path.exists():
-            paddle.save(create_model(arch.name, class_num, **arch.params).state_dict(), str(path))
+            paddle.save(create_model(arch.name, class_num, **options).state_dict(), str(path))
         return path
 
     def export(self, class_num, shape, multilabel):
