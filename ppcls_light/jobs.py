@@ -117,7 +117,7 @@ def evaluate(
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
-    chosen = choice.make(reader, logits, weights_checksum(model), runtime) if choice else None
+    chosen = choice.make(reader, logits, runtime) if choice else None
     if runtime.is_main and predictions:
         write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:

@@ -30,7 +30,7 @@ class Chosen:
     rule: str
     threshold: Union[Probability, List[Probability]]
     measured: List[Measured]  # one, or one for each tag: see `measured`
-    weights: str  # `weights_digest` of the network
+    weights: str  # SHA-256 of the weights file
 
     def __post_init__(self) -> None:
         if len(self.measured) != len(self.thresholds):

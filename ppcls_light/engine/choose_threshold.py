@@ -7,7 +7,7 @@ from typing import Sequence
 
 import numpy as np
 
-from ..base.files import require_writable
+from ..base.files import checksum, require_writable
 from ..base.operating_points import OperatingPoints, Outcome, Rule, operating_points, read_rule
 from ..base.probabilities import probabilities
 from ..bundle.chosen import Chosen, file_of, measured, write_chosen
@@ -36,23 +36,24 @@ class Choice:
                 "classes the most probable one is the answer (Global.unknown says of which images it is none)"
             )
         try:
-            self._file = file_of(weights_file(weights))
+            self._weights = weights_file(weights)
         except WeightsError:
             raise ConfigError(
                 f"{OPTION}: the threshold is kept beside the weights, and {weights} is no file; name one by "
                 "-o Global.pretrained_model=FILE"
             ) from None
+        self._file = file_of(self._weights)
         require_writable(self._file)
         self._multilabel = config.multilabel
 
-    def make(self, reader: Reader, logits: np.ndarray, digest: str, runtime: Runtime) -> Chosen:
+    def make(self, reader: Reader, logits: np.ndarray, runtime: Runtime) -> Chosen:
         """Choose by the `logits` (N, K) of the images of `reader`, write the file, and return what was chosen.
 
-        `digest` is the checksum of the network. Raises DataError: see `choose_threshold`.
+        Raises DataError: see `choose_threshold`.
         """
         names = reader.class_names or [f"class {number}" for number in range(logits.shape[1])]
         scores = probabilities(logits, self._multilabel)
-        chosen = choose_threshold(self._rule, scores, reader.images.labels, list(names), digest)
+        chosen = choose_threshold(self._rule, scores, reader.images.labels, list(names), checksum(self._weights))
         if runtime.is_main:
             write_chosen(self._file, chosen)
             LOGGER.info("threshold in %s", self._file)
@@ -74,7 +75,7 @@ def choose_threshold(
 
     `probabilities` are float (N, K) of K tags, with `labels` int (N, K), -1 where it is not known whether an image has
     the tag; or (N, 2) of two classes, with `labels` (N,). `names` are those of the tags or classes, `weights` the
-    checksum of the network.
+    checksum of their file.
 
     Raises DataError: a side has no image, too few negative ones for such a rate, or no threshold keeps the rule.
     """

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn import metrics
 
 from ppcls_light.data.dataset import ImageDataset
-from ppcls_light.data.image_list import ImageList
+from ppcls_light.data.tags import TaggedImages
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.report.pictures import Pictures
 from ppcls_light.report.tag_evaluation import TagEvaluation
@@ -19,19 +19,10 @@ NAMES = ["long", "top", "<b>hat</b>", "never", "日本 $x$"]
 COUNT = 80
 
 
-class Tagged(ImageList):
-    """Images whose labels are tags."""
-
-    stored_type = np.int8
-
-
 def tagged(folder, labels):
     for index in range(len(labels)):
         Image.fromarray(np.full((12, 16, 3), 3 * index, np.uint8)).save(folder / f"{index}.png")
-    images = ImageList(folder, [b"%d.png" % index for index in range(len(labels))])
-    images.__class__ = Tagged
-    images.__dict__["_labels"] = type("Labels", (), {"array": labels})
-    return images
+    return TaggedImages(folder, [b"%d.png" % index for index in range(len(labels))], labels)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,87 @@
+"""A threshold from its choice on DataLoader.Eval to the answers by it."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from ppcls_light import jobs
+from ppcls_light.bundle.chosen import read_chosen
+from ppcls_light.config import load_config
+from ppcls_light.errors import ConfigError, DataError
+
+TRAINED = "Global.checkpoints=auto"
+
+
+@pytest.fixture
+def two_classes(config_file, photos):
+    """`config_file` for two classes, striped and not, trained for an epoch."""
+    for split in ("train", "val"):
+        lines = [line.split() for line in (photos / f"{split}_list.txt").read_text().splitlines()]
+        (photos / f"{split}_list.txt").write_text(
+            "".join(f"{name} {int(label == '2')}\n" for name, label in lines)
+        )
+    (photos / "labels.txt").write_text("0 plain\n1 striped\n")
+    content = yaml.safe_load(config_file.read_text())
+    content["Arch"]["class_num"] = 2
+    content["Global"]["epochs"] = 1
+    content["Metric"] = {"Eval": [{"TprAtFpr": {"max_fpr": 0.3}}, {"AUC": {}}]}
+    config_file.write_text(yaml.safe_dump(content, sort_keys=False))
+    jobs.train(load_config(config_file))
+    return config_file
+
+
+def rows(path):
+    """Return labels, int (N,) or lists, and probabilities (N, K) of a file of predictions."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    ordered = [[score for _, score in sorted(zip(row["class_ids"], row["scores"]))] for row in lines]
+    return [row["label"] for row in lines], np.array(ordered)
+
+
+def test_of_two_classes(two_classes, tmp_path):
+    result = jobs.evaluate(
+        load_config(two_classes, [TRAINED]),
+        predictions=str(tmp_path / "rows.jsonl"),
+        report=str(tmp_path / "report"),
+        choose_threshold="tpr@fpr=0.3",
+    )
+    chosen = read_chosen(tmp_path / "output" / "best_model.threshold.json")
+    labels, scores = rows(tmp_path / "rows.jsonl")
+    taken, positive = scores[:, 1] >= chosen.threshold, np.array(labels) == 1
+    assert (positive.sum(), (~positive).sum()) == (3, 8)
+    assert chosen.measured[0]["tpr"] == pytest.approx(taken[positive].mean(), abs=1e-5)
+    assert chosen.measured[0]["fpr"] == pytest.approx(taken[~positive].mean(), abs=1e-5)
+    assert result["threshold"] == chosen.threshold
+    assert (result["tpr"], result["fpr"]) == (taken[positive].mean(), taken[~positive].mean())
+    assert list(result)[-4:] == ["tpr", "fpr", "threshold", "auc"]
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert summary["threshold"] == chosen.threshold
+    assert summary["auc"] == pytest.approx(result["auc"])
+
+
+def test_of_each_tag(tagged_config, tmp_path):
+    jobs.train(load_config(tagged_config, ["Global.epochs=1"]))
+    report = tmp_path / "report"
+    jobs.evaluate(load_config(tagged_config, [TRAINED]), report=str(report), choose_threshold="f1")
+    chosen = read_chosen(tmp_path / "output" / "best_model.threshold.json")
+    assert [found["positives"] for found in chosen.measured] == [7, 3]
+    lines = (report / "per_tag.csv").read_text().splitlines()[1:]
+    shown = [line.split(",") for line in lines]
+    assert [float(row[2]) for row in shown] == pytest.approx(chosen.threshold)
+    assert [float(row[5]) for row in shown] == [found["f1"] for found in chosen.measured]
+
+
+def test_what_gives_no_threshold_is_refused_before_or_after_the_evaluation(
+    config_file, two_classes, tmp_path
+):
+    def choose(rule, *options):
+        jobs.evaluate(load_config(two_classes, [TRAINED, *options]), choose_threshold=rule)
+
+    with pytest.raises(ConfigError, match="'best' is no rule for a threshold; give "):
+        choose("best")
+    with pytest.raises(DataError, match=r"of 8 negative images of striped that is none: .* 1,000 or more"):
+        choose("tpr@fpr=0.001")
+    with pytest.raises(ConfigError, match="of 3 classes the most probable one is the answer"):
+        choose("f1", "Arch.class_num=3", "Metric.Eval=[{TopkAcc: {topk: 1}}]")
+    assert not (tmp_path / "output" / "best_model.threshold.json").exists()
