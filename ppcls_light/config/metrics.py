@@ -56,10 +56,11 @@ class AUC:
 class ATTRMetric:
     """Means over tags and over images at a threshold of the probability, those of PaddleClas' attributes.
 
-    ma: mean over tags of (recall of those that have it + recall of those that have not) / 2. instance_*: means over
-    images.
+    ma: mean over tags of (recall of those that have it + recall of those that have not) / 2. label_f1: mean over tags
+    of F1 (macro F1). instance_*: means over images; instance_f1 is of the mean precision and the mean recall.
     """
 
+    # from which an image has a tag; PaddleClas compares it with the logit here: its 0.5 is a probability of 0.6225
     threshold: Annotated[float, Range(0, 1)] = 0.5
 
     result_names = (
@@ -70,7 +71,10 @@ class ATTRMetric:
 
 @dataclass
 class MultiLabelMAP:
-    """Mean over tags of the average precision; tags that no image has are left out."""
+    """Mean over tags of the average precision; tags that no image has are left out, and so are those not known.
+
+    `11point` is the mean of the best precisions at eleven recalls or more, as in Pascal VOC 2007.
+    """
 
     map_type: Literal["integral", "11point"] = "integral"
 

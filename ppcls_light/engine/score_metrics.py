@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any, Callable, Dict
 
 import numpy as np
@@ -44,52 +45,43 @@ def _auc(spec: AUC, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]
 
 
 def _attributes(spec: ATTRMetric, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    known, has = labels >= 0, labels > 0.5
-    said = (scores > spec.threshold) & known
-    right = said & has
-    with np.errstate(invalid="ignore", divide="ignore"):
-        has_not = known & ~has
-        recall = _share(right.sum(0), has.sum(0))
-        neg_recall = _share((has_not & ~said).sum(0), has_not.sum(0))
-        precision = _share(right.sum(0), said.sum(0))
-        # PaddleClas' F1 is of each tag's precision and the mean recall.
-        f1 = _harmonic(precision, recall.mean())
-        by_image = [_share(right.sum(1), other.sum(1)).mean() for other in (has | said, said, has)]
-        accuracy, image_precision, image_recall = by_image
-    return (
-        *(float(value) for value in ((recall + neg_recall).mean() / 2, f1.mean(), recall.mean())),
-        float(neg_recall.mean()),
-        float(_harmonic(image_precision, image_recall)),
-        *(float(value) for value in (accuracy, image_precision, image_recall)),
+    if not np.isfinite(scores).all():
+        return (math.nan,) * len(spec.result_names)
+    known, has = labels >= 0, labels == 1
+    said = (scores >= spec.threshold) & known
+    right, has_not = said & has, known & ~has
+    recall = _shares(right.sum(0), has.sum(0))
+    neg_recall = _shares((has_not & ~said).sum(0), has_not.sum(0))
+    # Of each tag's own recall; PaddleClas takes the mean of all recalls with each tag's precision.
+    f1 = _shares(2 * right.sum(0), said.sum(0) + has.sum(0))
+    accuracy, precision, image_recall = (
+        _shares(right.sum(1), other.sum(1)).mean() for other in (has | said, said, has)
     )
+    image_f1 = _shares(2 * precision * image_recall, precision + image_recall)
+    means = ((recall + neg_recall).mean() / 2, f1.mean(), recall.mean(), neg_recall.mean())
+    return tuple(map(float, (*means, image_f1, accuracy, precision, image_recall)))
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole, 0 where there is nothing."""
-    return np.where(whole > 0, part / np.maximum(whole, 1), 0.0)
-
-
-def _harmonic(precision: Any, recall: Any) -> Any:
-    total = precision + recall
-    return np.where(total > 0, 2 * precision * recall / np.where(total > 0, total, 1), 0.0)
+    return np.divide(part, whole, out=np.zeros(np.shape(whole)), where=whole > 0)
 
 
 def _mean_average_precision(spec: MultiLabelMAP, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    found = []
-    for tag in range(labels.shape[1]):
-        known = labels[:, tag] >= 0
-        has, order = labels[known, tag] > 0.5, np.argsort(-scores[known, tag], kind="stable")
-        if has.any():
-            found.append(_average_precision(has[order], spec.map_type))
-    return (float(np.mean(found)) if found else math.nan,)
+    if not np.isfinite(scores).all():
+        return (math.nan,)
+    known, has = labels >= 0, labels == 1
+    points = [
+        operating_points(has[known[:, tag], tag], scores[known[:, tag], tag])
+        for tag in np.flatnonzero(has.any(axis=0))
+    ]
+    average = _at_eleven_recalls if spec.map_type == "11point" else operator.attrgetter("average_precision")
+    return (float(np.mean([average(each) for each in points])) if points else math.nan,)
 
 
-def _average_precision(has: np.ndarray, kind: str) -> float:
-    """Return the average precision of images in the order of their scores, bool (N,), the best first."""
-    hits = np.cumsum(has)
-    precision, recall = hits / np.arange(1, len(has) + 1), hits / hits[-1]
-    if kind == "integral":
-        return float(precision[has].mean())
+def _at_eleven_recalls(points: OperatingPoints) -> float:
+    """Return the mean over the recalls 0, 0.1, ..., 1 of the best precision at that recall or more."""
+    recall, precision = points.recall[1:], points.precision[1:]
     return float(np.mean([precision[recall >= level].max() for level in np.arange(11) / 10]))
 
 
