@@ -31,7 +31,7 @@ def test_its_config_describes_a_network_of_that_size_and_its_answers(name):
         assert not config.Arch.params["use_last_conv"]
         numbers += 512 * 1280 + (1280 - 512) * config.Arch.class_num
     size_mb = 4e-6 * numbers
-    assert row.size_mb == pytest.approx(size_mb, rel=0.1) or row.size_mb < 1  # of which half is the graph
+    assert row.size_mb == pytest.approx(size_mb, rel=0.12) or row.size_mb < 1  # of which half is the graph
     ready = build_transforms(config.DataLoader.Eval.dataset.transform_ops)(np.zeros((90, 300, 3), "uint8"))
     assert ready.shape == config.Global.image_shape
     assert len(class_names(config)) == config.Arch.class_num
