@@ -156,8 +156,8 @@ def _create_several(
         if frozen and not weights:
             raise ConfigError(
                 f"{config.place('Arch.freeze_params_list')}: {name} is frozen but has no weights, and a random "
-                f"teacher teaches nothing; train {own.name} on these classes first, with -o Global.output_dir="
-                f"output/{own.name}, and then add -o {path}.pretrained=output/{own.name}/best_model"
+                f"teacher teaches nothing; train {own.name} on these classes first with -o Global.output_dir="
+                f"output/{own.name} and then add -o {path}.pretrained=output/{own.name}/best_model"
             )
         networks[name] = _create(config, own, path, None if resumes or frozen else weights, names)
         if frozen:

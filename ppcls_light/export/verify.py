@@ -158,7 +158,8 @@ def prepared(
         if list(image.shape) != list(image_shape):
             raise ExportError(
                 f"the transforms give {list(image.shape)} for {path}, but Global.image_shape is "
-                f"{list(image_shape)}; make them equal"
+                f"{list(image_shape)}; use -o Global.image_shape={str(list(image.shape)).replace(' ', '')}, or other "
+                "transforms"
             )
         yield image
 

@@ -1,6 +1,7 @@
 """Distillation from the YAML to the student's export."""
 
 import json
+import re
 
 import numpy as np
 import paddle
@@ -113,6 +114,21 @@ def test_the_config_survives_being_written(distilling, tmp_path):
     assert load_config(path).Arch == config.Arch
 
 
+@pytest.mark.slow
+def test_a_teacher_is_trained_as_the_error_without_one_says(distilling, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ["Arch.pretrained_list=null", "Global.epochs=1", "Global.overwrite=true"]
+    with pytest.raises(ConfigError) as raised:
+        jobs.train(load_config(distilling, options))
+    of_teacher, of_student = re.findall(r"-o (\S+)", str(raised.value))
+    plain = ["Arch={name: PPLCNet_x0_35, class_num: 3, stride_list: [1, 2, 2, 2, 2]}", "Loss={}", "Metric={}"]
+    jobs.train(load_config(distilling, [*plain, "Global.epochs=1", of_teacher]))
+    jobs.train(load_config(distilling, [*options, of_student]))
+    weights = read_weights(tmp_path / "output/latest.pdparams")
+    for key, value in read_weights(tmp_path / "output/PPLCNet_x0_35/best_model.pdparams").items():
+        np.testing.assert_array_equal(weights[f"Teacher.{key}"], value)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -134,8 +150,8 @@ def test_only_training_needs_the_teacher(distilling, tmp_path, root, run_tool, c
     without = "Arch.pretrained_list=null"
     with pytest.raises(
         ConfigError,
-        match=r"Teacher is frozen but has no weights.*; train PPLCNet_x0_35 on these classes first, with "
-        r"-o Global\.output_dir=(\S+), and then add -o Arch\.models\.0\.Teacher\.pretrained=\1/best_model$",
+        match=r"Teacher is frozen but has no weights.*; train PPLCNet_x0_35 on these classes first with "
+        r"-o Global\.output_dir=(\S+) and then add -o Arch\.models\.0\.Teacher\.pretrained=\1/best_model$",
     ):
         jobs.train(load_config(distilling, [without]))
     assert not list((tmp_path / "output").glob("*.pd*"))

@@ -90,6 +90,17 @@ def test_distance_of_logits(act, prepared):
     assert value(losses.DistillationDistanceLoss(1.0, PAIRS, act=act)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_half_precision_maps_are_compared_in_single():
+    """Under AMP: 300 squared is beyond float16."""
+    maps = {
+        name: {"map": paddle.full([1, 2, 2, 2], a, "float16")}
+        for name, a in (("Student", 300), ("Teacher", 0))
+    }
+    loss = losses.DistillationDistanceLoss(1.0, PAIRS, key="map")
+    total, _ = build_loss([loss], "Student", ["Teacher"])(maps, paddle.to_tensor(LABELS))
+    assert float(total) == 90000.0
+
+
 def test_hard_and_soft_distillation_beside_the_labels():
     """(1 - alpha) * cross entropy with the labels + alpha * distillation, as FasterNet's training code mixes them."""
     own = -np.log(softmax(STUDENT)[np.arange(6), LABELS]).mean()
