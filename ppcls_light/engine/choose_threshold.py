@@ -116,9 +116,15 @@ def _chosen(rule: Rule, points: OperatingPoints, name: str) -> tuple[float, Outc
         )
     place = rule.place(points)
     if not place:
+        first = points.fpr[points.hits > 0].min()
+        reason = (
+            f"the highest precision is {np.nanmax(points.precision):.3g}"
+            if rule.kind == "precision"
+            else f"the first positive image comes with a false positive rate of {first:.3g}"
+        )
         raise DataError(
-            f"{OPTION} {rule}: no threshold of {name} keeps it on DataLoader.Eval: an image without it has the highest "
-            f"score of all; the precision is at most {np.nanmax(points.precision):.3g}; give another limit, or train on"
+            f"{OPTION} {rule}: no threshold of {name} keeps it on DataLoader.Eval: {reason}; give another limit, or "
+            "train on"
         )
     threshold = points.threshold(place)
     return threshold, points.outcome(threshold)

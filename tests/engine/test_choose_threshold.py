@@ -54,9 +54,14 @@ def test_each_tag_has_its_own_and_what_is_not_known_does_not_count():
             r"of 5 negative images of shoes that is none: .* 1,000 or more; .*tpr@fpr=0\.2$",
         ),
         (
+            "tpr@fpr=0.4",
+            1 - LABELS,
+            "the first positive image comes with a false positive rate of 0.75; give another",
+        ),
+        (
             "precision=0.99",
             1 - LABELS,
-            r"no threshold of shoes keeps it .*; the precision is at most 0.556; ",
+            r"no threshold of shoes keeps it .*: the highest precision is 0.556; ",
         ),
     ],
 )

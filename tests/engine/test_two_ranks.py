@@ -11,10 +11,12 @@ import pytest
 import yaml
 
 from ppcls_light import jobs
+from ppcls_light.bundle.chosen import read_chosen
 from ppcls_light.config import load_config
 from ppcls_light.engine import checkpoint
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
+from ppcls_light.weights import read_weights, write_weights
 from tests.conftest import write_config, write_photos
 from tests.engine.test_distributed import launch, train
 
@@ -37,6 +39,28 @@ FEATURES = [
     *("Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}}", "Metric={}"),
     *("Global.epochs=1", "Global.eval_during_train=false"),
 ]
+
+
+# For weights of two classes, striped and not.
+TWO_CLASSES = [
+    "Arch.class_num=2",
+    "Infer.PostProcess={name: Topk}",
+    "Metric={Eval: [{TprAtFpr: {max_fpr: 0.4}}, {AUC: {}}]}",
+]
+
+
+def write_two_classes(folder, photos, trained):
+    """Write an Eval list of two classes, and weights, two of three classes'; return the overrides that name them."""
+    weights = read_weights(trained)
+    two = {key: value[..., [0, 2]] if key.startswith("fc.") else value for key, value in weights.items()}
+    write_weights(folder / "two.pdparams", two)
+    lines = [line.split() for line in (photos / "val_list.txt").read_text().splitlines()]
+    (photos / "two.txt").write_text("".join(f"{name} {int(label == '2')}\n" for name, label in lines))
+    return [
+        *TWO_CLASSES,
+        f"Global.pretrained_model={folder}/two",
+        f"DataLoader.Eval.dataset.cls_label_path={photos}/two.txt",
+    ]
 
 
 def contents(folder):
@@ -63,6 +87,7 @@ def job(root, tmp_path_factory):
     halves = ["Global.update_freq=2", "DataLoader.Train.sampler.batch_size=2"]
     again = ["Global.epochs=1", "Global.overwrite=true", f"Global.pretrained_model={older}/best_model"]
     (folder / "waiting").mkdir()
+    two = write_two_classes(folder, photos, older / "latest.pdparams")
     report = ["--report", folder / "shared", "--predictions", folder / "shared/rows.jsonl"]
     commands = [
         [own / "two_ranks.py", folder / "agreed.json", layer_norm_config, config_file],
@@ -71,6 +96,7 @@ def job(root, tmp_path_factory):
         train(config_file, folder / "features", *FEATURES),
         ["tools/eval.py", "-c", config_file, "-o", trained, "Global.log_ranks=0,1", *report],
         ["tools/infer.py", "-c", config_file, "-o", *infer],
+        ["tools/eval.py", "-c", config_file, "-o", *two, "--choose-threshold", "tpr@fpr=0.4"],
         train(config_file, older, *again),
     ]
     (folder / "commands.json").write_text(json.dumps([list(map(str, command)) for command in commands]))
@@ -83,7 +109,7 @@ def job(root, tmp_path_factory):
         CUDA_VISIBLE_DEVICES="3,5,7",
     )
     logs = [(folder / f"log/workerlog.{rank}").read_text().split("-" * 20 + "\n") for rank in (0, 1)]
-    names = ("agreed", "waiting", "halves", "features", "report", "infer", "moved")
+    names = ("agreed", "waiting", "halves", "features", "report", "infer", "two", "moved")
     return SimpleNamespace(
         folder=folder,
         photos=photos,
@@ -91,6 +117,7 @@ def job(root, tmp_path_factory):
         layer_norm_config=layer_norm_config,
         trained=trained.replace("older/", "older/previous_1/"),  # after the last command
         infer=infer,
+        two=two,
         older=older,
         before=before,
         moved=contents(older / "previous_1"),
@@ -181,6 +208,18 @@ def test_they_report_what_one_process_does(job, tmp_path):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-6)
     for printed in job.printed:  # Global.log_ranks
         assert len(re.findall(r"\[Eval\]\[Epoch 0\]\[Avg\]", printed["report"])) == 1
+
+
+def test_a_threshold_is_that_of_all_images(job):
+    chosen = read_chosen(job.folder / "two.threshold.json")
+    result = jobs.evaluate(load_config(job.config_file, job.two), choose_threshold="tpr@fpr=0.4")
+    alone = read_chosen(job.folder / "two.threshold.json")
+    assert chosen.measured == alone.measured
+    assert chosen.threshold == pytest.approx(alone.threshold, abs=1e-6)
+    assert (chosen.measured[0]["positives"], chosen.measured[0]["negatives"]) == (3, 8)
+    line = next(line for line in job.printed[0]["two"].splitlines() if "[Avg]" in line)
+    assert f"tpr: {result['tpr']:.5f}, fpr: {result['fpr']:.5f}" in line
+    assert f"auc: {result['auc']:.5f}" in line
 
 
 def test_infer_shares_the_images(job):
