@@ -34,7 +34,7 @@ from .engine.log import LOGGER, setup_logging
 from .engine.metrics import warn_of_trivial
 from .engine.network import build_model, trained_weights
 from .engine.output_folder import claimed
-from .engine.preprocessing import check_pixels
+from .engine.preprocessing import check_pixels, exported_shape
 from .engine.profiler import Profiler, parse_profiler_options
 from .engine.range_test import HIGH, LOW, STEPS, RangeTest, override, range_test
 from .engine.readers import (
@@ -360,16 +360,16 @@ def _export(
     onnx: bool = False,
     gate: AccuracyGate | None = None,
 ) -> ExportReport:
-    names = class_names(config, weights)
+    names, ops, images = class_names(config, weights), inference_transforms(config), sample_images(config)
     return export_model(
         model,
         folder,
-        config.Global.image_shape,
-        inference_transforms(config),
+        exported_shape(config, ops, images or ()),
+        ops,
         class_names=names,
         model_name=config.Arch.network.name,
         topk=getattr(config.answer_kind, "topk", 5),
-        images=sample_images(config),
+        images=images,
         onnx=onnx,
         gate=gate,
         embedding=config.Global.embedding,

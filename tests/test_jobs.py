@@ -282,3 +282,12 @@ def test_errors_of_what_a_config_refers_to_name_the_key_alone(config_file, tmp_p
         ConfigError, match=r"^Global.epochs: expected a whole number, got 'many'; for example"
     ):
         jobs.train(built)
+
+
+def test_an_export_has_the_size_that_images_have(config_file, tmp_path, trained, capsys):
+    jobs.export(load_config(config_file, [*trained, "Global.image_shape=[3, 64, 48]"]))
+    assert (
+        "Global.image_shape is [3, 64, 48], and the transforms give images of [3, 32, 32]"
+        in capsys.readouterr().out
+    )
+    assert list(Predictor(tmp_path / "inference").bundle.image_shape) == [3, 32, 32]

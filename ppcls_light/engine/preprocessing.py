@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from typing import Iterable, Sequence
+
 import numpy as np
 
 from ..config import Config
 from ..config.dataloader import AnyDataset
+from ..config.types import Op
+from ..data.decode import read_bytes
 from ..data.transforms.compose import Compose, build_transforms
 from ..data.transforms.core import DecodeImage
 from ..errors import UserError
@@ -105,6 +110,24 @@ def check_sizes(config: Config, train: Reader) -> None:
                     *(source, list(image.shape), wanted),
                 )
         return
+
+
+def exported_shape(config: Config, ops: Sequence[Op], images: Iterable[str]) -> list[int]:
+    """Return the (C, H, W) that is exported: `Global.image_shape`, or the one shape that `ops` give all `images`.
+
+    PaddleClas does not compare the two, and some of its files have an `image_shape` that no image ever has.
+    """
+    wanted, prepare, shapes = list(config.Global.image_shape), build_transforms(ops), set()
+    for path in images:
+        with contextlib.suppress(UserError):  # of a damaged image, which is named where it is compared
+            shapes.add(prepare(read_bytes(path)).shape)
+    if len(shapes) != 1 or (found := list(shapes.pop())) == wanted:
+        return wanted
+    LOGGER.warning(
+        "%s is %s, and the transforms give images of %s, which is exported; make the two equal",
+        *(config.place("Global.image_shape"), wanted, found),
+    )
+    return found
 
 
 def check_published(config: Config, network: str, weights: str | bool | None) -> None:
