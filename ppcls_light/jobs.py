@@ -19,6 +19,7 @@ from .base.hints import command
 from .base.probabilities import probabilities
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
+from .config.postprocess import ThreshOutput, Topk, bare
 from .engine import distributed as runtimes
 from .engine.batch_size import with_batch_size
 from .engine.choose_threshold import Choice, threshold_in_use
@@ -54,6 +55,7 @@ from .export.accuracy import MAX_DROP, AccuracyGate
 from .export.export import ExportReport, export_model, weights_checksum
 from .export.operators import compare_ops
 from .models.profile import profile
+from .prediction.postprocess import PostProcessor
 from .report.grid import check_picture, write_grid
 from .report.of_network import Extras, Network, Report
 from .report.range_test import write_range_test
@@ -155,7 +157,9 @@ def infer(config: ConfigLike, picture: str | None = None) -> list[dict[str, Any]
     rows = classify(build_model(config, weights), config, runtime, names)
     if path and runtime.is_main:
         known = truths([row["file_name"] for row in rows], labels, names)
-        write_grid(path, rows, known, None if names is None else names.names)
+        shown = PostProcessor(config.postprocess, names).shown
+        of_classes = isinstance(config.postprocess, (Topk, ThreshOutput)) and not config.multilabel
+        write_grid(path, rows, known, None if shown is None else shown.names, of_classes)
     return rows
 
 
@@ -368,7 +372,7 @@ def _export(
         ops,
         class_names=names,
         model_name=config.Arch.network.name,
-        topk=getattr(config.answer_kind, "topk", 5),
+        postprocess=bare(config.postprocess),
         images=images,
         onnx=onnx,
         gate=gate,

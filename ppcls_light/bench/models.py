@@ -34,6 +34,7 @@ def our_bundles(
     if it is asked for: times only, as its weights.
     """
     from ..bundle.folder import read_bundle, write_inference_yml
+    from ..config.postprocess import Topk
     from ..export.fold.steps import fold
     from ..export.static import save_static
     from ..models import create_model
@@ -51,7 +52,7 @@ def our_bundles(
         folder = Path(scratch, form)
         folder.mkdir()
         save_static(layer, str(folder), shape)
-        write_inference_yml(str(folder), [], 1, None, {"arch": model, "image_shape": shape})
+        write_inference_yml(str(folder), [], Topk(topk=1), None, {"arch": model, "image_shape": shape})
         found[form] = read_bundle(folder)
         if {"int8", "auto"} & set(arguments.precision):
             found[form].precisions = quantized(found[form], network, shape, arguments.engine)

@@ -17,6 +17,7 @@ tools serve the folder, and one section of our own:
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
+      postprocess: {name: ThreshOutput, threshold: 0.9}  # the kind of answer; left out for Topk
       precisions:               # top-1 in percent, by engine, of what passed the accuracy gate of the export
         paddle: {fp32: 99.683, bf16: 99.747, int8: 99.62}  # int8 is in INT8_FILES
       scored_images: 1578       # images that those top-1 are of
@@ -34,17 +35,19 @@ tools serve the folder, and one section of our own:
 import hashlib
 import os
 from dataclasses import dataclass, field
-from typing import Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
+from typing import Annotated, Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
 
 import numpy as np
 
 from ..base.files import StrPath, checksum, write_text
 from ..base.hints import command
+from ..config import postprocess
 from ..config.bind import bind
 from ..config.dataloader import TransformOps
 from ..config.deploy import UnknownScore
+from ..config.postprocess import PostProcess, Topk
 from ..config.tree import Node, dump_yaml, read_tree
-from ..config.types import Op, PositiveFloat, PositiveInt, Probability
+from ..config.types import Op, PositiveFloat, PositiveInt, Probability, Unnamed, plain
 from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
@@ -98,7 +101,7 @@ class Bundle:
     # Preprocessing after decoding; None when the folder has no inference.yml.
     transform_ops: Optional[List[Op]] = None
     decode: List[Op] = field(default_factory=list)  # the decoding op, [] for DecodeImage's defaults
-    topk: int = 5
+    postprocess: PostProcess = field(default_factory=Topk)  # the kind of answer, without names
     class_names: Optional[ClassNames] = None
     # "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose layout this is,
     # always ends the graph with a softmax, so "probs" is assumed then.
@@ -158,14 +161,27 @@ class _PreProcess:
 
 
 @dataclass
-class _Topk:
-    topk: PositiveInt = 5
-    label_list: Optional[List[str]] = None
-
-
-@dataclass
 class _PostProcess:
-    Topk: _Topk = field(default_factory=_Topk)
+    """PaddleX's and PaddleClas' section, of one kind of answer."""
+
+    Topk: Optional[Annotated[postprocess.Topk, Unnamed("Topk")]] = None
+    ThreshOutput: Optional[Annotated[postprocess.ThreshOutput, Unnamed("ThreshOutput")]] = None
+    MultiLabelThreshOutput: Optional[
+        Annotated[postprocess.MultiLabelThreshOutput, Unnamed("MultiLabelThreshOutput")]
+    ] = None
+    PersonAttribute: Optional[Annotated[postprocess.PersonAttribute, Unnamed("PersonAttribute")]] = None
+    VehicleAttribute: Optional[Annotated[postprocess.VehicleAttribute, Unnamed("VehicleAttribute")]] = None
+    TableAttribute: Optional[Annotated[postprocess.TableAttribute, Unnamed("TableAttribute")]] = None
+    ScoreOutput: Optional[Annotated[postprocess.ScoreOutput, Unnamed("ScoreOutput")]] = None
+
+    def __post_init__(self) -> None:
+        if len(self.given) > 1:
+            raise ConfigError(f"{' and '.join(kind.name for kind in self.given)} are given; keep one")
+
+    @property
+    def given(self) -> List[PostProcess]:
+        """The kinds that are there."""
+        return [kind for kind in (getattr(self, name) for name in postprocess.KINDS) if kind is not None]
 
 
 @dataclass
@@ -183,6 +199,7 @@ class _Own:
     named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
+    postprocess: Optional[Annotated[PostProcess, Unnamed("Topk")]] = None
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scored_images: Optional[PositiveInt] = None
     made_of: str = ""
@@ -255,12 +272,14 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     others = tree.value["Global"].value if "Global" in tree.value else None
     name = others.get("model_name") if isinstance(others, dict) else None
     bundle.transform_ops = content.PreProcess.transform_ops
-    bundle.topk = content.PostProcess.Topk.topk
-    labels = content.PostProcess.Topk.label_list
+    (others_kind,) = content.PostProcess.given or [Topk()]
+    labels = postprocess.label_map(others_kind).names
+    bundle.postprocess = postprocess.bare(own.postprocess or others_kind)
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.further, bundle.unknown = list(own.further), own.unknown
-    bundle.multilabel = own.multilabel
+    # Other exporters end the graph with a sigmoid where they write a kind of tags.
+    bundle.multilabel = own.multilabel or (not own.version and isinstance(others_kind, postprocess.OF_TAGS))
     bundle.class_num, bundle.image_shape = own.class_num, own.image_shape
     bundle.weights, bundle.files, bundle.precisions = own.weights, own.files, own.precisions
     bundle.made_of = own.made_of
@@ -273,7 +292,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
 def write_inference_yml(
     folder: StrPath,
     transform_ops: Ops,
-    topk: int,
+    kind: PostProcess,
     class_names: Optional[Iterable[str]],
     own: Mapping[str, Any],
 ) -> None:
@@ -289,13 +308,24 @@ def write_inference_yml(
         # PaddleX cannot do without names: the ids stand in for them.
         class_names, own["named"] = map(str, range(own["class_num"])), False
     labels = {} if class_names is None else {"label_list": list(class_names)}
+    if not isinstance(kind, Topk):
+        own["postprocess"] = {
+            key: value for key, value in plain(postprocess.bare(kind)).items() if value is not None
+        }
     content = {
         "Global": {"model_name": paddlex_name(own["arch"])},
         "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
-        "PostProcess": {"Topk": {"topk": topk, **labels}},
+        "PostProcess": _for_others(kind, labels),
         "ppcls_light": own,
     }
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
+
+
+def _for_others(kind: PostProcess, labels: Mapping[str, List[str]]) -> Dict[str, Dict[str, Any]]:
+    """Return the section of PaddleX and PaddleClas, which know `Topk` and `MultiLabelThreshOutput`."""
+    if isinstance(kind, postprocess.OF_TAGS):
+        return {"MultiLabelThreshOutput": {"threshold": getattr(kind, "threshold", 0.5), **labels}}
+    return {"Topk": {"topk": getattr(kind, "topk", 1), **labels}}
 
 
 def split_decode(transform_ops: Ops) -> Tuple[List[Op], List[Op]]:

@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace) -> None:
     outcome = classify_files(
         config, _show, arguments.resume, progress, _announce if arguments.verbose else None
     )
-    if config.Global.enable_benchmark:
+    if config.Global.enable_benchmark or config.Global.benchmark:
         print(_benchmark_line(outcome), file=sys.stderr)
     if outcome.signal is not None:
         left = f": {outcome.images} rows are in {outcome.partial}; --resume goes on from them"

@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union
 from ..errors import ConfigError, UserError
 from ..registry import Registry, nearest
 from .tree import Node, from_plain, message
-from .types import FromRegistry, Keyed, Op, Range, Unnamed, WithParams
+from .types import FromRegistry, Given, Keyed, Op, Range, Unnamed, WithParams
 
 _SINGULAR = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "null"}
 _PLURAL = {bool: "true/false values", int: "whole numbers", float: "numbers", str: "texts"}
@@ -170,6 +170,9 @@ def _convert_annotated(annotation: Any, node: Node, path: str) -> Any:
         return _convert_keyed(plain, node, path)
     if isinstance(mark, WithParams):
         return _convert_with_params(plain, mark, node, path)
+    if isinstance(mark, Given):
+        bind(mark.of, node, path)  # checks what a signature cannot express
+        return check_arguments(mark.of, node, path, skip=("name",))
     if isinstance(mark, Unnamed):
         fields = _mapping(node, path, ())
         return _convert(plain, Node({"name": Node(mark.default, node.where), **fields}, node.where), path)

@@ -3,8 +3,8 @@
 `prediction/postprocess.py` makes the rows.
 """
 
-from dataclasses import dataclass
-from typing import List, Literal, Optional, Tuple, Union
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Dict, List, Literal, NamedTuple, Optional, Tuple, Union, get_args
 
 from ..errors import ConfigError
 from .types import NonNegativeInt, PositiveInt, Probability
@@ -18,6 +18,7 @@ class Topk:
     topk: PositiveInt = 5
     class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
     delimiter: Optional[str] = None  # between id and name
+    label_list: Optional[List[str]] = None  # the names in order, in place of a file
 
 
 @dataclass
@@ -35,6 +36,7 @@ class ThreshOutput:
     default_label_index: NonNegativeInt = 0
     class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
     delimiter: Optional[str] = None  # between id and name
+    label_list: Optional[List[str]] = None  # the names in order, in place of a file
 
     def __post_init__(self) -> None:
         if (self.label_0 is None) != (self.label_1 is None):
@@ -57,6 +59,7 @@ class MultiLabelThreshOutput:
     threshold: Union[Probability, List[Probability]] = 0.5  # or one for each tag
     class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
     delimiter: Optional[str] = None  # between id and name
+    label_list: Optional[List[str]] = None  # the names in order, in place of a file
 
 
 @dataclass
@@ -117,18 +120,63 @@ PostProcess = Union[
     TableAttribute,
     ScoreOutput,
 ]
+Kind = Literal[
+    "Topk",
+    "ThreshOutput",
+    "MultiLabelThreshOutput",
+    "PersonAttribute",
+    "VehicleAttribute",
+    "TableAttribute",
+    "ScoreOutput",
+]
+KINDS: Dict[Kind, Callable[..., PostProcess]] = {cls.__name__: cls for cls in get_args(PostProcess)}
 # Number of tags by kind; those of others are free.
 TAGS = {PersonAttribute: 26, VehicleAttribute: 19, TableAttribute: 6}
 OF_TAGS = (MultiLabelThreshOutput, *TAGS)
+_NAMES = "class_id_map_file", "delimiter", "label_list"
 
 
-def label_map(kind: PostProcess) -> Tuple[Optional[str], Optional[str]]:
-    """Return `class_id_map_file` and `delimiter` of a kind of answers, None where it has none."""
-    return getattr(kind, "class_id_map_file", None), getattr(kind, "delimiter", None)
+def default_kind(multilabel: bool) -> PostProcess:
+    """Return the kind of answer where none is given: of tags, or of one class per image."""
+    return MultiLabelThreshOutput() if multilabel else Topk()
 
 
-def check_classes(kind: PostProcess, class_num: int) -> None:
-    """Raise ConfigError, beginning with the key, where `kind` cannot answer with `class_num` classes."""
+class LabelMap(NamedTuple):
+    """Names that a kind of answers is given, by a file or in a list; None where they are those of the network."""
+
+    file: Optional[str]
+    delimiter: Optional[str]
+    names: Optional[List[str]]
+
+
+def label_map(kind: PostProcess) -> LabelMap:
+    """Return the names that `kind` is given."""
+    return LabelMap(*(getattr(kind, key, None) for key in _NAMES))
+
+
+def bare(kind: PostProcess) -> PostProcess:
+    """Return `kind` without its names, which an exported folder has elsewhere."""
+    names: Dict[str, Any] = {
+        key: None for key in ("class_id_map_file", "delimiter", "label_list") if hasattr(kind, key)
+    }
+    return replace(kind, **names)
+
+
+def check_network(kind: PostProcess, class_num: int, multilabel: Optional[bool] = None) -> None:
+    """Raise ConfigError, beginning with the key, where a network of `class_num` classes cannot answer in this `kind`.
+
+    `multilabel`: its classes are tags; None where that is not known.
+    """
+    if isinstance(kind, OF_TAGS) and multilabel is False:
+        raise ConfigError(
+            f"name: {kind.name} is of tags, and this network has one class per image; use Topk or ThreshOutput, or "
+            "train with -o Global.use_multilabel=true"
+        )
+    if isinstance(kind, ThreshOutput) and multilabel:
+        raise ConfigError(
+            "name: ThreshOutput is of one class per image, and this network has tags (Global.use_multilabel); use "
+            "MultiLabelThreshOutput"
+        )
     if class_num != TAGS.get(type(kind), class_num):
         raise ConfigError(
             f"name: {kind.name} is of {TAGS[type(kind)]} tags, and the network has {class_num} classes; use "
@@ -141,6 +189,12 @@ def check_classes(kind: PostProcess, class_num: int) -> None:
     if isinstance(kind, ThreshOutput) and kind.labels and class_num != 2:
         raise ConfigError(
             f"label_0: it names one of two classes, and the network has {class_num}; use class_id_map_file"
+        )
+    names = label_map(kind)
+    if names.names is not None and (names.file or len(names.names) != class_num):
+        problem = f"{len(names.names)} names, and the network has {class_num} classes; give one for each"
+        raise ConfigError(
+            f"label_list: {'class_id_map_file is given, too; keep one' if names.file else problem}"
         )
     numbers = getattr(kind, "threshold", None)
     if isinstance(numbers, list) and len(numbers) != class_num:

@@ -8,7 +8,8 @@ from typing import Annotated, Dict, Literal, Optional, Set, Union
 
 from ..base.hints import command
 from ..errors import ConfigError
-from . import losses, metrics, optim, postprocess
+from . import losses, metrics, optim
+from . import postprocess as kinds
 from .arch import DistillationArch, Network
 from .dataloader import CustomLabelConfig, DataLoaderConfig, ReaderConfig, TransformOps
 from .global_section import GlobalConfig
@@ -53,7 +54,7 @@ class InferConfig:
     # those of DataLoader.Eval where left out, as is best
     transforms: TransformOps = field(default_factory=list)
     # the kind of answer; null: Topk, or with `Global.use_multilabel` MultiLabelThreshOutput
-    PostProcess: Optional[Annotated[postprocess.PostProcess, Unnamed("Topk")]] = None
+    PostProcess: Optional[Annotated[kinds.PostProcess, Unnamed("Topk")]] = None
     save_dir: Optional[str] = None  # all rows go to `save_dir`.json, too
     # A PNG or JPEG: a thumbnail of each image with prediction and score, and the truth where it is known, by
     # the label in `infer_list` or because the folder has a class' name; of more than 64 images so many,
@@ -114,9 +115,7 @@ class Config(Sections):
         self.Loss.complete(self.multilabel)
         self.Metric.complete(self.multilabel)
         if self.Infer.PostProcess is None:
-            self.Infer.PostProcess = (
-                postprocess.MultiLabelThreshOutput() if self.multilabel else postprocess.Topk()
-            )
+            self.Infer.PostProcess = kinds.default_kind(self.multilabel)
         self._check_kind_of_labels()
         self._check_postprocess()
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
@@ -158,28 +157,17 @@ class Config(Sections):
         return self.Global.use_multilabel
 
     @property
-    def answer_kind(self) -> postprocess.PostProcess:
+    def postprocess(self) -> kinds.PostProcess:
         """The kind of answer, `Infer.PostProcess` with its default."""
         assert self.Infer.PostProcess is not None  # since __post_init__
         return self.Infer.PostProcess
 
     def _check_postprocess(self) -> None:
-        """Raise ConfigError where the kind of answer is not that of the labels, or of another number of classes."""
-        kind, path = self.answer_kind, "Infer.PostProcess"
-        if isinstance(kind, postprocess.OF_TAGS) and not self.multilabel:
-            raise ConfigError(
-                f"{path}.name: {kind.name} is of tags, and Global.use_multilabel is false; use Topk or ThreshOutput, "
-                "or -o Global.use_multilabel=true"
-            )
-        if isinstance(kind, postprocess.ThreshOutput) and self.multilabel:
-            raise ConfigError(
-                f"{path}.name: ThreshOutput is of one class per image, and Global.use_multilabel is true; use "
-                "MultiLabelThreshOutput"
-            )
+        """Raise ConfigError where the kind of answer is of other labels, or of another number of classes."""
         try:
-            postprocess.check_classes(kind, self.Arch.class_num)
+            kinds.check_network(self.postprocess, self.Arch.class_num, self.multilabel)
         except ConfigError as error:
-            raise ConfigError(f"{path}.{error}") from None
+            raise ConfigError(f"Infer.PostProcess.{error}") from None
 
     def _check_kind_of_labels(self) -> None:
         """Raise ConfigError where a dataset, a loss or a metric is of the other kind of labels."""

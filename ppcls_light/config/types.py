@@ -101,6 +101,12 @@ class Unnamed(NamedTuple):
     default: str
 
 
+class Given(NamedTuple):
+    """Marks a dict of the keys of a dataclass `of` that are given, checked; the others keep values from elsewhere."""
+
+    of: type
+
+
 class WithParams(NamedTuple):
     """Marks a dataclass with fields `name` and `params`: its other keys belong to the entry called `name`.
 

@@ -53,7 +53,9 @@ class Choice:
         """
         names = reader.class_names or [f"class {number}" for number in range(logits.shape[1])]
         scores = probabilities(logits, self._multilabel)
-        chosen = choose_threshold(self._rule, scores, reader.images.labels, list(names), checksum(self._weights))
+        chosen = choose_threshold(
+            self._rule, scores, reader.images.labels, list(names), checksum(self._weights)
+        )
         if runtime.is_main:
             write_chosen(self._file, chosen)
             LOGGER.info("threshold in %s", self._file)
@@ -65,7 +67,7 @@ def threshold_in_use(config: Config, chosen: Chosen | None) -> float | list[floa
     if chosen is not None:
         return chosen.threshold
     of_more = config.Arch.class_num != 2 and not config.multilabel
-    return None if of_more else getattr(config.answer_kind, "threshold", None)
+    return None if of_more else getattr(config.postprocess, "threshold", None)
 
 
 def choose_threshold(

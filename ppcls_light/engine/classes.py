@@ -2,7 +2,7 @@
 
 | source | content |
 |---|---|
-| `Infer.PostProcess.class_id_map_file` | names in order |
+| `Infer.PostProcess.class_id_map_file` or `label_list` | names in order |
 | class folders of DataLoader.Train | names in order of the alphabet |
 | CIFAR's own | names in order |
 | the checkpoint states beside weights | names in order: those of its training |
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from typing import TypeGuard
 
 
-MAP_KEY = "Infer.PostProcess.class_id_map_file"
+MAP_KEY, LIST_KEY = "Infer.PostProcess.class_id_map_file", "Infer.PostProcess.label_list"
 # Ending of the student's file in a checkpoint of a distillation, whose states are the set's.
 _STUDENT = "_student"
 _SHOWN = 5
@@ -71,7 +71,7 @@ def class_names(config: Config, weights: str | None = None) -> ClassNames | None
 
 def _shown_names(config: Config) -> ClassNames | None:
     """Return the names that a threshold of two classes shows in place of those of the classes, None without any."""
-    labels = config.answer_kind.labels if isinstance(config.answer_kind, ThreshOutput) else None
+    labels = config.postprocess.labels if isinstance(config.postprocess, ThreshOutput) else None
     return None if labels is None else ClassNames(labels, config.place("Infer.PostProcess.label_0"))
 
 
@@ -197,7 +197,9 @@ def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = Fa
     `may_miss`: a file that is not there is a warning, since training can do without names. A label list of PaddleClas,
     which is in its checkout, is the package's where that is not there; ImageNet's only if `of_imagenet`.
     """
-    (path, delimiter), class_num = label_map(config.answer_kind), config.Arch.network.class_num
+    (path, delimiter, given), class_num = label_map(config.postprocess), config.Arch.network.class_num
+    if given is not None:
+        return ClassNames(tuple(given), config.place(LIST_KEY))
     if not path:
         return None
     packaged = paddleclas_names(path)

@@ -8,7 +8,6 @@ from ..config import Config
 from ..data.transforms.compose import build_transforms
 from ..explanation.heat_maps import check_method, heat_maps, probabilities
 from ..explanation.subject import Subject
-from ..prediction.results import Topk
 from .classes import class_names
 from .network import build_model, trained_weights
 from .readers import inference_transforms
@@ -27,8 +26,9 @@ def trained_subject(config: Config, method: str, layer: str | None) -> Subject:
     return Subject(
         transforms,
         transforms.seen,
-        functools.partial(probabilities, model),
-        functools.partial(heat_maps, model, method=method, layer=layer),
+        functools.partial(probabilities, model, multilabel=config.multilabel),
+        functools.partial(heat_maps, model, method=method, layer=layer, multilabel=config.multilabel),
         method,
-        Topk(getattr(config.answer_kind, "topk", 5), names),
+        config.postprocess,
+        names,
     )

@@ -20,7 +20,8 @@ from ..data.scan import LeftOut, iter_images
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError
 from ..explanation.heat_maps import probabilities
-from ..prediction.results import Topk, classify_batch
+from ..prediction.postprocess import PostProcessor
+from ..prediction.results import classify_batch
 from .distributed import Runtime, gather, require_same
 from .log import LOGGER
 from .readers import inference_transforms
@@ -36,7 +37,8 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
     has rows to return. `model` is put into eval mode.
 
     Returns:
-        rows {class_ids, scores, file_name, label_names}; {file_name, error} for a file that cannot be used. Each
+        rows {class_ids, scores, file_name, label_names}, see `PostProcessor` for those of other kinds of answers;
+        {file_name, error} for a file that cannot be used. Each
         batch is logged as PaddleClas does; all rows go to `Infer.save_dir`.json when that is set, and other rows
         that are there are set aside, see `files.set_aside`.
 
@@ -45,7 +47,7 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
     settings = config.Infer
     paths = _paths(settings, runtime)
     transforms = build_transforms(inference_transforms(config))
-    topk = Topk(getattr(config.answer_kind, "topk", 5), names)
+    rows_of = PostProcessor(config.postprocess, names)
     model.eval()
 
     def classify(part: list[str]) -> list[Row]:
@@ -54,7 +56,7 @@ def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames |
             part,
             lambda path: transforms(read_bytes(path)),
             lambda images: probabilities(model, images, config.multilabel),
-            topk,
+            rows_of,
         )
 
     rows = []

@@ -14,6 +14,7 @@ import numpy as np
 from ..base.files import checksum, require_writable, results
 from ..bundle.folder import CONFIG_FILE, ONNX_FILE, Bundle, write_inference_yml
 from ..config import Config
+from ..config.postprocess import Topk
 from ..data.classes import ClassNames
 from ..errors import ConfigError, DataError, ExportError
 from .distributed import Runtime
@@ -185,5 +186,5 @@ def write_teacher(
             "files": {ONNX_FILE: checksum(path)},
         }
         ops = [*bundle.decode, *bundle.transform_ops]
-        write_inference_yml(scratch, ops, min(5, len(linear.bias)), names, own)
+        write_inference_yml(scratch, ops, Topk(topk=min(5, len(linear.bias))), names, own)
     LOGGER.info("wrote %s and %s in %s", ONNX_FILE, CONFIG_FILE, folder)

@@ -13,6 +13,7 @@ from paddle import nn
 
 from ..bundle.folder import WEIGHTS_FORMAT, Bundle
 from ..config import Config
+from ..config.postprocess import bare
 from ..errors import DeviceError
 from ..explanation.heat_maps import probabilities
 from ..export import static
@@ -44,7 +45,7 @@ def trained_predictor(config: Config, **options: Any) -> Predictor:
         folder or ".",
         WEIGHTS_FORMAT,
         transforms,
-        topk=getattr(config.answer_kind, "topk", 5),
+        postprocess=bare(config.postprocess),
         class_names=names,
         further=["embedding"],
         multilabel=config.multilabel,

@@ -27,6 +27,7 @@ def heat_maps(
     classes: Sequence[int] | np.ndarray | None = None,
     method: str = "layercam",
     layer: str | None = None,
+    multilabel: bool = False,
 ) -> np.ndarray:
     """Return a map for each image, float32 (N, H, W) in [0, 1]: what speaks most for the class is 1.
 
@@ -40,6 +41,7 @@ def heat_maps(
             25, occlusion 170 and lime, which needs scikit-image, 1,000 per image.
         layer: name of the layer (`named_sublayers`) whose map gradcam, layercam and scorecam show; None: `last_map` of
             the network's `family.Family`, for layercam `finer_map`.
+        multilabel: the classes are tags, whose probabilities occlusion and lime ask for.
 
     Raises ConfigError: unknown method or layer, or a layer for a method that has none. UserError: a missing package.
     """
@@ -52,7 +54,7 @@ def heat_maps(
         elif method == "smoothgrad":
             maps = cam.smoothgrad(model, images, chosen)
         else:
-            return heat_maps_of(lambda batch: probabilities(model, batch), images, chosen, method)
+            return heat_maps_of(lambda batch: probabilities(model, batch, multilabel), images, chosen, method)
     return finished(maps, images)
 
 

@@ -11,10 +11,12 @@ from PIL import Image
 
 from ..base.fonts import Fonts
 from ..base.html import picture, thumbnail
+from ..config.postprocess import PostProcess, Topk
 from ..data.classes import ClassNames
 from ..errors import ConfigError, DataError, UserError
+from ..prediction.postprocess import PostProcessor
 from ..prediction.predictor import Predictor
-from ..prediction.results import Row, Topk
+from ..prediction.results import Row
 from ..registry import nearest
 from .black_box import heat_maps_of
 from .overlay import enlarged
@@ -29,7 +31,14 @@ class Subject(NamedTuple):
     probabilities: Callable[[np.ndarray], np.ndarray]  # float32 (N, C, H, W) to (N, K)
     heat_maps: Callable[[np.ndarray, np.ndarray], np.ndarray]  # images and classes (N,) to maps (N, H, W)
     method: str  # of the maps
-    topk: Topk
+    kind: PostProcess
+    names: ClassNames | None
+
+    @property
+    def rows(self) -> PostProcessor:
+        """The best classes or tags, whatever the kind of answer is: a map is of one of them."""
+        kind = self.kind if isinstance(self.kind, Topk) else Topk()
+        return PostProcessor(kind, self.names)
 
 
 def asked(predictor: Predictor, method: str) -> Subject:
@@ -45,8 +54,10 @@ def of_predictor(
     predictor: Predictor, heat_maps: Callable[[np.ndarray, np.ndarray], np.ndarray], method: str
 ) -> Subject:
     """Return `predictor` as a Subject with `heat_maps` by a `method`."""
-    topk = Topk(predictor.topk, predictor.class_names)
-    return Subject(predictor.preprocess, predictor.seen, predictor.run, heat_maps, method, topk)
+    return Subject(
+        *(predictor.preprocess, predictor.seen, predictor.run, heat_maps, method),
+        *(predictor.postprocess, predictor.class_names),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,10 +124,10 @@ def explained(
     """
     ready, seen = subject.prepare(image)[None], subject.seen(image)
     probabilities = subject.probabilities(ready)
-    (row,) = subject.topk(probabilities, [name])
+    (row,) = subject.rows(probabilities, [name])
     if "error" in row:
         raise DataError(row["error"])
-    names, best = subject.topk.class_names, row["class_ids"][0]
+    names, best = subject.names, row["class_ids"][0]
     number = best if label is None else class_number(label, names, probabilities.shape[1], key)
     heat = subject.heat_maps(ready, np.array([number]))[0]
     heat = enlarged(heat, *seen.shape[:2]) if heat.shape != seen.shape[:2] else heat

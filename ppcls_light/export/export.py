@@ -34,6 +34,7 @@ from ..bundle.folder import (
 )
 from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
+from ..config.postprocess import PostProcess, Topk, check_network, default_kind
 from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError, ExportError
 from ..prediction.unknown import OUTPUT_OF
@@ -120,7 +121,7 @@ def export_model(
     transform_ops: Ops,
     class_names: Names = None,
     model_name: Optional[str] = None,
-    topk: int = 5,
+    topk: int | None = None,
     images: Optional[Iterable[StrPath]] = None,
     onnx: bool = False,
     gate: Optional[AccuracyGate] = None,
@@ -128,6 +129,7 @@ def export_model(
     embedding: bool = False,
     unknown: Optional[UnknownFit] = None,
     multilabel: bool = False,
+    postprocess: PostProcess | None = None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -146,7 +148,7 @@ def export_model(
             `Infer.transforms` or of the evaluation dataset; they go into inference.yml.
         class_names: one name per class: a list, or {id: name}. None: results carry ids only.
         model_name: name of the architecture, such as "PPLCNet_x0_25"; None: `model.model_name`.
-        topk: number of classes that a result lists.
+        topk: number of classes that a result lists; None: what `postprocess` says.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
         gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes.
@@ -155,6 +157,7 @@ def export_model(
         embedding: give the graph the embeddings as a second output, see `models.embedding`.
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
+        postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
@@ -175,6 +178,7 @@ def export_model(
     reference.eval()
     transform_ops = list(transform_ops)
     further = ["embedding"] if embedding else []
+    kind = Topk(topk=topk) if topk is not None else postprocess or default_kind(multilabel)
     if unknown is not None and OUTPUT_OF[unknown.score] not in further:
         further.append(OUTPUT_OF[unknown.score])
     with _staged(folder) as stage, _sample_images(images) as paths:
@@ -196,7 +200,7 @@ def export_model(
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),
         }
-        write_inference_yml(stage, transform_ops, topk, None, own)
+        write_inference_yml(stage, transform_ops, kind, None, own)
         if onnx:
             to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
         parity = verify(
@@ -205,6 +209,7 @@ def export_model(
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
+        check_network(kind, own["class_num"], multilabel)
         if gate is not None:
             own["precisions"] = add_precisions(model, stage, image_shape, transform_ops, gate)
             own["scored_images"] = len(gate.images.scored)
@@ -215,7 +220,7 @@ def export_model(
             for name in sorted(os.listdir(stage))
             if name != CONFIG_FILE
         }
-        write_inference_yml(stage, transform_ops, topk, names, own)
+        write_inference_yml(stage, transform_ops, kind, names, own)
     report = ExportReport(
         *(folder, graph_format, precision, own["class_num"]),
         **own["parity"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import cast
 
@@ -10,6 +11,7 @@ from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
 from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
 from ..config.load import Plain
+from ..config.postprocess import bare, label_map
 from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
@@ -47,22 +49,21 @@ def _precision(config: DeployConfig) -> Precision:
 
 def predictor_from_config(config: DeployConfig) -> Predictor:
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
-    run, post = config.Global, config.PostProcess.merged()
-    bundle, class_names = read_bundle(cast(str, run.inference_model_dir)), None
-    if post.label_list is not None:
-        class_names = as_class_names(post.label_list, "PostProcess.Topk.label_list")
-    if post.class_id_map_file is not None:
-        mapped = _mapped_names(post.class_id_map_file, post.delimiter, bundle)
-        if class_names is not None:
-            class_names.require_same(mapped, "leave one of them out")
-        class_names = mapped
+    run = config.Global
+    bundle = read_bundle(cast(str, run.inference_model_dir))
+    kind = config.PostProcess.of(bundle.postprocess)
+    path, delimiter, listed = label_map(kind)
+    class_names = None if listed is None else as_class_names(listed, f"PostProcess.{kind.name}.label_list")
+    mapped = None if path is None else _mapped_names(path, delimiter, bundle)
+    if mapped is not None and class_names is not None:
+        class_names.require_same(mapped, "leave one of them out")
     return Predictor(
         bundle,
         device="gpu" if run.use_gpu else "cpu",
         batch_size=run.batch_size,
         transform_ops=config.PreProcess.transform_ops,
-        topk=post.topk,
-        class_names=class_names,
+        postprocess=bare(kind),
+        class_names=mapped or class_names,
         gpu_mem=run.gpu_mem,
         cpu_threads=run.cpu_num_threads,
         onednn=run.enable_mkldnn,
@@ -75,13 +76,17 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
     )
 
 
-def _mapped_names(path: str, delimiter: str | None, bundle: Bundle) -> ClassNames:
+def _mapped_names(path: str, delimiter: str | None, bundle: Bundle) -> ClassNames | None:
     """Return the names of a label map; for a list of PaddleClas that is not there the package's.
 
     Not for a folder that was exported here from a training without names: nobody knows that it is of those classes.
+    None, with a warning, for a file that is not there where the folder has names of its own.
     """
     nameless = bundle.class_num is not None and bundle.class_names is None
     packaged = None if nameless else paddleclas_names(path)
+    if packaged is None and bundle.class_names is not None and not os.path.exists(path):
+        logger.warning("PostProcess.class_id_map_file: no such file: %s; the names are the folder's", path)
+        return None
     if packaged is None:
         return read_class_names(path, delimiter)
     logger.info("PostProcess.class_id_map_file: %s is not there; the package has the same names", path)

@@ -17,11 +17,10 @@ from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .deploy import predictor_from_config
 from .predictor import Predictor
-from .results import Row
+from .results import Row, format_row
 from .rows import RowFile, check_output
 
 MANY = 1000  # images from which on starting processes is soon made up for
-SAME_SCORE = 0.05  # engines, threads and precisions differ by less
 TERMINAL_SECONDS = 5  # between two lines of progress
 LOG_SECONDS = 60  # where somebody reads the lines later
 MOST_WORKERS = 8  # by default: each holds the network and its engine, some 400 MB
@@ -69,7 +68,7 @@ def classify_files(
         file = None
         if run.output:
             unknown = predictor.bundle.unknown is not None
-            file = ends.enter_context(RowFile(run.output, predictor.topk, resume, unknown))
+            file = ends.enter_context(RowFile(run.output, predictor.rows.columns, resume, unknown))
         if file is not None:
             file.skip_done(images)
             _require_same_answer(predictor, file)
@@ -117,18 +116,16 @@ def _require_same_answer(predictor: Predictor, file: RowFile) -> None:
     if file.last is None:
         return
     _require_same_names(predictor, file)
-    name, before = file.last
-    (row,) = predictor.predict([name])
-    if "error" in row:  # the image is gone since
+    name = file.last["file_name"]
+    try:
+        probs = predictor.run(predictor.preprocess(name)[None])
+    except DataError:  # the image is gone since
         return
-    now = dict(zip(row["class_ids"], row["scores"]))
-    # The most that a class has that is not listed now: of two with nearly the same score either may be the last one.
-    most = max(0, min([*now.values(), 1 - sum(now.values())]))
-    same = (abs(now.get(index, most) - score) <= SAME_SCORE for index, score in before.items())
-    if len(now) != len(before) or not all(same):
+    if not predictor.rows.agrees(file.last, probs[0]):
+        (now,) = predictor.rows(probs, [name])
         raise DataError(
             f"{file.path}: another model or other settings wrote the rows that are there, or {name} was changed "
-            f"since: they say {_best(before)} of it, this model says {_best(now)}; take the same ones to go on, or "
+            f"since: they say {_said(file.last)} of it, this model says {_said(now)}; take the same ones to go on, or "
             "name another output"
         )
 
@@ -145,11 +142,8 @@ def _require_same_names(predictor: Predictor, file: RowFile) -> None:
             )
 
 
-def _best(scores: dict[int, float]) -> str:
-    if not scores:
-        return "nothing"
-    best = max(scores, key=scores.__getitem__)
-    return f"class {best} with {scores[best]} first of {len(scores)}"
+def _said(row: Row) -> str:
+    return format_row("", row).lstrip(":\t ")
 
 
 def _workers(run: DeployGlobalConfig, many: bool) -> int:

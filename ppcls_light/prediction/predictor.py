@@ -17,6 +17,7 @@ from ..base.hints import command
 from ..base.html import details, table
 from ..base.probabilities import probabilities
 from ..bundle.folder import Bundle, read_bundle, split_decode
+from ..config.postprocess import OF_TAGS, PostProcess, ScoreOutput, Topk
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
@@ -25,7 +26,8 @@ from ..runtime.engines import Engine, create_engine
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
-from .results import Row, Topk, answer_batch, no_numbers
+from .postprocess import PostProcessor
+from .results import Row, answer_batch, no_numbers
 from .unknown import Doubt
 
 logger = logging.getLogger(__name__)
@@ -43,7 +45,8 @@ class Predictor:
         device: "cpu" or "gpu".
         batch_size: images per forward pass in `predict`.
         transform_ops: (name, params) pairs in place of the folder's; needed when it has no inference.yml.
-        topk: number of classes in a row, in place of the folder's.
+        postprocess: the kind of answer, in place of the folder's.
+        topk: the so many best classes or tags in a row, whatever the folder's kind of answer is.
         class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
         make_engine: makes the `Engine` of a `Bundle` that is no exported folder.
         engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
@@ -51,7 +54,8 @@ class Predictor:
             engines are measured; engine.json in the folder then remembers the choice.
 
     Raises:
-        ConfigError: the folder or its inference.yml is not usable, or names and classes differ in number.
+        ConfigError: the folder or its inference.yml is not usable, names and classes differ in number, or the network
+            cannot answer in this kind.
         DataError: `class_names` are not the folder's.
         DeviceError: the engine is not installed, or cannot do what is asked.
 
@@ -69,6 +73,7 @@ class Predictor:
         device: Device = "cpu",
         batch_size: int = 1,
         transform_ops: Iterable[tuple[str, dict[str, Any]]] | None = None,
+        postprocess: PostProcess | None = None,
         topk: int | None = None,
         class_names: ClassNames | Sequence[str] | dict[int, str] | None = None,
         make_engine: Callable[[Bundle, EngineOptions], Engine] = create_engine,
@@ -90,11 +95,19 @@ class Predictor:
                     given, "leave the second out; what is shown for a class is set in the first"
                 )
             names = given
-        self._topk = Topk(bundle.topk if topk is None else topk, names)
+        kind = Topk(topk=topk) if topk is not None else postprocess or bundle.postprocess
+        self._rows = PostProcessor(kind, names)
+        multilabel = bundle.multilabel
         if bundle.class_num is not None:
-            self._topk.check_class_num(bundle.class_num)
+            self._rows.check_network(bundle.class_num, multilabel)
+        else:  # of another exporter: the kind says what the graph ends with
+            multilabel = multilabel or isinstance(kind, OF_TAGS)
         self.bundle = bundle = replace(
-            bundle, transform_ops=ops, topk=self._topk.topk, class_names=self._topk.class_names
+            bundle,
+            transform_ops=ops,
+            postprocess=kind,
+            multilabel=multilabel,
+            class_names=self._rows.class_names,
         )
         self._doubt = Doubt(bundle, bundle.unknown) if bundle.unknown is not None else None
         decode, ops = split_decode(ops)
@@ -151,12 +164,22 @@ class Predictor:
     @property
     def class_names(self) -> ClassNames | None:
         """ClassNames in the order of the class ids, None when nothing names them."""
-        return self._topk.class_names
+        return self._rows.class_names
 
     @property
-    def topk(self) -> int:
-        """Number of classes in a row, if there are as many."""
-        return self._topk.topk
+    def postprocess(self) -> PostProcess:
+        """The kind of answer."""
+        return self._rows.kind
+
+    @property
+    def rows(self) -> PostProcessor:
+        """What makes rows of probabilities."""
+        return self._rows
+
+    @property
+    def topk(self) -> int | None:
+        """Number of classes in a row, if there are as many; None for another kind of answer."""
+        return getattr(self._rows.kind, "topk", None)
 
     @property
     def image_shape(self) -> list[int]:
@@ -213,16 +236,20 @@ class Predictor:
         found = probabilities(outputs, self.bundle.multilabel) if self.bundle.output == "logits" else outputs
         return found if self._doubt is None else self._doubt.calibrated(found)
 
-    def answer(self, images: np.ndarray, names: Sequence[str | None], topk: Topk | None = None) -> list[Row]:
-        """Return the rows of preprocessed images (N, C, H, W), by `topk` in place of the predictor's own.
+    def answer(
+        self, images: np.ndarray, names: Sequence[str | None], rows_of: PostProcessor | None = None
+    ) -> list[Row]:
+        """Return the rows of preprocessed images (N, C, H, W), made by `rows_of` in place of the predictor's own.
 
         A bundle with the section `unknown` adds unknown, true where the image is of no class, and unknown_score.
         """
-        topk = topk or self._topk
+        rows_of = rows_of or self._rows
+        if isinstance(rows_of.kind, ScoreOutput):  # the graph's numbers, logits too
+            return rows_of(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)), names)
         if self._doubt is None:
-            return topk(self.run(images), names)
+            return rows_of(self.run(images), names)
         answers = self.run_all(images)
-        rows = topk(answers["probs"], names)
+        rows = rows_of(answers["probs"], names)
         for row, unknown, score in zip(rows, *self._doubt.of(answers)):
             if "error" not in row:
                 row.update(unknown=bool(unknown), unknown_score=round(float(score), 5))
@@ -245,10 +272,11 @@ class Predictor:
             bgr: arrays have blue first, as OpenCV reads them: BGR, BGRA.
 
         Returns:
-            A list of dicts {class_ids, scores, file_name, label_names}, of one image a list of one; for an image that
-            cannot be used {file_name, error} in its place. A bundle that knows unknown images adds unknown and
-            unknown_score, see `answer`. `file_name` is the path, or the `filename` of a Pillow
-            image or the `name` of a file object where they have one, otherwise None.
+            A list of dicts {class_ids, scores, file_name, label_names}, of one image a list of one; other kinds of
+            answers have other keys, see `PostProcessor`. For an image that cannot be used {file_name, error} in its
+            place. A bundle that knows unknown images adds unknown and unknown_score, see `answer`. `file_name` is the
+            path, or the `filename` of a Pillow image or the `name` of a file object where they have one, otherwise
+            None.
         """
         return list(self.iter_predict(images, bgr=bgr))
 

@@ -76,9 +76,10 @@ def classify(args: argparse.Namespace) -> None:
         "cpu_threads": 1,
     }
     # here, what is wrong with the folder or the engine shows in one line
-    bundle = Predictor(**settings).bundle
+    predictor = Predictor(**settings)
+    bundle = predictor.bundle
     folder, unknown = os.path.abspath(args.output), bundle.unknown is not None
-    parts = Parts(folder, args.format, args.part_size, len(names), unknown)
+    parts = Parts(folder, args.format, args.part_size, len(names), unknown, predictor.rows.columns.keys)
     files = [bundle.graph_file, bundle.params_file, os.path.join(bundle.folder, "inference.yml")]
     parts.claim(names, [path for path in files if os.path.exists(path)], args.precision)
     missing = parts.missing()

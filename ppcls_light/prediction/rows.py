@@ -23,12 +23,10 @@ from typing import Dict, List, Optional, Tuple, Union
 
 from ..base.files import atomic_path, hold, require_writable, set_aside, write_text
 from ..errors import ConfigError, DataError, ExportError, UserError
+from .postprocess import CLASSES, Columns
 from .results import Row
 
 logger = logging.getLogger(__name__)
-
-# Of a row that was read: file_name, {class id: score} or None if it failed, {class id: name}.
-ReadRow = Tuple[str, Optional[Dict[int, float]], Dict[int, str]]
 
 FORMATS = (".jsonl", ".csv")
 UNKNOWN = ("unknown", "unknown_score")  # keys that rows of a bundle have that knows unknown images
@@ -36,65 +34,76 @@ SYNC_SECONDS = 5  # at most that much work is lost when the machine itself dies
 
 
 class Jsonl:
-    """One JSON object a line: file_name, class_ids, scores, label_names; or file_name, error."""
+    """One JSON object a line, the row as it is."""
 
     header = b""
 
     def encode(self, row: Row) -> bytes:
         return _utf8(json.dumps(row, ensure_ascii=False) + "\n")
 
-    def decode(self, lines: Iterable[bytes]) -> Iterator[ReadRow]:
+    def decode(self, lines: Iterable[bytes]) -> Iterator[Row]:
         for line in lines:
-            row = json.loads(line)
-            if not isinstance(row["file_name"], str):
-                raise ValueError("file_name is no text")
-            if "error" in row:
-                yield row["file_name"], None, {}
-            else:
-                ids = list(map(int, row["class_ids"]))
-                names = row.get("label_names") or ()
-                yield row["file_name"], dict(zip(ids, map(float, row["scores"]))), dict(zip(ids, names))
+            yield _checked(json.loads(line))
+
+
+def _checked(row: Row) -> Row:
+    """Return a row that was read. Raises ValueError, LookupError, TypeError: no row of this package."""
+    if not isinstance(row["file_name"], str):
+        raise ValueError("file_name is no text")
+    if "error" in row:
+        return row
+    if "output" in row:
+        return {**row, "output": list(map(int, row["output"]))}
+    if "class_ids" in row:
+        row = {**row, "class_ids": list(map(int, row["class_ids"]))}
+    return {**row, "scores": list(map(float, row["scores"]))}
 
 
 class Csv:
-    """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on to `topk`.
+    """A table for spreadsheets: file_name, error, then class_id_1, score_1, label_name_1 and so on.
 
-    `keys` are the lists of a row that have so many columns, by their plurals; rows of other ones are not decoded.
-    Behind error stand `UNKNOWN`, where the rows have them.
+    `columns` are the lists of a row that have so many columns, by their plurals; those of any number of entries have
+    one column each, a list as JSON. Behind error stand `UNKNOWN`, where the rows have them.
     """
 
-    def __init__(
-        self,
-        topk: int,
-        keys: Sequence[str] = ("class_ids", "scores", "label_names"),
-        unknown: bool = False,
-    ) -> None:
+    def __init__(self, columns: Columns, unknown: bool = False) -> None:
         self._single = ["file_name", "error", *(UNKNOWN if unknown else ())]
-        self._columns, self._keys = list(self._single), keys
-        for place in range(1, topk + 1):
-            self._columns += [f"{key[:-1]}_{place}" for key in keys]
+        self._keys, self._count = columns
+        self._columns = [*self._single, *self._keys]
+        if self._count is not None:
+            places = range(1, self._count + 1)
+            self._columns = [
+                *self._single,
+                *(f"{key[:-1]}_{place}" for place in places for key in self._keys),
+            ]
         self.header = self._line(self._columns)
 
     def encode(self, row: Row) -> bytes:
         cells = [row.get(key, "") for key in self._single]
-        first, *others = self._keys
-        lists = [row.get(key) or itertools.repeat("") for key in others]
-        for values in zip(row.get(first, ()), *lists):
-            cells += values
+        if self._count is None:
+            cells += [json.dumps(row[key], ensure_ascii=False) if key in row else "" for key in self._keys]
+        else:
+            first, *others = self._keys
+            lists = [row.get(key) or itertools.repeat("") for key in others]
+            for values in zip(row.get(first, ()), *lists):
+                cells += values
         return self._line(cells + [""] * (len(self._columns) - len(cells)))
 
-    def decode(self, lines: Iterable[bytes]) -> Iterator[ReadRow]:
+    def decode(self, lines: Iterable[bytes]) -> Iterator[Row]:
         rows = csv.reader((line.decode() for line in lines), strict=True)
         if next(rows, self._columns) != self._columns:
             raise ValueError("other columns")
         for row in rows:
             if row[1]:
-                yield row[0], None, {}
+                yield {"file_name": row[0], "error": row[1]}
+                continue
+            cells = row[len(self._single) :]
+            if self._count is None:
+                found = {key: json.loads(cell) for key, cell in zip(self._keys, cells)}
             else:
-                listed, scores, texts = (row[len(self._single) + place :: 3] for place in range(3))
-                ids = list(map(int, filter(None, listed)))
-                names = {class_id: name for class_id, name in zip(ids, texts) if name}
-                yield row[0], dict(zip(ids, map(float, filter(None, scores)))), names
+                width = len(self._keys)
+                found = {key: list(filter(None, cells[at::width])) for at, key in enumerate(self._keys)}
+            yield _checked({"file_name": row[0], **found})
 
     def _line(self, cells: Sequence[object]) -> bytes:
         text = io.StringIO()
@@ -124,20 +133,20 @@ class RowFile:
 
     Attributes:
         done, failed: rows in the file, and those of them with an error.
-        last: (file name, {class id: score}) of the last row that `skip_done` found without an error, or None.
+        last: the last row that `skip_done` found without an error, or None.
         names: {class id: name} of all rows that `skip_done` found.
 
     Raises ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
     """
 
-    def __init__(self, path: str, topk: int, resume: bool = False, unknown: bool = False) -> None:
+    def __init__(self, path: str, columns: Columns, resume: bool = False, unknown: bool = False) -> None:
         check_output(path)
         self.path, self.partial = path, _partial(path)
         self.done = self.failed = 0
-        self.last: Optional[Tuple[str, Dict[int, float]]] = None
+        self.last: Optional[Row] = None
         self.names: Dict[int, str] = {}
         as_table = path.lower().endswith(".csv")
-        self._rows: Union[Csv, Jsonl] = Csv(topk, unknown=unknown) if as_table else Jsonl()
+        self._rows: Union[Csv, Jsonl] = Csv(columns, unknown) if as_table else Jsonl()
         if not resume and os.path.exists(self.partial):
             raise ConfigError(
                 f"{self.partial}: rows of a run that was ended are there; add --resume to go on from them, or delete "
@@ -187,17 +196,17 @@ class RowFile:
 
         with open(self.partial, "rb") as file:
             try:
-                for name, scores, names_in_row in self._rows.decode(complete_lines()):
-                    expected = next(names, None)
+                for row in self._rows.decode(complete_lines()):
+                    name, expected = row["file_name"], next(names, None)
                     if expected is None or _utf8(expected) != _utf8(name):
                         found = "there is no such image" if expected is None else f"that image is {expected}"
                         raise DataError(
                             f"{self.partial}:{lines}: row {self.done + 1} is of {name}, but now {found}: the images "
                             "are not the same, or were named from another folder; delete the file to begin again"
                         )
-                    whole, self.done, self.failed = end, self.done + 1, self.failed + (scores is None)
-                    self.last = self.last if scores is None else (expected, scores)
-                    self.names.update(names_in_row)
+                    whole, self.done, self.failed = end, self.done + 1, self.failed + ("error" in row)
+                    self.last = self.last if "error" in row else {**row, "file_name": expected}
+                    self.names.update(zip(row.get("class_ids", ()), row.get("label_names") or ()))
                 whole = end
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError, csv.Error):
                 if file.read(1):  # else it is the last line: the machine died as it was written
@@ -273,6 +282,7 @@ class Parts:
     size: int  # images per part
     count: int  # images in all
     unknown: bool = False  # the rows have the keys `UNKNOWN`
+    keys: Tuple[str, ...] = CLASSES  # of the rows, beside file_name and error
 
     def images(self, part: int) -> range:
         """Return the ids of the images of a part; ids are places in the list of images, from 0."""
@@ -313,7 +323,7 @@ class Parts:
             if self.format == "jsonl":
                 Path(temporary).write_bytes(b"".join(map(Jsonl().encode, rows)))
             else:
-                _write_parquet(rows, temporary, self.unknown)
+                _write_parquet(rows, temporary, self.keys, self.unknown)
 
 
 def _read_job(path: str) -> Dict[str, object]:
@@ -333,17 +343,22 @@ def _checksum(pieces: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _write_parquet(rows: Iterable[Row], path: str, unknown: bool) -> None:
+def _write_parquet(rows: Iterable[Row], path: str, keys: Sequence[str], unknown: bool) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    types = {
+        "class_ids": pyarrow.list_(pyarrow.int32()),
+        "scores": pyarrow.list_(pyarrow.float32()),
+        "label_names": pyarrow.list_(pyarrow.string()),
+        "attributes": pyarrow.list_(pyarrow.string()),
+        "output": pyarrow.list_(pyarrow.int8()),
+    }
     schema = pyarrow.schema(
         [
             ("id", pyarrow.int64()),
             ("file_name", pyarrow.string()),
-            ("class_ids", pyarrow.list_(pyarrow.int32())),
-            ("scores", pyarrow.list_(pyarrow.float32())),
-            ("label_names", pyarrow.list_(pyarrow.string())),
+            *((key, types[key]) for key in keys),
             ("error", pyarrow.string()),
             *(zip(UNKNOWN, (pyarrow.bool_(), pyarrow.float32())) if unknown else ()),
         ]
@@ -352,4 +367,7 @@ def _write_parquet(rows: Iterable[Row], path: str, unknown: bool) -> None:
         {key: _utf8(value).decode() if isinstance(value, str) else value for key, value in row.items()}
         for row in rows
     ]
+    for row in texts:
+        if isinstance(row.get("attributes"), str):  # of a vehicle
+            row["attributes"] = [row["attributes"]]
     parquet.write_table(pyarrow.Table.from_pylist(texts, schema), path)

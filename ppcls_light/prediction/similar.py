@@ -14,13 +14,15 @@ import numpy as np
 
 from ..base.files import atomic_path, require_writable
 from ..bundle.onnx import checksum
+from ..config.postprocess import Topk
 from ..data.scan import iter_images
 from ..errors import ConfigError, DataError, ExportError
 from .job import Progress
 from .neighbours import Index, votes
 from .pipeline import in_batches
+from .postprocess import CLASSES, Columns, PostProcessor
 from .predictor import Predictor
-from .results import Row, Topk, format_row
+from .results import Row, format_row
 from .rows import Csv, Jsonl, check_output
 
 logger = logging.getLogger(__name__)
@@ -130,7 +132,7 @@ class _Neighbours:
 
     def __init__(self, index: Index, count: int) -> None:
         self._index, self._count = index, count
-        self.csv = Csv(count, ("neighbours", "cosines"))
+        self.csv = Csv(Columns(("neighbours", "cosines"), count))
 
     def __call__(self, rows: list[Row]) -> Iterator[Row]:
         found = self._nearest([row for row in rows if "error" not in row])
@@ -161,8 +163,8 @@ class _Classes(_Neighbours):
     def __init__(self, index: Index, count: int) -> None:
         super().__init__(index, VOTERS)
         names, self._labels = index.classes()
-        self._class_num, self._topk = len(names), Topk(count, names)
-        self.csv = Csv(count)
+        self._class_num, self._topk = len(names), PostProcessor(Topk(topk=count), names)
+        self.csv = Csv(Columns(CLASSES, count))
 
     def _row(self, name: str, ids: np.ndarray, cosines: np.ndarray) -> Row:
         if not len(ids):

@@ -32,6 +32,7 @@ class Cell(NamedTuple):
     truth: int | None = None  # class, None if it is not known
     predicted: int | None = None  # class, None where the image could not be classified
     score: float = math.nan
+    words: str | None = None  # the answer where it is no single class
 
 
 class _Text(NamedTuple):
@@ -56,14 +57,17 @@ def write_grid(
     rows: Sequence[Mapping[str, Any]],
     truths: Sequence[int | None],
     names: Sequence[str] | None = None,
+    of_classes: bool = True,
 ) -> None:
-    """Write the picture `path` of result `rows` (see `predict.results.Topk`) whose classes are `truths`, if known.
+    """Write the picture `path` of result `rows` (see `PostProcessor`) whose classes are `truths`, if known.
 
-    Of more than `MOST` rows it has so many, evenly over all. A picture of something else that is there is set aside,
-    see `files.set_aside`. Raises UserError: it cannot be written.
+    The first class of a row is the prediction; where they are not `of_classes` all that a row says is. Of more than
+    `MOST` rows it has so many, evenly over all. A picture of something else that is there is set aside, see
+    `files.set_aside`. Raises UserError: it cannot be written.
     """
     chosen = [index * len(rows) // MOST for index in range(MOST)] if len(rows) > MOST else range(len(rows))
-    sheet, problems = draw_grid([_cell(rows[index], truths[index]) for index in chosen], names)
+    cells = [_cell(rows[index], truths[index], of_classes) for index in chosen]
+    sheet, problems = draw_grid(cells, names)
     with atomic_path(path) as temporary:
         sheet.save(temporary, _SUFFIXES[os.path.splitext(path)[1].lower()], quality=90)
         if os.path.exists(path) and not filecmp.cmp(temporary, path, shallow=False):
@@ -77,13 +81,27 @@ def write_grid(
     LOGGER.info("picture of %s in %s", shown, path)
 
 
-def _cell(row: Mapping[str, Any], truth: int | None) -> Cell:
+def _cell(row: Mapping[str, Any], truth: int | None, of_classes: bool) -> Cell:
     path = row["file_name"]
     if "error" in row:
         return Cell(None, os.path.basename(path), truth)
     picture = Image.fromarray(decode_image(read_bytes(path)))
     picture.thumbnail((_SIDE, _SIDE))  # at once: a photo has a hundred times the pixels
-    return Cell(np.asarray(picture), os.path.basename(path), truth, row["class_ids"][0], row["scores"][0])
+    pixels, name = np.asarray(picture), os.path.basename(path)
+    if not of_classes:
+        return Cell(pixels, name, words=_words(row))
+    return Cell(pixels, name, truth, row["class_ids"][0], row["scores"][0])
+
+
+def _words(row: Mapping[str, Any]) -> str:
+    """Return the tags, attributes or scores of a row."""
+    if "attributes" in row:
+        said = row["attributes"]
+    elif "class_ids" in row:
+        said = row["label_names"] or row["class_ids"] or "no tag"
+    else:
+        said = row["scores"]
+    return said if isinstance(said, str) else ", ".join(map(str, said))
 
 
 def draw_grid(cells: Sequence[Cell], names: Sequence[str] | None = None) -> tuple[Image.Image, list[str]]:
@@ -122,6 +140,11 @@ def _caption(cell: Cell, fonts: Fonts, names: Sequence[str] | None) -> list[_Tex
         number = f"class {label}"
         return number if names is None else fonts.readable(names[label], number)
 
+    if cell.words is not None:
+        return [
+            _Text(_INK, fonts.readable(cell.words, "…")),
+            _Text(_FAINT, fonts.readable(cell.name, "…")),
+        ]
     if cell.predicted is None:
         return [_Text(_WRONG, "no answer"), _Text(_FAINT, fonts.readable(cell.name, "…"))]
     name, score = named(cell.predicted), f" {100 * cell.score:.0f} %"

@@ -52,6 +52,6 @@ def _subject(predictor: Predictor, method: str | None, layer: str | None) -> Sub
 
     def maps(images: np.ndarray, classes: np.ndarray) -> np.ndarray:
         with engine.alone():
-            return heat_maps(engine.network, images, classes, method, layer)
+            return heat_maps(engine.network, images, classes, method, layer, predictor.bundle.multilabel)
 
     return of_predictor(predictor, maps, method)

@@ -194,7 +194,7 @@ class _Predict:
 
     async def _answer(self, request: Request, images: Images, start: float) -> tuple[int, dict[str, Any]]:
         limits = self._limits
-        topk = topk_of(request, images) or self._batcher.loaded["topk"]
+        topk = topk_of(request, images) or self._batcher.loaded["topk"]  # None for another kind of answer
         uploaded = time.perf_counter() - start
         self._metrics.seconds.labels("upload").observe(uploaded)
         try:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
 from ..base.processes import ProcessEndedError
+from ..prediction.postprocess import CLASSES
 from .metrics import Metrics
 from .worker import ModelOptions, Worker
 
@@ -28,7 +29,7 @@ class OverloadedError(Exception):
 @dataclass(eq=False)
 class _Waiting:
     image: bytes
-    topk: int
+    topk: int | None  # best classes that are asked for, None: an answer of the model's kind
     since: float
     answer: asyncio.Future[tuple[dict[str, Any], dict[str, float]]] = field(repr=False)
 
@@ -81,7 +82,7 @@ class Batcher:
             worker.stop(for_good=True)
         self._threads.shutdown(wait=True)
 
-    def submit(self, images: Sequence[bytes], topk: int) -> list[asyncio.Future]:
+    def submit(self, images: Sequence[bytes], topk: int | None) -> list[asyncio.Future]:
         """Queue the bytes of image files, all or none; return a future of each one's (row, times).
 
         An image whose future is cancelled leaves the queue; if a worker has it, the answer is thrown away.
@@ -129,13 +130,20 @@ class Batcher:
             return
         begin = loop.time()
         try:
-            done = await self._call(
-                worker.classify, [item.image for item in batch], max(item.topk for item in batch)
-            )
+            # Best classes of which there are a few more are cut; an answer of the model's kind is another one.
+            for part in ([i for i in batch if i.topk is None], [i for i in batch if i.topk is not None]):
+                if part:
+                    await self._run(worker, part, begin)
         except ProcessEndedError:
             for item in batch:
                 _answer(item, {"error": "the worker of this batch died; send it again", "status": 500}, {})
             raise
+
+    async def _run(self, worker: Worker, batch: list[_Waiting], begin: float) -> None:
+        """Answer images that all ask for best classes, or all for none."""
+        wanted = [item.topk for item in batch if item.topk is not None]
+        images = [item.image for item in batch]
+        done = await self._call(worker.classify, images, max(wanted, default=None))
         self._metrics.batch_size.observe(len(batch))
         for item, row in zip(batch, done["rows"]):
             times = {"queue": begin - item.since, "decode": done["decode"], "inference": done["inference"]}
@@ -170,6 +178,7 @@ def _answer(item: _Waiting, row: dict[str, Any], times: dict[str, float]) -> Non
     if "error" in row:
         row = {"error": row["error"], "status": row["status"]}
     else:
-        row = {**row, **{key: row[key][: item.topk] for key in ("class_ids", "scores", "label_names")}}
+        if item.topk is not None:
+            row = {**row, **{key: row[key][: item.topk] for key in CLASSES}}
         row.pop("file_name", None)  # the client's name for it is known where it is answered
     item.answer.set_result((row, times))

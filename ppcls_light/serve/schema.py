@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Row(BaseModel):
-    """The answer on one image; the classes are in order of their scores, the most probable one first.
+    """The answer on one image: classes in order of their scores, the most probable one first, or tags in their order.
 
     `unknown` and `unknown_score` come of a model that knows images of no class; true: it is one.
     """
@@ -17,6 +17,21 @@ class Row(BaseModel):
     label_names: List[str]
     unknown: Optional[bool] = None
     unknown_score: Optional[float] = None
+
+
+class Attributes(BaseModel):
+    """The answer of a model of attributes: in words, and 1 for each tag above its threshold, else 0."""
+
+    file_name: Optional[str]
+    attributes: Union[List[str], str]
+    output: List[int]
+
+
+class Scores(BaseModel):
+    """The numbers that the network gives on one image."""
+
+    file_name: Optional[str]
+    scores: List[float]
 
 
 class FailedRow(BaseModel):
@@ -30,7 +45,7 @@ class FailedRow(BaseModel):
 class Answer(BaseModel):
     """One row per image, in the order sent; milliseconds by stage."""
 
-    results: List[Row]
+    results: List[Union[Row, Attributes, Scores]]
     milliseconds: Dict[str, float]
     request_id: str
 
@@ -39,7 +54,7 @@ class Error(BaseModel):
     """One line on the problem; with several images, the rows of all of them."""
 
     error: str
-    results: Optional[List[Union[Row, FailedRow]]] = None
+    results: Optional[List[Union[Row, Attributes, Scores, FailedRow]]] = None
     milliseconds: Optional[Dict[str, float]] = None
     request_id: Optional[str] = None
 
@@ -53,7 +68,8 @@ class Ready(BaseModel):
     model: str
     classes: Optional[int]
     engine: str
-    topk: int
+    topk: Optional[int]
+    answer: str
     max_bytes: int
     max_images: int
 
@@ -87,7 +103,7 @@ _TOPK = {
     "type": "integer",
     "minimum": 1,
     "maximum": 10_000,
-    "description": "classes per row; default: the model's",
+    "description": "best classes or tags per row; default: the answer that the model gives, by its own kind",
 }
 _BASE64 = {
     "type": "string",

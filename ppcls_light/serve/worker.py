@@ -19,13 +19,15 @@ from typing import Any, Sequence
 import numpy as np
 
 from ..base.processes import Caller, Child, ProcessEndedError
+from ..config.postprocess import Topk
 from ..data.decode import image_size
 from ..data.formats import NoFormatError
 from ..data.formats import names as format_names
 from ..data.guards.limits import TooManyPixelsError
 from ..errors import DataError, UserError
 from ..prediction import Predictor
-from ..prediction.results import Topk, answer_batch
+from ..prediction.postprocess import PostProcessor
+from ..prediction.results import answer_batch
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,7 @@ class Worker:
         self._lock = threading.Lock()
 
     def start(self) -> dict[str, Any]:
-        """Start the process, wait until the network is warm, and return its {"model", "classes", "engine", "topk"}.
+        """Start the process, wait until the network is warm, and return its {"model", "classes", "engine", ...}.
 
         Raises:
             UserError: the model folder or an option is wrong.
@@ -76,8 +78,10 @@ class Worker:
             raise UserError(answer["error"])
         return answer
 
-    def classify(self, images: Sequence[bytes], topk: int) -> dict[str, Any]:
-        """Return {"rows": one per file, "decode": s, "inference": s}; a row is classes or {"error", "status"}.
+    def classify(self, images: Sequence[bytes], topk: int | None) -> dict[str, Any]:
+        """Return {"rows": one per file, "decode": s, "inference": s}; a row is an answer or {"error", "status"}.
+
+        An answer is the so many best classes or tags, with None of the model's own kind.
 
         Raises ProcessEndedError: the process is gone; `start` makes a new one.
         """
@@ -175,19 +179,19 @@ class _Classifier:
             "model": bundle.model_name or "unnamed",
             "classes": self._class_num,
             "engine": engine.engine,
-            "topk": bundle.topk,
+            "topk": self._predictor.topk,
+            "answer": bundle.postprocess.name,
         }
 
-    def classify(self, images: Sequence[bytes], topk: int) -> dict[str, Any]:
+    def classify(self, images: Sequence[bytes], topk: int | None) -> dict[str, Any]:
         begin = time.perf_counter()
         prepared = [self._threads.submit(self._prepare, image) for image in images]
         wait(prepared)
         decoded = time.perf_counter()
         names = [None] * len(images)
         try:
-            answer = functools.partial(
-                self._predictor.answer, topk=Topk(topk, self._predictor.bundle.class_names)
-            )
+            best = None if topk is None else PostProcessor(Topk(topk=topk), self._predictor.class_names)
+            answer = functools.partial(self._predictor.answer, rows_of=best)
             rows = answer_batch(prepared, names, Future.result, answer)
         except UserError as error:
             logger.error("%s", error)

@@ -5,12 +5,13 @@ import yaml
 
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 
 
 def written(folder, ops, class_names):
     for name in ("inference.json", "inference.pdiparams"):
         (folder / name).write_text("")
-    write_inference_yml(folder, ops, 5, class_names, {"arch": "PPLCNet_x0_25", "class_num": 3})
+    write_inference_yml(folder, ops, Topk(), class_names, {"arch": "PPLCNet_x0_25", "class_num": 3})
     return yaml.safe_load((folder / "inference.yml").read_text())
 
 

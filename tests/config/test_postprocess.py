@@ -20,19 +20,19 @@ def _read(kind, class_num=2, tags=False):
 
 
 def test_the_kind_is_that_of_the_labels_where_none_is_given():
-    assert _read(None).answer_kind == Topk(topk=5)
-    assert _read(None, tags=True).answer_kind == MultiLabelThreshOutput(threshold=0.5)
-    assert _read({"topk": 3}).answer_kind == Topk(topk=3)
-    assert _read({"topk": 3}, tags=True).answer_kind == Topk(topk=3)  # the 3 best tags
+    assert _read(None).postprocess == Topk(topk=5)
+    assert _read(None, tags=True).postprocess == MultiLabelThreshOutput(threshold=0.5)
+    assert _read({"topk": 3}).postprocess == Topk(topk=3)
+    assert _read({"topk": 3}, tags=True).postprocess == Topk(topk=3)  # the 3 best tags
 
 
 def test_paddleclas_kinds_are_read_by_name_and_survive_being_written():
     given = {"name": "ThreshOutput", "threshold": 0.9, "label_0": "nobody", "label_1": "someone"}
     config = _read(given)
-    assert config.answer_kind == ThreshOutput(threshold=0.9, label_0="nobody", label_1="someone")
+    assert config.postprocess == ThreshOutput(threshold=0.9, label_0="nobody", label_1="someone")
     for kind, class_num in ((given, 2), ({"name": "MultiLabelThreshOutput", "threshold": [0.2, 0.7]}, 2)):
         config = _read(kind, class_num, tags=kind is not given)
-        assert load_config(yaml.safe_load(dump_config(config))).answer_kind == config.answer_kind
+        assert load_config(yaml.safe_load(dump_config(config))).postprocess == config.postprocess
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.postprocess import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "python" / "predict_cls.py"
@@ -166,7 +167,7 @@ def test_failed_files_are_rows_and_count_again(model, images, tmp_path):
 @pytest.mark.parametrize("output", ["rows.jsonl", "rows.csv"])
 def test_rows_with_other_class_names_are_not_gone_on_from(model, images, tmp_path, output):
     first = str(images / "a.jpg")
-    with RowFile(str(tmp_path / output), 2) as rows:
+    with RowFile(str(tmp_path / output), Columns(CLASSES, 2)) as rows:
         rows.skip_done(iter([first]))
         rows.write(
             {"file_name": first, "class_ids": [1, 0], "scores": [0.6, 0.4], "label_names": ["cat", "dog"]}
@@ -183,11 +184,11 @@ def test_rows_with_other_class_names_are_not_gone_on_from(model, images, tmp_pat
 def test_rows_of_another_model_are_not_gone_on_from(model, images, tmp_path, output):
     done = predict_cls(model, images, tmp_path, "--output", output, "--quiet")
     assert done.returncode == 0, done.stderr
-    with RowFile(str(tmp_path / output), 2, resume=True) as rows:
+    with RowFile(str(tmp_path / output), Columns(CLASSES, 2), resume=True) as rows:
         rows.skip_done(iter([str(images / name) for name in ("a.jpg", "b.JPG", "sub/c.bmp")]))
-        name, scores = rows.last
-    assert (os.path.basename(name), len(scores)) == ("c.bmp", 2)
-    before, _, after = (tmp_path / output).read_text().rpartition(str(max(scores.values())))
+        last = rows.last
+    assert (os.path.basename(last["file_name"]), len(last["scores"])) == ("c.bmp", 2)
+    before, _, after = (tmp_path / output).read_text().rpartition(str(max(last["scores"])))
     (tmp_path / output).write_text(changed := f"{before}0.01{after}")
     again = predict_cls(model, images, tmp_path, "--output", output, "--resume")
     (line,) = again.stderr.splitlines()

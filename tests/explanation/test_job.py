@@ -9,6 +9,7 @@ from paddle import nn
 from PIL import Image
 
 from ppcls_light.base.fonts import Fonts
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.errors import ConfigError, DataError, UserError
@@ -17,7 +18,6 @@ from ppcls_light.explanation.panel import Answer, draw_panel
 from ppcls_light.explanation.subject import Subject, class_number
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
-from ppcls_light.prediction.results import Topk
 from ppcls_light.weights import write_weights
 
 OPS = [("DecodeImage", {}), ("ResizeImage", {"size": [32, 32]}), ("NormalizeImage", {"order": ""})]
@@ -37,7 +37,7 @@ def subject(heat=1.0):
         return np.repeat([[0.75, 0.05, 0.2]], len(images), axis=0)
 
     return Subject(
-        transforms, transforms.seen, probabilities, maps, "occlusion", Topk(2, ClassNames(NAMES, "here"))
+        transforms, transforms.seen, probabilities, maps, "occlusion", Topk(topk=2), ClassNames(NAMES, "here")
     )
 
 

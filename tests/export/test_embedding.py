@@ -8,6 +8,7 @@ import pytest
 
 from ppcls_light.bundle import onnx, read_bundle
 from ppcls_light.bundle.folder import INT8_FILES, write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, ExportError
 from ppcls_light.export import export_model
 from ppcls_light.export.fold.steps import fold
@@ -52,7 +53,7 @@ def saved(model, folder, name):
     """Save a network with embeddings, without a comparison, and return the Bundle."""
     save_static(fold(model, keep_embedding=True), str(folder), SHAPE, further=["embedding"])
     own = {"arch": name, "class_num": 5, "image_shape": list(SHAPE), "further": ["embedding"]}
-    write_inference_yml(str(folder), OPS, 5, None, own)
+    write_inference_yml(str(folder), OPS, Topk(), None, own)
     return read_bundle(folder)
 
 

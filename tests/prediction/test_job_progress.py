@@ -1,10 +1,13 @@
 import io
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import DataError
 from ppcls_light.prediction import job
+from ppcls_light.prediction.postprocess import PostProcessor
 
 
 class Terminal(io.StringIO):
@@ -47,33 +50,49 @@ def test_quiet(capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def _predictor(probs):
+    """Return what stands for a Predictor whose answer to every image is `probs`, of two best classes."""
+    return SimpleNamespace(
+        preprocess=lambda name: np.zeros((3, 8, 8), "float32"),
+        run=lambda images: np.array([probs], "float32"),
+        rows=PostProcessor(Topk(topk=2)),
+        class_names=None,
+    )
+
+
 @pytest.mark.parametrize(
     ("before", "now", "same"),
     [
-        ({3: 0.9, 1: 0.05}, {3: 0.88, 1: 0.06}, True),
-        ({0: 0.46831}, {1: 0.46832}, True),  # a tie, which another engine rounds the other way
-        ({0: 0.5, 2: 0.2}, {0: 0.5, 1: 0.19}, True),
-        ({0: 0.9}, {1: 0.95}, False),  # the rest has 0.05 at most
-        ({0: 0.9, 1: 0.05}, {1: 0.9, 0: 0.05}, False),
-        ({0: 0.9, 1: 0.05}, {0: 0.7, 1: 0.25}, False),
-        ({0: 0.9, 1: 0.05}, {0: 0.9}, False),
-        ({0: float("nan"), 1: 0.05}, {0: 0.9, 1: 0.05}, False),
+        ({3: 0.9, 1: 0.05}, [0.03, 0.06, 0.03, 0.88], True),
+        ({0: 0.46831, 1: 0.46832}, [0.46832, 0.46831, 0.06337, 0], True),
+        ({0: 0.5, 2: 0.2}, [0.5, 0.21, 0.19, 0.1], True),  # another one is the second now
+        ({0: 0.9, 1: 0.05}, [0.05, 0.9, 0.05, 0], False),
+        ({0: 0.9, 1: 0.05}, [0.7, 0.25, 0.05, 0], False),
+        ({0: 0.9}, [0.9, 0.05, 0.05, 0], False),  # of one best class
+        ({0: 0.9, 4: 0.05}, [0.9, 0.05, 0.05, 0], False),  # of more classes
+        ({0: float("nan"), 1: 0.05}, [0.9, 0.05, 0.05, 0], False),
     ],
 )
 def test_the_last_row_must_come_out_again(before, now, same):
-    row = {"class_ids": list(now), "scores": list(now.values())}
-    predictor = SimpleNamespace(predict=lambda names: [row], class_names=None)
-    file = SimpleNamespace(path="rows.csv", last=("a.jpg", before), names={})
+    row = {
+        "file_name": "a.jpg",
+        "class_ids": list(before),
+        "scores": list(before.values()),
+        "label_names": [],
+    }
+    file = SimpleNamespace(path="rows.csv", last=row, names={})
     if same:
-        job._require_same_answer(predictor, file)
+        job._require_same_answer(_predictor(now), file)
     else:
         with pytest.raises(DataError, match=r"^rows\.csv: another model .* a\.jpg was changed"):
-            job._require_same_answer(predictor, file)
+            job._require_same_answer(_predictor(now), file)
 
 
 def test_an_image_that_is_gone_or_no_row_at_all_says_nothing():
-    predictor = SimpleNamespace(
-        predict=lambda names: [{"file_name": "a.jpg", "error": "a.jpg: no such file"}], class_names=None
-    )
-    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=("a.jpg", {0: 1.0}), names={}))
+    def gone(name):
+        raise DataError(f"{name}: no such file")
+
+    predictor = SimpleNamespace(preprocess=gone, run=None, class_names=None)
+    row = {"file_name": "a.jpg", "class_ids": [0], "scores": [1.0], "label_names": []}
+    job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=row, names={}))
     job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=None))

@@ -18,6 +18,7 @@ import paddle
 import pytest
 
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, DataError, DeviceError
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
@@ -51,7 +52,9 @@ def inference(tmp_path):
     folder.mkdir()
     save_static(model, folder, (3, SIZE, SIZE))
     ops = [("ResizeImage", {"size": SIZE}), ("NormalizeImage", {"scale": 1 / 255, "order": ""})]
-    write_inference_yml(folder, ops, 2, None, {"arch": "PPLCNet_x0_25", "image_shape": [3, SIZE, SIZE]})
+    write_inference_yml(
+        folder, ops, Topk(topk=2), None, {"arch": "PPLCNet_x0_25", "image_shape": [3, SIZE, SIZE]}
+    )
     return folder
 
 

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from ppcls_light.errors import ConfigError, DataError, UserError
+from ppcls_light.prediction.postprocess import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 NAMES = ["a.jpg", 'with "quotes", commas.jpg', "two\nlines.jpg", "照片.jpg", "bytes\udcff.jpg", "z.jpg"]
@@ -31,7 +32,7 @@ ROWS = [row_of(index, name) for index, name in enumerate(NAMES)]
 
 def write(path, rows, names=NAMES, resume=False, finish=True):
     """Write those of `rows` that are missing; return how many were there already."""
-    with RowFile(str(path), 2, resume) as file:
+    with RowFile(str(path), Columns(CLASSES, 2), resume) as file:
         left = iter(names)
         file.skip_done(left)
         done = file.done
@@ -104,7 +105,7 @@ def test_scores_that_are_no_numbers_are_no_row(tmp_path, scores):
 def test_done_and_failed_count_the_rows_of_earlier_runs(tmp_path):
     path = str(tmp_path / "rows.csv")
     write(path, ROWS[:3], NAMES[:3], finish=False)
-    with RowFile(path, 2, resume=True) as file:
+    with RowFile(path, Columns(CLASSES, 2), resume=True) as file:
         left = iter(NAMES)
         file.skip_done(left)
         assert (file.done, file.failed, list(left)) == (3, 1, NAMES[3:])
@@ -149,7 +150,7 @@ def test_a_finished_file_of_other_images_leaves_no_copy(tmp_path):
 
 
 def test_a_run_that_made_no_row_leaves_no_file(tmp_path):
-    with RowFile(str(tmp_path / "rows.csv"), 2):
+    with RowFile(str(tmp_path / "rows.csv"), Columns(CLASSES, 2)):
         pass
     assert os.listdir(tmp_path) == []
 
@@ -191,21 +192,24 @@ def test_a_fresh_run_does_not_throw_away_an_ended_one(tmp_path):
 def test_other_columns_are_refused(tmp_path):
     path = tmp_path / "rows.csv"
     write(path, ROWS, finish=False)
-    with pytest.raises(DataError, match="with these settings"), RowFile(str(path), 5, resume=True) as file:
+    with (
+        pytest.raises(DataError, match="with these settings"),
+        RowFile(str(path), Columns(CLASSES, 5), resume=True) as file,
+    ):
         file.skip_done(iter(NAMES))
 
 
 def test_two_runs_do_not_write_to_one_file(tmp_path):
     pytest.importorskip("fcntl", reason="there are no such locks on this system")
     path = str(tmp_path / "rows.jsonl")
-    with RowFile(path, 2), pytest.raises(ConfigError, match="another run is writing"):
-        RowFile(path, 2, resume=True)
+    with RowFile(path, Columns(CLASSES, 2)), pytest.raises(ConfigError, match="another run is writing"):
+        RowFile(path, Columns(CLASSES, 2), resume=True)
 
 
 @pytest.mark.parametrize("name", ["rows", "rows.json", "rows.partial"])
 def test_the_name_says_the_format(tmp_path, name):
     with pytest.raises(ConfigError, match=r"neither \.jsonl nor \.csv"):
-        RowFile(str(tmp_path / name), 2)
+        RowFile(str(tmp_path / name), Columns(CLASSES, 2))
 
 
 def test_a_full_disk_is_one_line_and_the_rest_can_follow(tmp_path):
@@ -224,6 +228,7 @@ def test_a_full_disk_is_one_line_and_the_rest_can_follow(tmp_path):
 MANY = """
 import itertools, resource, sys
 from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.postprocess import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 def names(count):
@@ -234,7 +239,7 @@ def peak():
 
 predictor = Predictor(sys.argv[1], batch_size=8)
 for start, count in ((0, 5_000), (5_000, 80_000)):
-    with RowFile(sys.argv[2], 2, resume=True) as file:
+    with RowFile(sys.argv[2], Columns(CLASSES, 2), resume=True) as file:
         left = names(count)
         file.skip_done(left)
         assert file.done == start
@@ -266,10 +271,49 @@ def test_memory_does_not_grow_with_the_number_of_images(exported, root, tmp_path
 def test_a_finished_file_of_other_rows_is_set_aside(tmp_path):
     path = tmp_path / "rows.jsonl"
     for count in (3, 1):
-        with RowFile(str(path), 1) as file:
+        with RowFile(str(path), Columns(CLASSES, 1)) as file:
             file.skip_done(iter([]))
             for index in range(count):
                 file.write({"file_name": f"{index}.jpg", "error": "no image"})
             file.finish()
     assert len(path.read_text().splitlines()) == 1
     assert len((tmp_path / "previous_1/rows.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "cells"),
+    [
+        (
+            Columns(CLASSES, None),
+            {
+                "class_ids": [0, 2],
+                "scores": [0.5, 0.9],
+                "file_name": "a.jpg",
+                "label_names": ["a", 'b "c", d'],
+            },
+            ["[0, 2]", "[0.5, 0.9]", '["a", "b \\"c\\", d"]'],
+        ),
+        (
+            Columns(("attributes", "output"), None),
+            {"attributes": "Color: (red, prob: 0.75), Type unknown", "output": [1, 0], "file_name": "a.jpg"},
+            ['"Color: (red, prob: 0.75), Type unknown"', "[1, 0]"],
+        ),
+        (Columns(("scores",), None), {"scores": [5.25], "file_name": "a.jpg"}, ["[5.25]"]),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_other_kinds_of_answers_come_back_when_a_run_goes_on(tmp_path, columns, row, cells, suffix):
+    path = tmp_path / f"rows{suffix}"
+    with RowFile(str(path), columns) as file:
+        file.skip_done(iter(["a.jpg"]))
+        file.write(row)
+        file.write({"file_name": "b.jpg", "error": "b.jpg: damaged"})
+        file.finish()
+    if suffix == ".csv":
+        with open(path, newline="") as text:
+            table = list(csv.reader(text))
+        assert table[0] == ["file_name", "error", *columns.keys]
+        assert table[1:] == [["a.jpg", "", *cells], ["b.jpg", "b.jpg: damaged", *[""] * len(cells)]]
+    with RowFile(str(path), columns, resume=True) as file:
+        file.skip_done(iter(["a.jpg", "b.jpg"]))
+        assert (file.done, file.failed, file.last) == (2, 1, row)

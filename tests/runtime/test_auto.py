@@ -14,6 +14,7 @@ from paddle import nn
 
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import DeviceError
 from ppcls_light.export.static import save_static
 from ppcls_light.prediction import Predictor
@@ -328,6 +329,6 @@ def test_a_folder_that_does_not_record_its_shape(tmp_path, paddle_only):
     ops = [("ResizeImage", {"size": 32}), ("NormalizeImage", {"order": ""})]
     model = nn.Sequential(nn.AdaptiveAvgPool2D(1), nn.Flatten(), nn.Linear(3, 3))
     save_static(model, str(tmp_path), SHAPE[1:])
-    write_inference_yml(str(tmp_path), ops, 1, None, {"arch": "x"})
+    write_inference_yml(str(tmp_path), ops, Topk(topk=1), None, {"arch": "x"})
     predictor = Predictor(tmp_path, engine="auto", cpu_threads=1)
     assert predictor.engine_options.engine == "paddle"

@@ -15,6 +15,7 @@ from ppcls_light import create_model
 from ppcls_light.base.machine import forbidden, supports, usable_flags
 from ppcls_light.bundle import onnx, read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
@@ -66,7 +67,7 @@ def family(request, tmp_path_factory):
     save_static(fold(random_network(request.param)), str(folder), [3, SIZE, SIZE])
     ops = [("ResizeImage", {"size": SIZE}), ("NormalizeImage", {"order": ""})]
     own = {"arch": request.param, "class_num": CLASSES, "image_shape": [3, SIZE, SIZE]}
-    write_inference_yml(str(folder), ops, 1, None, own)
+    write_inference_yml(str(folder), ops, Topk(topk=1), None, own)
     shutil.copy(onnx.onnx_file(read_bundle(folder)), folder / "inference.onnx")
     return folder
 

@@ -14,6 +14,7 @@ import pytest
 from ppcls_light import create_model
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, ExportError, WeightsError
 from ppcls_light.export import verify
 from ppcls_light.export.fold.steps import fold
@@ -44,7 +45,7 @@ def said(caplog):
 
 def save(folder, network, arch):
     save_static(network, str(folder), [3, SIZE, SIZE])
-    write_inference_yml(str(folder), [], 1, None, {"arch": arch, "image_shape": [3, SIZE, SIZE]})
+    write_inference_yml(str(folder), [], Topk(topk=1), None, {"arch": arch, "image_shape": [3, SIZE, SIZE]})
     if read_bundle(folder).format != "json":
         pytest.skip("the operator is for the format of Paddle 3")
     return folder
@@ -247,7 +248,9 @@ def prepared_folder(folder, to):
     """Copy `folder`, with transforms that take image files."""
     copy = shutil.copytree(folder, to / "prepared")
     ops = [("NormalizeImage", {"order": ""})]
-    write_inference_yml(str(copy), ops, 1, None, {"arch": "MicroNet_M0", "image_shape": [3, SIZE, SIZE]})
+    write_inference_yml(
+        str(copy), ops, Topk(topk=1), None, {"arch": "MicroNet_M0", "image_shape": [3, SIZE, SIZE]}
+    )
     return copy
 
 
