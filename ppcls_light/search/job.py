@@ -92,12 +92,14 @@ def _run(settings: SearchConfig, base: Sequence[str], runner: Runner) -> tuple[R
     rows = runner.record.rows
 
     def run_all(trials: Sequence[Trial]) -> list[Row]:
+        runner.record.forget_failures(trials)
         left = iter(trials)
         runner.run(lambda: next(left, None))
         return [rows[trial.name] for trial in trials]
 
     if settings.method == "stages":
         return run_stages(settings, base, settings.output_dir, run_all)
+    runner.record.forget_failures([row.trial for row in rows.values()])
     following = trials_of(settings, base, rows)
     runner.run(lambda: next(following, None), settings.prune)
     return best_of(list(rows.values())), None
@@ -173,7 +175,7 @@ def _conclude(folder: str, record: Record, metric: str, best: Row, final: Row | 
         if row is not None:
             file = os.path.join(folder, f"{name}.yaml")
             write_config(file, row, os.path.join(folder, name))
-            chosen = " ".join(row.trial.overrides) or row.trial.text
+            chosen = " ".join([row.trial.file, *row.trial.overrides])
             LOGGER.info("%s: %s, %s %.5f%s: %s", name, row.trial.name, metric, row.score, beside, chosen)
             LOGGER.info("train it: %s -c %s", command("train"), shlex.quote(file))
     LOGGER.info("table and picture: %s, trials.png", os.path.join(folder, "trials.csv"))

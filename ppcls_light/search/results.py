@@ -73,11 +73,12 @@ def draw_trials(rows: Sequence[Row], metric: str) -> Figure:
             axes.axhline(default, color="grey", linestyle="--", linewidth=1, label="config as it is")
         axes.set_xlabel(plain(key))
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
     for axes in panels[len(keys) :]:
         axes.set_visible(False)
     for place in range(0, len(keys), _PANELS):
         panels[place].set_ylabel(plain(metric))
+    named = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), fontsize=9)
     return figure
 
 

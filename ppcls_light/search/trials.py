@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass, field
-from typing import Any, Mapping
+from typing import Any, Collection, Mapping
 
 from ..base.files import read_plain, write_text
 from ..errors import ConfigError
@@ -30,10 +30,8 @@ class Trial:
     @property
     def text(self) -> str:
         """Its values in a line."""
-        return (
-            ", ".join(f"{key} {shown(value)}" for key, value in self.values.items())
-            or f"{self.file} as it is"
-        )
+        own = ", ".join(f"{key} {shown(value)}" for key, value in self.values.items())
+        return own or " ".join([self.file, *self.overrides])
 
 
 @dataclass
@@ -85,6 +83,13 @@ class Record:
                 "-o output_dir=FOLDER, or have that one moved to previous_N in it: --overwrite"
             )
         self.rows = {row.trial.name: row for row in rows}
+
+    def forget_failures(self, trials: Collection[Trial]) -> None:
+        """Drop the rows of `trials` where all of them failed, which ended a search: what was wrong may be put right."""
+        rows = [self.rows.get(trial.name) for trial in trials]
+        if all(row is not None and row.state == "failed" for row in rows):
+            for trial in trials:
+                del self.rows[trial.name]
 
     def keep(self, row: Row) -> None:
         """Add `row`, or put it in the place of that of the same trial, and write the record."""

@@ -107,15 +107,21 @@ def test_another_search_in_the_folder_is_refused(searched):
 
 
 @pytest.mark.slow
-def test_a_search_in_which_all_fail_ends_with_the_reason(search_file, tmp_path):
-    failing = {"search_key": "lrs", "replace_config": [LR], "search_values": [DIVERGES]}
-    path = search_file(search_dict=[failing])
-    with pytest.raises(UserError, match="all trials of lrs failed, lrs_1 because of: CELoss is "):
+def test_a_search_in_which_all_fail_ends_with_the_reason_and_can_be_mended(search_file, photos, tmp_path):
+    rates = {"search_key": "lrs", "replace_config": [LR], "search_values": [0.05]}
+    path, images = search_file(search_dict=[rates]), photos / "train_list.txt"
+    whole = images.read_text()
+    images.write_text(whole + "train/00.png 7\n")
+    with pytest.raises(UserError, match=r"all trials of lrs failed, lrs_1 because of: .*train_list\.txt:27"):
         search(path, ONE)
-    better = {**failing, "search_values": [0.05]}
-    search(search_file(search_dict=[better]), ONE, overwrite=True)
-    assert rows_in(tmp_path / "search/previous_1")["lrs_1"]["state"] == "failed"
+    images.write_text(whole)
+    search(path, ONE)
     assert rows_in(tmp_path / "search")["lrs_1"]["state"] == "complete"
+    rates["search_values"] = [DIVERGES]
+    with pytest.raises(UserError, match="lrs_1 because of: CELoss is "):
+        search(search_file(search_dict=[rates]), ONE, overwrite=True)
+    assert rows_in(tmp_path / "search/previous_1")["lrs_1"]["state"] == "complete"
+    assert rows_in(tmp_path / "search")["lrs_1"]["state"] == "failed"
 
 
 @pytest.mark.slow

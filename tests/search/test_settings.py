@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from ppcls_light.errors import ConfigError
+from ppcls_light.config import load_config
+from ppcls_light.errors import ConfigError, UserError
 from ppcls_light.search import search
+from ppcls_light.search.job import slots_of
 from ppcls_light.search.settings import read_search
 
 # The keys of PaddleClas' ppcls/configs/PULC/*/search.yaml.
@@ -72,6 +74,7 @@ def test_the_keys_of_paddleclas_search_files(tmp_path):
         ("serach_times=2", "unknown key serach_times; did you mean 'search_times'?"),
         ("teacher={algorithm: udml}", "distill_config_file is missing"),
         ("Global.output_dir=a", "trials have folders of their own in that of the search; use -o output_dir="),
+        ("DataLoader.Eval.dataset.cls_label_path=nowhere.txt", "cls_label_path: nowhere.txt is not there"),
         ("Global.eval_during_train=false", "a trial is scored by its evaluations"),
         (
             "Global.start_eval_epoch=4",
@@ -80,7 +83,7 @@ def test_the_keys_of_paddleclas_search_files(tmp_path):
     ],
 )
 def test_a_wrong_search_is_one_line(override, said, search_file, tmp_path):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(UserError) as caught:
         search(search_file(), [override])
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -128,3 +131,25 @@ def test_a_dry_run_checks_and_writes_nothing(run_tool, search_file, tmp_path, ca
     run_tool("search", "-c", search_file(), "--dry-run")
     assert "every value of" in capsys.readouterr().out
     assert not (tmp_path / "search").exists()
+
+
+def test_each_gpu_has_a_trial_at_a_time_and_processors_are_shared_out(search_file, config_file, monkeypatch):
+    read, _ = read_search(search_file(gpus="0,2"))
+    on_cpu, on_gpu = (load_config(config_file, [f"Global.device={device}"]) for device in ("cpu", "gpu"))
+    monkeypatch.setattr("paddle.device.cuda.device_count", lambda: 4)
+    monkeypatch.setattr("ppcls_light.search.job.physical_cores", lambda: 8)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    one, other = {"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}
+    assert slots_of(read, on_gpu) == [one, other]
+    assert slots_of(read, on_gpu, 3) == [one, other, one]
+    monkeypatch.setenv(
+        "CUDA_VISIBLE_DEVICES", "4,5,6,7"
+    )  # numbers count among those that may be seen, as the launcher's
+    assert slots_of(read, on_gpu, 2) == [{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "6"}]
+    assert slots_of(read, on_cpu) == [{}]
+    assert slots_of(read, on_cpu, 3) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    monkeypatch.setattr("paddle.device.cuda.device_count", lambda: 2)
+    with pytest.raises(
+        ConfigError, match=r"search\.yaml:\d+: gpus: there is no GPU 2, but 2 of them; -o gpus=0"
+    ):
+        slots_of(read, on_gpu)
