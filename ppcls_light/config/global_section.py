@@ -76,7 +76,9 @@ class GlobalConfig(Spelled):
     print_mem_info: bool = False  # peak memory in the train lines
     # accepted from PaddleClas' `*_ultra.yaml`; the ordinary reader is used, with a warning
     use_dali: bool = False
-    to_static: bool = False  # trains the network as a compiled graph
+    to_static: bool = (
+        False  # trains the network as a compiled graph, of Paddle's operators as `cpu_ops: false`
+    )
     # accepted from PaddleClas; its retrieval is not here
     eval_mode: Literal["classification"] = "classification"
     cpu_ops: bool = True  # train on CPU with the project's operators, built on first use; else with Paddle's

@@ -9,6 +9,7 @@ from ppcls_light.config import load_config
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
+from tests.engine.test_network import losses_of_an_epoch
 
 NETWORK = {
     "name": "PPLCNet_x0_25",
@@ -46,11 +47,6 @@ def mutual(config_file, tmp_path):
 
 def trainer(path, *overrides):
     return Trainer(load_config(path, overrides), Runtime("cpu"))
-
-
-def losses_of_an_epoch(run):
-    run.model.train()
-    return [float(run.train_step(batch)[-1]["loss"]) for batch in run.reader.loader.epoch(0)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from ppcls_light.engine.distributed import Runtime
 from ppcls_light.errors import ConfigError
 from ppcls_light.models import create_model
 from ppcls_light.weights import read_weights, write_weights
+from tests.engine.test_network import losses_of_an_epoch
 from tests.engine.test_trainer import assert_same_bits, log_lines, state, trainer
 
 ARCH = {"class_num": 3, "stride_list": [1, 2, 2, 2, 2]}
@@ -36,11 +37,6 @@ def weights(tmp_path_factory):
 def kept(first, then):
     """Return the keys whose values are the same."""
     return {key for key in first if np.array_equal(first[key], then[key])}
-
-
-def losses_of_an_epoch(run):
-    run.model.train()
-    return [float(run.train_step(batch)[-1]["loss"]) for batch in run.reader.loader.epoch(0)]
 
 
 def test_a_frozen_backbone_stays_bit_for_bit_and_the_head_learns(config_file, tmp_path, weights):
