@@ -117,7 +117,7 @@ def test_the_config_survives_being_written(distilling, tmp_path):
 
 @pytest.mark.slow
 def test_a_compiled_graph_takes_the_same_steps(distilling):
-    """On the operators that it has: other ones round otherwise, which is 1e-7 of the first loss and 4 % of the sixth."""
+    """On the same operators: others round otherwise, which is 1e-7 of the first loss and 4 % of the sixth."""
     configs = (
         load_config(distilling, ["Global.cpu_ops=false", f"Global.to_static={value}"])
         for value in ("false", "true")
