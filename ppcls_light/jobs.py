@@ -276,9 +276,14 @@ def fit_teacher(config: ConfigLike, folder: str, teacher: str | None = None) -> 
 
     Returns the top-1 on DataLoader.Eval, a share; without that section the one on the images of the fit.
 
-    Raises ConfigError: there is no such teacher. UserError: see `linear_teacher.fit_and_write`.
+    Raises ConfigError: there is no such teacher; images have tags. UserError: see `linear_teacher.fit_and_write`.
     """
     config = checked(config)
+    if config.multilabel:
+        raise ConfigError(
+            f"{config.place('Global.use_multilabel')}: a classifier is fitted for one class per image; let the "
+            "student of tags learn from the teacher's embeddings by DistillationFeatureLoss"
+        )
     runtime = _start(config, None, device="cpu")
     return fit_and_write(config, runtime, folder, teacher)
 

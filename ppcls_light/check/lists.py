@@ -11,6 +11,7 @@ from ..data.cifar import CifarImages
 from ..data.classes import ClassNames
 from ..data.scan import LABEL_FILE
 from ..data.split import write_labels, write_lines
+from ..data.tags import TaggedImages
 from ..errors import ConfigError, DataError
 from .kinds import KINDS, Finding
 from .splits import Split, Splits
@@ -61,8 +62,13 @@ def write_cleaned(folder: str, splits: Splits, dropped: dict[int, list[Finding]]
 
 
 def require_files(splits: Splits) -> None:
-    """Raise ConfigError if the images are no files, as CIFAR's, which no list can name."""
+    """Raise ConfigError if the images are no files, as CIFAR's, which no list can name, or have tags."""
     for part in splits.parts:
+        if isinstance(part.images, TaggedImages):
+            raise ConfigError(
+                f"--fix: {part.images.source}: lists of tags are not written anew; delete the lines of the images that "
+                "findings.csv names"
+            )
         if isinstance(part.images, CifarImages):
             raise ConfigError(
                 f"--fix: {part.images.source}: these images are no files that a list could name"

@@ -31,6 +31,8 @@ class Split(NamedTuple):
 class Splits:
     """N images of one or several splits, in their order; a later split is one that scores what an earlier one learned.
 
+    Images with tags have a class for each combination that occurs.
+
     Attributes:
         parts: list of `Split`.
         split: int64 (N,), places in `parts`.
@@ -47,6 +49,8 @@ class Splits:
         self._starts = np.cumsum([0, *sizes])
         self.split = np.repeat(np.arange(len(parts)), sizes)
         self.labels = np.concatenate([part.images.labels for part in parts])
+        if self.labels.ndim > 1:
+            self.labels, names = _combinations(self.labels, names)
         self._require_classes()
         self.class_names = _all_named(names, self.parts, int(self.labels.max(initial=-1)) + 1)
         beyond = self.labels >= (len(self.class_names) if names is None else len(names))
@@ -102,6 +106,18 @@ class Splits:
         known = self.labels >= 0
         np.add.at(counts, (self.labels[known], self.split[known]), 1)
         return counts
+
+
+def _combinations(tags: np.ndarray, names: ClassNames | None) -> tuple[np.ndarray, ClassNames]:
+    """Return a label int64 (N,) for each row of tags int8 (N, K), and the names of the rows that differ."""
+    rows, labels = np.unique(tags, axis=0, return_inverse=True)
+    each = list(map(str, range(tags.shape[1]))) if names is None else list(names)
+    told = [
+        [name + ("" if value > 0 else " (not known)") for name, value in zip(each, row) if value]
+        for row in rows
+    ]
+    combined = tuple(", ".join(tags) or "no tag" for tags in told)
+    return labels.reshape(-1), ClassNames(combined, "tags" if names is None else names.source)
 
 
 def _all_named(names: ClassNames | None, parts: Sequence[Split], labels: int) -> list[str]:

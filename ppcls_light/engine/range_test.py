@@ -20,6 +20,7 @@ from typing import Generator
 import numpy as np
 
 from ..config import Config
+from ..config.losses import MultiLabelLoss
 from ..config.optim import LearningRate
 from ..errors import ConfigError
 from ..optim.schedule import Schedule
@@ -40,7 +41,8 @@ _DIVERGED = 4.0  # times the least loss, as fastai and Lightning have it
 class RangeTest:
     """Points of a range test, as they are measured, and the readings of the finished curve.
 
-    `chance` is the loss of guessing, ln(classes): a trained network may be far below it, where a factor says little.
+    `chance` is the loss of guessing, ln(classes) but for tags: a trained network may be far below it, where a factor
+    says little.
     """
 
     steps: int  # that the rate needs from the lowest to the highest
@@ -137,7 +139,7 @@ def range_test(
     per_epoch = trainer.position.steps_per_epoch
     trainer.schedule = _Rising(trainer.lr, 1, per_epoch, 0, steps - 1, low * factor, high * factor)
     trainer.model.train()
-    test, timer = RangeTest(steps, math.log(max(2, config.Arch.class_num))), StepTimer()
+    test, timer = RangeTest(steps, _chance(config)), StepTimer()
     with progress() as show, contextlib.closing(_losses(trainer, steps)) as losses:
         try:
             for step, loss in losses:
@@ -153,6 +155,15 @@ def range_test(
                 raise
             test.diverged = True
     return test
+
+
+def _chance(config: Config) -> float:
+    """Return the loss of guessing; 0, no bound, where that depends on the tags themselves."""
+    classes = config.Arch.class_num
+    if not config.multilabel:
+        return math.log(max(2, classes))
+    plain = [loss for loss in config.Loss.of("Train") if isinstance(loss, MultiLabelLoss)]
+    return sum(loss.weight * (classes if loss.size_sum else 1) * math.log(2) for loss in plain)
 
 
 def _check(runtime: Runtime, low: float, high: float, steps: int) -> None:

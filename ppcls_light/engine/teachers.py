@@ -82,7 +82,7 @@ class Teachers:
                     scale = standardising(known)
                     self.embedding_sizes[name] = found.shape[1]
                 else:
-                    scale = as_logits(known, config.Arch.class_num, name)
+                    scale = as_logits(known, config.Arch.class_num, name, config.multilabel)
                 if spec.sees == "image":
                     self.answers[name] = scale(found)
                 else:
@@ -104,17 +104,27 @@ class Teachers:
         return {name: paddle.to_tensor(found) for name, found in rows.items()}
 
 
-def as_logits(answers: np.ndarray, class_num: int, name: str) -> Rows:
+def as_logits(answers: np.ndarray, class_num: int, name: str, multilabel: bool = False) -> Rows:
     """Return the function that makes logits of `class_num` classes of answers like these, float32 (N, D).
 
     Rows that are not negative and sum to 1 are probabilities, whose logarithms are logits: their softmax is the same
-    probabilities, and at a temperature what the logits would have given. Raises ConfigError: D is not `class_num`.
+    probabilities, and at a temperature what the logits would have given. Tags, with `multilabel`, are independent: all
+    answers from 0 to 1 are their probabilities, and the logarithms of the odds are logits.
+
+    Raises ConfigError: D is not `class_num`.
     """
     if answers.shape[1] != class_num:
         raise ConfigError(
             f"it answers with {answers.shape[1]} numbers, but Arch.class_num is {class_num}; name another of its "
             f"outputs by output, or train a classifier of your classes on it: {command('fit-teacher')}"
         )
+    if multilabel:
+        if not ((answers >= 0) & (answers <= 1)).all():
+            return lambda rows: rows
+        LOGGER.info(
+            "%s answers with probabilities of tags; the logarithms of their odds are its logits", name
+        )
+        return lambda rows: np.log(np.maximum(rows, _LEAST)) - np.log(np.maximum(1 - rows, _LEAST))
     if class_num > 1 and (answers >= 0).all() and (np.abs(answers.sum(axis=1) - 1) < _SUMS_TO_ONE).all():
         LOGGER.info("%s answers with probabilities; their logarithms are its logits", name)
         return lambda rows: np.log(np.maximum(rows, _LEAST))

@@ -255,3 +255,47 @@ def test_build_makes_labels_soft():
 def test_wrong_parameters(ops, reason):
     with pytest.raises(ConfigError, match=reason):
         build_batch_transforms(ops, K)
+
+
+TAGS = np.array([[1, 0, -1], [0, 1, 1], [1, 1, 0], [0, -1, 1]], np.float32)
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        ("MixupOperator", {}),
+        ("CutmixOperator", {"alpha": 1.0}),
+        ("FmixOperator", {}),
+        ("MixupCutmixHybrid", {"mode": "elem", "label_smoothing": 0.0}),
+        ("MixupCutmixHybrid", {"cutmix_minmax": [0.2, 0.8], "mode": "pair", "label_smoothing": 0.0}),
+        ("OpSampler", {"MixupOperator": {"prob": 0.5}, "CutmixOperator": {"prob": 0.5}}),
+    ],
+    ids=lambda op: op[0],
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_tags_are_mixed_as_images_are_and_known_only_where_both_are(op, seed):
+    """Channel k of an image is its tag k where that is known: the mean of the mixed channel is the mixed tag."""
+    images = np.broadcast_to(np.maximum(TAGS, 0)[:, :, None, None], (4, 3, 16, 16)).astype(np.float32)
+    marks = np.broadcast_to((TAGS < 0).astype(np.float32)[:, :, None, None], images.shape)
+    mix = build_batch_transforms([op], 3, multilabel=True)
+    mixed, tags = mix(images, TAGS, np.random.default_rng(seed))
+    seen, _ = mix(marks, TAGS, np.random.default_rng(seed))  # the shares of the images whose tag is not known
+    unknown = seen.mean(axis=(2, 3)) > 0
+    assert tags.dtype == np.float32
+    assert np.array_equal(tags < 0, unknown)
+    assert np.all(tags[unknown] == -1)
+    np.testing.assert_allclose(tags[~unknown], mixed.mean(axis=(2, 3))[~unknown], atol=1e-5)
+
+
+def test_smoothed_tags_come_nearer_to_one_half():
+    op = ("MixupCutmixHybrid", {"label_smoothing": 0.2, "prob": 0.0})
+    images = np.zeros((4, 3, 4, 4), np.float32)
+    _, tags = build_batch_transforms([op], 3, multilabel=True)(images, TAGS, np.random.default_rng(0))
+    np.testing.assert_allclose(
+        tags, [[0.9, 0.1, -1], [0.1, 0.9, 0.9], [0.9, 0.9, 0.1], [0.1, -1, 0.9]], rtol=1e-6
+    )
+    sampler = ("OpSampler", {"MixupCutmixHybrid": {**op[1], "prob": 1.0}})
+    _, tags = build_batch_transforms([sampler], 3, multilabel=True)(
+        images, np.ones((4, 3), np.float32), np.random.default_rng(0)
+    )
+    np.testing.assert_allclose(tags, 0.9, rtol=1e-6)
