@@ -201,9 +201,8 @@ TAGS = ("bright", "striped")
 TAGS_OF_CLASS = ("0,0", "1,0", "1,1")  # dark, bright, striped
 
 
-@pytest.fixture
-def tagged_photos(photos):
-    """`photos` with the tags of `TAGS`: lists of numbers train_tags.txt and val_tags.txt, and the names, tags.txt."""
+def write_tags(photos):
+    """Write lists of numbers, train_tags.txt and val_tags.txt, and the names, tags.txt, into `photos`."""
     for split in ("train", "val"):
         lines = [line.split() for line in (photos / f"{split}_list.txt").read_text().splitlines()]
         text = "".join(f"{name}\t{TAGS_OF_CLASS[int(label)]}\n" for name, label in lines)
@@ -213,21 +212,32 @@ def tagged_photos(photos):
 
 
 @pytest.fixture
-def tagged_config(config_file, tagged_photos):
-    """`config_file` for the tags of `tagged_photos`, with the losses and metrics of a multi-label config."""
+def tagged_photos(photos):
+    """`photos` with the tags of `TAGS`, see `write_tags`."""
+    return write_tags(photos)
+
+
+def write_tagged_config(config_file, photos):
+    """Write tagged.yaml, `config_file` for the tags of `photos`, beside it and return its path."""
     content = yaml.safe_load(config_file.read_text())
     content["Global"]["use_multilabel"] = True
     content["Arch"]["class_num"] = len(TAGS)
     for split, name in (("Train", "train"), ("Eval", "val")):
         content["DataLoader"][split]["dataset"].update(
-            name="MultiLabelDataset", cls_label_path=f"{tagged_photos}/{name}_tags.txt"
+            name="MultiLabelDataset", cls_label_path=f"{photos}/{name}_tags.txt"
         )
-    content["Infer"]["PostProcess"] = {"class_id_map_file": f"{tagged_photos}/tags.txt"}
+    content["Infer"]["PostProcess"] = {"class_id_map_file": f"{photos}/tags.txt"}
     content["Loss"] = {split: [{"MultiLabelLoss": {"weight": 1.0}}] for split in ("Train", "Eval")}
     content["Metric"] = {"Eval": [{"MultiLabelMAP": {}}, {"ATTRMetric": {}}]}
     path = config_file.with_name("tagged.yaml")
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
+
+
+@pytest.fixture
+def tagged_config(config_file, tagged_photos):
+    """`config_file` for the tags of `tagged_photos`, with the losses and metrics of a multi-label config."""
+    return write_tagged_config(config_file, tagged_photos)
 
 
 def write_config(tmp_path, photos):

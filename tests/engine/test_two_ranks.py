@@ -17,7 +17,7 @@ from ppcls_light.engine import checkpoint
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.weights import read_weights, write_weights
-from tests.conftest import write_config, write_photos
+from tests.conftest import TAGS, write_config, write_photos, write_tagged_config, write_tags
 from tests.engine.test_distributed import launch, train
 
 pytestmark = pytest.mark.slow
@@ -63,6 +63,15 @@ def write_two_classes(folder, photos, trained):
     ]
 
 
+# Rare tags weigh by their share of the whole list, of which each rank has a half.
+TAGGED = [
+    f"Arch={{name: EdgeNeXt_XX_Small, class_num: {len(TAGS)}, drop_path_rate: 0.0}}",
+    "Loss.Train=[{MultiLabelLoss: {weight: 1.0, weight_ratio: true, size_sum: true}}]",
+    "Optimizer={name: SGD, lr: {name: ConstLR, learning_rate: 0.1}}",
+    "Global.epochs=1",
+]
+
+
 def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -75,6 +84,7 @@ def job(root, tmp_path_factory):
     config_file, layer_norm_config = write_config(folder, photos), folder / "layer_norm.yaml"
     content = {**yaml.safe_load(config_file.read_text()), "Arch": LAYER_NORM}
     layer_norm_config.write_text(yaml.safe_dump(content, sort_keys=False))
+    tagged_config = write_tagged_config(config_file, write_tags(photos))
     older = folder / "older"
     jobs.train(load_config(config_file, ["Global.epochs=1", f"Global.output_dir={older}"]))
     before = contents(older)
@@ -94,6 +104,7 @@ def job(root, tmp_path_factory):
         [own / "waiting_ranks.py", config_file, folder / "waiting"],
         train(config_file, folder / "halves", *ACCUMULATED, *halves),
         train(config_file, folder / "features", *FEATURES),
+        train(tagged_config, folder / "tags", *TAGGED),
         ["tools/eval.py", "-c", config_file, "-o", trained, "Global.log_ranks=0,1", *report],
         ["tools/infer.py", "-c", config_file, "-o", *infer],
         ["tools/eval.py", "-c", config_file, "-o", *two, "--choose-threshold", "tpr@fpr=0.4"],
@@ -109,12 +120,13 @@ def job(root, tmp_path_factory):
         CUDA_VISIBLE_DEVICES="3,5,7",
     )
     logs = [(folder / f"log/workerlog.{rank}").read_text().split("-" * 20 + "\n") for rank in (0, 1)]
-    names = ("agreed", "waiting", "halves", "features", "report", "infer", "two", "moved")
+    names = ("agreed", "waiting", "halves", "features", "tags", "report", "infer", "two", "moved")
     return SimpleNamespace(
         folder=folder,
         photos=photos,
         config_file=config_file,
         layer_norm_config=layer_norm_config,
+        tagged_config=tagged_config,
         trained=trained.replace("older/", "older/previous_1/"),  # after the last command
         infer=infer,
         two=two,
@@ -190,6 +202,19 @@ def test_features_that_two_ranks_compare_are_those_of_one_process(job, tmp_path)
     expected, actual = (checkpoint.load(folder / "latest") for folder in (tmp_path, job.folder / "features"))
     for key, value in expected.weights.items():
         np.testing.assert_allclose(actual.weights[key], value, rtol=1e-4, atol=2e-6, err_msg=key)
+
+
+def test_tags_are_learned_and_scored_as_by_one_process(job, tmp_path):
+    whole = [f"Global.output_dir={tmp_path}", "DataLoader.Train.sampler.batch_size=8"]
+    Trainer(load_config(job.tagged_config, [*TAGGED, *whole]), Runtime("cpu")).fit()
+    folders = tmp_path, job.folder / "tags"
+    expected, actual = (checkpoint.load(folder / "latest") for folder in folders)
+    for key, value in expected.weights.items():
+        np.testing.assert_allclose(actual.weights[key], value, rtol=1e-4, atol=2e-6, err_msg=key)
+    lines = [(folder / "metrics.jsonl").read_text().splitlines()[-1] for folder in folders]
+    scores, shared = (json.loads(line)["values"] for line in lines)
+    assert list(scores)[2:4] == ["mAP", "ma"]
+    assert shared == pytest.approx(scores, rel=1e-4)
 
 
 def test_they_report_what_one_process_does(job, tmp_path):
