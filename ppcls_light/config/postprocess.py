@@ -3,7 +3,7 @@
 `prediction/postprocess.py` makes the rows.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Callable, Dict, List, Literal, NamedTuple, Optional, Tuple, Union, get_args
 
 from ..errors import ConfigError
@@ -156,9 +156,7 @@ def label_map(kind: PostProcess) -> LabelMap:
 
 def bare(kind: PostProcess) -> PostProcess:
     """Return `kind` without its names, which an exported folder has elsewhere."""
-    names: Dict[str, Any] = {
-        key: None for key in ("class_id_map_file", "delimiter", "label_list") if hasattr(kind, key)
-    }
+    names: Dict[str, Any] = {each.name: None for each in fields(kind) if each.name in _NAMES}
     return replace(kind, **names)
 
 

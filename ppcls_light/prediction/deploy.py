@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import cast
 
+from ..base.resources import labels_path
 from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
 from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
@@ -82,6 +83,7 @@ def _mapped_names(path: str, delimiter: str | None, bundle: Bundle) -> ClassName
     Not for a folder that was exported here from a training without names: nobody knows that it is of those classes.
     None, with a warning, for a file that is not there where the folder has names of its own.
     """
+    path = labels_path(path)
     nameless = bundle.class_num is not None and bundle.class_names is None
     packaged = None if nameless else paddleclas_names(path)
     if packaged is None and bundle.class_names is not None and not os.path.exists(path):

@@ -136,6 +136,40 @@ def test_a_training_starts_from_a_name(weights_home, file_server, network, conte
         np.testing.assert_array_equal(model.state_dict()[name].numpy(), value.numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize(
+    ("name", "logits", "expected"),
+    [
+        ("person_exists", {1: 1.0}, {"class_ids": [1], "scores": [0.73106], "label_names": ["someone"]}),
+        (
+            "vehicle_attribute",
+            {4: 3.0, 16: 2.0},
+            {"attributes": "Color: (red, prob: 0.95257), Type: (bus, prob: 0.8808)", "output": [4, 16]},
+        ),
+    ],
+)
+def test_thresholds_and_attributes_are_those_of_paddleclas(
+    name, logits, expected, weights_home, file_server, line, tmp_path, capsys
+):
+    """Of a network that gives `logits`, and -2 for each tag that is not among them, for any picture."""
+    row = find_scenario(name)
+    model = build_model(row.load_config(["Arch.pretrained=false"]))
+    state = {key: value.numpy() for key, value in model.state_dict().items()}
+    state["fc.weight"][:], state["fc.bias"][:] = 0, -2 if "attributes" in expected else 0
+    state["fc.bias"][list(logits)] = list(logits.values())
+    write_weights(tmp_path / "m.pdparams", state)
+    file_server.files[path_of(name)] = (tmp_path / "m.pdparams").read_bytes()
+    (answer,) = load(name).predict(line)
+    assert answer.pop("file_name") == line
+    if "output" in answer:
+        answer["output"] = [tag for tag, present in enumerate(answer["output"]) if present]
+    assert answer == expected
+    capsys.readouterr()
+    commands.main(["predict", "--quiet", f"--model_name={name}", f"--infer_imgs={line}"])
+    out, err = capsys.readouterr()
+    assert ("someone" if name == "person_exists" else expected["attributes"]) in out
+    assert err == ""
+
+
 def test_a_name_knows_its_classes(weights_home, file_server, network, content):
     file_server.files[path_of(SMALL)] = content
     nameless = [*OF_SMALL, "Infer.PostProcess.class_id_map_file=null"]
