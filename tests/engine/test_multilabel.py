@@ -2,9 +2,11 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pytest
+import yaml
 
 import ppcls_light
 from ppcls_light import jobs
@@ -14,6 +16,7 @@ from ppcls_light.config import load_config
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine import checkpoint
 from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.log import BRIEF
 from ppcls_light.engine.range_test import range_test
 from ppcls_light.engine.readers import split_images
 from ppcls_light.engine.teachers import as_logits
@@ -241,3 +244,18 @@ def test_the_tools_train_and_evaluate(run_tool, tagged_config, tmp_path, capsys)
     line = capsys.readouterr().out.splitlines()[-1]
     assert "[Eval][Epoch 0][Avg]MultiLabelLoss: " in line
     assert ", mAP: 0." in line
+
+
+def test_the_page_has_a_config_that_loads(root):
+    page = (root / "docs/multilabel.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    config = load_config(yaml.safe_load(block))
+    assert config.multilabel
+    assert config.Metric.best == "mAP"
+
+
+def test_a_brief_console_shows_the_metric_that_picks(tagged_config, caplog):
+    caplog.set_level(BRIEF, logger="ppcls_light")
+    trainer(tagged_config, "Global.epochs=1").fit()
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno == BRIEF]
+    assert re.fullmatch(r"epoch 1 of 1: train loss [0-9.]+; val loss [0-9.]+, mAP [0-9.]+%", line)
