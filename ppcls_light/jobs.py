@@ -17,12 +17,14 @@ from . import compress
 from .base.files import require_writable, results, write_text
 from .base.hints import command
 from .base.probabilities import probabilities
+from .bundle.chosen import Chosen
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
 from .config.postprocess import ThreshOutput, Topk, bare
 from .engine import distributed as runtimes
+from .engine.answering import answering, threshold_in_use
 from .engine.batch_size import with_batch_size
-from .engine.choose_threshold import Choice, threshold_in_use
+from .engine.choose_threshold import Choice
 from .engine.classes import class_names, described_classes, stored_classes, warn_of_labels
 from .engine.embed_files import embed_files
 from .engine.evaluate import evaluate as score
@@ -119,11 +121,15 @@ def evaluate(
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
-    chosen = choice.make(reader, logits, runtime) if choice else None
+    answers = (
+        choice.make(reader, logits, weights_checksum(model), runtime)
+        if choice
+        else answering(config, weights)[0]
+    )
     if runtime.is_main and predictions:
         write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:
-        summary = written.write(reader, logits, threshold_in_use(config, chosen))
+        summary = written.write(reader, logits, threshold_in_use(answers))
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result
@@ -153,6 +159,7 @@ def infer(config: ConfigLike, picture: str | None = None) -> list[dict[str, Any]
         check_picture(path, "--picture" if picture else "Infer.picture")
     labels = listed_labels(config) if path else {}
     weights = trained_weights(config)
+    config, _ = answering(config, weights)
     names = class_names(config, weights)
     rows = classify(build_model(config, weights), config, runtime, names)
     if path and runtime.is_main:
@@ -209,6 +216,7 @@ def export(
             "--operators counts those of an fp32 graph; leave it out for a network of Slim.quant"
         )
     weights = trained_weights(config)
+    config, chosen = answering(config, weights)
     check_pixels(config)
     if config.Global.unknown:
         warn_of_learned(config)
@@ -216,7 +224,9 @@ def export(
     if config.Global.export_precision == "int8":
         images = labelled_images(config, class_names(config, weights))
         gate = AccuracyGate(images, MAX_DROP if max_drop is None else max_drop)
-    report = _export(model, config, config.Global.save_inference_dir, weights, graph_format == "onnx", gate)
+    report = _export(
+        model, config, config.Global.save_inference_dir, weights, graph_format == "onnx", gate, chosen
+    )
     if operators:
         table = compare_ops(model, report.folder, config.Global.image_shape)
         LOGGER.info(
@@ -368,6 +378,7 @@ def _export(
     weights: str | None = None,
     onnx: bool = False,
     gate: AccuracyGate | None = None,
+    chosen: Chosen | None = None,
 ) -> ExportReport:
     names, ops, images = class_names(config, weights), inference_transforms(config), sample_images(config)
     return export_model(
@@ -384,4 +395,5 @@ def _export(
         embedding=config.Global.embedding,
         unknown=unknown_images(config, names) if config.Global.unknown else None,
         multilabel=config.multilabel,
+        chosen=chosen,
     )

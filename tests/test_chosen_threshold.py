@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import yaml
 
-from ppcls_light import jobs
+from ppcls_light import jobs, predict
 from ppcls_light.bundle.chosen import read_chosen
+from ppcls_light.bundle.folder import read_bundle
 from ppcls_light.config import load_config
+from ppcls_light.config.postprocess import ThreshOutput
 from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.weights import read_weights, write_weights
 
 TRAINED = "Global.checkpoints=auto"
 
@@ -70,6 +73,63 @@ def test_of_each_tag(tagged_config, tmp_path):
     shown = [line.split(",") for line in lines]
     assert [float(row[2]) for row in shown] == pytest.approx(chosen.threshold)
     assert [float(row[5]) for row in shown] == [found["f1"] for found in chosen.measured]
+
+
+def answers(photos, *models):
+    """Return the class that each model (a function of paths, or a folder) gives to each photo of Eval."""
+    paths = sorted(map(str, (photos / "val").iterdir()))
+    return [[row["class_ids"] for row in predict(model, paths)] for model in models]
+
+
+def set_threshold(path, threshold):
+    """Let the file say another threshold than was chosen, so that it can be told from 0.5 by the answers."""
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": threshold}))
+
+
+def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos):
+    file, exported = tmp_path / "output/best_model.threshold.json", tmp_path / "inference"
+    jobs.evaluate(load_config(two_classes, [TRAINED]), choose_threshold="tpr@fpr=0.3")
+    set_threshold(file, 0.0)  # every photo is striped
+    config = load_config(two_classes, [TRAINED])
+    by_infer = [row["class_ids"] for row in jobs.infer(config)]
+    jobs.export(config)
+    assert answers(photos, exported, tmp_path / "output/best_model") == [[[1]] * 11] * 2
+    assert by_infer == [[1]] * 11
+    bundle = read_bundle(exported)
+    assert isinstance(bundle.postprocess, ThreshOutput)
+    assert (bundle.postprocess.threshold, bundle.chosen.rule) == (0.0, "tpr@fpr=0.3")
+    assert bundle.chosen.measured[0]["negatives"] == 8
+    assert bundle.class_names.names == ("plain", "striped")
+
+    # The next choice goes into the export, too, and its rows are those of the Predictor again.
+    before = {path.name: path.read_bytes() for path in exported.iterdir()}
+    jobs.evaluate(config, choose_threshold="recall=1")
+    chosen = read_chosen(file)
+    after = read_bundle(exported)
+    assert (after.postprocess.threshold, after.chosen.rule) == (chosen.threshold, "recall=1")
+    changed = {path.name for path in exported.iterdir() if path.read_bytes() != before[path.name]}
+    assert changed == {"inference.yml"}
+    first, second = answers(photos, exported, tmp_path / "output/best_model")
+    assert first == second
+    assert 3 <= sum(row == [1] for row in first) < 11
+
+
+def test_what_the_config_says_counts_and_other_weights_have_none(two_classes, tmp_path):
+    file = tmp_path / "output/best_model.threshold.json"
+    jobs.evaluate(load_config(two_classes, [TRAINED]), choose_threshold="f1")
+    set_threshold(file, 0.0)
+    said = ["Infer.PostProcess={name: ThreshOutput, threshold: 1.0}"]
+    log = tmp_path / "output/infer.log"
+    assert {row["class_ids"][0] for row in jobs.infer(load_config(two_classes, [TRAINED, *said]))} == {0}
+    assert "Infer.PostProcess.threshold 1.0 counts, not 0.0, which f1 chose" in log.read_text()
+    weights = tmp_path / "output/best_model.pdparams"
+    other = read_weights(weights)
+    (tmp_path / "output/best_model.pdstates").unlink()
+    write_weights(weights, {key: value + np.float32(1e-3) for key, value in other.items()})
+    rows_of = jobs.infer(load_config(two_classes, [f"Global.pretrained_model={weights}"]))
+    assert {len(row["class_ids"]) for row in rows_of} == {2}  # Topk, as before
+    assert "best_model.threshold.json was chosen for other weights" in log.read_text()
+    assert "--choose-threshold f1" in log.read_text()
 
 
 def test_what_gives_no_threshold_is_refused_before_or_after_the_evaluation(

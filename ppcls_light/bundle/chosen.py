@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Union
+from typing import Any, Dict, List, Union
 
 from ..base.files import StrPath, write_text
 from ..base.operating_points import Outcome
@@ -30,13 +30,17 @@ class Chosen:
     rule: str
     threshold: Union[Probability, List[Probability]]
     measured: List[Measured]  # one, or one for each tag: see `measured`
-    weights: str  # SHA-256 of the weights file
+    weights: str = ""  # SHA-256 of the weights file; "" in an exported folder, which has its own
 
     def __post_init__(self) -> None:
         if len(self.measured) != len(self.thresholds):
             raise ConfigError(
                 f"measured: {len(self.measured)} entries for {len(self.thresholds)} thresholds; choose anew"
             )
+
+    def outcome(self) -> Dict[str, Any]:
+        """Return rule, threshold and what was measured, as an exported folder has them."""
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "weights"}
 
     @property
     def thresholds(self) -> List[float]:

@@ -18,6 +18,7 @@ tools serve the folder, and one section of our own:
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
       postprocess: {name: ThreshOutput, threshold: 0.9}  # the kind of answer; left out for Topk
+      chosen: {rule: tpr@fpr=0.01, threshold: 0.9, measured: [...]}  # of `Chosen`, where a rule chose the threshold
       precisions:               # top-1 in percent, by engine, of what passed the accuracy gate of the export
         paddle: {fp32: 99.683, bf16: 99.747, int8: 99.62}  # int8 is in INT8_FILES
       scored_images: 1578       # images that those top-1 are of
@@ -51,6 +52,7 @@ from ..config.types import Op, PositiveFloat, PositiveInt, Probability, Unnamed,
 from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
+from .chosen import Chosen
 
 CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
@@ -102,6 +104,7 @@ class Bundle:
     transform_ops: Optional[List[Op]] = None
     decode: List[Op] = field(default_factory=list)  # the decoding op, [] for DecodeImage's defaults
     postprocess: PostProcess = field(default_factory=Topk)  # the kind of answer, without names
+    chosen: Optional[Chosen] = None  # what chose its threshold
     class_names: Optional[ClassNames] = None
     # "probs" or "logits", what the graph returns. Other exporters do not say; PaddleClas, whose layout this is,
     # always ends the graph with a softmax, so "probs" is assumed then.
@@ -200,6 +203,7 @@ class _Own:
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
     postprocess: Optional[Annotated[PostProcess, Unnamed("Topk")]] = None
+    chosen: Optional[Chosen] = None
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     scored_images: Optional[PositiveInt] = None
     made_of: str = ""
@@ -275,6 +279,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     (others_kind,) = content.PostProcess.given or [Topk()]
     labels = postprocess.label_map(others_kind).names
     bundle.postprocess = postprocess.bare(own.postprocess or others_kind)
+    bundle.chosen = own.chosen
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
     bundle.decode, bundle.output, bundle.precision = own.decode, own.output, own.precision
     bundle.further, bundle.unknown = list(own.further), own.unknown
@@ -309,9 +314,7 @@ def write_inference_yml(
         class_names, own["named"] = map(str, range(own["class_num"])), False
     labels = {} if class_names is None else {"label_list": list(class_names)}
     if not isinstance(kind, Topk):
-        own["postprocess"] = {
-            key: value for key, value in plain(postprocess.bare(kind)).items() if value is not None
-        }
+        own["postprocess"] = _for_us(kind)
     content = {
         "Global": {"model_name": paddlex_name(own["arch"])},
         "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
@@ -321,10 +324,26 @@ def write_inference_yml(
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
 
 
+def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
+    """Let the export in `folder` answer in `kind`, by a threshold that was chosen for its weights; the rest stays."""
+    path = os.path.join(folder, CONFIG_FILE)
+    content = read_tree(path).plain()
+    (section,) = content["PostProcess"].values()
+    labels = {key: section[key] for key in ("label_list",) if key in section}
+    content["PostProcess"] = _for_others(kind, labels)
+    content["ppcls_light"].update(postprocess=_for_us(kind), chosen=chosen.outcome())
+    write_text(path, dump_yaml(content), ExportError)
+
+
+def _for_us(kind: PostProcess) -> Dict[str, Any]:
+    """Return the section of this package, which knows all kinds."""
+    return {key: value for key, value in plain(postprocess.bare(kind)).items() if value is not None}
+
+
 def _for_others(kind: PostProcess, labels: Mapping[str, List[str]]) -> Dict[str, Dict[str, Any]]:
     """Return the section of PaddleX and PaddleClas, which know `Topk` and `MultiLabelThreshOutput`."""
     if isinstance(kind, postprocess.OF_TAGS):
-        return {"MultiLabelThreshOutput": {"threshold": getattr(kind, "threshold", 0.5), **labels}}
+        return {"MultiLabelThreshOutput": {"threshold": getattr(kind, "limit", 0.5), **labels}}
     return {"Topk": {"topk": getattr(kind, "topk", 1), **labels}}
 
 

@@ -9,6 +9,8 @@ from typing import Any, Callable, Dict, List, Literal, NamedTuple, Optional, Tup
 from ..errors import ConfigError
 from .types import NonNegativeInt, PositiveInt, Probability
 
+_MIDDLE = 0.5  # the threshold where nothing else is said
+
 
 @dataclass
 class Topk:
@@ -30,7 +32,7 @@ class ThreshOutput:
     """
 
     name: Literal["ThreshOutput"] = "ThreshOutput"
-    threshold: Probability = 0.5
+    threshold: Optional[Probability] = None  # null: the [chosen](thresholds.md) one, or 0.5
     label_0: Optional[str] = None  # of two classes, the name that is shown for class 0; null: its own
     label_1: Optional[str] = None
     default_label_index: NonNegativeInt = 0
@@ -46,6 +48,11 @@ class ThreshOutput:
             raise ConfigError(f"label_0 and label_1 are both {self.label_0}; give two names")
 
     @property
+    def limit(self) -> float:
+        """The threshold that counts."""
+        return _MIDDLE if self.threshold is None else self.threshold
+
+    @property
     def labels(self) -> Optional[Tuple[str, str]]:
         """Names that are shown for classes 0 and 1, None where the classes' own are."""
         return None if self.label_0 is None or self.label_1 is None else (self.label_0, self.label_1)
@@ -56,10 +63,16 @@ class MultiLabelThreshOutput:
     """All tags of an image whose probability reaches the threshold."""
 
     name: Literal["MultiLabelThreshOutput"] = "MultiLabelThreshOutput"
-    threshold: Union[Probability, List[Probability]] = 0.5  # or one for each tag
+    # or one for each tag; null: the [chosen](thresholds.md) ones, or 0.5
+    threshold: Union[Probability, List[Probability], None] = None
     class_id_map_file: Optional[str] = None  # a [label map](#classes); null: the names in the checkpoint
     delimiter: Optional[str] = None  # between id and name
     label_list: Optional[List[str]] = None  # the names in order, in place of a file
+
+    @property
+    def limit(self) -> Union[float, List[float]]:
+        """The threshold that counts, or one for each tag."""
+        return _MIDDLE if self.threshold is None else self.threshold
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Sequence
 
 import numpy as np
@@ -11,9 +12,11 @@ from ..base.files import checksum, require_writable
 from ..base.operating_points import OperatingPoints, Outcome, Rule, operating_points, read_rule
 from ..base.probabilities import probabilities
 from ..bundle.chosen import Chosen, file_of, measured, write_chosen
+from ..bundle.folder import CONFIG_FILE, put_threshold, read_bundle
 from ..config import Config
-from ..errors import ConfigError, DataError, WeightsError, listed
+from ..errors import ConfigError, DataError, UserError, WeightsError, listed
 from ..weights.io import weights_file
+from .answering import answering
 from .distributed import Runtime
 from .log import LOGGER
 from .readers import Reader
@@ -44,30 +47,41 @@ class Choice:
             ) from None
         self._file = file_of(self._weights)
         require_writable(self._file)
-        self._multilabel = config.multilabel
+        self._config = config
 
-    def make(self, reader: Reader, logits: np.ndarray, runtime: Runtime) -> Chosen:
-        """Choose by the `logits` (N, K) of the images of `reader`, write the file, and return what was chosen.
+    def make(self, reader: Reader, logits: np.ndarray, digest: str, runtime: Runtime) -> Config:
+        """Choose by the `logits` (N, K) of the images of `reader`, and return the config that answers so.
+
+        The threshold goes into the file beside the weights, and into the export of these weights, whose checksum is
+        `digest`, where there is one in `Global.save_inference_dir`.
 
         Raises DataError: see `choose_threshold`.
         """
         names = reader.class_names or [f"class {number}" for number in range(logits.shape[1])]
-        scores = probabilities(logits, self._multilabel)
+        scores = probabilities(logits, self._config.multilabel)
         chosen = choose_threshold(
             self._rule, scores, reader.images.labels, list(names), checksum(self._weights)
         )
         if runtime.is_main:
             write_chosen(self._file, chosen)
             LOGGER.info("threshold in %s", self._file)
-        return chosen
+        config, used = answering(self._config, self._weights) if runtime.is_main else (self._config, None)
+        if used is not None:
+            _put_into_export(config, used, digest)
+        return config
 
 
-def threshold_in_use(config: Config, chosen: Chosen | None) -> float | list[float] | None:
-    """Return the threshold by which the network answers, of class 1 of two or of the tags; None where there is none."""
-    if chosen is not None:
-        return chosen.threshold
-    of_more = config.Arch.class_num != 2 and not config.multilabel
-    return None if of_more else getattr(config.postprocess, "threshold", None)
+def _put_into_export(config: Config, chosen: Chosen, digest: str) -> None:
+    folder = config.Global.save_inference_dir
+    try:
+        bundle = read_bundle(folder)
+    except UserError:  # nothing is exported yet, or nothing that can be used
+        return
+    if bundle.weights == digest:
+        put_threshold(folder, config.postprocess, chosen)
+        LOGGER.info("threshold in %s, the export of these weights, too", os.path.join(folder, CONFIG_FILE))
+    else:
+        LOGGER.info("%s is an export of other weights, and keeps its answers", folder)
 
 
 def choose_threshold(

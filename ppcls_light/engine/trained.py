@@ -22,6 +22,7 @@ from ..models.embedding import logits_and_embeddings
 from ..prediction.predictor import Predictor
 from ..runtime.options import EngineOptions
 from ..weights.io import weights_file
+from .answering import answering
 from .classes import class_names
 from .distributed import require_device
 from .log import silence
@@ -38,6 +39,7 @@ def trained_predictor(config: Config, **options: Any) -> Predictor:
     Raises ConfigError, WeightsError: see `build_model`. DeviceError: another engine, or no such device.
     """
     weights = trained_weights(config)
+    config, chosen = answering(config, weights)
     names, transforms = class_names(config, weights), list(inference_transforms(config))
     network = _Trained(config, weights)
     folder, name = os.path.split(weights_file(weights))
@@ -46,6 +48,7 @@ def trained_predictor(config: Config, **options: Any) -> Predictor:
         WEIGHTS_FORMAT,
         transforms,
         postprocess=bare(config.postprocess),
+        chosen=chosen,
         class_names=names,
         further=["embedding"],
         multilabel=config.multilabel,

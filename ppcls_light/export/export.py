@@ -21,6 +21,7 @@ from paddle import nn
 from .. import __version__
 from ..base.files import StrPath, checksum, remove_orphans, set_aside, temporary_name
 from ..base.machine import require
+from ..bundle.chosen import Chosen
 from ..bundle.folder import (
     CONFIG_FILE,
     GRAPH_FILES,
@@ -130,6 +131,7 @@ def export_model(
     unknown: Optional[UnknownFit] = None,
     multilabel: bool = False,
     postprocess: PostProcess | None = None,
+    chosen: Chosen | None = None,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -157,6 +159,7 @@ def export_model(
         embedding: give the graph the embeddings as a second output, see `models.embedding`.
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
+        chosen: what chose the threshold of `postprocess`, to be told by inference.yml.
         postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
     Raises:
@@ -199,6 +202,7 @@ def export_model(
             **({"multilabel": True} if multilabel else {}),
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),
+            **({} if chosen is None else {"chosen": chosen.outcome()}),
         }
         write_inference_yml(stage, transform_ops, kind, None, own)
         if onnx:

@@ -12,7 +12,7 @@ from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
 from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
 from ..config.load import Plain
-from ..config.postprocess import bare, label_map
+from ..config.postprocess import PostProcess, bare, label_map
 from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
@@ -48,11 +48,22 @@ def _precision(config: DeployConfig) -> Precision:
     return "fp16" if run.use_fp16 else run.precision
 
 
+def _described(kind: PostProcess) -> str:
+    """Return a kind of answer with its threshold, if it has one."""
+    threshold = getattr(kind, "limit", None)
+    return kind.name if threshold is None else f"threshold {threshold}"
+
+
 def predictor_from_config(config: DeployConfig) -> Predictor:
     """Return the `Predictor` of a DeployConfig: the folder's own settings, with the YAML's laid over them."""
     run = config.Global
     bundle = read_bundle(cast(str, run.inference_model_dir))
     kind = config.PostProcess.of(bundle.postprocess)
+    if bundle.chosen is not None and getattr(kind, "threshold", None) != bundle.chosen.threshold:
+        logger.info(
+            "PostProcess: %s of the deploy YAML counts, not the threshold %s that %s chose",
+            *(_described(kind), bundle.chosen.threshold, bundle.chosen.rule),
+        )
     path, delimiter, listed = label_map(kind)
     class_names = None if listed is None else as_class_names(listed, f"PostProcess.{kind.name}.label_list")
     mapped = None if path is None else _mapped_names(path, delimiter, bundle)

@@ -118,7 +118,7 @@ class PostProcessor:
             return False
         if not isinstance(self.kind, MultiLabelThreshOutput):
             return len(ids) == min(self.columns.places or 0, len(probs))
-        others = np.delete(probs - np.array(self.kind.threshold), ids)
+        others = np.delete(probs - np.array(self.kind.limit), ids)
         return not (others > SAME_SCORE).any()
 
 
@@ -146,15 +146,15 @@ def _topk(kind: Topk, probs: np.ndarray, names: ClassNames | None) -> Row:
 
 def _thresh(kind: ThreshOutput, probs: np.ndarray, names: ClassNames | None) -> Row:
     if len(probs) == 2:
-        chosen = int(probs[1] >= _like(probs, kind.threshold))
+        chosen = int(probs[1] >= _like(probs, kind.limit))
     else:
         best = int(probs.argmax())
-        chosen = best if probs[best] > _like(probs, kind.threshold) else kind.default_label_index
+        chosen = best if probs[best] > _like(probs, kind.limit) else kind.default_label_index
     return _classes(np.array([chosen]), probs, names)
 
 
 def _tags(kind: MultiLabelThreshOutput, probs: np.ndarray, names: ClassNames | None) -> Row:
-    return _classes(np.flatnonzero(probs >= _like(probs, kind.threshold)), probs, names)
+    return _classes(np.flatnonzero(probs >= _like(probs, kind.limit)), probs, names)
 
 
 def _attributes(kind: Any, probs: np.ndarray, names: ClassNames | None) -> Row:

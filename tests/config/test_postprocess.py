@@ -21,7 +21,8 @@ def _read(kind, class_num=2, tags=False):
 
 def test_the_kind_is_that_of_the_labels_where_none_is_given():
     assert _read(None).postprocess == Topk(topk=5)
-    assert _read(None, tags=True).postprocess == MultiLabelThreshOutput(threshold=0.5)
+    kind = _read(None, tags=True).postprocess
+    assert (kind, kind.limit) == (MultiLabelThreshOutput(), 0.5)
     assert _read({"topk": 3}).postprocess == Topk(topk=3)
     assert _read({"topk": 3}, tags=True).postprocess == Topk(topk=3)  # the 3 best tags
 
