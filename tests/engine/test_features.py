@@ -151,3 +151,11 @@ def test_what_does_not_fit_is_one_line_before_a_training(mutual, tmp_path, overr
         trainer(mutual, override, "Global.eval_during_train=false")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "output").exists()
+
+
+def test_a_graph_has_no_features(taught):
+    loss = "DistillationDistanceLoss: {weight: 1.0, key: blocks4, model_name_pairs: [[Student, Teacher]]}"
+    with pytest.raises(
+        ConfigError, match=r"key: Teacher is no network here and has no features; use key: logits"
+    ):
+        trainer(taught, f"Loss.Train=[{loss}]", "Arch.models.1.Student.return_patterns=blocks4")
