@@ -38,6 +38,7 @@ PACKAGES = (
         "visualdl",
         "tensorboardX",
         "wandb",
+        "optuna",
         "ipython",
         "torch",
         "timm",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import os
 from typing import Callable, Iterator, NamedTuple, Sequence
 
@@ -128,7 +129,13 @@ class Runner:
         row.state, row.score, row.reason = end
         self.record.keep(row)
         shown = row.reason if row.score is None else f"{self.metric} {row.score:.5f}"
-        LOGGER.log(30 if row.state == "failed" else 20, "trial %s: %s: %s", name, row.state, shown)
+        LOGGER.log(
+            logging.WARNING if row.state == "failed" else logging.INFO,
+            "trial %s: %s: %s",
+            name,
+            row.state,
+            shown,
+        )
         self._on_end()
 
     def _end(self, names: Sequence[str], at_once: bool = False) -> None:

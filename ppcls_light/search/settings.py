@@ -98,9 +98,8 @@ class SearchConfig(Sections):
     gpus: Union[List[NonNegativeInt], NonNegativeInt, str, None] = None
     distill_config_file: Optional[str] = None  # training config of the final distillation
     teacher: Optional[TeacherSearch] = None  # null: no distillation
-    final_replace: Dict[str, str] = field(
-        default_factory=dict
-    )  # keys that distill_config_file calls otherwise
+    # Keys that `distill_config_file` calls otherwise: {as searched: as there}.
+    final_replace: Dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [searched.search_key for searched in self.search_dict]
@@ -137,14 +136,10 @@ class SearchConfig(Sections):
 
     def gpu_numbers(self) -> List[str]:
         """Return `gpus` as texts of numbers; [] for none. Raises ConfigError: it is something else."""
-        given = (
-            self.gpus
-            if isinstance(self.gpus, list)
-            else str("" if self.gpus is None else self.gpus).split(",")
-        )
-        numbers = [str(number).strip() for number in given]
-        if numbers == [""]:
+        if self.gpus is None:
             return []
+        given = self.gpus if isinstance(self.gpus, list) else str(self.gpus).split(",")
+        numbers = [str(number).strip() for number in given]
         if not all(number.isdecimal() for number in numbers):
             raise ConfigError(f"gpus: expected numbers such as 0,1,2,3, got {self.gpus!r}")
         return numbers

@@ -101,7 +101,11 @@ class Record:
 def shown(value: Any) -> str:
     """Return a value of a trial for tables and pictures."""
     return (
-        f"{value:g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+        f"{value:.10g}"
+        if isinstance(value, float)
+        else value
+        if isinstance(value, str)
+        else json.dumps(value)
     )
 
 
