@@ -272,7 +272,7 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
     text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
     with results(folder) as scratch:
         write_weights(os.path.join(scratch, os.path.basename(weights)), pruned.state_dict())
-        dump_plain_pickle(described_classes(names), os.path.join(scratch, "pruned.pdstates"))
+        dump_plain_pickle(described_classes(names, config.multilabel), os.path.join(scratch, "pruned.pdstates"))
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: %s -c %s", command("train"), shlex.quote(file))

@@ -77,6 +77,8 @@ def _shown_names(config: Config) -> ClassNames | None:
 
 def _known_names(config: Config, weights: str | None) -> ClassNames | None:
     stored = stored_classes(weights, config.Arch.network.class_num)
+    if stored is not None:
+        stored.require_kind(config.multilabel)
     # The training that wrote such states has chosen its names, or to have none.
     mapped = _mapped_names(config, of_imagenet=weights is not None and stored is None)
     if stored is not None and stored.names is not None:
@@ -136,6 +138,16 @@ class StoredClasses:
     names: ClassNames | None  # None for a training from a list without a label map
     folders: dict[str, int]  # {folder: label} of such a list, if its images stood in one folder per class
     source: str  # the states' file, for messages
+    multilabel: bool | None = None  # the classes are tags; None of states that do not say it
+
+    def require_kind(self, multilabel: bool) -> None:
+        """Raise DataError if the training was on tags and is to be used for one class per image, or the reverse."""
+        if self.multilabel not in (None, multilabel):
+            kind = "tags" if self.multilabel else "one class per image"
+            raise DataError(
+                f"{self.source} is of a training on {kind}; use "
+                f"-o Global.use_multilabel={str(self.multilabel).lower()}, and its dataset, losses and metrics"
+            )
 
     def require_same(self, names: ClassNames | None, images: ImageList | None, fix: str) -> None:
         """Refuse data of these `names` and `images` if they say other classes, as far as the two can be compared.
@@ -188,7 +200,13 @@ def classes_in(states: object, path: str, class_num: int | None) -> StoredClasse
         if class_num not in (None, len(names)):
             return None
         names = ClassNames(tuple(names), path + (f" (trained with {origin})" if origin else ""))
-    return StoredClasses(names, folders if isinstance(folders, dict) else {}, path)
+    multilabel = states.get("multilabel")
+    return StoredClasses(
+        names,
+        folders if isinstance(folders, dict) else {},
+        path,
+        None if multilabel is None else bool(multilabel),
+    )
 
 
 def _mapped_names(config: Config, may_miss: bool = False, of_imagenet: bool = False) -> ClassNames | None:
@@ -249,7 +267,9 @@ def in_class_folders(dataset: object) -> TypeGuard[DatasetConfig]:
     return isinstance(dataset, DatasetConfig) and dataset.cls_label_path is None
 
 
-def described_classes(names: ClassNames | None, images: ImageList | None = None) -> dict[str, Any]:
+def described_classes(
+    names: ClassNames | None, multilabel: bool, images: ImageList | None = None
+) -> dict[str, Any]:
     """Return the classes of a training as the states of a checkpoint have them.
 
     The folders of its `images` stand in for names that are not known.
@@ -259,6 +279,7 @@ def described_classes(names: ClassNames | None, images: ImageList | None = None)
         "class_names": None if names is None else list(names),
         "class_names_from": None if names is None else names.source,
         "class_folders": listed_folders,
+        "multilabel": multilabel,
     }
 
 

@@ -307,6 +307,7 @@ def resumed_names(config: Config, found: Checkpoint, reader: Reader) -> ClassNam
     stored = classes_in(found.states, f"{found.prefix}.pdstates", config.Arch.network.class_num)
     if stored is None:
         return reader.class_names
+    stored.require_kind(config.multilabel)
     fix = "resume with the data as it was, or begin a training of these classes elsewhere"
     if stored.names is None and in_class_folders(config.reader("Train").dataset) and not stored.folders:
         raise DataError(

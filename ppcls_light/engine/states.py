@@ -66,7 +66,7 @@ def states_of(trainer: Training) -> dict[str, Any]:
         **trainer.spent.state(),
         "learned": trainer.freezing.learned,
         "scaler": trainer.precision.state_dict(),
-        **described_classes(trainer.class_names, trainer.reader.images),
+        **described_classes(trainer.class_names, config.multilabel, trainer.reader.images),
         "arch": config.Arch.network.name,
         "class_num": config.Arch.class_num,
         "versions": {"ppcls_light": __version__, "paddle": paddle.__version__},

@@ -15,13 +15,14 @@ from ppcls_light.check.lists import require_files
 from ppcls_light.config import load_config
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine import checkpoint
+from ppcls_light.engine.classes import class_names
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.log import BRIEF
 from ppcls_light.engine.range_test import range_test
 from ppcls_light.engine.readers import split_images
 from ppcls_light.engine.teachers import as_logits
 from ppcls_light.engine.trainer import Trainer
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, DataError
 from tests.conftest import TAGS
 
 CPU = Runtime("cpu")
@@ -29,6 +30,16 @@ CPU = Runtime("cpu")
 
 def trainer(config_file, *overrides):
     return Trainer(load_config(config_file, list(overrides)), CPU)
+
+
+def test_weights_of_one_kind_are_not_read_as_the_other(tagged_config, tmp_path):
+    output = tmp_path / "output"
+    trainer(tagged_config, "Global.epochs=1", "Global.eval_during_train=false").fit()
+    one_class = ["Arch.class_num=2", "Infer.PostProcess.class_id_map_file=null"]
+    config_file = tagged_config.with_name("config.yaml")
+    told = r"latest\.pdstates.* is of a training on tags; use -o Global\.use_multilabel=true"
+    with pytest.raises(DataError, match=told):
+        class_names(load_config(config_file, one_class), f"{output}/latest")
 
 
 def write_table(path, lists, order=TAGS):
