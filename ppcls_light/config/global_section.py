@@ -23,8 +23,8 @@ class GlobalConfig(Spelled):
     # else both are an error. A warm-up is at most a quarter of the epochs; schedules that count epochs
     # (`Step`, `Piecewise`, `MultiStepDecay`) and `size_schedule` are refused.
     minutes: Optional[PositiveFloat] = None
-    # An image has any number of tags, each with a probability of its own (sigmoid), in place of one class
-    # .
+    # An image has any number of [tags](multilabel.md), each with a probability of its own (sigmoid), in place
+    # of one class.
     use_multilabel: bool = False
     update_freq: PositiveInt = 1  # batches whose mean gradient makes one update
     # Weights to start from, or those to evaluate, infer with and export: a file, or as `Arch.pretrained`.

@@ -36,7 +36,7 @@ _NUMBER = re.compile(r"[-+]?[0-9.]+")
 
 
 class TaggedImages(ImageList):
-    """Images with K tags each; 1.28 M with 80 tags take about 140 MB."""
+    """Images with K tags each; 1.28 M with 80 tags take about 160 MB."""
 
     stored_type = np.int8
     label_type = np.float32

@@ -17,6 +17,7 @@ from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine import checkpoint
 from ppcls_light.engine.classes import class_names
 from ppcls_light.engine.distributed import Runtime
+from ppcls_light.engine.evaluate import evaluate
 from ppcls_light.engine.log import BRIEF
 from ppcls_light.engine.range_test import range_test
 from ppcls_light.engine.readers import split_images
@@ -155,6 +156,23 @@ def test_rare_tags_weigh_by_the_shares_of_the_training_list(tagged_config, tagge
 def test_compiled_graphs_and_mixed_precision_learn_the_same(tagged_config, overrides):
     (_, plain), (_, other) = (first_step(trainer(tagged_config, *given)) for given in ([], overrides))
     assert float(other["loss"]) == pytest.approx(float(plain["loss"]), rel=1e-4)
+
+
+def test_the_shares_of_an_evaluation_are_those_of_its_list(tagged_config):
+    config = load_config(tagged_config, ["Loss.Eval=[{MultiLabelLoss: {weight: 1, weight_ratio: true}}]"])
+    run, logits = Trainer(config, CPU), {}
+    result = evaluate(
+        run.model,
+        run.eval_reader,
+        config,
+        CPU,
+        on_batch=lambda places, rows: logits.update(zip(places, rows)),
+    )
+    tags = run.eval_reader.images.labels
+    rows, shares = np.stack([logits[place] for place in range(11)]), np.array([7 / 11, 3 / 11])
+    entropies = np.log1p(np.exp(np.where(tags == 1, -rows, rows)))
+    weights = np.where(tags == 1, np.exp(1 - shares), np.exp(shares))
+    assert result["loss"] == pytest.approx((weights * entropies).mean(), rel=1e-5)
 
 
 def test_quantized_and_pruned_networks_learn_tags(tagged_config, tmp_path):
