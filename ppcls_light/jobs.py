@@ -272,7 +272,9 @@ def prune(config: ConfigLike, ratio: float, criterion: str, folder: str) -> None
     text = dump_config(dataclasses.replace(config, Global=settings, Arch=arch, Slim=slim))
     with results(folder) as scratch:
         write_weights(os.path.join(scratch, os.path.basename(weights)), pruned.state_dict())
-        dump_plain_pickle(described_classes(names, config.multilabel), os.path.join(scratch, "pruned.pdstates"))
+        dump_plain_pickle(
+            described_classes(names, config.multilabel), os.path.join(scratch, "pruned.pdstates")
+        )
         write_text(os.path.join(scratch, os.path.basename(file)), text)
     LOGGER.info("pruned: %s", compress.compression_report(whole, pruned, settings.image_shape))
     LOGGER.info("fine-tune it with: %s -c %s", command("train"), shlex.quote(file))
@@ -382,10 +384,7 @@ def _export(
 ) -> ExportReport:
     names, ops, images = class_names(config, weights), inference_transforms(config), sample_images(config)
     return export_model(
-        model,
-        folder,
-        exported_shape(config, ops, images or ()),
-        ops,
+        *(model, folder, exported_shape(config, ops, images or ()), ops),
         class_names=names,
         model_name=config.Arch.network.name,
         postprocess=bare(config.postprocess),
@@ -396,4 +395,5 @@ def _export(
         unknown=unknown_images(config, names) if config.Global.unknown else None,
         multilabel=config.multilabel,
         chosen=chosen,
+        softmax=config.Arch.infer_add_softmax,
     )

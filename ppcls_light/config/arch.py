@@ -26,6 +26,9 @@ class ArchConfig(Spelled):
     return_patterns: Union[List[str], str, None] = None
     # the same by numbers of stages from 0, or true for all; `return_patterns` go before it
     return_stages: Union[bool, NonNegativeInt, List[NonNegativeInt], None] = None
+    # The exported graph ends in a softmax; false: it gives logits. No effect with `Global.use_multilabel`, whose
+    # graphs end in a sigmoid, nor on one of several networks, which have it beside `models`.
+    infer_add_softmax: bool = True
     params: Dict[str, Any] = field(default_factory=dict)
 
     infer_model_name, teachers = None, ()  # as a DistillationArch has them; without annotation: no keys
@@ -129,6 +132,7 @@ class DistillationArch:
         False  # accepted from PaddleClas' YAML, where it has no effect either: each model has its own
     )
     use_sync_bn: bool = False
+    infer_add_softmax: bool = True  # of the student's exported graph, as in a network
     name: Literal["DistillationModel"] = "DistillationModel"
 
     weights = None  # as an ArchConfig has them; here each model has its own

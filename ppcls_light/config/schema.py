@@ -11,9 +11,10 @@ from ..errors import ConfigError
 from . import losses, metrics, optim
 from . import postprocess as kinds
 from .arch import DistillationArch, Network
-from .dataloader import CustomLabelConfig, DataLoaderConfig, ReaderConfig, TransformOps
+from .dataloader import CustomLabelConfig, DataLoaderConfig, ReaderConfig
 from .global_section import GlobalConfig
-from .types import PositiveFloat, PositiveInt, Range, Sections, Unnamed
+from .infer import InferConfig
+from .types import PositiveFloat, Range, Sections
 
 
 @dataclass
@@ -41,27 +42,6 @@ class EMAConfig:
     """
 
     decay: Annotated[float, Range(0, 1, high_open=True)] = 0.9999  # at most; of update t, (1 + t) / (10 + t)
-
-
-@dataclass
-class InferConfig:
-    """Images that `tools/infer.py` classifies, and what becomes of the rows."""
-
-    # a file or a folder; with `infer_list` the one that its paths are relative to
-    infer_imgs: Optional[str] = None
-    infer_list: Optional[str] = None  # a file with one path per line
-    batch_size: PositiveInt = 1
-    # those of DataLoader.Eval where left out, as is best
-    transforms: TransformOps = field(default_factory=list)
-    # the kind of answer; null: Topk, or with `Global.use_multilabel` MultiLabelThreshOutput
-    PostProcess: Optional[Annotated[kinds.PostProcess, Unnamed("Topk")]] = None
-    save_dir: Optional[str] = None  # all rows go to `save_dir`.json, too
-    # A PNG or JPEG: a thumbnail of each image with prediction and score, and the truth where it is known, by
-    # the label in `infer_list` or because the folder has a class' name; of more than 64 images so many,
-    # evenly chosen. `tools/infer.py --picture FILE` is the same. Needs the extra `plot`. Names in any script
-    # are drawn by DejaVu Sans and the system's fonts; without a font for a name one line says which to
-    # install, and the class' number stands for it.
-    picture: Optional[str] = None
 
 
 @dataclass
@@ -118,6 +98,7 @@ class Config(Sections):
             self.Infer.PostProcess = kinds.default_kind(self.multilabel)
         self._check_kind_of_labels()
         self._check_postprocess()
+        self._check_export()
         if self.Slim.quant and self.AMP and self.AMP.use_amp:
             raise ConfigError("AMP: quantization-aware training is in float32; use -o AMP.use_amp=false")
         if self.Slim.quant and self.Global.export_precision == "int8":
@@ -168,6 +149,18 @@ class Config(Sections):
             kinds.check_network(self.postprocess, self.Arch.class_num, self.multilabel)
         except ConfigError as error:
             raise ConfigError(f"Infer.PostProcess.{error}") from None
+
+    def _check_export(self) -> None:
+        """Raise ConfigError where what is asked of the export needs the probabilities of classes."""
+        asked = "unknown" if self.Global.unknown else "export_precision"
+        if self.multilabel and (self.Global.unknown or self.Global.export_precision == "int8"):
+            raise ConfigError(
+                f"Global.{asked}: it is of one class per image, and these are tags; leave it out"
+            )
+        if self.Global.unknown and not self.Arch.infer_add_softmax:
+            raise ConfigError(
+                "Global.unknown: it needs probabilities; leave it or Arch.infer_add_softmax out"
+            )
 
     def _check_kind_of_labels(self) -> None:
         """Raise ConfigError where a dataset, a loss or a metric is of the other kind of labels."""

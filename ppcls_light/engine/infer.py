@@ -13,7 +13,7 @@ from paddle import nn
 
 from ..base.files import read_utf8, write_text
 from ..config import Config
-from ..config.schema import InferConfig
+from ..config.infer import InferConfig
 from ..data.classes import ClassNames
 from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images

@@ -132,6 +132,7 @@ def export_model(
     multilabel: bool = False,
     postprocess: PostProcess | None = None,
     chosen: Chosen | None = None,
+    softmax: bool = True,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -160,6 +161,7 @@ def export_model(
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
         chosen: what chose the threshold of `postprocess`, to be told by inference.yml.
+        softmax: false leaves out the softmax of one class per image, so that the graph gives logits.
         postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
     Raises:
@@ -186,11 +188,14 @@ def export_model(
         further.append(OUTPUT_OF[unknown.score])
     with _staged(folder) as stage, _sample_images(images) as paths:
         if quantized:
-            precision, graph_format = "int8", save_int8(model, stage, image_shape, further, multilabel)
+            precision, graph_format = (
+                "int8",
+                save_int8(*(model, stage, image_shape, further, multilabel, softmax)),
+            )
         else:
             folded = fold(model, fold_steps, keep_embedding="embedding" in further)
             precision = "fp32"
-            graph_format = save_static(folded, stage, image_shape, further=further, multilabel=multilabel)
+            graph_format = save_static(folded, stage, image_shape, softmax, further, multilabel)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -198,7 +203,7 @@ def export_model(
             "format": graph_format,
             "precision": precision,
             "weights": weights_checksum(model),
-            "output": "probs",
+            "output": "probs" if softmax or multilabel else "logits",
             **({"multilabel": True} if multilabel else {}),
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),

@@ -44,7 +44,10 @@ def make_int8(bundle: Bundle, engine: str, images: Sequence[np.ndarray], model: 
     with tempfile.TemporaryDirectory() as scratch:
         if engine == "paddle":
             batches = (np.stack(images[start : start + 8]) for start in range(0, len(images), 8))
-            save_int8(calibrate(model, batches), scratch, images[0].shape, bundle.further, bundle.multilabel)
+            save_int8(
+                *(calibrate(model, batches), scratch, images[0].shape),
+                *(bundle.further, bundle.multilabel, bundle.output == "probs"),
+            )
             made = [os.path.join(scratch, f"{STEM}.{suffix}") for suffix in ("pdmodel", "pdiparams")]
         else:
             made = _quantize_onnx(bundle, engine, images, scratch)
@@ -146,18 +149,19 @@ def save_int8(
     image_shape: Sequence[int],
     further: Sequence[str] = (),
     multilabel: bool = False,
+    softmax: bool = True,
 ) -> str:
     """Save `model` with probabilities as `folder`/inference.{pdmodel,pdiparams} with a dynamic batch.
 
     Its batch norms are folded into the convolutions first. Weights are stored as int8, with a scale for each
     output channel; the scales of the inputs are those found in training or in calibration (`compress`). The image shape
-    (C, H, W) is fixed in the graph; `further` are outputs of `WithProbabilities`. Returned is "pdmodel", the format.
-    Raises ExportError: Paddle cannot write it.
+    (C, H, W) is fixed in the graph; `further`, `multilabel` and `softmax` are those of `WithProbabilities`. Returned is
+    "pdmodel", the format. Raises ExportError: Paddle cannot write it.
     """
     call_in_process(
         _save,
         *(model.model_name, model.options, {key: value.numpy() for key, value in model.state_dict().items()}),
-        *(os.path.abspath(folder), list(image_shape), list(further), multilabel),
+        *(os.path.abspath(folder), list(image_shape), list(further), multilabel, softmax),
         task="Paddle cannot save the network as int8",
         # It writes int8 graphs only as inference.pdmodel and only in a process that was started for its older format.
         environment={"FLAGS_enable_pir_api": "0"},
@@ -173,6 +177,7 @@ def _save(
     image_shape: list[int],
     further: list[str],
     multilabel: bool,
+    softmax: bool,
 ) -> None:
     paddle.set_device("cpu")
     model = create_model(name, **options)
@@ -184,7 +189,7 @@ def _save(
             layer._fake_quant_input._scale.set_value(scales[name])
     static.eval()
     static(paddle.zeros([1, *image_shape]))  # finds the scales of the weights
-    network = Recorded(WithProbabilities(static, further, multilabel))
+    network = Recorded(WithProbabilities(static, further, multilabel, softmax))
     network.eval()
     _restore_older_operators()
     outputs = ImperativeQuantizeOutputs(onnx_format=True)

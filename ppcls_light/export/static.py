@@ -17,19 +17,26 @@ STEM = "inference"
 class WithProbabilities(nn.Layer):
     """`model` with a softmax over its logits, or for tags a sigmoid: images (N, C, H, W) to probabilities (N, K).
 
-    Behind these come the `further` outputs, of `bundle.folder.Further`: embedding (N, D), logits (N, class_num).
+    Without `softmax`, which does not concern tags, these are the logits. Behind them come the `further` outputs, of
+    `bundle.folder.Further`: embedding (N, D), logits (N, class_num).
     """
 
-    def __init__(self, model: nn.Layer, further: Sequence[str] = (), multilabel: bool = False) -> None:
+    def __init__(
+        self, model: nn.Layer, further: Sequence[str] = (), multilabel: bool = False, softmax: bool = True
+    ) -> None:
         super().__init__()
         self.model, self.further, self.multilabel = model, tuple(further), multilabel
+        self.softmax = softmax
 
     def forward(self, x: paddle.Tensor) -> Union[paddle.Tensor, Tuple[paddle.Tensor, ...]]:
         if not self.further:
-            return probabilities(self.model(x), self.multilabel)
+            return self._answer(self.model(x))
         logits, embedding = logits_and_embeddings(self.model, x)
         others = {"embedding": embedding, "logits": logits}
-        return (probabilities(logits, self.multilabel), *(others[name] for name in self.further))
+        return (self._answer(logits), *(others[name] for name in self.further))
+
+    def _answer(self, logits: paddle.Tensor) -> paddle.Tensor:
+        return probabilities(logits, self.multilabel) if self.softmax or self.multilabel else logits
 
 
 def probabilities(logits: paddle.Tensor, multilabel: bool) -> paddle.Tensor:
@@ -64,10 +71,10 @@ def save_static(
     """Save `model`, followed by a softmax or a sigmoid, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json; returned is the format, "json"
-    or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. Without `softmax` the
-    output is what `model` returns; with it there are the `further` ones of `WithProbabilities`.
+    or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. `further`,
+    `multilabel` and `softmax` are those of `WithProbabilities`.
     """
-    network = WithProbabilities(model, further, multilabel) if softmax else model
+    network = WithProbabilities(model, further, multilabel, softmax)
     # The embedding is taken by a hook, which Paddle's translation of the source does not know.
     if type(model).__module__.startswith("ppcls_light.") or further:
         network = Recorded(network)

@@ -12,7 +12,7 @@ from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
 from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
 from ..config.load import Plain
-from ..config.postprocess import PostProcess, bare, label_map
+from ..config.postprocess import TAGS, PostProcess, bare, label_map
 from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor
@@ -66,6 +66,8 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
         )
     path, delimiter, listed = label_map(kind)
     class_names = None if listed is None else as_class_names(listed, f"PostProcess.{kind.name}.label_list")
+    if isinstance(kind, tuple(TAGS)) and bundle.class_names is not None:
+        path = None  # the tags' usual names are for folders without any
     mapped = None if path is None else _mapped_names(path, delimiter, bundle)
     if mapped is not None and class_names is not None:
         class_names.require_same(mapped, "leave one of them out")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import itertools
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +14,16 @@ from typing import NamedTuple, TextIO, cast
 from ..base.machine import physical_cores
 from ..base.processes import StopSignals
 from ..config.deploy import DeployConfig, DeployGlobalConfig
+from ..config.postprocess import ThreshOutput, Topk
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
+from .copies import Copies
 from .deploy import predictor_from_config
 from .predictor import Predictor
 from .results import Row, format_row
 from .rows import RowFile, check_output
+
+logger = logging.getLogger(__name__)
 
 MANY = 1000  # images from which on starting processes is soon made up for
 TERMINAL_SECONDS = 5  # between two lines of progress
@@ -78,6 +83,7 @@ def classify_files(
         rows = ends.enter_context(
             contextlib.closing(predictor.iter_predict(itertools.chain(head, images), workers))
         )
+        show = _copying(config, predictor, show, ends)
         shown = Progress(lambda: _count(sources, stop), before, progress)
         new, new_failed, began = 0, 0, time.perf_counter()
         while stop.signal is None:
@@ -94,6 +100,31 @@ def classify_files(
     partial = file.partial if file is not None and os.path.exists(file.partial) else None
     seconds = time.perf_counter() - began
     return Outcome(before + new, failed + new_failed, new, new_failed, seconds, stop.signal, partial)
+
+
+def _copying(
+    config: DeployConfig, predictor: Predictor, show: Callable[[Row], None], ends: contextlib.ExitStack
+) -> Callable[[Row], None]:
+    """Return `show` with the copies that SavePreLabel asks for, which are counted when `ends` closes.
+
+    Tags and scores, with a warning, have none.
+    """
+    wanted = config.PostProcess.SavePreLabel
+    if wanted is None:
+        return show
+    if predictor.bundle.multilabel or not isinstance(predictor.postprocess, (Topk, ThreshOutput)):
+        logger.warning(
+            "PostProcess.SavePreLabel: no copies: an image with tags or scores is of no single class"
+        )
+        return show
+    copies = Copies(wanted.save_dir)
+    ends.callback(copies.report)
+
+    def both(row: Row) -> None:
+        copies.add(row)
+        show(row)
+
+    return both
 
 
 def _images(sources: list[str], stop: StopSignals) -> Iterator[str]:

@@ -116,10 +116,14 @@ class PostProcessor:
         ids = np.array(row["class_ids"], int)
         if (ids >= len(probs)).any() or not _near(np.array(row["scores"]), probs[ids]):
             return False
-        if not isinstance(self.kind, MultiLabelThreshOutput):
-            return len(ids) == min(self.columns.places or 0, len(probs))
-        others = np.delete(probs - np.array(self.kind.limit), ids)
-        return not (others > SAME_SCORE).any()
+        if isinstance(self.kind, MultiLabelThreshOutput):
+            above = probs - np.array(self.kind.limit)
+            return not ((above[ids] < -SAME_SCORE).any() or (np.delete(above, ids) > SAME_SCORE).any())
+        if isinstance(self.kind, ThreshOutput):
+            decisive = probs[1] if len(probs) == 2 else probs.max()
+            now = _thresh(self.kind, probs, None)["class_ids"]
+            return ids.tolist() == now or abs(decisive - self.kind.limit) <= SAME_SCORE
+        return len(ids) == min(self.columns.places or 0, len(probs))
 
 
 def _like(probs: np.ndarray, threshold: float | list[float]) -> np.ndarray:

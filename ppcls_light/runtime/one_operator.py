@@ -51,7 +51,8 @@ def available(bundle: Bundle, options: EngineOptions) -> bool:
 
 def _is_made_for(bundle: Bundle, options: EngineOptions) -> bool:
     mine = (bundle.model_name or "").startswith("MicroNet") and bundle.format == "json"
-    return mine and options.cpu_ops and options.device == "cpu"
+    # The operator ends in a softmax, or in nothing.
+    return mine and not bundle.multilabel and options.cpu_ops and options.device == "cpu"
 
 
 def write(bundle: Bundle) -> List[str] | None:

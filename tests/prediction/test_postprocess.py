@@ -186,3 +186,6 @@ def test_a_row_of_nearly_the_same_probabilities_agrees():
         (row,) = processor(np.array([probs], "float32"), ["x"])
         assert processor.agrees(row, np.array(probs) - 0.03), kind
         assert not processor.agrees(row, np.array(probs) - 0.35), kind
+    row = {"class_ids": [1], "scores": [0.8], "label_names": []}
+    assert PostProcessor(ThreshOutput(threshold=0.82)).agrees(row, np.array([0.2, 0.8]))
+    assert not PostProcessor(ThreshOutput(threshold=0.9)).agrees(row, np.array([0.2, 0.8]))

@@ -25,7 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
-from ppcls_light.config import arch, dataloader, global_section, losses, metrics, optim, postprocess, schema
+from ppcls_light.config import (
+    arch,
+    dataloader,
+    global_section,
+    infer,
+    losses,
+    metrics,
+    optim,
+    postprocess,
+    schema,
+)
 from ppcls_light.config.bind import describe, signature
 from ppcls_light.config.types import Range
 from ppcls_light.errors import UserError
@@ -34,7 +44,7 @@ from ppcls_light.search import settings as search
 from tools.docs.marked import update
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, postprocess, search)
+MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, infer, postprocess, search)
 PAGES = ("docs/config.md", "docs/search.md")
 COLUMNS = ("key", "type", "default", "meaning")
 NOT_THE_USERS = ("params", "features_only")
