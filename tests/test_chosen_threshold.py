@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ppcls_light import jobs, predict
+from ppcls_light import Run, jobs, predict
 from ppcls_light.bundle.chosen import read_chosen
 from ppcls_light.bundle.folder import read_bundle
 from ppcls_light.config import load_config
@@ -112,6 +112,14 @@ def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos):
     first, second = answers(photos, exported, tmp_path / "output/best_model")
     assert first == second
     assert 3 <= sum(row == [1] for row in first) < 11
+
+
+def test_a_run_takes_it_at_once(two_classes, tmp_path, photos):
+    run, photo = Run(tmp_path / "output"), str(photos / "val" / "00.png")
+    assert len(run.predict(photo)[0]["class_ids"]) == 2
+    numbers = run.evaluate(choose_threshold="f1")
+    assert {"tpr", "auc"} <= set(numbers)
+    assert len(run.predict(photo)[0]["class_ids"]) == 1
 
 
 def test_what_the_config_says_counts_and_other_weights_have_none(two_classes, tmp_path):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Iterator, Sequence
 
+import numpy as np
+
 from ..base.figures import plain
 from ..base.html import Markup, paragraph, table
 from ..base.operating_points import OperatingPoints, Rule
@@ -67,14 +69,18 @@ def _row(points: OperatingPoints, name: str, threshold: float) -> tuple[object, 
 
 
 def draw_roc(two: TwoClasses) -> Figure:
-    """Return the ROC curve, with the threshold in use."""
+    """Return the ROC curve, with the threshold in use; its low rates are what matters: a log scale."""
     figure, axes = new_chart(
         "share of negative images taken by mistake (fpr)", "share of positive images found (tpr)"
     )
-    outcome = two.points.outcome(two.threshold)
-    axes.plot(two.points.fpr, two.points.recall, color="tab:blue", linewidth=1.5)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", linewidth=1)
-    _mark(axes, (outcome.fpr, outcome.tpr), two.threshold)
+    outcome, least = two.points.outcome(two.threshold), 0.5 / two.points.negatives  # where no image is drawn
+    axes.set_xscale("log")
+    axes.set_xticks([10.0**power for power in range(math.ceil(math.log10(least)), 1)])
+    axes.set_xlim(least, 1)
+    axes.plot(np.maximum(two.points.fpr, least), two.points.recall, color="tab:blue", linewidth=1.5)
+    even = np.geomspace(least, 1)
+    axes.plot(even, even, color="grey", linestyle=":", linewidth=1)
+    _mark(axes, (max(outcome.fpr, least), outcome.tpr), two.threshold)
     axes.set_title(f"ROC of {plain(two.name, 18)}, area {two.points.auc:.4f}", fontsize=10)
     return figure
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterable
 from ..base.files import StrPath
 from ..base.html import paragraph, picture, table
 from ..base.run_folder import RUN_CONFIG, is_run
+from ..bundle.chosen import file_of
 from ..config import Config, load_run
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, DataError, UserError, WeightsError
@@ -45,7 +46,7 @@ class Run:
 
     def __init__(self, folder: StrPath) -> None:
         self.folder = os.fspath(folder)
-        self._loaded: tuple[tuple[str, float], Predictor] | None = None
+        self._loaded: tuple[tuple[tuple[str, float], ...], Predictor] | None = None
         self._file = os.path.join(self.folder, RUN_CONFIG)
         if not is_run(self.folder):
             raise ConfigError(
@@ -165,15 +166,21 @@ class Run:
         texts = ["Global.checkpoints=auto", *all_overrides(overrides, settings)]
         return Run(run_training(self._config(texts)))
 
-    def evaluate(self, overrides: str | Iterable[str] = (), predictions: str | None = None) -> Numbers:
+    def evaluate(
+        self,
+        overrides: str | Iterable[str] = (),
+        predictions: str | None = None,
+        choose_threshold: str | None = None,
+    ) -> Numbers:
         """Return losses and metrics of the best weights on DataLoader.Eval, as shares of 1.
 
-        `overrides` may name other data; the file `predictions` gets a row for each image, see `jobs.evaluate`.
+        `overrides` may name other data; the file `predictions` gets a row for each image. `choose_threshold`, a rule
+        such as "tpr@fpr=0.01", chooses the threshold by which these weights answer. See `jobs.evaluate`.
         """
         with session():
             from .. import jobs
 
-            return jobs.evaluate(self._trained(overrides), predictions)
+            return jobs.evaluate(self._trained(overrides), predictions, choose_threshold=choose_threshold)
 
     def report(
         self, folder: StrPath | None = None, overrides: str | Iterable[str] = (), latency: bool = False
@@ -215,8 +222,9 @@ class Run:
 
     @property
     def predictor(self) -> Predictor:
-        """A `Predictor` of the best weights, which is kept until there are better ones."""
-        written = self.weights, os.path.getmtime(self.weights)
+        """A `Predictor` of the best weights, which is kept until there are better ones, or another threshold."""
+        files = (self.weights, file_of(self.weights))
+        written = tuple((path, os.path.getmtime(path)) for path in files if os.path.isfile(path))
         if self._loaded is None or self._loaded[0] != written:
             self._loaded = written, self.load()
         return self._loaded[1]
