@@ -24,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--class",
+        "--label",
         dest="label",
         metavar="CLASS",
-        help="name or number of the class; default: the most probable one",
+        help="name or number of the class, or of the tag; default: the most probable one",
     )
     add("--layer", metavar="NAME", help="whose map a CAM shows; default: the family's")
     add("--out", metavar="FOLDER", help="default: explain in Global.output_dir, or output/explain")

@@ -70,6 +70,7 @@ class Ready(BaseModel):
     engine: str
     topk: Optional[int]
     answer: str
+    threshold: Union[float, List[float], None]
     max_bytes: int
     max_images: int
 

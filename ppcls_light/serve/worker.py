@@ -181,6 +181,7 @@ class _Classifier:
             "engine": engine.engine,
             "topk": self._predictor.topk,
             "answer": bundle.postprocess.name,
+            "threshold": getattr(bundle.postprocess, "limit", None),
         }
 
     def classify(self, images: Sequence[bytes], topk: int | None) -> dict[str, Any]:

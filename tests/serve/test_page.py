@@ -2,11 +2,15 @@ import base64
 import re
 import shutil
 
+import paddle
 import pytest
 
 from ppcls_light import Predictor
+from ppcls_light.config.postprocess import MultiLabelThreshOutput
+from ppcls_light.export import export_model
 
 pytest.importorskip("fastapi", reason="the server needs the extra `serving`")
+httpx = pytest.importorskip("httpx", reason="a real HTTP client")
 playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -86,6 +90,51 @@ def check_bars(page, model, path):
     assert page.locator("#name").text_content() == path.name
     size = page.eval_on_selector("#picture", "image => image.decode().then(() => image.naturalWidth)")
     assert size == 60
+
+
+@pytest.fixture(scope="module")
+def tags(launch, tmp_path_factory):
+    """A server whose classes are tags: which of red and green an image has, from a third of the light on."""
+    linear = paddle.nn.Linear(3, 2)
+    linear.weight.set_value(paddle.to_tensor([[8.0, 0], [0, 8], [0, 0]]))
+    linear.bias.set_value(paddle.to_tensor([0.0, 0.0]))
+    network = paddle.nn.Sequential(paddle.nn.AdaptiveAvgPool2D(1), paddle.nn.Flatten(), linear)
+    ops = [("ResizeImage", {"size": [32, 32]}), ("NormalizeImage", {"order": ""})]
+    folder = tmp_path_factory.mktemp("tags") / "inference"
+    kind = MultiLabelThreshOutput(threshold=0.6)
+    export_model(
+        network, folder, (3, 32, 32), ops, ["red", "green"], "Tags", multilabel=True, postprocess=kind
+    )
+    with launch.running(folder) as one:
+        yield one
+
+
+def test_a_model_of_tags_shows_those_that_reach_the_threshold(browser, tags, photo):
+    context = browser.new_context(reduced_motion="reduce", locale="zh-CN")
+    page = context.new_page()
+    page.goto(tags.url)
+    page.wait_for_selector("#model.ready")
+    assert page.locator("#waiting").text_content() == "结果将显示在这里。"
+    page.set_input_files("#file", photo(1))
+    page.wait_for_selector("#bars .label:text-is('green')")
+    assert page.locator("#bars .label").all_text_contents() == ["green"]
+    assert page.locator("#summary").text_content() == "标签：green"
+    assert page.locator("#note").text_content() == "阈值：0.6"
+    page.set_input_files("#file", photo(2))
+    page.wait_for_selector("#note:text-is('没有标签达到阈值 0.6。')")
+    assert page.locator("#bars li").count() == 0
+    page.click("#language")
+    assert page.locator("#note").text_content() == "No tag reaches the threshold 0.6."
+    context.close()
+
+
+def test_a_request_to_a_model_of_tags_is_answered_by_them_or_by_the_best(tags, photo):
+    data = {"file": photo(1).read_bytes()}
+    own = httpx.post(f"{tags.url}/predict", files=data, timeout=20).json()["results"][0]
+    best = httpx.post(f"{tags.url}/predict?topk=2", files=data, timeout=20).json()["results"][0]
+    assert (own["label_names"], best["label_names"]) == (["green"], ["green", "red"])
+    ready = httpx.get(f"{tags.url}/ready").json()
+    assert (ready["answer"], ready["topk"], ready["threshold"]) == ("MultiLabelThreshOutput", None, 0.6)
 
 
 def number(page, selector):

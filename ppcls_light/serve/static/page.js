@@ -4,6 +4,7 @@ const byId = (id) => document.getElementById(id);
 const STAGES = ["upload", "queue", "decode", "inference", "rest"];
 let limit = Infinity;
 let chosen = null;
+let loaded = { answer: "Topk" }; // what /ready says of the model
 let latest = 0; // of several images in a row only the last one's answer is shown
 
 function show(id, visible) {
@@ -18,6 +19,7 @@ function fail(key, values, detail = "") {
   show("latency", false);
   show("waiting", false);
   show("unknown", false);
+  show("note", false);
   byId("bars").replaceChildren();
 }
 
@@ -26,6 +28,24 @@ function element(tag, className, text) {
   made.className = className;
   if (text !== undefined) made.textContent = text;
   return made;
+}
+
+// Show texts, such as attributes, or numbers that are no probabilities, in place of bars.
+function showTexts(texts) {
+  byId("bars").replaceChildren(...texts.map((words) => element("li", "words", words)));
+  say(byId("summary"), "sentence", { sentence: texts.join(", ") });
+}
+
+function showRow(row) {
+  const limits = [loaded.threshold ?? []].flat();
+  show("note", limits.length > 0);
+  const empty = row.class_ids?.length === 0;
+  say(byId("note"), empty ? "noTag" : "threshold", { threshold: limits.join(", ") });
+  if (row.attributes) showTexts([row.attributes].flat());
+  else if (!row.class_ids) showTexts(row.scores.map(String));
+  else if (empty) showTexts([]);
+  else showBars(row);
+  if (empty) say(byId("summary"), "noTag", { threshold: limits.join(", ") });
 }
 
 function showBars(row) {
@@ -47,7 +67,9 @@ function showBars(row) {
   byId("bars").replaceChildren(...items);
   show("unknown", row.unknown === true);
   if (row.unknown) say(byId("unknown"), "unknown", { score: row.unknown_score.toFixed(2) });
-  say(byId("summary"), row.unknown ? "unknownSummary" : "summary", {
+  const several = loaded.answer === "MultiLabelThreshOutput";
+  say(byId("summary"), several ? "tagsSummary" : row.unknown ? "unknownSummary" : "summary", {
+    labels: () => row.scores.map((_, index) => nameOf(index)).join(", "),
     label: () => nameOf(0),
     score: items[0].querySelector(".score").textContent,
   });
@@ -108,14 +130,15 @@ async function classify(file) {
   try {
     const token = byId("token").value.trim();
     const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const response = await fetch("/predict?topk=5", { method: "POST", body: form, headers });
+    const query = loaded.answer === "Topk" ? "?topk=5" : ""; // other models answer in their own way
+    const response = await fetch(`/predict${query}`, { method: "POST", body: form, headers });
     const answer = await response.json();
     const trip = performance.now() - start;
     if (mine !== latest) return;
     show("ask", response.status === 401);
     if (response.ok) {
       show("waiting", false);
-      showBars(answer.results[0]);
+      showRow(answer.results[0]);
       showLatency(answer.milliseconds, trip);
     } else {
       const known = `status${response.status}` in TEXTS.en;
@@ -142,7 +165,11 @@ async function watchServer() {
     const { model, classes, engine } = state;
     if (state.ready) say(pill, "model", { model, classes: classes ?? "?", engine });
     else say(pill, state.status);
-    if (state.ready) limit = state.max_bytes;
+    if (state.ready) {
+      limit = state.max_bytes;
+      loaded = state;
+      say(byId("waiting"), state.answer === "Topk" ? "waiting" : "waitingOther");
+    }
     setTimeout(watchServer, state.ready ? 10000 : 500);
   } catch {
     pill.className = "pill gone";
