@@ -18,7 +18,7 @@ from .settings import override
 from .training import course, in_folder, train
 from .trials import Record, Row, Trial
 
-_LOOK_SECONDS = 0.5  # between two looks at signals and at trials that fall behind
+_LOOK_SECONDS = 0.2  # between two looks at signals and at trials that fall behind
 
 Environment = dict[str, str]
 
