@@ -12,6 +12,7 @@ from ppcls_light.bundle.folder import read_bundle
 from ppcls_light.config import load_config
 from ppcls_light.config.postprocess import ThreshOutput
 from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.prediction.deploy import predictor_from_config, read_deploy_config
 from ppcls_light.weights import read_weights, write_weights
 
 TRAINED = "Global.checkpoints=auto"
@@ -42,6 +43,12 @@ def rows(path):
     return [row["label"] for row in lines], np.array(ordered)
 
 
+def answers(photos, *models):
+    """Return the class that each model (a function of paths, or a folder) gives to each photo of Eval."""
+    paths = sorted(map(str, (photos / "val").iterdir()))
+    return [[row["class_ids"] for row in predict(model, paths)] for model in models]
+
+
 def test_of_two_classes(two_classes, tmp_path):
     result = jobs.evaluate(
         load_config(two_classes, [TRAINED]),
@@ -63,7 +70,7 @@ def test_of_two_classes(two_classes, tmp_path):
     assert summary["auc"] == pytest.approx(result["auc"])
 
 
-def test_of_each_tag(tagged_config, tmp_path):
+def test_of_each_tag(tagged_config, tagged_photos, tmp_path):
     jobs.train(load_config(tagged_config, ["Global.epochs=1"]))
     report = tmp_path / "report"
     jobs.evaluate(load_config(tagged_config, [TRAINED]), report=str(report), choose_threshold="f1")
@@ -74,11 +81,14 @@ def test_of_each_tag(tagged_config, tmp_path):
     assert [float(row[2]) for row in shown] == pytest.approx(chosen.threshold)
     assert [float(row[5]) for row in shown] == [found["f1"] for found in chosen.measured]
 
-
-def answers(photos, *models):
-    """Return the class that each model (a function of paths, or a folder) gives to each photo of Eval."""
-    paths = sorted(map(str, (photos / "val").iterdir()))
-    return [[row["class_ids"] for row in predict(model, paths)] for model in models]
+    jobs.export(load_config(tagged_config, [TRAINED]))
+    bundle = read_bundle(tmp_path / "inference")
+    assert (bundle.postprocess.threshold, len(bundle.chosen.measured)) == (chosen.threshold, 2)
+    first, second = answers(tagged_photos, tmp_path / "inference", tmp_path / "output/best_model")
+    assert first == second
+    taken = [sum(tag in row for row in first) for tag in (0, 1)]
+    counts = [round(f["positives"] * f["tpr"] + f["negatives"] * f["fpr"]) for f in chosen.measured]
+    assert taken == counts
 
 
 def set_threshold(path, threshold):
@@ -86,7 +96,7 @@ def set_threshold(path, threshold):
     path.write_text(json.dumps({**json.loads(path.read_text()), "threshold": threshold}))
 
 
-def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos):
+def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos, capsys):
     file, exported = tmp_path / "output/best_model.threshold.json", tmp_path / "inference"
     jobs.evaluate(load_config(two_classes, [TRAINED]), choose_threshold="tpr@fpr=0.3")
     set_threshold(file, 0.0)  # every photo is striped
@@ -112,6 +122,18 @@ def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos):
     first, second = answers(photos, exported, tmp_path / "output/best_model")
     assert first == second
     assert 3 <= sum(row == [1] for row in first) < 11
+
+    deploy = {"Global": {"inference_model_dir": str(exported), "infer_imgs": str(photos / "val")}}
+    own = {**deploy, "PostProcess": {"ThreshOutput": {"threshold": 1.0}}}
+    capsys.readouterr()
+    with_own = predictor_from_config(read_deploy_config(own))
+    assert with_own.predict(str(photos / "val/02.png"))[0]["class_ids"] == [0]
+    assert (
+        f"threshold 1.0 of the deploy YAML counts, not the threshold {chosen.threshold} that recall=1"
+        in capsys.readouterr().out
+    )
+    assert predictor_from_config(read_deploy_config(deploy)).postprocess == after.postprocess
+    assert "counts, not the threshold" not in capsys.readouterr().out
 
 
 def test_a_run_takes_it_at_once(two_classes, tmp_path, photos):
