@@ -73,7 +73,7 @@ def test_the_table_has_all_trials(searched):
     with open(searched.folder / "trials.csv", newline="") as file:
         table = {row["trial"]: row for row in csv.DictReader(file)}
     assert list(table) == list(searched.rows)
-    assert table["lrs_1"]["lrs"] == "1e+09"
+    assert float(table["lrs_1"]["lrs"]) == DIVERGES
     assert table["lrs_1"]["top1"] == ""
     assert float(table["lrs_2"]["top1"]) == pytest.approx(searched.rows["lrs_2"]["score"], abs=1e-6)
     assert (table["resolutions_1"]["lrs"], table["resolutions_1"]["resolutions"]) == ("", "24")
