@@ -33,7 +33,7 @@ from .engine.explain import trained_subject
 from .engine.infer import infer as classify
 from .engine.infer import listed_labels, truths
 from .engine.linear_teacher import fit_and_write
-from .engine.log import LOGGER, setup_logging
+from .engine.log import LOGGER, format_values, setup_logging
 from .engine.metrics import warn_of_trivial
 from .engine.network import build_model, trained_weights
 from .engine.output_folder import claimed
@@ -343,9 +343,9 @@ def dry_run(config: ConfigLike) -> None:
     trainer.model.train()
     with contextlib.closing(trainer.reader.loader.epoch(0)) as batches:
         for batch in itertools.islice(batches, config.Global.update_freq):
-            loss = float(trainer.train_step(batch)[-1]["loss"])
+            losses = {name: float(value) for name, value in trainer.train_step(batch)[-1].items()}
             trainer.losses.check()
-            LOGGER.info("dry run: a batch of %d images, loss %.5f", len(batch.indices), loss)
+            LOGGER.info("dry run: a batch of %d images, %s", len(batch.indices), format_values(losses))
     if trainer.eval_reader is not None:
         trainer.evaluate(max_batches=1)
     if runtime.is_main:

@@ -8,10 +8,10 @@ these keys overridden, for what they name is not on this machine:
 
 - trainings: Global.device, Global.output_dir; of each split dataset.image_root and its list, sampler.batch_size (or
   first_bs) 2 and loader.num_workers 0; the weights that networks start from and those of frozen teachers, by files of
-  random ones; Arch.use_sync_bn, which is for GPUs;
+  random ones;
 - deploy files: Global.inference_model_dir, an export of PPLCNet_x0_25 with random weights at the size of the file's
-  transforms and with the outputs of its PostProcess, as PaddleClas leaves one; Global.use_gpu; and Global.infer_imgs
-  where the checkout lacks the image.
+  transforms and with the outputs of its PostProcess, as PaddleClas leaves one; Global.use_gpu, SavePreLabel.save_dir;
+  and Global.infer_imgs and the answer's class_id_map_file where the checkout lacks them.
 
 The table has a line per file: ok, refused (one line says why) or failed (a traceback, which is a bug of ours).
 """
@@ -39,6 +39,7 @@ from ppcls_light.base.tables import markdown_table
 from ppcls_light.bench import harness
 from ppcls_light.config import load_config
 from ppcls_light.config.arch import DistillationArch
+from ppcls_light.config.postprocess import KINDS, OF_TAGS, TAGS, ScoreOutput, ThreshOutput
 from ppcls_light.config.tree import read_tree
 from ppcls_light.errors import ConfigError, UserError
 from ppcls_light.export.static import save_static
@@ -47,25 +48,19 @@ from ppcls_light.prediction.job import classify_files
 
 _OURS = re.compile(r"""name: *["']?(PPLCNet|MicroNet|FasterNet|EdgeNeXt)_""")
 _IMAGES = 8
-# Outputs of the answers that have no label map, PaddleClas' facts; of all others the lines of their map.
-_OUTPUTS = {
-    "ThreshOutput": 2,
-    "ScoreOutput": 1,
-    "PersonAttribute": 26,
-    "VehicleAttribute": 19,
-    "TableAttribute": 6,
-}
+# Outputs of the answers that have no label map; of all others the lines of their map.
+_OUTPUTS = {**TAGS, ThreshOutput: 2, ScoreOutput: 1}
 _IMAGENET = 1000
 
 
 class Scratch:
     """Folder of images, lists, random weights and exports, each made when it is first asked for."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, side=256):
         self.folder = Path(folder)
         rng = np.random.default_rng(0)
         for index in range(_IMAGES):
-            Image.fromarray(rng.integers(0, 256, (256, 256, 3), "uint8")).save(self.folder / f"{index}.png")
+            Image.fromarray(rng.integers(0, 256, (side, side, 3), "uint8")).save(self.folder / f"{index}.png")
 
     def listed(self, labels, delimiter):
         """Return the path of a list of all images; `labels` gives the text of an image's label by its number."""
@@ -84,10 +79,28 @@ class Scratch:
 
     def export(self, class_num, shape, multilabel):
         """Return an exported folder without inference.yml."""
-        folder = self.folder / f"export_{class_num}_{shape[1]}x{shape[2]}_{multilabel}"
+        folder = self.folder / f"export_{class_num}_{'x'.join(map(str, shape))}_{multilabel}"
         if not folder.exists():
-            save_static(create_model("PPLCNet_x0_25", class_num), folder, shape, multilabel=multilabel)
+            network = FirstThree(create_model("PPLCNet_x0_25", class_num))
+            save_static(network, folder, shape, multilabel=multilabel)
         return folder
+
+    def label_map(self, class_num):
+        """Return the path of a label map of so many classes."""
+        path = self.folder / f"labels_{class_num}.txt"
+        path.write_text("".join(f"{index} class {index}\n" for index in range(class_num)))
+        return path
+
+
+class FirstThree(paddle.nn.Layer):
+    """A `network` on the first three channels: PaddleClas' deploy file of four adds one of zeros."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        return self.network(x[:, :3])
 
 
 def training_overrides(config, scratch):
@@ -98,8 +111,6 @@ def training_overrides(config, scratch):
         if section is not None:
             yield from _data_overrides(f"DataLoader.{split}", section, config, scratch)
     arch = config.Arch
-    if arch.use_sync_bn:
-        yield "Arch.use_sync_bn=false"
     if config.Global.pretrained_model:
         yield f"Global.pretrained_model={scratch.weights(arch.network, arch.class_num)}"
     if not isinstance(arch, DistillationArch):
@@ -141,37 +152,44 @@ def deploy(path, scratch, repo):
     with _inside(Path(repo, "deploy")):  # where its relative paths begin
         read_deploy_config(str(path), ["Global.use_gpu=False"])
         given = read_tree(path).plain()
-        kind, class_num = _answers(given["PostProcess"])
+        kind, class_num, missing = _answers(given["PostProcess"])
         shape = _shape(given["PreProcess"]["transform_ops"])
-        multilabel = "Attribute" in kind or "MultiLabel" in kind
+        multilabel = kind in OF_TAGS
         options = [
             f"Global.inference_model_dir={scratch.export(class_num, shape, multilabel)}",
             "Global.use_gpu=False",
         ]
         if not os.path.exists(given["Global"]["infer_imgs"]):
             options.append(f"Global.infer_imgs={scratch.folder / '0.png'}")
+        if "SavePreLabel" in given["PostProcess"]:
+            options.append(f"PostProcess.SavePreLabel.save_dir={scratch.folder / 'pre_label'}")
+        if missing:
+            options.append(f"PostProcess.{kind.__name__}.class_id_map_file={scratch.label_map(class_num)}")
         rows = []
         classify_files(read_deploy_config(str(path), options), rows.append)
-        for row in rows:
-            if "error" in row:
-                raise ConfigError(row["error"])
+    for row in rows:
+        if "error" in row:
+            raise ConfigError(row["error"])
+    return rows
 
 
 def _answers(section):
-    """Return the kind of a section PostProcess and the number of outputs that it is about."""
-    kind = section["main_indicator"]
-    own = section.get(kind) or {}
-    label_map = own.get("class_id_map_file")
-    if kind not in _OUTPUTS and label_map and os.path.exists(label_map):
-        return kind, len(Path(label_map).read_text("utf-8").splitlines())
-    return kind, _OUTPUTS.get(kind, len(own.get("label_list") or ()) or _IMAGENET)
+    """Return the kind of a section PostProcess, the number of outputs, and whether its label map is not there."""
+    name = section["main_indicator"]
+    kind, label_map = KINDS[name], (section.get(name) or {}).get("class_id_map_file")
+    if kind in _OUTPUTS or label_map is None:
+        return kind, _OUTPUTS.get(kind, _IMAGENET), False
+    if not os.path.exists(label_map):
+        return kind, section[name]["topk"], True
+    return kind, len(Path(label_map).read_text("utf-8").splitlines()), False
 
 
 def _shape(ops):
     """Return the (C, H, W) that transforms of a deploy YAML end in."""
-    size = [params["size"] for op in ops for params in op.values() if params and "size" in params][-1]
+    given = {key: value for op in ops for params in op.values() for key, value in (params or {}).items()}
+    size = given.get("size", given.get("resize_short"))
     width, height = size if isinstance(size, list) else (size, size)
-    return (3, height, width)
+    return (given.get("channel_num", 3), height, width)
 
 
 @contextlib.contextmanager
