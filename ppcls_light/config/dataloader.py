@@ -41,7 +41,9 @@ class DatasetConfig:
         if self.label_ratio and not self.tagged:
             raise ConfigError("label_ratio: only a MultiLabelDataset has tags; leave it out")
         if self.tagged and self.unlabelled:
-            raise ConfigError("unlabelled: not with MultiLabelDataset; leave it out")
+            raise ConfigError(
+                "unlabelled: not with MultiLabelDataset; list such images with the tags -1, which are not known"
+            )
         if self.tagged and self.cls_label_path is None:
             raise ConfigError(
                 "cls_label_path: a MultiLabelDataset reads the tags of its images from a list; give its path"

@@ -49,6 +49,24 @@ def test_the_gradient_reaches_the_student_alone(pair, images):
     assert all(p.grad is not None for p in pair.Student.parameters() if not p.stop_gradient)
 
 
+def test_maps_that_are_wanted_come_beside_the_logits_the_teacher_s_without_a_gradient(pair, images):
+    wanted = {"Teacher": {"map": "blocks4"}, "Student": {"map": "blocks4", "blocks[5]": "blocks5"}}
+    networks = {name: getattr(pair, name) for name in wanted}
+    model = DistillationModel(networks, frozen=["Teacher"], features=wanted)
+    model.train()
+    outputs = model(images)
+    assert {name: list(own) for name, own in outputs.items()} == {
+        "Teacher": ["logits", "map"],
+        "Student": ["logits", "map", "blocks[5]"],
+    }
+    assert outputs["Teacher"]["map"].stop_gradient
+    assert not outputs["Student"]["map"].stop_gradient
+    teacher = model.Teacher
+    expected = teacher.blocks4(teacher.blocks3(teacher.blocks2(teacher.conv1(images))))
+    np.testing.assert_array_equal(outputs["Teacher"]["map"].numpy(), expected.numpy())
+    assert set(model.state_dict()) == set(pair.state_dict())
+
+
 def test_in_evaluation_it_is_the_student(pair, images):
     pair.eval()
     np.testing.assert_array_equal(pair(images).numpy(), pair.Student(images).numpy())
