@@ -263,8 +263,8 @@ import numpy as np
 from ppcls_light.data import *
 
 class ProcessId:
-    def prepare(self, data, rng, size=None):
-        return np.full((3, 1, 1), os.getpid(), np.float32)
+    def labelled(self, data, rng, size=None):
+        return np.full((3, 1, 1), os.getpid(), np.float32), {}
 
     def finish(self, images):
         return images
