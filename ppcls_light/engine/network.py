@@ -262,8 +262,9 @@ class StaticGraph(nn.Layer):
         super().__init__()
         if paddle.get_flags("FLAGS_use_mkldnn")["FLAGS_use_mkldnn"]:
             raise ConfigError("Global.to_static: Paddle crashes with FLAGS_use_mkldnn; unset that variable")
-        # Paddle runs independent operators in any order, and each draws the next random numbers.
-        paddle.set_flags({"FLAGS_new_executor_serial_run": isinstance(network, DistillationModel)})
+        if isinstance(network, DistillationModel):
+            # Paddle runs independent operators in any order, and each draws the next random numbers.
+            paddle.set_flags({"FLAGS_new_executor_serial_run": True})
         # A network of this package has no condition on values, see `Recorded`: translating its source takes seconds.
         own = type(network).__module__.startswith("ppcls_light.")
         self.network = Recorded(network) if own else network
