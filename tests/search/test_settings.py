@@ -1,9 +1,11 @@
 """Search files: PaddleClas' keys, and errors that name the line of the file before anything is trained."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
+from ppcls_light.base.files import hold
 from ppcls_light.config import load_config
 from ppcls_light.errors import ConfigError, UserError
 from ppcls_light.search import search
@@ -153,3 +155,20 @@ def test_each_gpu_has_a_trial_at_a_time_and_processors_are_shared_out(search_fil
         ConfigError, match=r"search\.yaml:\d+: gpus: there is no GPU 2, but 2 of them; -o gpus=0"
     ):
         slots_of(read, on_gpu)
+
+
+def test_tpe_without_optuna_says_what_to_install(search_file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UserError, match=r'pip install "ppcls_light\[search\]", or method: random'):
+        search(search_file(method="tpe", trials=2))
+
+
+def test_two_searches_at_once_in_one_folder_are_refused(search_file, tmp_path):
+    (tmp_path / "search").mkdir()
+    with open(tmp_path / "search/.search.lock", "a") as file:
+        if hold(file) is None:
+            pytest.skip("this file system has no locks")
+        with pytest.raises(
+            ConfigError, match=r"another search is at work in .*; wait for it, or -o output_dir=FOLDER"
+        ):
+            search(search_file())
