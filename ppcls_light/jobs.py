@@ -121,15 +121,14 @@ def evaluate(
         return score(model, reader, config, runtime)
     written = _report(report, config, weights, model, extras) if runtime.is_main and report else None
     result, logits = evaluate_each(model, reader, config, runtime)
-    answers = (
-        choice.make(reader, logits, weights_checksum(model), runtime)
-        if choice
-        else answering(config, weights)[0]
-    )
+    if choice is not None:
+        config = choice.make(reader, logits, weights_checksum(model), runtime)
+    elif written is not None:
+        config, _ = answering(config, weights)
     if runtime.is_main and predictions:
         write_predictions(predictions, reader.images, probabilities(logits, config.multilabel))
     if written is not None:
-        summary = written.write(reader, logits, threshold_in_use(answers))
+        summary = written.write(reader, logits, threshold_in_use(config))
         numbers = ", ".join(f"{name} {value:.5g}" for name, value in summary.items())
         LOGGER.info("report in %s: %s", report, numbers)
     return result
