@@ -9,7 +9,8 @@ from tests.paddleclas_deploys import CLASSES, DEPLOYS, deploy
 from tests.paddleclas_trainings import TRAININGS, training
 from tools.benchmarks import paddleclas_sweep
 
-LARGE = ("FasterNet_S", "FasterNet_M", "FasterNet_L")
+# Of these the width is smaller: it changes no key and no operator, and theirs takes a minute.
+NARROW = dict.fromkeys(("FasterNet_S", "FasterNet_M", "FasterNet_L"), "Arch.embed_dim=48")
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,14 @@ def names(entries):
 @pytest.mark.slow
 @pytest.mark.usefixtures("in_this_process")
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_training_with_paddleclas_keys(name, scratch, checkout, tmp_path, monkeypatch, capsys, request):
-    if name.endswith(LARGE):
-        request.getfixturevalue("zero_weights")
+def test_a_training_with_paddleclas_keys(name, scratch, checkout, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(checkout)
     sections = training(name)
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(sections, sort_keys=False))
-    found = load_config(path, paddleclas_sweep.training_overrides(load_config(path), scratch))
+    narrow = [option for network, option in NARROW.items() if name.endswith(network)]
+    overrides = paddleclas_sweep.training_overrides(load_config(path), scratch)
+    found = load_config(path, [*overrides, *narrow])
     jobs.dry_run(found)
     log = capsys.readouterr().out
     assert "dry run: everything works" in log

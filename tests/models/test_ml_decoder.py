@@ -4,9 +4,17 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_light.base.plain_pickle import dump_plain_pickle
+from ppcls_light.bundle import read_bundle
+from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.bundle.onnx import convert
 from ppcls_light.compress import prune
 from ppcls_light.config import dump_config, load_config
+from ppcls_light.config.postprocess import MultiLabelThreshOutput
+from ppcls_light.data.classes import ClassNames
+from ppcls_light.engine.head_rows import keep_rows
 from ppcls_light.errors import ConfigError
+from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.embedding import logits_and_embeddings
 from ppcls_light.models.profile import profile
@@ -73,6 +81,31 @@ def test_freezing_the_backbone_leaves_the_whole_head_to_learn(network):
     Stages(model).first("backbone").freeze()
     learning = [key for key, value in model.named_parameters() if not value.stop_gradient]
     assert set(learning) == set(model.head_keys) - {"fc.query_pos_embed.weight"}
+
+
+def test_onnx_runtime_answers_as_the_network(network, tmp_path):
+    pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: the extra onnx")
+    save_static(network, tmp_path, (3, 64, 64), multilabel=True)
+    write_inference_yml(tmp_path, [], MultiLabelThreshOutput(), None, {"arch": network.model_name})
+    bundle = read_bundle(tmp_path)
+    convert(bundle.graph_file, bundle.params_file, str(tmp_path / "own.onnx"), "probs")
+    session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
+    for count in (1, 3):
+        images = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype("float32")
+        with paddle.no_grad():
+            expected = paddle.nn.functional.sigmoid(network(paddle.to_tensor(images))).numpy()
+        (answers,) = session.run(["probs"], {"x": images})
+        assert np.allclose(answers, expected, atol=1e-5)
+
+
+def test_rows_of_other_tags_are_not_kept_by_name(network, tmp_path):
+    """A decoder has no row per tag: what was loaded stays, and a warning says so."""
+    states = {"class_names": list("abcdefg"), "class_names_from": None, "class_folders": {}}
+    dump_plain_pickle(states, tmp_path / "first.pdstates")
+    before = network.fc.group_conv.weight.numpy()
+    assert keep_rows(network, str(tmp_path / "first"), ClassNames(tuple("gfedcba"), "the data"))
+    assert np.array_equal(network.fc.group_conv.weight, before)
 
 
 def test_what_needs_a_linear_classifier_is_refused_in_one_line(network):
