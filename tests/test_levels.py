@@ -13,6 +13,7 @@ import pytest
 from ppcls_light.base.machine import processor_flags
 from ppcls_light.bundle import onnx, read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from tests.runtime.test_engines import CLASSES, IMAGES, SIZE, random_network
@@ -72,7 +73,7 @@ def families(tmp_path_factory):
                 network(paddle.to_tensor(IMAGES.astype("float64")))
             ).numpy()
         own = {"arch": name, "class_num": CLASSES, "image_shape": [3, SIZE, SIZE]}
-        write_inference_yml(str(folder), [("ResizeImage", {"size": SIZE})], 1, None, own)
+        write_inference_yml(str(folder), [("ResizeImage", {"size": SIZE})], Topk(topk=1), None, own)
         made[name] = folder, answers
     return made
 

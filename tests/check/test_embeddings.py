@@ -9,6 +9,7 @@ from PIL import Image
 
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.check.embeddings import embedded, embedder
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, DeviceError
 
 onnx = pytest.importorskip("onnx")
@@ -61,14 +62,14 @@ def test_an_exported_folder_prepares_images_by_itself(listed, tmp_path):
         ("NormalizeImage", {"mean": [0, 0, 0], "std": [1, 1, 1], "order": ""}),
     ]
     own = {"arch": "colours", "output": "logits", "further": ["embedding"]}
-    write_inference_yml(tmp_path, ops, 1, None, own)
+    write_inference_yml(tmp_path, ops, Topk(topk=1), None, own)
     files = sorted(map(str, listed.glob("train/*/*.jpg")))
     rows, places = embedded(embedder(str(tmp_path)), [str(listed / "gone.jpg"), *files])
     assert places.tolist() == list(range(1, 13))
     for row, path in zip(rows, files):
         colours = cv2.resize(cv2.imread(path), (224, 224))[:, :, ::-1].mean(axis=(0, 1)) / 255
         assert np.allclose(row, 2 * colours, atol=1e-4)
-    write_inference_yml(tmp_path, ops, 1, None, {"arch": "colours"})
+    write_inference_yml(tmp_path, ops, Topk(topk=1), None, {"arch": "colours"})
     with pytest.raises(ConfigError, match="this export has no embeddings"):
         embedder(str(tmp_path))
 

@@ -14,6 +14,7 @@ from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.compress import is_quantized, quantize
 from ppcls_light.compress.quantize import PACT, input_scales
 from ppcls_light.config import load_config
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.engine.network import build_model
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export import export_model
@@ -207,7 +208,9 @@ def int8_folder(tmp_path_factory):
     model = trained("PPLCNet_x0_25")
     parity = {"processor": "Some Processor", "instruction_set": "avx512_core_vnni"}
     own = {"arch": "PPLCNet_x0_25", "precision": "int8", "image_shape": [3, 64, 64], "parity": parity}
-    write_inference_yml(folder, OPS, 1, None, {**own, "format": save_int8(model, folder, (3, 64, 64))})
+    write_inference_yml(
+        folder, OPS, Topk(topk=1), None, {**own, "format": save_int8(model, folder, (3, 64, 64))}
+    )
     return folder, model
 
 

@@ -138,7 +138,7 @@ def test_int8_graphs_have_embeddings(engine, tmp_path):
 
 def test_a_description_that_the_graph_does_not_keep_is_one_line(tmp_path):
     save_static(paddle.nn.Sequential(paddle.nn.Flatten(), paddle.nn.Linear(3 * 64 * 64, 5)), tmp_path, SHAPE)
-    write_inference_yml(str(tmp_path), OPS, 5, None, {"arch": "Linear", "further": ["embedding"]})
+    write_inference_yml(str(tmp_path), OPS, Topk(topk=5), None, {"arch": "Linear", "further": ["embedding"]})
     with pytest.raises(
         ConfigError, match="says that the graph has the outputs probs, embedding, and it has 1;"
     ):

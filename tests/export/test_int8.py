@@ -9,6 +9,7 @@ from paddle import nn
 
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import INT8_FILES, write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import DeviceError
 from ppcls_light.export.int8 import make_int8
 from ppcls_light.export.static import save_static
@@ -34,7 +35,7 @@ def bundle(tmp_path):
     """An exported folder with a convolution in its network, whose int8 graphs may be run."""
     paddle.seed(0)
     save_static(Conv(), str(tmp_path), SHAPE)
-    write_inference_yml(tmp_path, OPS, 1, None, {"arch": "Conv", "image_shape": list(SHAPE)})
+    write_inference_yml(tmp_path, OPS, Topk(topk=1), None, {"arch": "Conv", "image_shape": list(SHAPE)})
     bundle = read_bundle(tmp_path)
     bundle.precisions = {engine: {"int8": 0.0} for engine in INT8_FILES}
     return bundle

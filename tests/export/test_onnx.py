@@ -9,6 +9,7 @@ from paddle import nn
 from ppcls_light.bundle import Bundle, read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.bundle.onnx import convert, to_onnx
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.errors import ConfigError, DeviceError, ExportError
 from ppcls_light.export import export_model
 from ppcls_light.export.fold.steps import fold
@@ -66,7 +67,7 @@ def test_there_are_25_variants():
 def test_onnx_runtime_equals_paddle_inference(name, randomise, tmp_path):
     model = fold(randomise(create_model(name, class_num=10, **NARROW.get(name, {}))))
     save_static(model, tmp_path, (3, SIZE, SIZE))
-    write_inference_yml(tmp_path, OPS, 5, None, {"arch": name})
+    write_inference_yml(tmp_path, OPS, Topk(topk=5), None, {"arch": name})
     bundle, path = read_bundle(tmp_path), tmp_path / "inference.onnx"
     convert(bundle.graph_file, bundle.params_file, os.fspath(path), "probs")
     onnx.checker.check_model(path)

@@ -10,6 +10,7 @@ import paddle
 import pytest
 
 from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
@@ -112,7 +113,7 @@ def test_micronet_as_one_operator_equals_the_authors(own_operators, name, arch, 
     case, model = load_case(name, arch, options)
     size = int(case["size"])
     save_static(fold(model), str(tmp_path), (3, size, size), softmax=False)
-    write_inference_yml(str(tmp_path), [], 1, None, {"arch": "MicroNet"})
+    write_inference_yml(str(tmp_path), [], Topk(topk=1), None, {"arch": "MicroNet"})
     predictor = Predictor(tmp_path)
     if predictor.bundle.format != "json":
         pytest.skip("the operator is for the format of Paddle 3")

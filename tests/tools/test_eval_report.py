@@ -14,6 +14,7 @@ from ppcls_light import jobs
 from ppcls_light.base.files import checksum
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.config import load_config
+from ppcls_light.config.postprocess import Topk
 from ppcls_light.engine.evaluate import scores_learned
 from ppcls_light.errors import ConfigError, DataError
 
@@ -81,7 +82,7 @@ def test_an_export_of_other_weights_is_no_part_of_the_report(config_file, photos
     folder.mkdir()
     for name in ("inference.json", "inference.pdiparams"):
         (folder / name).write_bytes(b"")
-    write_inference_yml(folder, [("DecodeImage", {})], 1, None, {"arch": "x", "weights": "others"})
+    write_inference_yml(folder, [("DecodeImage", {})], Topk(topk=1), None, {"arch": "x", "weights": "others"})
     config = load_config(config_file, [trained, f"Global.save_inference_dir={folder}"])
     with pytest.raises(ConfigError, match=r"--latency: .* is an export of other weights; export these"):
         jobs.evaluate(config, report=str(tmp_path / "report"), latency=True)
