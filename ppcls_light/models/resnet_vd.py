@@ -62,12 +62,12 @@ class ConvBN(nn.Layer):
 class Bottleneck(nn.Layer):
     """1x1, 3x3 of the stride, 1x1 to 4 `width` channels, and the shortcut; (N, C, H, W).
 
-    The first block of a stage has a convolution in the shortcut, with the pool in front of it unless `whole`, as the
-    first of all has that begins at the resolution it ends with.
+    The shortcut is the input, or with `projects` a 1x1 convolution of it, in front of which `pools` puts the pool: the
+    first block of a stage projects, and pools unless it is the first of all, which keeps the resolution.
     """
 
     def __init__(
-        self, in_channels: int, width: int, stride: Stride = 1, first: bool = False, whole: bool = False,
+        self, in_channels: int, width: int, stride: Stride = 1, projects: bool = False, pools: bool = False,
         lr_mult: float = 1.0,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -76,10 +76,8 @@ class Bottleneck(nn.Layer):
         self.conv1 = ConvBN(width, width, 3, stride, lr_mult=lr_mult)
         self.conv2 = ConvBN(width, out_channels, 1, act=False, lr_mult=lr_mult)
         self.short = None
-        if first:
-            self.short = ConvBN(
-                in_channels, out_channels, 1, stride, act=False, pool=not whole, lr_mult=lr_mult
-            )
+        if projects:
+            self.short = ConvBN(in_channels, out_channels, 1, stride, act=False, pool=pools, lr_mult=lr_mult)
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,7 +125,7 @@ class ResNetVd(nn.Layer):
             for index in range(depth):
                 first = index == 0
                 block = Bottleneck(
-                    channels, width, stride if first else 1, first, whole=stage == 0, lr_mult=lr_mult
+                    channels, width, stride if first else 1, first, pools=stage > 0, lr_mult=lr_mult
                 )
                 self.blocks.add_sublayer(str(len(self.blocks)), block)
                 channels = width * EXPANSION
