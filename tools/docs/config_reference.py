@@ -66,7 +66,7 @@ def network(name: str) -> type:
     """Return the class called `name` in the module of its family. Raises UserError: there is none."""
     from ppcls_light import models
 
-    for module in (models.edgenext, models.fasternet, models.micronet, models.pplcnet):
+    for module in (models.edgenext, models.fasternet, models.micronet, models.pplcnet, models.resnet_vd):
         if hasattr(module, name):
             return getattr(module, name)
     raise UserError(f"docs/config.md: {name} is neither a class of the schema nor a network")
