@@ -316,7 +316,7 @@ def write_inference_yml(
     if not isinstance(kind, Topk):
         own["postprocess"] = _for_us(kind)
     content = {
-        "Global": {"model_name": paddlex_name(own["arch"])},
+        "Global": {"model_name": paddlex_name(own["arch"], kind)},
         "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
         "PostProcess": _for_others(kind, labels),
         "ppcls_light": own,
@@ -362,11 +362,19 @@ def split_decode(transform_ops: Ops) -> Tuple[List[Op], List[Op]]:
     return decode, rest
 
 
-def paddlex_name(arch: str) -> str:
-    """Return the spelling under which PaddleX knows a network; others keep their own name."""
+# Ends of the names by which PaddleX knows networks of tags; by their names it chooses what reads the folder.
+_TAGS_IN_PADDLEX = {
+    postprocess.PersonAttribute: "_pedestrian_attribute",
+    postprocess.VehicleAttribute: "_vehicle_attribute",
+}
+
+
+def paddlex_name(arch: str, kind: Optional[PostProcess] = None) -> str:
+    """Return the spelling under which PaddleX knows a network that answers so; others keep their own name."""
+    tags = _TAGS_IN_PADDLEX.get(type(kind), "_ML") if isinstance(kind, postprocess.OF_TAGS) else ""
     if arch.startswith("PPLCNet"):
-        return "PP-LCNet" + arch[len("PPLCNet") :]
-    return arch.replace("FasterNet_", "FasterNet-", 1)
+        return "PP-LCNet" + arch[len("PPLCNet") :] + tags
+    return arch.replace("FasterNet_", "FasterNet-", 1) + tags
 
 
 def _plain_op(op: Op) -> Dict[str, Optional[Dict[str, Any]]]:

@@ -85,6 +85,7 @@ def test_the_folder_says_so_to_others_and_theirs_are_read(tags, tmp_path, photos
     folder = shutil.copytree(tags, tmp_path / "theirs")
     described = yaml.safe_load((folder / "inference.yml").read_text())
     assert described["PostProcess"] == {"MultiLabelThreshOutput": {"threshold": 0.5, "label_list": NAMES}}
+    assert described["Global"]["model_name"] == "Paint_ML"  # by which PaddleX chooses what reads it
     assert described["ppcls_light"]["multilabel"] is True
     assert described["ppcls_light"]["output"] == "probs"
     del described["ppcls_light"]  # as PaddleX and PaddleClas write it

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ppcls_light.bundle.folder import paddlex_name
+from ppcls_light.config.postprocess import MultiLabelThreshOutput
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
 from ppcls_light.prediction import Predictor
@@ -74,6 +75,21 @@ def test_paddlex_gives_the_same_ids_and_scores(name, known_as, ops, names, rando
         assert result["class_ids"].tolist() == row["class_ids"]
         np.testing.assert_allclose(result["scores"], row["scores"], atol=2e-5)
         assert result["label_names"] == (row["label_names"] or [str(index) for index in row["class_ids"]])
+
+
+def test_paddlex_finds_the_same_tags(randomise, photos, tmp_path):
+    network = randomise(create_model("PPLCNet_x1_0", class_num=6))
+    kind = MultiLabelThreshOutput(threshold=[0.3, 0.5, 0.5, 0.7, 0.5, 0.4])
+    folder = export_model(
+        *(network, tmp_path / "inference", (3, 64, 64), WHOLE, list("abcdef")),
+        multilabel=True,
+        postprocess=kind,
+    ).folder
+    model = paddlex.create_model(model_name="PP-LCNet_x1_0_ML", model_dir=folder)
+    for row, result in zip(Predictor(folder).predict(photos), model.predict(photos, batch_size=2)):
+        found = dict(zip(result["label_names"], result["scores"]))  # in the order of scores
+        assert found == pytest.approx(dict(zip(row["label_names"], row["scores"])), abs=2e-5)
+        assert 0 < len(found) < 6
 
 
 def test_paddlex_reads_the_classes_of_an_export_with_embeddings(randomise, photos, tmp_path):

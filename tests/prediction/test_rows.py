@@ -11,7 +11,7 @@ import pytest
 
 from ppcls_light.errors import ConfigError, DataError, UserError
 from ppcls_light.prediction.postprocess import CLASSES, Columns
-from ppcls_light.prediction.rows import RowFile
+from ppcls_light.prediction.rows import Parts, RowFile
 
 NAMES = ["a.jpg", 'with "quotes", commas.jpg', "two\nlines.jpg", "照片.jpg", "bytes\udcff.jpg", "z.jpg"]
 
@@ -317,3 +317,26 @@ def test_other_kinds_of_answers_come_back_when_a_run_goes_on(tmp_path, columns, 
     with RowFile(str(path), columns, resume=True) as file:
         file.skip_done(iter(["a.jpg", "b.jpg"]))
         assert (file.done, file.failed, file.last) == (2, 1, row)
+
+
+def test_parts_have_the_columns_of_the_kind_of_answer(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    tags = {"class_ids": [0, 2], "scores": [0.5, 0.75], "file_name": "a.jpg", "label_names": ["a", "c"]}
+    none = {"class_ids": [], "scores": [], "file_name": "b.jpg", "label_names": []}
+    car = {"attributes": "Color unknown, Type unknown", "output": [0, 1], "file_name": "a.jpg"}
+    failed = {"file_name": "b.jpg", "error": "b.jpg: damaged"}
+    for name, keys, rows in (
+        ("tags", CLASSES, (tags, none)),
+        ("cars", ("attributes", "output"), (car, failed)),
+        ("scores", ("scores",), ({"scores": [5.25], "file_name": "a.jpg"}, failed)),
+    ):
+        (tmp_path / name).mkdir()
+        Parts(str(tmp_path / name), "parquet", size=2, count=2, keys=keys).write(0, rows)
+        table = parquet.read_table(tmp_path / name / "part-00000.parquet")
+        assert table.column_names == ["id", "file_name", *keys, "error"]
+        for number, (found, row) in enumerate(zip(table.to_pylist(), rows)):
+            assert found["id"] == number
+            wanted = {**dict.fromkeys((*keys, "error")), **row}
+            if isinstance(wanted.get("attributes"), str):
+                wanted["attributes"] = [wanted["attributes"]]
+            assert {key: found[key] for key in wanted} == wanted
