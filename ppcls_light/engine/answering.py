@@ -11,7 +11,7 @@ from ..base.hints import command
 from ..bundle.chosen import Chosen, file_of, read_chosen
 from ..config import Config
 from ..config.postprocess import MultiLabelThreshOutput, PostProcess, ThreshOutput, Topk
-from ..errors import WeightsError
+from ..errors import ConfigError, WeightsError
 from ..weights.io import weights_file
 from .log import LOGGER
 
@@ -22,7 +22,7 @@ def answering(config: Config, weights: str) -> tuple[Config, Chosen | None]:
     `Topk` becomes a kind with a threshold. A threshold that the config gives counts instead, and one that was chosen
     for other weights does not: both are logged, and None is returned.
 
-    Raises ConfigError: the file beside the weights is none of a threshold.
+    Raises ConfigError: the file beside the weights is none of a threshold, or of the other kind of labels.
     """
     try:
         path = weights_file(weights)
@@ -47,9 +47,17 @@ def answering(config: Config, weights: str) -> tuple[Config, Chosen | None]:
 
 
 def with_threshold(config: Config, chosen: Chosen) -> PostProcess | None:
-    """Return the kind of answer of `config` with the chosen threshold; None, and a line in the log, if it has none."""
+    """Return the kind of answer of `config` with the chosen threshold; None, and a line in the log, if it has none.
+
+    Raises ConfigError: the threshold is of the other kind of labels.
+    """
     kind, where = config.postprocess, "Infer.PostProcess"
     threshold: Any = chosen.threshold
+    if isinstance(threshold, list) != config.multilabel:
+        raise ConfigError(
+            f"the threshold that was chosen by {chosen.rule} is of {'one class' if config.multilabel else 'tags'}; "
+            f"choose anew: {command('eval')} --choose-threshold {chosen.rule}"
+        )
     if isinstance(kind, Topk):
         names = {key: getattr(kind, key) for key in ("class_id_map_file", "delimiter", "label_list")}
         of_kind = MultiLabelThreshOutput if config.multilabel else ThreshOutput

@@ -133,7 +133,7 @@ class TagEvaluation:
     def summary(self) -> dict[str, float]:
         """Numbers of the whole: images, tags, mAP, F1 of all answers (micro), mean of the tags (macro), ATTRMetric's.
 
-        ATTRMetric's are at its own threshold, 0.5, as is usual where they are compared; micro and macro at `thresholds`.
+        ATTRMetric's are at its own threshold, 0.5, micro and macro at `thresholds`.
         """
         every = Outcome(*(sum(column) for column in zip(*self.outcomes)))
         shares = {
