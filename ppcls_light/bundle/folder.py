@@ -343,7 +343,9 @@ def _for_us(kind: PostProcess) -> Dict[str, Any]:
 def _for_others(kind: PostProcess, labels: Mapping[str, List[str]]) -> Dict[str, Dict[str, Any]]:
     """Return the section of PaddleX and PaddleClas, which know `Topk` and `MultiLabelThreshOutput`."""
     if isinstance(kind, postprocess.OF_TAGS):
-        return {"MultiLabelThreshOutput": {"threshold": getattr(kind, "limit", 0.5), **labels}}
+        # One for all tags: of a list, PaddleX 3.4 takes the first for the first image of a batch, and so on.
+        limit = round(float(np.mean(getattr(kind, "limit", 0.5))), 5)
+        return {"MultiLabelThreshOutput": {"threshold": limit, **labels}}
     return {"Topk": {"topk": getattr(kind, "topk", 1), **labels}}
 
 

@@ -102,6 +102,16 @@ def test_the_folder_says_so_to_others_and_theirs_are_read(tags, tmp_path, photos
     }
 
 
+def test_paddlex_is_given_one_threshold_and_this_package_all(tmp_path):
+    kind = MultiLabelThreshOutput(threshold=[0.2, 0.4, 0.9])
+    folder = export_model(
+        *(network(), tmp_path / "three", (3, 16, 16), OPS, NAMES, "Paint"), multilabel=True, postprocess=kind
+    ).folder
+    described = yaml.safe_load((tmp_path / "three/inference.yml").read_text())
+    assert described["PostProcess"]["MultiLabelThreshOutput"]["threshold"] == 0.5  # their mean
+    assert Predictor(folder).postprocess == kind
+
+
 def test_a_number_of_best_ones_can_be_asked_of_any_folder(tags, binary, photos):
     row = Predictor(tags, topk=2).predict(photos / "night.png")[0]
     assert row["class_ids"] == [2, 0]  # a little blue, and of the equal others the first
