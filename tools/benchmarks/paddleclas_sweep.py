@@ -42,7 +42,7 @@ from ppcls_light.config.arch import DistillationArch
 from ppcls_light.config.postprocess import KINDS, OF_TAGS, TAGS, ScoreOutput, ThreshOutput
 from ppcls_light.config.tree import read_tree
 from ppcls_light.errors import ConfigError, UserError
-from ppcls_light.export.static import save_static
+from ppcls_light.export.static import Recorded, save_static
 from ppcls_light.prediction.deploy import read_deploy_config
 from ppcls_light.prediction.job import classify_files
 
@@ -82,7 +82,7 @@ class Scratch:
         folder = self.folder / f"export_{class_num}_{'x'.join(map(str, shape))}_{multilabel}"
         if not folder.exists():
             network = FirstThree(create_model("PPLCNet_x0_25", class_num))
-            save_static(network, folder, shape, multilabel=multilabel)
+            save_static(Recorded(network), folder, shape, multilabel=multilabel)
         return folder
 
     def label_map(self, class_num):
