@@ -29,13 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="show in the report which images of this folder to label next",
     )
+    add("--label-count", metavar="N", type=int, help="that many of them (default: 100)")
     add(
         "--choose-threshold",
         metavar="RULE",
         help="choose the threshold of class 1 of two, or of each tag, and keep it beside the weights: tpr@fpr=0.001, "
         "f1, precision=0.95 or recall=0.9",
     )
-    add("--label-count", metavar="N", type=int, help="that many of them (default: 100)")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -106,6 +106,14 @@ class GlobalConfig(Spelled):
     def spelled(self, fields: Dict[str, Any]) -> Dict[str, Any]:
         return {key: value for key, value in fields.items() if key != "epochs" or self.minutes is None}
 
+    def evaluates_after(self, epoch: int) -> bool:
+        """Return whether an evaluation follows `epoch`, counted from 1."""
+        return self.eval_during_train and epoch >= self.start_eval_epoch and epoch % self.eval_interval == 0
+
+    def evaluates(self) -> bool:
+        """Return whether any of `epochs` ends in an evaluation."""
+        return any(self.evaluates_after(epoch) for epoch in range(1, self.epochs + 1))
+
     def logging_ranks(self) -> List[int]:
         """Return `log_ranks` as numbers."""
         return [int(rank) for rank in str(self.log_ranks).split(",")]

@@ -58,7 +58,7 @@ def seconds_of(epochs: int, batches: int, costs: Costs, settings: GlobalConfig) 
     evaluations = both = 0
     if settings.eval_during_train:
         evaluations, both = (
-            max(0, epochs // interval - settings.start_eval_epoch // interval)
+            max(0, epochs // interval - max(0, settings.start_eval_epoch - 1) // interval)
             for interval in (settings.eval_interval, math.lcm(settings.eval_interval, settings.save_interval))
         )
     # Before the evaluation epoch_N or latest, after it best_model, and latest at the end.

@@ -147,6 +147,11 @@ class Trainer:
                 "Global.update_freq %d: an epoch has %d batches, so its one update is made from fewer; lower it",
                 *(settings.update_freq, batches),
             )
+        if self.eval_reader is not None and not settings.evaluates():
+            LOGGER.warning(
+                f"none of {settings.epochs} epochs ends in an evaluation, so there will be no best_model; lower "
+                f"Global.start_eval_epoch {settings.start_eval_epoch} or eval_interval {settings.eval_interval}"
+            )
         self.lr = scaled_learning_rate(self.config, self.runtime)
         self.order = order_settings(self.config, self.runtime, len(self.reader.images))
         if resumed is None:
@@ -338,8 +343,7 @@ class Trainer:
     def _end_of_epoch(self) -> None:
         """Save and evaluate at the end of an epoch; on resume an interrupted evaluation is repeated."""
         settings, epoch = self.config.Global, self.position.epoch
-        evaluates = self.eval_reader is not None and epoch > settings.start_eval_epoch
-        evaluates = evaluates and epoch % settings.eval_interval == 0
+        evaluates = self.eval_reader is not None and settings.evaluates_after(epoch)
         self.evaluated = not evaluates
         if epoch % settings.save_interval == 0:
             self.save(f"epoch_{epoch}")

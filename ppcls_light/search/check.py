@@ -75,8 +75,7 @@ def _require_evaluation(config: Config) -> None:
         raise ConfigError(
             f"{place}: a trial is scored by its evaluations; use -o Global.eval_during_train=true"
         )
-    epochs = range(settings.start_eval_epoch + 1, settings.epochs + 1)
-    if settings.minutes is None and not any(epoch % settings.eval_interval == 0 for epoch in epochs):
+    if settings.minutes is None and not settings.evaluates():
         raise ConfigError(
             f"{config.place('Global.start_eval_epoch')}: none of {settings.epochs} epochs ends in an evaluation; use "
             "-o Global.start_eval_epoch=0 Global.eval_interval=1"

@@ -28,7 +28,7 @@ def seconds_step_by_step(epochs, batches, costs, settings):
         for batch in range(1, batches + 1):
             seconds += costs.batch
             steps += batch % settings.update_freq == 0
-        evaluates = settings.eval_during_train and epoch > settings.start_eval_epoch
+        evaluates = settings.eval_during_train and epoch >= settings.start_eval_epoch
         evaluates = evaluates and epoch % settings.eval_interval == 0
         before = epoch % settings.save_interval == 0 or evaluates
         seconds += costs.evaluation * evaluates + costs.save * (before + evaluates + 1)
@@ -38,7 +38,7 @@ def seconds_step_by_step(epochs, batches, costs, settings):
 SETTINGS = [
     {},
     {"eval_during_train": False, "save_interval": 5},
-    {"eval_interval": 3, "start_eval_epoch": 4, "save_interval": 3},
+    {"eval_interval": 3, "start_eval_epoch": 6, "save_interval": 3},
     {"update_freq": 2, "save_steps": 5, "eval_during_train": False, "save_interval": 100},
 ]
 

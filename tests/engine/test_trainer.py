@@ -265,6 +265,21 @@ def test_more_batches_an_update_than_an_epoch_has_are_said(config_file, caplog):
     assert "Global.update_freq 1000: an epoch has " in caplog.text
 
 
+def test_the_first_evaluation_is_after_the_epoch_that_start_eval_epoch_names(config_file, tmp_path):
+    lines = log_lines(trainer(config_file, "Global.epochs=2", "Global.start_eval_epoch=2").fit)
+    assert [line[:15] for line in lines if line.startswith("[Eval]") and "[Avg]" in line] == [
+        "[Eval][Epoch 2]"
+    ]
+
+
+def test_a_training_without_an_evaluation_says_that_it_keeps_no_best_model(config_file, caplog):
+    trainer(config_file, "Global.epochs=2", "Global.start_eval_epoch=3")
+    assert (
+        "none of 2 epochs ends in an evaluation, so there will be no best_model; lower Global.start"
+        in caplog.text
+    )
+
+
 def test_a_metric_that_says_nothing_is_said_once(config_file, caplog):
     trainer(config_file, "Metric.Eval.0.TopkAcc.topk=[1, 3]", "Global.epochs=2").fit()
     assert caplog.text.count("top3 of 3 classes is always 1.0") == 1

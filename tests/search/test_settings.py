@@ -79,7 +79,7 @@ def test_the_keys_of_paddleclas_search_files(tmp_path):
         ("DataLoader.Eval.dataset.cls_label_path=nowhere.txt", "cls_label_path: nowhere.txt is not there"),
         ("Global.eval_during_train=false", "a trial is scored by its evaluations"),
         (
-            "Global.start_eval_epoch=4",
+            "Global.start_eval_epoch=5",
             "none of 4 epochs ends in an evaluation; use -o Global.start_eval_epoch=0",
         ),
     ],
