@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import unicodedata
 import zlib
 from typing import Any, Callable, Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ from .log import LOGGER
 from .readers import inference_transforms
 
 Row = dict[str, Any]
+
+_LABEL = re.compile(r"\d+|-?[01](,-?[01])+")
 
 
 def infer(model: nn.Layer, config: Config, runtime: Runtime, names: ClassNames | None = None) -> list[Row]:
@@ -105,13 +108,16 @@ def _shared(
 
 
 def _listed(settings: InferConfig) -> Iterator[tuple[str, int | None]]:
-    """Yield path and label of each line of `Infer.infer_list`; as in PaddleClas it may be a labelled list or not."""
+    """Yield path and label of each line of `Infer.infer_list`; as in PaddleClas it may be a labelled list or not.
+
+    Of tags, such as 0,1,-1, the label is None.
+    """
     root = settings.infer_imgs or ""
     for line in read_utf8(settings.infer_list or "").decode().split("\n"):
         line = line.strip()
         path, *label = line.rsplit(None, 1) or [""]
-        if label and label[0].isdecimal() and not os.path.exists(os.path.join(root, line)):
-            yield os.path.join(root, path), int(label[0])
+        if label and _LABEL.fullmatch(label[0]) and not os.path.exists(os.path.join(root, line)):
+            yield os.path.join(root, path), int(label[0]) if label[0].isdecimal() else None
         elif line:
             yield os.path.join(root, line), None
 

@@ -74,6 +74,19 @@ def test_infer_a_checkpoint_and_its_export_give_the_same_tags(
     same(rows, exported.predict(paths))
 
 
+def test_a_list_with_tags_names_the_images(tagged_config, tagged_photos, weights):
+    lists = tagged_photos / "val_tags.txt"
+    options = [
+        f"Global.pretrained_model={weights}",
+        f"Infer.infer_list={lists}",
+        f"Infer.infer_imgs={tagged_photos}",
+    ]
+    rows = jobs.infer(load_config(tagged_config, options))
+    names = [line.split("\t")[0] for line in lists.read_text().splitlines()]
+    assert [row["file_name"] for row in rows] == [str(tagged_photos / name) for name in names]
+    assert not any("error" in row for row in rows)
+
+
 def test_a_heat_map_is_of_a_tag_by_name_or_of_the_most_probable(tagged_config, tagged_photos, weights):
     pytest.importorskip("matplotlib")
     image = next((tagged_photos / "val").iterdir())

@@ -38,14 +38,16 @@ function showTexts(texts) {
 
 function showRow(row) {
   const limits = [loaded.threshold ?? []].flat();
+  const least = Math.min(...limits), most = Math.max(...limits); // tags may have one each
+  const threshold = least === most ? `${least}` : `${least}–${most}`;
   show("note", limits.length > 0);
   const empty = row.class_ids?.length === 0;
-  say(byId("note"), empty ? "noTag" : "threshold", { threshold: limits.join(", ") });
+  say(byId("note"), empty ? "noTag" : "threshold", { threshold });
   if (row.attributes) showTexts([row.attributes].flat());
   else if (!row.class_ids) showTexts(row.scores.map(String));
   else if (empty) showTexts([]);
   else showBars(row);
-  if (empty) say(byId("summary"), "noTag", { threshold: limits.join(", ") });
+  if (empty) say(byId("summary"), "noTag", { threshold });
 }
 
 function showBars(row) {
