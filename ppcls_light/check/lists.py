@@ -62,7 +62,7 @@ def write_cleaned(folder: str, splits: Splits, dropped: dict[int, list[Finding]]
 
 
 def require_files(splits: Splits) -> None:
-    """Raise ConfigError if the images are no files, as CIFAR's, which no list can name, or have tags."""
+    """Raise ConfigError if the images are no files, as CIFAR's, which no list can name, or have tags or no labels."""
     for part in splits.parts:
         if isinstance(part.images, TaggedImages):
             raise ConfigError(
@@ -72,6 +72,11 @@ def require_files(splits: Splits) -> None:
         if isinstance(part.images, CifarImages):
             raise ConfigError(
                 f"--fix: {part.images.source}: these images are no files that a list could name"
+            )
+        if not (part.images.labels >= 0).any():
+            raise ConfigError(
+                f"--fix: {part.images.source}: lists without labels are not written anew; delete the lines of the "
+                "images that findings.csv names"
             )
 
 

@@ -8,6 +8,8 @@ import yaml
 from PIL import Image
 
 from ppcls_light import jobs
+from ppcls_light.check.configured import splits_of_config
+from ppcls_light.check.lists import require_files
 from ppcls_light.config import load_config
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.readers import build_reader
@@ -125,3 +127,13 @@ def test_an_evaluation_has_labels_of_its_own(write):
     content["DataLoader"]["Eval"]["dataset"] = content["DataLoader"]["Train"]["dataset"]
     with pytest.raises(ConfigError, match=r"DataLoader\.Eval\.dataset\.name: .*ImageNetDataset"):
         load_config(content)
+
+
+def test_images_are_checked_and_their_list_is_left_to_the_user(write):
+    config = load_config(write("RandomRot90"))
+    splits = splits_of_config(config)
+    assert [splits.class_name(index) for index in splits.members(0)] == [""] * 26
+    with pytest.raises(
+        ConfigError, match=r"samples\.txt: lists without labels are not written anew; delete the lines"
+    ):
+        require_files(splits)
