@@ -127,10 +127,10 @@ class OperatingPoints(NamedTuple):
 
 
 def operating_points(positive: np.ndarray, scores: np.ndarray) -> OperatingPoints:
-    """Return the points of N images, N from 1 on, that are positive or not, bool (N,), with `scores` (N,), no NaN."""
+    """Return the points of N images that are positive or not, bool (N,), with `scores` (N,), no NaN."""
     order = np.argsort(-scores, kind="stable")
     falling, found = scores[order].astype(np.float64), np.cumsum(positive[order])
-    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)  # of equal scores
+    last = np.flatnonzero(np.append(np.diff(falling), 1)[: len(falling)])  # of equal scores
     hits = np.append(0, found[last])
     return OperatingPoints(np.append(np.inf, falling[last]), hits, np.append(0, last + 1) - hits)
 

@@ -140,14 +140,17 @@ class StoredClasses:
     source: str  # the states' file, for messages
     multilabel: bool | None = None  # the classes are tags; None of states that do not say it
 
-    def require_kind(self, multilabel: bool) -> None:
-        """Raise DataError if the training was on tags and is to be used for one class per image, or the reverse."""
+    def require_kind(self, multilabel: bool, fix: str | None = None) -> None:
+        """Raise DataError if the training was on tags and is to be used for one class per image, or the reverse.
+
+        The message ends with `fix`; None: the key that makes the config one of these.
+        """
         if self.multilabel not in (None, multilabel):
             kind = "tags" if self.multilabel else "one class per image"
-            raise DataError(
-                f"{self.source} is of a training on {kind}; use "
-                f"-o Global.use_multilabel={str(self.multilabel).lower()}, and its dataset, losses and metrics"
+            fix = fix or (
+                f"use -o Global.use_multilabel={str(self.multilabel).lower()}, and its dataset, losses and metrics"
             )
+            raise DataError(f"{self.source} is of a training on {kind}; {fix}")
 
     def require_same(self, names: ClassNames | None, images: ImageList | None, fix: str) -> None:
         """Refuse data of these `names` and `images` if they say other classes, as far as the two can be compared.

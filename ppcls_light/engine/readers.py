@@ -332,6 +332,7 @@ def check_classes(config: Config, train: Reader, evaluation: Reader | None) -> N
             stored = stored_classes(arch.weights_of(teacher), arch.network.class_num)
             if stored is not None:
                 fix = f"give the teacher {teacher} weights that were trained on these classes"
+                stored.require_kind(config.multilabel, fix)
                 stored.require_same(names, images, fix)
     check_first_weights(config, names, images)
     labels = None if evaluation is None else evaluation.images.labels

@@ -167,10 +167,13 @@ def _opened(config: Config, name: str, reader: Reader) -> TeacherGraph:
         raise DeviceError(missing)
     spec = config.Arch.graph_teachers[name]
     graph = TeacherGraph(spec, name, threads=1 if spec.sees == "crop" else None)
-    names = graph.bundle.class_names
-    if names is not None and name not in config.Loss.embeddings:
-        fix = f"give a teacher {name} that was trained on these classes"
-        StoredClasses(names, {}, names.source).require_same(reader.class_names, reader.images, fix)
+    if name not in config.Loss.embeddings:
+        bundle, fix = graph.bundle, f"give a teacher {name} that was trained on these classes"
+        source = bundle.folder if bundle.class_names is None else bundle.class_names.source
+        multilabel = bundle.multilabel if bundle.class_num else None  # others do not say it
+        stored = StoredClasses(bundle.class_names, {}, source, multilabel)
+        stored.require_kind(config.multilabel, fix)
+        stored.require_same(reader.class_names, reader.images, fix)
     return graph
 
 

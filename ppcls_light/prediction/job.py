@@ -163,9 +163,9 @@ def _require_same_answer(predictor: Predictor, file: RowFile) -> None:
 
 def _require_same_names(predictor: Predictor, file: RowFile) -> None:
     """Raise DataError when the rows of `file` name a class otherwise than `predictor` does."""
-    names = dict(enumerate(predictor.class_names or ()))
-    for class_id in file.names or names:
-        then, now = file.names.get(class_id, ""), names.get(class_id, "")
+    names = dict(enumerate(predictor.rows.shown or ()))
+    for class_id, then in file.names.items():
+        now = names.get(class_id, "")
         if then != now:
             raise DataError(
                 f"{file.path}: class {class_id} is '{then}' in the rows that are there, and '{now}' now; take the "

@@ -102,6 +102,9 @@ class PostProcessor:
 
     def agrees(self, row: Row, probs: np.ndarray) -> bool:
         """Return whether `row`, without an error, may be of probabilities (K,) that are `SAME_SCORE` off at most."""
+        keys, places = self.columns
+        if row.keys() & _ALL_KEYS != set(keys):
+            return False
         if "output" in row:
             found, limits = np.array(row["output"]), attributes.thresholds(self.kind)
             return (
@@ -122,8 +125,10 @@ class PostProcessor:
         if isinstance(self.kind, ThreshOutput):
             decisive = probs[1] if len(probs) == 2 else probs.max()
             now = _thresh(self.kind, probs, None)["class_ids"]
-            return ids.tolist() == now or abs(decisive - self.kind.limit) <= SAME_SCORE
-        return len(ids) == min(self.columns.places or 0, len(probs))
+            near = len(ids) == 1 and abs(decisive - self.kind.limit) <= SAME_SCORE
+            return ids.tolist() == now or near
+        best = np.sort(probs)[::-1][:places]  # which are the k best, in any order that the scores allow
+        return len(ids) == len(best) and _near(np.sort(probs[ids])[::-1], best)
 
 
 def _like(probs: np.ndarray, threshold: float | list[float]) -> np.ndarray:
@@ -170,6 +175,7 @@ def _scores(kind: ScoreOutput, probs: np.ndarray, names: ClassNames | None) -> R
     return {"scores": np.around(probs.astype("float64"), kind.decimal_places).tolist()}
 
 
+_ALL_KEYS = {*CLASSES, "attributes", "output"}
 _ROWS: dict[type, Callable[[Any, np.ndarray, ClassNames | None], Row]] = {
     Topk: _topk,
     ThreshOutput: _thresh,

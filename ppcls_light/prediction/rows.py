@@ -134,7 +134,7 @@ class RowFile:
     Attributes:
         done, failed: rows in the file, and those of them with an error.
         last: the last row that `skip_done` found without an error, or None.
-        names: {class id: name} of all rows that `skip_done` found.
+        names: {class id: name} of all rows that `skip_done` found, "" for a class without a name.
 
     Raises ConfigError: `path` cannot be written, or without `resume` `path`.partial is there.
     """
@@ -206,7 +206,8 @@ class RowFile:
                         )
                     whole, self.done, self.failed = end, self.done + 1, self.failed + ("error" in row)
                     self.last = self.last if "error" in row else {**row, "file_name": expected}
-                    self.names.update(zip(row.get("class_ids", ()), row.get("label_names") or ()))
+                    shown = row.get("label_names") or itertools.repeat("")
+                    self.names.update(zip(row.get("class_ids", ()), shown))
                 whole = end
             except (ValueError, LookupError, TypeError, OverflowError, RecursionError, csv.Error):
                 if file.read(1):  # else it is the last line: the machine died as it was written

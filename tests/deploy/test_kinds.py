@@ -169,6 +169,10 @@ def test_names_to_show_in_the_other_order_are_refused(photos, tmp_path):
     paths = [f"Global.inference_model_dir={tmp_path / 'named'}", f"Global.infer_imgs={photos}"]
     with pytest.raises(DataError, match="same classes in another order"):
         predictor_from_config(read_deploy_config({}, [*paths, swapped]))
+    others = "PostProcess={name: ThreshOutput, ThreshOutput: {label_0: empty, label_1: taken}}"
+    output = f"Global.output={tmp_path / 'rows.jsonl'}"
+    run(tmp_path / "named", photos, output, others)
+    assert run(tmp_path / "named", photos, output, others, resume=True)[0].images == 4
 
 
 def test_a_map_that_is_not_there_leaves_the_names_of_the_folder(tags, photos, caplog):
@@ -194,6 +198,9 @@ def test_rows_of_tags_are_kept_and_gone_on_with(tags, photos, tmp_path, name):
     assert (tmp_path / name).read_bytes() == first
     with pytest.raises(DataError, match="another model or other settings wrote the rows"):
         run(tags, photos, output, "PostProcess.threshold=0.99", resume=True)
+    nothing = [f"Global.output={tmp_path / f'no_{name}'}", "PostProcess.threshold=1"]
+    run(tags, photos, *nothing)
+    assert run(tags, photos, *nothing, resume=True)[0].images == 4
 
 
 def test_images_are_sorted_into_folders_of_their_class(binary, tags, photos, tmp_path, caplog):

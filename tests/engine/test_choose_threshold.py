@@ -70,6 +70,12 @@ def test_images_that_give_no_threshold_are_refused(rule, labels, message):
         choose(rule, labels=labels)
 
 
+def test_a_tag_that_is_known_of_no_image_is_named():
+    labels = np.stack([LABELS, np.full(9, -1)], axis=1)
+    with pytest.raises(DataError, match=r"with and without long \(0 with, 0 without\); add some"):
+        choose("f1", np.stack([SCORES, SCORES], axis=1), labels, ("top", "long"))
+
+
 def test_the_file_reads_back_as_it_was(tmp_path):
     for chosen in (choose("f1"), choose("f1", np.stack([SCORES] * 2, 1), np.stack([LABELS] * 2, 1))):
         write_chosen(tmp_path / "best_model.threshold.json", chosen)

@@ -15,7 +15,7 @@ from ppcls_light.check.lists import require_files
 from ppcls_light.config import load_config
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine import checkpoint
-from ppcls_light.engine.classes import class_names
+from ppcls_light.engine.classes import class_names, described_classes
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.evaluate import evaluate
 from ppcls_light.engine.log import BRIEF
@@ -24,6 +24,7 @@ from ppcls_light.engine.readers import split_images
 from ppcls_light.engine.teachers import as_logits
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.weights import dump_plain_pickle
 from tests.conftest import TAGS
 
 CPU = Runtime("cpu")
@@ -41,6 +42,15 @@ def test_weights_of_one_kind_are_not_read_as_the_other(tagged_config, tmp_path):
     told = r"latest\.pdstates.* is of a training on tags; use -o Global\.use_multilabel=true"
     with pytest.raises(DataError, match=told):
         class_names(load_config(config_file, one_class), f"{output}/latest")
+    dump_plain_pickle(described_classes(ClassNames(TAGS, "x"), multilabel=False), output / "latest.pdstates")
+    network = "name: PPLCNet_x0_25, class_num: 2, stride_list: [1, 2, 2, 2, 2]"
+    arch = (
+        "Arch={name: DistillationModel, class_num: 2, freeze_params_list: [true, false], infer_model_name: Student, "
+        f"models: [{{Teacher: {{{network}, pretrained: {output}/latest}}}}, {{Student: {{{network}}}}}]}}"
+    )
+    pair = "Loss.Train=[{DistillationDMLLoss: {weight: 1, act: sigmoid, model_name_pairs: [[Student, Teacher]]}}]"
+    with pytest.raises(DataError, match="on one class per image; give the teacher Teacher weights that were"):
+        trainer(tagged_config, arch, pair, f"Global.output_dir={tmp_path}/student")
 
 
 def write_table(path, lists, order=TAGS):

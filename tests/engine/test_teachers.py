@@ -183,6 +183,11 @@ def test_an_exported_folder_teaches_and_its_classes_are_compared(taught, config_
     labels.write_text("0 bright\n1 dark\n2 striped\n")
     with pytest.raises(DataError, match=r"another order.*give a teacher Teacher that was trained"):
         Trainer(load_config(taught, [folder, f"Global.output_dir={tmp_path}/other"]), Runtime("cpu"))
+    described = tmp_path / "inference/inference.yml"
+    of_tags = described.read_text().replace("output: probs", "output: probs\n  multilabel: true")
+    described.write_text(of_tags)
+    with pytest.raises(DataError, match="is of a training on tags; give a teacher Teacher that was trained"):
+        Trainer(load_config(taught, [folder, f"Global.output_dir={tmp_path}/tags"]), Runtime("cpu"))
 
 
 @pytest.mark.parametrize(

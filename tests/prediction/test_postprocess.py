@@ -11,6 +11,7 @@ from ppcls_light.config.postprocess import (
     ScoreOutput,
     TableAttribute,
     ThreshOutput,
+    Topk,
     VehicleAttribute,
 )
 from ppcls_light.errors import ConfigError, DataError
@@ -189,3 +190,20 @@ def test_a_row_of_nearly_the_same_probabilities_agrees():
     row = {"class_ids": [1], "scores": [0.8], "label_names": []}
     assert PostProcessor(ThreshOutput(threshold=0.82)).agrees(row, np.array([0.2, 0.8]))
     assert not PostProcessor(ThreshOutput(threshold=0.9)).agrees(row, np.array([0.2, 0.8]))
+
+
+def test_rows_of_another_kind_do_not_agree():
+    probs, scores = np.array([0.25, 0.75]), {"scores": [0.25, 0.75]}
+    best = {"class_ids": [1, 0], "scores": [0.75, 0.25], "label_names": []}
+    nothing = {"class_ids": [], "scores": [], "label_names": []}
+    second = {"class_ids": [0], "scores": [0.25], "label_names": []}
+    assert PostProcessor(Topk(topk=2)).agrees(best, probs)
+    assert PostProcessor(ScoreOutput()).agrees(scores, probs)
+    for kind, row in (
+        (Topk(topk=2), scores),
+        (ScoreOutput(), best),
+        (ThreshOutput(threshold=0.74), best),
+        (TableAttribute(), nothing),
+        (Topk(topk=1), second),
+    ):
+        assert not PostProcessor(kind).agrees(row, probs), kind
