@@ -27,7 +27,7 @@ def by_name(path):
 def test_every_config_loads_on_any_device_and_says_how_to_run_it(path):
     assert load_config(path).Global.device == "auto"
     header = path.read_text(encoding="utf-8").split("\nGlobal:")[0]
-    assert "top-1" in header or "make_list" in header or path in SCENARIOS
+    assert any(word in header for word in ("top-1", "mAP", "make_list")) or path in SCENARIOS
     assert "#     " in header
 
 
