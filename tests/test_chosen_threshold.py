@@ -151,7 +151,8 @@ def test_what_the_config_says_counts_and_other_weights_have_none(two_classes, tm
     said = ["Infer.PostProcess={name: ThreshOutput, threshold: 1.0}"]
     log = tmp_path / "output/infer.log"
     assert {row["class_ids"][0] for row in jobs.infer(load_config(two_classes, [TRAINED, *said]))} == {0}
-    assert "Infer.PostProcess.threshold 1.0 counts, not 0.0, which f1 chose" in log.read_text()
+    option = "for the latter: -o Infer.PostProcess.threshold=null"
+    assert f"Infer.PostProcess.threshold 1.0 counts, not 0.0, which f1 chose; {option}" in log.read_text()
     set_threshold(file, [0.5])
     with pytest.raises(ConfigError, match=r"chosen by f1 is of tags; choose anew: .*--choose-threshold f1"):
         jobs.infer(load_config(two_classes, [TRAINED]))

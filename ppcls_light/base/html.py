@@ -21,6 +21,7 @@ _PNG = b"\x89PNG"
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --faint: #888; --accent: #2563eb; }
+@media (prefers-color-scheme: dark) { :root { --accent: #7aa2ff; } }
 * { box-sizing: border-box; }
 body {
   margin: 0 auto; max-width: 1200px; padding: 16px; font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere;

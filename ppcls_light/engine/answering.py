@@ -63,16 +63,18 @@ def with_threshold(config: Config, chosen: Chosen) -> PostProcess | None:
         of_kind = MultiLabelThreshOutput if config.multilabel else ThreshOutput
         return of_kind(threshold=threshold, **names)
     if not isinstance(kind, (ThreshOutput, MultiLabelThreshOutput)):
+        taking = "MultiLabelThreshOutput" if config.multilabel else "ThreshOutput"
         LOGGER.info(
-            "%s.name: %s does not take the threshold that was chosen by %s", where, kind.name, chosen.rule
+            "%s.name: %s does not take the threshold that was chosen by %s; %s does",
+            *(where, kind.name, chosen.rule, taking),
         )
         return None
     if kind.threshold is None:
         return dataclasses.replace(kind, threshold=threshold)
     if kind.threshold != chosen.threshold:
         LOGGER.info(
-            "%s %s counts, not %s, which %s chose; leave the former out (null) for the latter",
-            *(config.place(f"{where}.threshold"), kind.threshold, chosen.threshold, chosen.rule),
+            "%s %s counts, not %s, which %s chose; for the latter: -o %s.threshold=null",
+            *(config.place(f"{where}.threshold"), kind.threshold, chosen.threshold, chosen.rule, where),
         )
     return None
 

@@ -115,16 +115,17 @@ def test_a_model_of_tags_shows_those_that_reach_the_threshold(browser, tags, pho
     page.goto(tags.url)
     page.wait_for_selector("#model.ready")
     assert page.locator("#waiting").text_content() == "结果将显示在这里。"
+    assert page.locator("#model").text_content() == "Tags · 2 个标签 · paddle"
     page.set_input_files("#file", photo(1))
     page.wait_for_selector("#bars .label:text-is('green')")
     assert page.locator("#bars .label").all_text_contents() == ["green"]
     assert page.locator("#summary").text_content() == "标签：green"
-    assert page.locator("#note").text_content() == "阈值：0.6"
+    assert page.locator("#note").text_content() == "阈值：60 %"
     page.set_input_files("#file", photo(2))
-    page.wait_for_selector("#note:text-is('没有标签达到阈值 0.6。')")
+    page.wait_for_selector("#note:text-is('没有标签达到阈值 60 %。')")
     assert page.locator("#bars li").count() == 0
     page.click("#language")
-    assert page.locator("#note").text_content() == "No tag reaches the threshold 0.6."
+    assert page.locator("#note").text_content() == "No tag reaches the threshold 60 %."
     context.close()
 
 

@@ -5,6 +5,7 @@ const STAGES = ["upload", "queue", "decode", "inference", "rest"];
 let limit = Infinity;
 let chosen = null;
 let loaded = { answer: "Topk" }; // what /ready says of the model
+const OF_TAGS = ["MultiLabelThreshOutput", "PersonAttribute", "VehicleAttribute", "TableAttribute"];
 let latest = 0; // of several images in a row only the last one's answer is shown
 
 function show(id, visible) {
@@ -38,8 +39,8 @@ function showTexts(texts) {
 
 function showRow(row) {
   const limits = [loaded.threshold ?? []].flat();
-  const least = Math.min(...limits), most = Math.max(...limits); // tags may have one each
-  const threshold = least === most ? `${least}` : `${least}–${most}`;
+  const [least, most] = [Math.min(...limits), Math.max(...limits)].map((limit) => +(100 * limit).toPrecision(4));
+  const threshold = `${least === most ? least : `${least}–${most}`} %`; // tags may have one each
   show("note", limits.length > 0);
   const empty = row.class_ids?.length === 0;
   say(byId("note"), empty ? "noTag" : "threshold", { threshold });
@@ -67,10 +68,10 @@ function showBars(row) {
     return item;
   });
   byId("bars").replaceChildren(...items);
+  byId("bars").classList.toggle("equal", OF_TAGS.includes(loaded.answer));
   show("unknown", row.unknown === true);
   if (row.unknown) say(byId("unknown"), "unknown", { score: row.unknown_score.toFixed(2) });
-  const several = loaded.answer === "MultiLabelThreshOutput";
-  say(byId("summary"), several ? "tagsSummary" : row.unknown ? "unknownSummary" : "summary", {
+  say(byId("summary"), OF_TAGS.includes(loaded.answer) ? "tagsSummary" : row.unknown ? "unknownSummary" : "summary", {
     labels: () => row.scores.map((_, index) => nameOf(index)).join(", "),
     label: () => nameOf(0),
     score: items[0].querySelector(".score").textContent,
@@ -165,7 +166,8 @@ async function watchServer() {
     const state = await response.json();
     pill.className = state.ready ? "pill ready" : "pill";
     const { model, classes, engine } = state;
-    if (state.ready) say(pill, "model", { model, classes: classes ?? "?", engine });
+    const counted = OF_TAGS.includes(state.answer) ? "modelOfTags" : "model";
+    if (state.ready) say(pill, counted, { model, classes: classes ?? "?", engine });
     else say(pill, state.status);
     if (state.ready) {
       limit = state.max_bytes;
