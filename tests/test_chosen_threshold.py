@@ -129,8 +129,7 @@ def test_infer_load_and_export_answer_by_it(two_classes, tmp_path, photos, capsy
     with_own = predictor_from_config(read_deploy_config(own))
     assert with_own.predict(str(photos / "val/02.png"))[0]["class_ids"] == [0]
     assert (
-        f"threshold 1.0 of the deploy YAML counts, not the threshold {chosen.threshold} that recall=1"
-        in capsys.readouterr().out
+        f"threshold 1.0 counts, not the threshold {chosen.threshold} that recall=1" in capsys.readouterr().out
     )
     assert predictor_from_config(read_deploy_config(deploy)).postprocess == after.postprocess
     assert "counts, not the threshold" not in capsys.readouterr().out

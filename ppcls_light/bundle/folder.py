@@ -34,6 +34,7 @@ tools serve the folder, and one section of our own:
 """
 
 import hashlib
+import logging
 import os
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Dict, Iterable, List, Literal, Mapping, Optional, Tuple
@@ -53,6 +54,8 @@ from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
 from .chosen import Chosen
+
+logger = logging.getLogger(__name__)
 
 CONFIG_FILE = "inference.yml"
 PARAMS_FILE = "inference.pdiparams"
@@ -278,6 +281,8 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     bundle.transform_ops = content.PreProcess.transform_ops
     (others_kind,) = content.PostProcess.given or [Topk()]
     labels = postprocess.label_map(others_kind).names
+    if own.postprocess is not None and content.PostProcess.given:
+        _compare_kinds(path, own.postprocess, others_kind)
     bundle.postprocess = postprocess.bare(own.postprocess or others_kind)
     bundle.chosen = own.chosen
     bundle.class_names = ClassNames(tuple(labels), f"label_list of {path}") if labels and own.named else None
@@ -292,6 +297,16 @@ def _read_yml(path: str, bundle: Bundle) -> None:
         str(own.parity[key]) for key in ("processor", "instruction_set") if own.parity.get(key)
     )
     bundle.model_name = own.arch or (str(name.plain()) if name else "")
+
+
+def _compare_kinds(path: str, kind: PostProcess, others: PostProcess) -> None:
+    """Warn where somebody changed `others`, which is for other tools, and would see no other answers here."""
+    ((name, written),) = _for_others(kind, {}).items()
+    if others.name != name or any(getattr(others, key) != value for key, value in written.items()):
+        logger.warning(
+            "%s: ppcls_light.postprocess (%s) counts here, not PostProcess.%s, which is for other tools and differs",
+            *(path, _for_us(kind), others.name),
+        )
 
 
 def write_inference_yml(
@@ -328,8 +343,8 @@ def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
     """Let the export in `folder` answer in `kind`, by a threshold that was chosen for its weights; the rest stays."""
     path = os.path.join(folder, CONFIG_FILE)
     content = read_tree(path).plain()
-    (section,) = content["PostProcess"].values()
-    labels = {key: section[key] for key in ("label_list",) if key in section}
+    (section,) = (content.get("PostProcess") or {"": None}).values()
+    labels = {key: section[key] for key in ("label_list",) if key in (section or ())}
     content["PostProcess"] = _for_others(kind, labels)
     content["ppcls_light"].update(postprocess=_for_us(kind), chosen=chosen.outcome())
     write_text(path, dump_yaml(content), ExportError)

@@ -83,6 +83,12 @@ class CustomLabelConfig:
                 f"label_key: no op of transform_ops gives '{self.label_key}'{hint}; "
                 + ", ".join(f"{op} gives {key}" for key, op in known.items())
             )
+        giving = [op.name for op in self.transform_ops if op.name == given[self.label_key]]
+        if len(giving) > 1:
+            raise ConfigError(
+                f"label_key: {len(giving)} ops of transform_ops give '{self.label_key}', which is what the last one "
+                "did; keep one of them"
+            )
         self.label_count = TRANSFORMS.get(given[self.label_key]).label_count  # labels are 0 to below this
 
     @staticmethod

@@ -114,6 +114,14 @@ def _move_ml_decoder(tree: Node) -> None:
         )
     if wanted is None or not wanted.value:
         return
+    if arch.get("ml_decoder", Node(None, "")).value is not None:
+        raise ConfigError(
+            message(
+                arch["ml_decoder"].where,
+                "Arch.ml_decoder and Arch.use_ml_decoder are two spellings; keep one, the sizes of the latter are "
+                "in the section MLDecoder",
+            )
+        )
     name = arch.get("name", Node(None, ""))
     if name.value in MODELS.names() and "ml_decoder" not in signature(MODELS.get(name.value))[0]:
         raise ConfigError(

@@ -78,10 +78,14 @@ class ClassNames:
         raise DataError(f"{self.source} and {other.source} {found}; {fix}")
 
     def require_order(self, shown: Sequence[str], source: str) -> None:
-        """Raise DataError if `shown`, names to show in place of these, are these in another order."""
+        """Raise DataError if `shown`, names to show in place of these, show one of these for another."""
         other = ClassNames(tuple(shown), source)
-        if Counter(self.names) == Counter(other.names):
-            self.require_same(other, "write the second in the order of the first")
+        for label, (own, name) in enumerate(zip(self, other)):
+            if name != own and name in self:
+                raise DataError(
+                    f"{self.source} and {source} name the same classes in another order: label {label} is '{own}' in "
+                    f"the first and '{name}' in the second; write the second in the order of the first"
+                )
 
     def labels_of(self, folders: Iterable[str], source: str) -> dict[str, int]:
         """Return {name: label} of the class folders in `source`, which are some of these classes or all.

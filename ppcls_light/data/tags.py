@@ -131,6 +131,11 @@ class _Lines:
                 "else write a tab between path and tags"
             )
         for number, _, tags in self:
+            if any(tag[:1] == '"' for tag in tags):
+                raise DataError(
+                    f"{path}:{number}: quotes are for tables; write the tags without them, or a table with "
+                    "a header as .csv"
+                )
             if tags:
                 kinds = {bool(_NUMBER.fullmatch(tag)) for tag in tags}
                 if len(kinds) > 1:

@@ -21,7 +21,7 @@ from ..data.mix import build_batch_transforms
 from ..data.scan import scan_image_folder
 from ..data.tags import read_tag_list
 from ..data.transforms.compose import build_transforms
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, listed
 from ..export.accuracy import part
 from ..export.unknown import UnknownFit
 from .checkpoint import Checkpoint
@@ -249,7 +249,7 @@ def split_images(
         if found is not None and len(found) != class_num:
             kind = "tags" if config.multilabel else "classes"
             raise ConfigError(
-                f"{found.source}: {len(found)} {kind}, but Arch.class_num is {class_num}; use -o "
+                f"{found.source}: {len(found)} {kind} ({listed(found, 5)}), but Arch.class_num is {class_num}; use -o "
                 f"Arch.class_num={len(found)}"
             )
     if split == "Train":

@@ -61,7 +61,7 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
     kind = config.PostProcess.of(bundle.postprocess)
     if bundle.chosen is not None and getattr(kind, "threshold", None) != bundle.chosen.threshold:
         logger.info(
-            "PostProcess: %s of the deploy YAML counts, not the threshold %s that %s chose",
+            "PostProcess: %s counts, not the threshold %s that %s chose",
             *(_described(kind), bundle.chosen.threshold, bundle.chosen.rule),
         )
     path, delimiter, listed = label_map(kind)

@@ -43,11 +43,14 @@ def model_path(name: str) -> str:
     row = find_scenario(name)
     if row is not None:
         return _exported(row)
+    names = [each.name for each in list_scenarios()]
     if name.startswith(PREFIX):
-        names = [each.name for each in list_scenarios()]
         raise ConfigError(
             f"no scenario is called {name}{nearest(name, names) or '; there are ' + ', '.join(names)}"
         )
+    close = nearest(name, [*names, *(each.replace(PREFIX, "", 1) for each in names)])
+    if close and os.path.basename(name) == name:
+        raise ConfigError(f"{name}: neither a folder nor a scenario{close}")
     return name
 
 

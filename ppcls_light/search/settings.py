@@ -13,6 +13,8 @@ from ..config import Config, load_as
 from ..config.types import NonNegativeInt, PositiveInt, Sections
 from ..errors import ConfigError
 
+# Keys of a training config that the search sets for each trial.
+OF_A_TRIAL = ("Global.output_dir", "Global.save_inference_dir", "Global.checkpoints")
 _SECTIONS = frozenset(section.name for section in dataclasses.fields(Config))
 
 
@@ -39,6 +41,9 @@ class Searched:
             )
         if not self.replace_config:
             raise ConfigError("replace_config is empty; for example [Optimizer.lr.learning_rate]")
+        own = next((key for key in self.replace_config if key in OF_A_TRIAL), None)
+        if own is not None:
+            raise ConfigError(f"replace_config: {own} is that of each trial, set by the search; leave it out")
         if self.search_values is None:
             _ = self.bounds
         elif self.low is not None or self.high is not None or self.log:

@@ -11,7 +11,7 @@ from ..config import load_config
 from ..engine.checkpoint import latest_states
 from ..engine.history import FILE_NAME, is_finite_number, read_history
 from ..errors import UserError
-from .settings import override
+from .settings import OF_A_TRIAL, override
 
 _NO_EPOCHS = override("Global.save_interval", 10**9)  # a trial keeps best_model and latest alone
 
@@ -44,12 +44,8 @@ def train(file: str, overrides: Sequence[str]) -> float | None:
 
 def in_folder(folder: str) -> list[str]:
     """Return the overrides by which a training writes into `folder` alone, and goes on with what is there."""
-    places = {
-        "output_dir": folder,
-        "save_inference_dir": os.path.join(folder, "inference"),
-        "checkpoints": "auto",
-    }
-    return [override(f"Global.{key}", value) for key, value in places.items()]
+    places = (folder, os.path.join(folder, "inference"), "auto")
+    return [override(key, value) for key, value in zip(OF_A_TRIAL, places)]
 
 
 def course(folder: str, metric: str) -> dict[int, float]:

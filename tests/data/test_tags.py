@@ -103,6 +103,7 @@ def test_all_problems_of_a_list_come_at_once_with_their_lines(read):
         ),
         ("a.jpg\that\na.jpg\t1\n", "l.txt", "l.txt:2: '1' is a number, and other lines have names"),
         ("a.jpg\t1,hat,0\n", "l.txt", "l.txt:1: '1,hat,0' has numbers and names"),
+        ('a.jpg\t"0,1,0"\n', "l.txt", "l.txt:1: quotes are for tables; write the tags without them"),
         ("a.jpg\na.jpg\n", "l.txt", "no line has tags"),
         ("", "l.txt", "no line has tags"),
         (

@@ -169,6 +169,10 @@ def test_names_to_show_in_the_other_order_are_refused(photos, tmp_path):
     paths = [f"Global.inference_model_dir={tmp_path / 'named'}", f"Global.infer_imgs={photos}"]
     with pytest.raises(DataError, match="same classes in another order"):
         predictor_from_config(read_deploy_config({}, [*paths, swapped]))
+    with pytest.raises(DataError, match="label 0 is 'someone' in the first and 'nobody' in the second"):
+        predictor_from_config(
+            read_deploy_config({}, [*paths, swapped.replace("label_1: someone", "label_1: two")])
+        )
     others = "PostProcess={name: ThreshOutput, ThreshOutput: {label_0: empty, label_1: taken}}"
     output = f"Global.output={tmp_path / 'rows.jsonl'}"
     run(tmp_path / "named", photos, output, others)

@@ -106,7 +106,7 @@ def test_a_number_of_tags_that_is_not_class_num_is_named_with_the_fix(tagged_con
     lists = tagged_photos / "train_tags.txt"
     lists.write_text("train/00.png\tbright,striped,old\n")
     config = load_config(tagged_config, ["Infer.PostProcess.class_id_map_file=null"])
-    with pytest.raises(ConfigError, match=r"3 tags, but Arch.class_num is 2; use -o Arch.class_num=3"):
+    with pytest.raises(ConfigError, match=r"3 tags \(bright, old, striped\), but Arch.class_num is 2; use"):
         split_images(config, "Train")
 
 

@@ -134,6 +134,7 @@ def test_paddleclas_keys_are_read_and_written_in_one_place(config_file):
         (["MLDecoder.query_num=3"], "add that, or leave it out"),
         (["Arch.use_ml_decoder=true", "MLDecoder.num_heads=7"], "num_heads 7 does not divide embed_dim 768"),
         (["Arch.use_ml_decoder=true", "MLDecoder.query=7"], "unknown key Arch.ml_decoder.query"),
+        (["Arch.use_ml_decoder=true", "Arch.ml_decoder.query_num=2"], "two spellings; keep one"),
         (["Arch.use_ml_decoder=5"], "Arch.use_ml_decoder is true or false"),
     ],
 )

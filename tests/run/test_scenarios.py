@@ -109,6 +109,10 @@ def test_what_cannot_be_had_is_one_line(weights_home, file_server, content, line
     ):
         load("PULC_textline")
     with pytest.raises(
+        ConfigError, match=r"^textline_orient: neither a folder nor a scenario; did you mean 'textl"
+    ):
+        model_path("textline_orient")
+    with pytest.raises(
         WeightsError,
         match=rf"^{PULC}: no weights: \S+{PULC[5:]}_pretrained.pdparams: HTTP 404; fetch it \(7 MB",
     ):

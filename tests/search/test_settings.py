@@ -67,6 +67,10 @@ def test_the_keys_of_paddleclas_search_files(tmp_path):
             "search_dict.0: search_values is missing; give a list, or low and high",
         ),
         ("search_dict.0.low=1", "search_dict.0: search_values and bounds exclude each other"),
+        (
+            "search_dict.0.replace_config=[Global.output_dir]",
+            "search_dict.0: replace_config: Global.output_dir is that of each trial",
+        ),
         ("search_dict.0.search_key=a/b", "search_dict.0: search_key: 'a/b' names folders"),
         ("search_dict.1.search_key=lrs", "search_dict: lrs is there twice"),
         ("method=random", "trials: method random needs their number; for example trials: 20"),
