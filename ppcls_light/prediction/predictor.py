@@ -128,8 +128,12 @@ class Predictor:
 
     def _repr_html_(self) -> str:
         """Return what the predictor is, with all class names, as a table for a notebook."""
-        rows = [*self._described().items(), ("outputs", ", ".join(self.bundle.outputs))]
-        names = () if self.class_names is None else [details("class names", ", ".join(self.class_names))]
+        limits = np.atleast_1d(getattr(self.postprocess, "limit", []))
+        threshold = f", threshold {', '.join(f'{limit:.4g}' for limit in limits)}" if limits.size else ""
+        answers = ("answers", self.postprocess.name + threshold)
+        rows = [*self._described().items(), answers, ("outputs", ", ".join(self.bundle.outputs))]
+        of = "tags" if self.bundle.multilabel else "class names"
+        names = () if self.class_names is None else [details(of, ", ".join(self.class_names))]
         return "\n".join([table(("Predictor", ""), rows), *names])
 
     def _described(self) -> dict[str, str]:
@@ -137,9 +141,10 @@ class Predictor:
         bundle, options, names = self.bundle, self.engine_options, self.class_names
         count, known_names = bundle.class_num or len(names or ()), f" ({listed(names)})" if names else ""
         place = ("folder", bundle.folder) if bundle.is_exported else ("weights", bundle.graph_file)
+        of = "tags" if bundle.multilabel else "classes"
         known = {
             "network": bundle.model_name,
-            "classes": f"{count} classes{known_names}" if count else "",
+            of: f"{count} {of}{known_names}" if count else "",
             "image": "x".join(map(str, bundle.image_shape or ())),
             "engine": options.title + (" on GPU" if options.device == "gpu" else ""),
         }

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from ppcls_light import Predictor, UserError, list_pretrained, load_config
+from ppcls_light.config.postprocess import MultiLabelThreshOutput
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.run import Run
 
@@ -54,6 +55,13 @@ def test_a_predictor_says_what_it_is(trained, exported):
     )
     assert repr(Predictor(bare)).startswith("Predictor paddle fp32")
     assert "class 2" in repr(Predictor(dataclasses.replace(exported.bundle, class_names=many)))
+
+
+def test_a_predictor_of_tags_counts_them_and_says_from_where_on_it_has_each(exported):
+    kind = MultiLabelThreshOutput(threshold=[0.25, 0.5, 0.123456])
+    tags = Predictor(dataclasses.replace(exported.bundle, multilabel=True, postprocess=kind))
+    assert ", 3 tags (dark, bright, striped), " in repr(tags)
+    assert "MultiLabelThreshOutput, threshold 0.25, 0.5, 0.1235" in Shown(tags._repr_html_()).text
 
 
 def test_a_run_shows_its_metrics_and_curves(trained, tmp_path):
