@@ -57,7 +57,8 @@ class ATTRMetric:
     """Means over tags and over images at a threshold of the probability, those of PaddleClas' attributes.
 
     ma: mean over tags of (recall of those that have it + recall of those that have not) / 2. label_f1: mean over tags
-    of F1 (macro F1). instance_*: means over images; instance_f1 is of the mean precision and the mean recall.
+    of F1 (macro F1). instance_*: means over images; instance_f1 is of the mean precision and the mean recall. Tags that
+    are known of no image, and images of which no tag is known, are left out.
     """
 
     # from which an image has a tag; PaddleClas compares it with the logit here: its 0.5 is a probability of 0.6225

@@ -45,9 +45,12 @@ def _auc(spec: AUC, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]
 
 
 def _attributes(spec: ATTRMetric, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
-    if not np.isfinite(scores).all():
+    known = labels >= 0
+    if not (np.isfinite(scores).all() and known.any()):
         return (math.nan,) * len(spec.result_names)
-    known, has = labels >= 0, labels == 1
+    counted = np.ix_(known.any(axis=1), known.any(axis=0))
+    scores, labels, known = scores[counted], labels[counted], known[counted]
+    has = labels == 1
     said = (scores >= spec.threshold) & known
     right, has_not = said & has, known & ~has
     recall = _shares(right.sum(0), has.sum(0))

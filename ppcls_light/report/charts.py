@@ -63,8 +63,9 @@ def draw_precision_recall(
         curve = curves[label]
         if curve is not None:
             axes.plot(curve.recall, curve.precision, color=f"C{place}", linewidth=1.3, label=name)
-    free = "lower left" if average[shown].mean() >= 0.5 else "upper right"  # where few curves pass
-    axes.legend(fontsize=7, loc=free, title="average precision", title_fontsize=7)
+    if shown.size:
+        free = "lower left" if average[shown].mean() >= 0.5 else "upper right"  # where few curves pass
+        axes.legend(fontsize=7, loc=free, title="average precision", title_fontsize=7)
     few = "" if len(shown) == len(there) else f", the {len(shown)} lowest of {len(there)} {kind}"
     axes.set_title(f"precision and recall{few}", fontsize=10)
     return figure

@@ -76,6 +76,15 @@ def test_average_precision_is_scikit_learn_s_whatever_the_order_of_images(ties):
 
 
 @pytest.mark.parametrize("spec", [ATTRMetric(), MultiLabelMAP()])
+def test_tags_and_images_of_which_nothing_is_known_change_nothing(spec):
+    expected = measured(spec, SCORES, TAGS)
+    scores, tags = np.full((4, 4), 0.9), np.full((4, 4), -1)
+    scores[1:, :3], tags[1:, :3] = SCORES, TAGS
+    assert measured(spec, scores, tags) == pytest.approx(expected)
+    assert all(map(math.isnan, measured(spec, scores, np.full((4, 4), -1)).values()))
+
+
+@pytest.mark.parametrize("spec", [ATTRMetric(), MultiLabelMAP()])
 def test_a_broken_network_never_scores(spec):
     scores = SCORES.copy()
     scores[0, 0] = np.nan
