@@ -11,11 +11,11 @@ from .. import __version__
 from ..base.cache import HOME_VARIABLE, cache_folder
 from ..base.call import call_in_process
 from ..base.download import sole_process
-from ..bundle.folder import CONFIG_FILE
+from ..bundle.folder import CONFIG_FILE, read_bundle
 from ..config import Config
 from ..config.arch import ArchConfig
 from ..config.dataloader import DataLoaderConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, UserError
 from ..registry import nearest
 from ..weights import read_weights
 from ..weights.pretrained import fetched
@@ -70,6 +70,11 @@ def _exported(row: Scenario) -> str:
 
 
 def _is_exported(folder: str) -> bool:
+    try:
+        bundle = read_bundle(folder)
+        bundle.verify_checksums(bundle.graph_file, bundle.params_file)
+    except UserError:  # not there, or a part of it is gone or damaged: it is made anew
+        return False
     return os.path.isfile(os.path.join(folder, CONFIG_FILE))
 
 

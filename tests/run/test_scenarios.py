@@ -88,6 +88,9 @@ def test_a_name_is_fetched_and_exported_once_and_answers_everywhere(
     assert printed[0].startswith(f"line.png:\tclass id(s): [{row['class_ids'][0]}], score(s): ")
     assert set(printed) == {printed[0]}
     assert os.stat(os.path.join(folder, "inference.yml")).st_mtime_ns == before
+    with open(os.path.join(folder, "inference.pdiparams"), "ab") as file:
+        file.write(b"damage")
+    assert predict(SMALL, line)[0]["scores"] == row["scores"]
 
     pytest.importorskip("paddle2onnx")
     pytest.importorskip("onnxruntime")
