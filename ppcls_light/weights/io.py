@@ -260,8 +260,10 @@ def _without_head(report: KeyReport, head_keys: Sequence[str]) -> KeyReport:
 
 def _explain(report: KeyReport, head_keys: Sequence[str]) -> str:
     others = _without_head(report, head_keys)
-    if report.mismatched and others.fits:
-        given, own = next((given[-1], own[-1]) for key, given, own in report.mismatched if key in head_keys)
+    sizes = {(given[-1], own[-1]) for _, given, own in report.mismatched}
+    # Of a linear head both arrays end in the classes; in an ML-Decoder other sizes differ, too.
+    if others.fits and len(sizes) == 1 and (pair := sizes.pop())[0] != pair[1]:
+        given, own = pair
         return (
             f"the weights have {given} classes, Arch.class_num is {own}; set Arch.class_num={given}, "
             "or -o Global.reset_head=true to train a new head"

@@ -13,7 +13,7 @@ from ppcls_light.config import dump_config, load_config
 from ppcls_light.config.postprocess import MultiLabelThreshOutput
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.engine.head_rows import keep_rows
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, WeightsError
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.embedding import logits_and_embeddings
@@ -113,6 +113,12 @@ def test_what_needs_a_linear_classifier_is_refused_in_one_line(network):
         logits_and_embeddings(network, paddle.zeros([1, 3, 32, 32]))
     with pytest.raises(ConfigError, match="use_ml_decoder cannot be pruned"):
         prune(network, 0.5, "l1_norm")
+
+
+def test_weights_of_another_decoder_are_not_said_to_be_of_other_classes(network):
+    other = create_model("PPLCNet_x0_25", class_num=7, ml_decoder={**SMALL, "embed_dim": 32})
+    with pytest.raises(WeightsError, match=r"of another shape \(fc\..*set Arch.name \(and its options\)"):
+        load_weights(other, {key: value.numpy() for key, value in network.state_dict().items()})
 
 
 def test_paddleclas_keys_are_read_and_written_in_one_place(config_file):
