@@ -195,7 +195,8 @@ def asymmetric_loss(
     positive = F.sigmoid(logits)
     negative = (1.0 - positive + spec.clip).clip(max=1.0)
     right = positive * target + negative * (1.0 - target)
-    focus = (1.0 - right) ** (spec.gamma_pos * target + spec.gamma_neg * (1.0 - target))
+    # At 0 a root has no gradient; other values of 1 - right are 6e-8 or more in single precision.
+    focus = (1.0 - right).clip(min=1e-12) ** (spec.gamma_pos * target + spec.gamma_neg * (1.0 - target))
     if spec.disable_focal_loss_grad:
         focus = focus.detach()
     return getattr(-paddle.log(right.clip(min=spec.epsilon)) * focus * known, spec.reduction)()

@@ -91,6 +91,13 @@ def test_the_focus_takes_part_in_the_gradient_on_request(constant):
     assert x.grad.item() == pytest.approx(by_p * p * (1 - p), rel=1e-5)
 
 
+def test_the_focus_of_a_sure_answer_has_a_gradient():
+    x = paddle.to_tensor([[40.0, -40.0]], stop_gradient=False)
+    spec = MultiLabelAsymmetricLoss(1.0, gamma_pos=0.5, gamma_neg=0.5, disable_focal_loss_grad=False)
+    build_loss([spec])(x, paddle.to_tensor([[1.0, 0.0]]))[0].backward()
+    assert x.grad.tolist() == [[0.0, 0.0]]
+
+
 @pytest.mark.parametrize(
     "spec",
     [
