@@ -24,6 +24,7 @@ from ..ops.build import BuildError
 from ..weights import load_pretrained, load_weights, read_pretrained
 from ..weights.cache import NotFetchedError
 from ..weights.io import KeyReport
+from ..weights.pretrained import require_there
 from ..weights.published import IMAGENET_CLASSES, training, training_names
 from .checkpoint import strip_suffix
 from .distributed import Runtime
@@ -203,7 +204,7 @@ def trained_weights(config: Config) -> str:
 
     Raises:
         ConfigError: both keys are given in the same place.
-        WeightsError: no weights are given; results of random weights would look like results.
+        WeightsError: no weights are given, since results of random ones would look like results, or a path without any.
     """
     settings = config.Global
     checkpoints, pretrained = settings.checkpoints, settings.pretrained_model
@@ -216,6 +217,7 @@ def trained_weights(config: Config) -> str:
             )
         pretrained = None if options[0] else pretrained
     if pretrained:
+        require_there(pretrained, config.Arch.network.name)
         return pretrained
     if checkpoints == "auto":
         for name in ("best_model", "latest"):

@@ -46,4 +46,5 @@ class Copies:
     def report(self) -> None:
         """Write into the log how many copies there are."""
         there = f", {self._there} were there" if self._there else ""
-        logger.info("SavePreLabel: %d images copied into %s/CLASS_ID%s", self._made, self._folder, there)
+        copies = os.path.join(self._folder, "CLASS_ID")
+        logger.info("SavePreLabel: %d images copied into %s%s", self._made, copies, there)

@@ -71,6 +71,12 @@ def _published(source: str | bool, arch: str) -> Published | None:
     return row if row is not None and row.name == source else None  # the short form may be a file's name
 
 
+def require_there(source: str, arch: str) -> None:
+    """Raise WeightsError if `source` is a path without weights; a name or an address is not tried."""
+    if _published(source, arch) is None and "://" not in source:
+        _weights_file(source, arch)
+
+
 def fetched(row: Published) -> cache.Found:
     """Return the file of published weights, fetched if it is not on this machine. WeightsError: no address gives it."""
     return cache.obtain(row.title, row.sources, require_weights, row.size_mb)

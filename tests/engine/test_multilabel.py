@@ -23,7 +23,7 @@ from ppcls_light.engine.range_test import range_test
 from ppcls_light.engine.readers import split_images
 from ppcls_light.engine.teachers import as_logits
 from ppcls_light.engine.trainer import Trainer
-from ppcls_light.errors import ConfigError, DataError
+from ppcls_light.errors import ConfigError, DataError, WeightsError
 from ppcls_light.weights import dump_plain_pickle
 from tests.conftest import TAGS
 
@@ -100,6 +100,9 @@ def test_a_table_is_numbered_by_the_names_of_the_training(tagged_config, tagged_
     assert np.array_equal(images.labels, numbers[:, ::-1])
     with pytest.raises(ConfigError, match=r"cannot be numbered.*class_id_map_file"):
         split_images(unmapped, "Eval")
+    missing = load_config(tagged_config, [*paths, "Global.pretrained_model=nowhere/best_model"])
+    with pytest.raises(WeightsError, match="no weights file nowhere/best_model"):
+        jobs.evaluate(missing)
 
 
 def test_a_number_of_tags_that_is_not_class_num_is_named_with_the_fix(tagged_config, tagged_photos):
