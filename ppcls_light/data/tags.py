@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import re
 from array import array
@@ -218,7 +219,8 @@ def _from_table(file: ListFile, names: ClassNames | None, delimiter: str) -> tup
             file.refuse(number, f"no path in the column {header[path_column]}; write one, or delete the line")
         elif not _extended(values, row):
             tag = columns[row.index(None)]
-            file.refuse(number, f"{header[tag]}: {_wrong_value(cells[tag])}")
+            of_names = "; tags by name are lines 'path<tab>hat,scarf' of a .txt" if len(columns) == 1 else ""
+            file.refuse(number, f"{header[tag]}: {_wrong_value(cells[tag])}{of_names}")
         else:
             file.add(number, cells[path_column].encode())
     file.require(
@@ -252,6 +254,10 @@ def _columns(
     """Return the column of paths and the tags of a table, in the order of `names` or else of its columns."""
     where = f"{file.path}:{number}"
     paths = [column for column, cell in enumerate(header) if cell.lower() in _PATH_COLUMNS]
+    other = next((mark for mark in ";\t" if header[0].split(mark)[0].lower() in _PATH_COLUMNS), None)
+    if not paths and other is not None:
+        mark = json.dumps(other)
+        raise DataError(f"{where}: the cells are separated by {mark}; add delimiter: {mark} to the dataset")
     if len(paths) != 1:
         found = f"{len(paths)} columns are" if paths else "no column is"
         raise DataError(

@@ -112,6 +112,11 @@ def test_all_problems_of_a_list_come_at_once_with_their_lines(read):
             "'path,hat,shoe' may be the header of a table; rename the file to end in .csv",
         ),
         ("a.jpg\t0,1,0\n", "l.csv", "l.csv:1: no column is called path"),
+        (
+            "path;hat;shoe\na.jpg;1;0\n",
+            "l.csv",
+            'l.csv:1: the cells are separated by ";"; add delimiter: ";"',
+        ),
         ("path,file,hat\n", "l.csv", "2 columns are called path"),
         ("path,hat,hat\n", "l.csv", "two columns are called 'hat'"),
         ("path,hat,\n", "l.csv", "a column has no name"),
@@ -135,6 +140,12 @@ def test_all_problems_of_a_list_come_at_once_with_their_lines(read):
 )
 def test_other_lists_are_refused_with_their_fix(read, text, file, told):
     assert told in refusal(read, text, NAMES, file)
+
+
+def test_a_table_with_a_column_of_names_is_told_how_names_are_listed(read):
+    told = refusal(read, 'path,tags\na.jpg,"hat,shoe"\n', None, "l.csv")
+    assert "l.csv:2: tags: 'hat,shoe' is not 1, 0 or -1" in told
+    assert "tags by name are lines 'path<tab>hat,scarf' of a .txt" in told
 
 
 def test_two_tags_of_one_name_are_refused(read):
