@@ -40,9 +40,11 @@ def shares_of(split: str) -> list[float]:
 def require_folder(folder: str) -> None:
     """Raise DataError unless there is such a folder."""
     if not os.path.isdir(folder):
-        there = "is a file" if os.path.exists(folder) else "is not there"
+        is_file = os.path.exists(folder)
+        lists = ", or a config (-c) that names such a list" if is_file else ""
         raise DataError(
-            f"{folder or repr(folder)} {there}; give a folder with one folder of photos per class"
+            f"{folder or repr(folder)} {'is a file' if is_file else 'is not there'}; give a folder with one folder of "
+            f"photos per class{lists}"
         )
 
 

@@ -81,7 +81,7 @@ def test_folders_that_cannot_be_learned_are_one_line_that_says_what_to_do(tmp_pa
     (tmp_path / "empty").mkdir()
     for name, message in {
         "nowhere": "is not there; give a folder with one folder of photos per class",
-        "one/cats/00.png": "is a file; give a folder",
+        "one/cats/00.png": r"is a file; give a folder .* or a config \(-c\) that names such a list",
         "one": r"one class only \(cats\)",
         "single": "no class has 2 photos, one to learn and one to score; add photos",
         "flat": r"as FOLDER/<class>/<photo>; .*3 images beside the class folders",
