@@ -1,6 +1,7 @@
-"""Score trained weights on the images of DataLoader.Eval.
+"""Score trained weights on the images of DataLoader.Eval, and choose the threshold of their answers.
 
 %(prog)s output/photos
+%(prog)s output/photos --choose-threshold f1
 %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
 """
 

@@ -1,4 +1,4 @@
-"""List networks with their published top-1, size and trainings, published scenarios, or the configs of the package.
+"""List networks with their published top-1, size and trainings, big teachers, PULC's scenarios, or configs.
 
 %(prog)s
 %(prog)s PPLCNet* --json

@@ -1,6 +1,9 @@
 """Search for the settings of a training by trials: PaddleClas' stages, at random, by TPE or in a grid.
 
-%(prog)s -c SEARCH [-o key=value ...] [--jobs N]
+%(prog)s -c SEARCH --jobs 2
+%(prog)s -c SEARCH -o trials=40 Global.epochs=5
+
+`-o` sets a key of the search, or one of all its trainings.
 """
 
 import argparse
