@@ -107,6 +107,10 @@ class MetricConfig:
                 "Eval needs a metric, whose first number picks the best model; for example Eval: [{TopkAcc: {topk: "
                 "[1, 5]}}]"
             )
+        given = [name for metric in self.Eval or () for name in metric.result_names if name in RESULT_NAMES]
+        twice = next((name for name in given if given.count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"Eval: two metrics give the number {twice}; keep one of them")
         for metric in self.Train or ():
             if not isinstance(metric, TopkAcc):
                 raise ConfigError(

@@ -208,6 +208,8 @@ def check_network(kind: PostProcess, class_num: int, multilabel: Optional[bool] 
             f"label_list: {'class_id_map_file is given, too; keep one' if names.file else problem}"
         )
     numbers = getattr(kind, "threshold", None)
+    if isinstance(numbers, list) and isinstance(kind, ThreshOutput):
+        raise ConfigError(f"threshold: {numbers} is of tags, and {kind.name} has one number; give one")
     if isinstance(numbers, list) and len(numbers) != class_num:
         raise ConfigError(
             f"threshold: {len(numbers)} numbers, and the network has {class_num} tags; give one number, or one for each"

@@ -179,12 +179,11 @@ def stored_classes(weights: object, class_num: int | None = None) -> StoredClass
         return None
     scenario = find_scenario(os.fspath(weights))
     if scenario is not None and scenario.name == weights:
-        names = class_names(scenario.load_config())
-        return (
-            None
-            if names is None or class_num not in (None, len(names))
-            else StoredClasses(names, {}, scenario.name)
-        )
+        published_as = scenario.load_config()
+        names = class_names(published_as)
+        if names is None or class_num not in (None, len(names)):
+            return None
+        return StoredClasses(names, {}, scenario.name, published_as.multilabel)
     prefix = strip_suffix(weights)
     stems = (prefix, prefix[: -len(_STUDENT)] if prefix.endswith(_STUDENT) else prefix)
     path = next((f"{stem}.pdstates" for stem in stems if os.path.isfile(f"{stem}.pdstates")), None)

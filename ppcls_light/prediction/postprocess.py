@@ -48,6 +48,11 @@ class PostProcessor:
         kind: PostProcess,
         class_names: ClassNames | Sequence[str] | Mapping[int, str] | None = None,
     ) -> None:
+        if type(kind) not in _ROWS:
+            raise ConfigError(
+                f"postprocess is {kind!r}; give a kind of answer, such as ThreshOutput(threshold=0.9) of "
+                "ppcls_light.config.postprocess"
+            )
         if isinstance(kind, Topk) and not (isinstance(kind.topk, int) and kind.topk > 0):
             raise ConfigError(f"topk is {kind.topk!r}; it is a whole number of classes from 1 on, such as 5")
         self.kind = kind

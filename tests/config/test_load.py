@@ -236,6 +236,10 @@ def test_overrides_are_never_evaluated(write, tmp_path, monkeypatch):
         ("Global.use_visualdl=1", "Global.use_visualdl: expected true or false, got 1"),
         ("Global.seed=os", "Global.seed: expected a whole number, got 'os'"),
         ("Loss.Train=[]", "Train and Eval each need a loss"),
+        (
+            "Metric.Eval=[{MultiLabelMAP: {map_type: 11point}}, {MultiLabelMAP: {}}]",
+            "Eval: two metrics give the number mAP; keep one of them",
+        ),
         ("Metric.Eval=[{TopkAcc: {topk: []}}]", "topk is empty; for example topk: [1, 5]"),
         ("Metric.Eval=[{TopkAc: }]", "unknown key Metric.Eval.0.TopkAc; did you mean 'TopkAcc'?"),
         ("Optimizer.name=Adamw", "Optimizer.name: unknown name 'Adamw'; did you mean 'AdamW'?"),

@@ -152,6 +152,7 @@ def test_keys_of_a_deploy_yaml_lie_over_those_of_the_folder(binary, photos, over
     [
         (["PostProcess.main_indicator=MultiLabelThreshOutput"], "MultiLabelThreshOutput is of tags, and this network"),
         (["PostProcess={name: Topk, threshold: 0.5}"], "PostProcess.threshold: Topk has no such key"),
+        (["PostProcess.threshold=[0.5, 0.6]"], r"threshold: \[0.5, 0.6\] is of tags, and ThreshOutput has one number"),
         (["PostProcess={name: Topk, main_indicator: ThreshOutput}"], "main_indicator: it is ThreshOutput"),
         (["PostProcess.PersonAttribute.treshold=0.5"], "PersonAttribute.treshold.*'threshold'"),
         (["PostProcess={Topk: {topk: 1}, ScoreOutput: {decimal_places: 1}}"], "main_indicator is missing"),

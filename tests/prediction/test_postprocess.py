@@ -192,6 +192,13 @@ def test_a_row_of_nearly_the_same_probabilities_agrees():
     assert not PostProcessor(ThreshOutput(threshold=0.9)).agrees(row, np.array([0.2, 0.8]))
 
 
+def test_a_kind_of_answer_is_one_of_the_config():
+    with pytest.raises(
+        ConfigError, match=r"postprocess is 'ThreshOutput'; give a kind of answer, such as Thresh"
+    ):
+        PostProcessor("ThreshOutput")
+
+
 def test_rows_of_another_kind_do_not_agree():
     probs, scores = np.array([0.25, 0.75]), {"scores": [0.25, 0.75]}
     best = {"class_ids": [1, 0], "scores": [0.75, 0.25], "label_names": []}

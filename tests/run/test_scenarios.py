@@ -184,6 +184,9 @@ def test_a_name_knows_its_classes(weights_home, file_server, network, content):
     other = [*OF_SMALL, "Infer.PostProcess.class_id_map_file=ppcls_light:labels/table_type.txt"]
     with pytest.raises(DataError, match="only the second has wired_table, wireless_table"):
         class_names(load_config(CONFIG, other), SMALL)
+    six = [*OF_SMALL, "Arch.class_num=6", "Infer.PostProcess.class_id_map_file=null"]
+    with pytest.raises(DataError, match="PULC_table_attribute is of a training on tags; use -o Global"):
+        class_names(load_config(CONFIG, six), "PULC_table_attribute")
     config = load_config(CONFIG, [*OF_SMALL, "Arch.class_num=3", f"Arch.pretrained={SMALL}"])
     model = build_model(config, names=ClassNames(("180_degree", "blank", "0_degree"), "labels.txt"))
     kept, rows = (each.state_dict()["fc.weight"].numpy() for each in (model, network))
