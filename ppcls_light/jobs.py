@@ -101,11 +101,11 @@ def evaluate(
     config, extras = checked(config), Extras(latency, label_next, label_count)
     runtime = _start(config, "eval.log")
     extras.check(config, report)
+    weights = trained_weights(config)
+    choice = Choice(choose_threshold, config, weights) if choose_threshold else None
     if runtime.is_main:
         for path in filter(None, (predictions, report and os.path.join(report, "summary.json"))):
             require_writable(path)
-    weights = trained_weights(config)
-    choice = Choice(choose_threshold, config, weights) if choose_threshold else None
     names = class_names(config, weights)
     reader = build_reader(config, "Eval", runtime, names)
     check_pixels(config)

@@ -102,7 +102,8 @@ def test_a_table_is_numbered_by_the_names_of_the_training(tagged_config, tagged_
         split_images(unmapped, "Eval")
     missing = load_config(tagged_config, [*paths, "Global.pretrained_model=nowhere/best_model"])
     with pytest.raises(WeightsError, match="no weights file nowhere/best_model"):
-        jobs.evaluate(missing)
+        jobs.evaluate(missing, report=str(tagged_photos / "report"))
+    assert not (tagged_photos / "report").exists()
 
 
 def test_a_number_of_tags_that_is_not_class_num_is_named_with_the_fix(tagged_config, tagged_photos):
