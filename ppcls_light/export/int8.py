@@ -216,6 +216,9 @@ def _restore_older_operators() -> None:
     def maximum(x: Tensor, y: Tensor, name: str | None = None) -> Tensor:
         return operator("elementwise_max", {"X": x, "Y": y}, {"axis": -1})
 
+    def sigmoid(x: Tensor, name: str | None = None) -> Tensor:
+        return operator("sigmoid", {"X": x}, {})
+
     def normalize(
         x: Tensor, p: float = 2, axis: int = 1, epsilon: float = 1e-12, name: str | None = None
     ) -> Tensor:
@@ -224,3 +227,4 @@ def _restore_older_operators() -> None:
 
     paddle.matmul, paddle.maximum = matmul, maximum
     paddle.nn.functional.gelu, paddle.nn.functional.normalize = gelu, normalize
+    paddle.nn.functional.sigmoid = sigmoid

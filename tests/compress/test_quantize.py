@@ -14,7 +14,7 @@ from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.compress import is_quantized, quantize
 from ppcls_light.compress.quantize import PACT, input_scales
 from ppcls_light.config import load_config
-from ppcls_light.config.postprocess import Topk
+from ppcls_light.config.postprocess import MultiLabelThreshOutput, Topk
 from ppcls_light.engine.network import build_model
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export import export_model
@@ -217,6 +217,17 @@ def int8_folder(tmp_path_factory):
 def test_without_onednn_an_int8_folder_computes_the_same_rounding_in_float(int8_folder):
     folder, model = int8_folder
     assert typical_difference(Predictor(folder, onednn=False), model) < 1e-3
+
+
+def test_tags_end_in_a_sigmoid_in_int8(int8_folder, tmp_path):
+    model = int8_folder[1]
+    own = {"arch": "PPLCNet_x0_25", "precision": "int8", "image_shape": [3, 64, 64], "multilabel": True}
+    own["format"] = save_int8(model, tmp_path, (3, 64, 64), multilabel=True)
+    write_inference_yml(tmp_path, OPS, MultiLabelThreshOutput(), None, own)
+    found = Predictor(tmp_path, onednn=False).run(images().numpy())
+    with paddle.no_grad():
+        expected = nn.functional.sigmoid(model(images())).numpy()
+    assert np.median(np.abs(found - expected)) < 1e-3
 
 
 def test_an_int8_folder_is_refused_without_int8_instructions(int8_folder, on_processor, monkeypatch):
