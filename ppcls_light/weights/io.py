@@ -82,6 +82,11 @@ def weights_file(path: StrPath) -> str:
     folder = path if is_folder else os.path.dirname(path) or "."
     there = sorted(name for name in _listdir(folder) if name.endswith(SUFFIXES))
     hint = nearest(os.path.basename(path), there)
+    above = os.path.join(
+        os.path.dirname(folder), os.path.basename(path)
+    )  # PaddleClas' output_dir/ARCH/best_model
+    if not there and any(os.path.isfile(above + suffix) for suffix in ("", *SUFFIXES)):
+        hint = f"; did you mean '{above}'?"
     if not hint:
         hint = f"; {folder} has {', '.join(there[:5])}" if there else f"; there are no weights in {folder}"
     if is_folder:

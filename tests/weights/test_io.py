@@ -299,6 +299,9 @@ def test_missing_file_names_what_is_there(tmp_path):
         WeightsError, match=r"is a folder; give the weights file itself; .* has best_model\.pdparams"
     ):
         read_weights(tmp_path)
+    with pytest.raises(WeightsError, match=r"did you mean '.*best_model'\?") as caught:
+        read_weights(tmp_path / "PPLCNet_x1_0/best_model")  # as PaddleClas documents it
+    assert f"'{tmp_path}/best_model'" in str(caught.value)
     with pytest.raises(WeightsError, match="there are no weights in"):
         read_weights(tmp_path / "nowhere" / "m")
 
