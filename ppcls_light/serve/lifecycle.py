@@ -32,14 +32,18 @@ class Lifecycle:
     @contextlib.asynccontextmanager
     async def running(self, batcher: Batcher) -> AsyncIterator[None]:
         loop = asyncio.get_running_loop()
-        for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, lambda *_: loop.call_soon_threadsafe(self._end))
+        before = {
+            name: signal.signal(name, lambda *_: loop.call_soon_threadsafe(self._end))
+            for name in (signal.SIGTERM, signal.SIGINT)
+        }
         task = asyncio.create_task(self._run(batcher))
         try:
             yield
         finally:
             task.cancel()
             await loop.run_in_executor(None, batcher.close)
+            for name, handler in before.items():
+                signal.signal(name, handler)
 
     async def _run(self, batcher: Batcher) -> None:
         try:

@@ -185,7 +185,8 @@ def test_a_killed_rank_and_a_stopped_supervisor_cost_a_job_nothing(root, undistu
     # In the process' own log: the launcher, which shows it once a second, may have been stopped before.
     assert "Finish load checkpoints from" in log.read_text()
     assert re.search(r"stopped at step \d+; the same command", log.read_text())
-    assert "interrupted" in (tmp_path / "log2/workerlog.1").read_text()
+    # The other rank was asked, too, or lost this one on its way out.
+    assert re.search("interrupted|another process has ended", (tmp_path / "log2/workerlog.1").read_text())
     finish(start(root, command))
     assert_same(tmp_path / "killed", final(alone))
 

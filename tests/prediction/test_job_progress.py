@@ -92,7 +92,7 @@ def test_an_image_that_is_gone_or_no_row_at_all_says_nothing():
     def gone(name):
         raise DataError(f"{name}: no such file")
 
-    predictor = SimpleNamespace(preprocess=gone, run=None, class_names=None)
+    predictor = SimpleNamespace(preprocess=gone, run=None, rows=SimpleNamespace(shown=None))
     row = {"file_name": "a.jpg", "class_ids": [0], "scores": [1.0], "label_names": []}
     job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=row, names={}))
     job._require_same_answer(predictor, SimpleNamespace(path="rows.csv", last=None))

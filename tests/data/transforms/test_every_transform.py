@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ppcls_light.config.bind import bind
-from ppcls_light.config.schema import TransformOps
+from ppcls_light.config.dataloader import TransformOps
 from ppcls_light.config.tree import read_tree
 from ppcls_light.data import build_transforms
 from ppcls_light.errors import ConfigError
