@@ -41,7 +41,11 @@ class WithProbabilities(nn.Layer):
 
 def probabilities(logits: paddle.Tensor, multilabel: bool) -> paddle.Tensor:
     """Return the probabilities (N, K) of logits (N, K), as `base.probabilities.probabilities`."""
-    return nn.functional.sigmoid(logits) if multilabel else nn.functional.softmax(logits, axis=-1)
+    if not multilabel:
+        return nn.functional.softmax(logits, axis=-1)
+    # MicroNet's logits come out of a Hardswish, which Paddle's oneDNN passes (3.3) would replace by a sigmoid that
+    # follows at once: one layer has one activation there.
+    return nn.functional.sigmoid(logits.reshape([0, logits.shape[-1]]))
 
 
 class Recorded(nn.Layer):
