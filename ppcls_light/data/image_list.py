@@ -194,7 +194,9 @@ def read_image_list(
             file.refuse(number, problem)
     most = "" if class_num is None else f" up to {class_num - 1}"
     file.require(
-        f"'path label' with the path relative to image_root {image_root} and labels from 0{most}",
+        f"'path label' with the path relative to image_root {image_root} and labels from 0{most}"
+        if labelled
+        else f"a path relative to image_root {image_root}, alone or, in CustomLabelDataset, with its delimiter behind",
         f"'path label' per line ({command('lists')})" if labelled else "path per line",
     )
     return ImageList(image_root, file.names, np.frombuffer(labels, np.int64), list_file)

@@ -13,7 +13,7 @@ from ppcls_light.check.lists import require_files
 from ppcls_light.config import load_config
 from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.readers import build_reader
-from ppcls_light.errors import ConfigError
+from ppcls_light.errors import ConfigError, DataError
 
 NORMALIZE = {"NormalizeImage": {"scale": 1.0, "mean": [0, 0, 0], "std": [1, 1, 1], "order": ""}}
 KEYS = {"RandomRot90": ("random_rot90_orientation", 4), "BlurImage": ("blur_image", 2)}
@@ -124,6 +124,14 @@ def test_a_training_learns_of_them_and_scores_an_ordinary_list(write, tmp_path, 
 def test_what_cannot_be_is_one_line(write, changes, overrides, problem):
     with pytest.raises(ConfigError, match=problem):
         load_config(write("RandomRot90", **changes), overrides)
+
+
+def test_labels_in_a_list_without_a_delimiter_are_told_as_such(write, photos):
+    config = load_config(
+        write("RandomRot90", delimiter=None, sample_list_path=str(photos / "train_list.txt"))
+    )
+    with pytest.raises(DataError, match=r"lines are wrong; .*: a path relative .* with its delimiter behind"):
+        build_reader(config, "Train", Runtime("cpu"))
 
 
 def test_an_evaluation_has_labels_of_its_own(write):
