@@ -86,15 +86,17 @@ def why(error: Exception, name: str | None = None) -> str:
 
 
 def format_row(name: str, row: Row) -> str:
-    """Return a result as PaddleClas' predict_cls prints it, scores with 2 decimals; `name` is the file's base name.
+    """Return a result as PaddleClas' predict_cls prints it; `name` is the file's base name.
+
+    Scores of classes have 2 decimals, those of `ScoreOutput` its own.
 
     Of an image that is of no class "unknown" and its score come first.
     """
     if "attributes" in row:
         return f"{name}:\t { ({key: row[key] for key in ('attributes', 'output')}) }"
-    scores = ", ".join(f"{score:.2f}" for score in row["scores"])
     if "class_ids" not in row:
-        return f"{name}:\tscore(s): [{scores}]"
+        return f"{name}:\tscore(s): {row['scores']}"
+    scores = ", ".join(f"{score:.2f}" for score in row["scores"])
     unknown = f"unknown ({row['unknown_score']:.3g}), " if row.get("unknown") else ""
     return (
         f"{name}:\t{unknown}class id(s): {row['class_ids']}, score(s): [{scores}], label_name(s): "

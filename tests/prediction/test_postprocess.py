@@ -148,6 +148,8 @@ def test_scores_are_rounded():
         -0.01
     )
     assert format_row("a.jpg", found).startswith("a.jpg:\tscore(s): [5.46, ")
+    (finer,) = rows(ScoreOutput(decimal_places=4), [[0.12346, -7.5]])
+    assert format_row("a.jpg", finer) == "a.jpg:\tscore(s): [0.1235, -7.5]"
 
 
 @pytest.mark.parametrize(
