@@ -54,6 +54,7 @@ from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError
 from .chosen import Chosen
+from .paddlex import for_others, paddlex_name, plain_op
 
 logger = logging.getLogger(__name__)
 
@@ -301,7 +302,7 @@ def _read_yml(path: str, bundle: Bundle) -> None:
 
 def _compare_kinds(path: str, kind: PostProcess, others: PostProcess) -> None:
     """Warn where somebody changed `others`, which is for other tools, and would see no other answers here."""
-    ((name, written),) = _for_others(kind, {}).items()
+    ((name, written),) = for_others(kind, {}).items()
     if others.name != name or any(getattr(others, key) != value for key, value in written.items()):
         logger.warning(
             "%s: ppcls_light.postprocess (%s) counts here, not PostProcess.%s, which is for other tools and differs",
@@ -323,7 +324,7 @@ def write_inference_yml(
     least "arch".
     """
     decode, ops = split_decode(transform_ops)
-    own = {**own, "decode": [_plain_op(op) for op in decode]}
+    own = {**own, "decode": [plain_op(op) for op in decode]}
     if class_names is None and own.get("class_num"):
         # PaddleX cannot do without names: the ids stand in for them.
         class_names, own["named"] = map(str, range(own["class_num"])), False
@@ -332,8 +333,8 @@ def write_inference_yml(
         own["postprocess"] = _for_us(kind)
     content = {
         "Global": {"model_name": paddlex_name(own["arch"], kind)},
-        "PreProcess": {"transform_ops": [_plain_op(op) for op in ops]},
-        "PostProcess": _for_others(kind, labels),
+        "PreProcess": {"transform_ops": [plain_op(op) for op in ops]},
+        "PostProcess": for_others(kind, labels),
         "ppcls_light": own,
     }
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
@@ -345,7 +346,7 @@ def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
     content = read_tree(path).plain()
     (section,) = (content.get("PostProcess") or {"": None}).values()
     labels = {key: section[key] for key in ("label_list",) if key in (section or ())}
-    content["PostProcess"] = _for_others(kind, labels)
+    content["PostProcess"] = for_others(kind, labels)
     content["ppcls_light"].update(postprocess=_for_us(kind), chosen=chosen.outcome())
     write_text(path, dump_yaml(content), ExportError)
 
@@ -353,15 +354,6 @@ def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
 def _for_us(kind: PostProcess) -> Dict[str, Any]:
     """Return the section of this package, which knows all kinds."""
     return {key: value for key, value in plain(postprocess.bare(kind)).items() if value is not None}
-
-
-def _for_others(kind: PostProcess, labels: Mapping[str, List[str]]) -> Dict[str, Dict[str, Any]]:
-    """Return the section of PaddleX and PaddleClas, which know `Topk` and `MultiLabelThreshOutput`."""
-    if isinstance(kind, postprocess.OF_TAGS):
-        # One for all tags: of a list, PaddleX 3.4 takes the first for the first image of a batch, and so on.
-        limit = round(float(np.mean(getattr(kind, "limit", 0.5))), 5)
-        return {"MultiLabelThreshOutput": {"threshold": limit, **labels}}
-    return {"Topk": {"topk": getattr(kind, "topk", 1), **labels}}
 
 
 def split_decode(transform_ops: Ops) -> Tuple[List[Op], List[Op]]:
@@ -377,36 +369,3 @@ def split_decode(transform_ops: Ops) -> Tuple[List[Op], List[Op]]:
     if not build_transforms(rest).makes_chw:
         rest.append(Op("ToCHWImage", {}))
     return decode, rest
-
-
-# Ends of the names by which PaddleX knows networks of tags; by their names it chooses what reads the folder.
-_TAGS_IN_PADDLEX = {
-    postprocess.PersonAttribute: "_pedestrian_attribute",
-    postprocess.VehicleAttribute: "_vehicle_attribute",
-}
-
-
-def paddlex_name(arch: str, kind: Optional[PostProcess] = None) -> str:
-    """Return the spelling under which PaddleX knows a network that answers so; others keep their own name."""
-    tags = _TAGS_IN_PADDLEX.get(type(kind), "_ML") if isinstance(kind, postprocess.OF_TAGS) else ""
-    if arch.startswith("PPLCNet"):
-        return "PP-LCNet" + arch[len("PPLCNet") :] + tags
-    return arch.replace("FasterNet_", "FasterNet-", 1) + tags
-
-
-def _plain_op(op: Op) -> Dict[str, Optional[Dict[str, Any]]]:
-    """Return `op` as other tools want to read it: no None, lists for tuples."""
-    plain = {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in op.params.items()
-        if value is not None
-    }
-    if op.name == "ResizeImage":
-        plain.pop("return_numpy", None)  # a matter of speed between two ops of ours
-        if plain.get("backend", "cv2") == "cv2" and plain.get("interpolation") == "bilinear":
-            del plain["interpolation"]  # the default everywhere, which PaddleX calls LINEAR
-    if op.name == "NormalizeImage":
-        # PaddleX insists on these two; PaddleClas calls the same thing "hwc"
-        plain["order"] = "" if plain.get("order") == "hwc" else plain.get("order", "chw")
-        plain["channel_num"] = plain.get("channel_num", 3)
-    return {op.name: plain or None}

@@ -8,27 +8,13 @@ from ..base.hints import command
 from ..errors import ConfigError
 from .tree import Node, message
 
-_RETRIEVAL = frozenset(
-    (
-        *(
-            "Global.feature_normalize",
-            "Global.feature_binarize",
-            "IndexProcess",
-            "Eval.Query",
-            "Eval.Gallery",
-        ),
-        *(
-            "Train.SupConLoss",
-            "Train.TripletLoss",
-            "Train.TripletLossV2",
-            "Eval.Recallk",
-            "Eval.mAP",
-            "Eval.mINP",
-        ),
-    )
-)
-_RETRIEVAL_NAMES = frozenset(("RecModel", "VeriWild", "PKSampler", "retrieval"))
-_DETECTION = frozenset(("Global.det_inference_model_dir", "Global.rec_inference_model_dir"))
+_RETRIEVAL = {
+    *("Global.feature_normalize", "Global.feature_binarize", "IndexProcess", "Eval.Query", "Eval.Gallery"),
+    *("Train.SupConLoss", "Train.TripletLoss", "Train.TripletLossV2"),
+    *("Eval.Recallk", "Eval.mAP", "Eval.mINP"),
+}
+_RETRIEVAL_NAMES = {"RecModel", "VeriWild", "PKSampler", "retrieval"}
+_DETECTION = {"Global.det_inference_model_dir", "Global.rec_inference_model_dir"}
 
 
 def refuse_other_tasks(tree: Node) -> None:
@@ -37,24 +23,17 @@ def refuse_other_tasks(tree: Node) -> None:
         key, shown = ".".join(path[-2:]), ".".join(path)
         named = path[-1] in ("name", "eval_mode") and isinstance(node.value, str)
         if key in _DETECTION:
-            raise ConfigError(
-                message(
-                    node.where,
-                    shown,
-                    "images are not searched for objects here, or for the like of these by a ",
-                )
-                + f"trained embedding; use PaddleClas 2.6's predict_system.py, or {command('similar')} on whole photos"
+            reason = (
+                "images are not searched for objects here, or for the like of these by a trained embedding; use "
+                f"PaddleClas 2.6's predict_system.py, or {command('similar')} on whole photos"
             )
+            raise ConfigError(message(node.where, shown, reason))
         if key in _RETRIEVAL or (named and node.value in _RETRIEVAL_NAMES):
-            what = f"{shown}: {node.value}" if named else shown
-            raise ConfigError(
-                message(
-                    node.where,
-                    what,
-                    "embeddings are not trained for retrieval here; use PaddleClas 2.6, or train ",
-                )
-                + f"a classifier and search by its embeddings (Global.embedding: true, then {command('similar')})"
+            reason = (
+                "embeddings are not trained for retrieval here; use PaddleClas 2.6, or train a classifier and search "
+                f"by its embeddings (Global.embedding: true, then {command('similar')})"
             )
+            raise ConfigError(message(node.where, f"{shown}: {node.value}" if named else shown, reason))
 
 
 def _entries(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:

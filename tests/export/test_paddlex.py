@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ppcls_light.bundle.folder import paddlex_name
+from ppcls_light.bundle.paddlex import paddlex_name
 from ppcls_light.config.postprocess import MultiLabelThreshOutput
 from ppcls_light.export import export_model
 from ppcls_light.models import create_model
