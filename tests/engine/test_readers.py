@@ -226,7 +226,7 @@ def test_training_on_the_official_tarball_from_yaml(config_file, tmp_path):
     assert len(run.eval_reader.images) == 4
     states = checkpoint.load(tmp_path / "output/best_model").states
     assert states["class_names"] == cifar["CLASSES"]
-    with pytest.raises(ConfigError, match=r"10 classes, .* use -o Arch\.class_num=10"):
+    with pytest.raises(ConfigError, match=r": 10 classes .* use -o Arch\.class_num=10"):
         build_reader(load_config(config_file, cifar_overrides(source)[:2]), "Train", CPU)
 
 

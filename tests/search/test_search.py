@@ -164,7 +164,8 @@ def test_a_search_goes_on_where_ctrl_c_or_a_kill_ended_it(search_file, root, tmp
     assert best.score == max(row["score"] for row in rows.values())
     resumed = re.findall(r"and (\d+) steps done", (folder / "trial_001/train.log").read_text())
     assert len(resumed) == 2
-    assert 0 < int(resumed[0]) < int(resumed[1])
+    # Equal where the first signal came with the last step of an epoch, whose evaluation the second start repeats.
+    assert 0 < int(resumed[0]) <= int(resumed[1])
 
 
 @pytest.mark.slow
