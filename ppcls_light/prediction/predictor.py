@@ -178,7 +178,7 @@ class Predictor:
 
     @property
     def rows(self) -> PostProcessor:
-        """What makes rows of probabilities."""
+        """The `PostProcessor` that makes rows of probabilities."""
         return self._rows
 
     @property
