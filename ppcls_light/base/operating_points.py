@@ -135,6 +135,14 @@ def operating_points(positive: np.ndarray, scores: np.ndarray) -> OperatingPoint
     return OperatingPoints(np.append(np.inf, falling[last]), hits, np.append(0, last + 1) - hits)
 
 
+def points_of_tags(labels: np.ndarray, scores: np.ndarray) -> list[OperatingPoints]:
+    """Return the points of each tag over the images of which it is known.
+
+    `labels` (N, K) are 1 where an image has the tag, 0 where not, and -1 where that is not known; `scores` are (N, K).
+    """
+    return [operating_points(own[own >= 0] == 1, score[own >= 0]) for own, score in zip(labels.T, scores.T)]
+
+
 class Rule(NamedTuple):
     """Rule by which a threshold is chosen; f1 has no `limit`.
 

@@ -9,7 +9,14 @@ from typing import Sequence
 import numpy as np
 
 from ..base.files import checksum, require_writable
-from ..base.operating_points import OperatingPoints, Outcome, Rule, operating_points, read_rule
+from ..base.operating_points import (
+    OperatingPoints,
+    Outcome,
+    Rule,
+    operating_points,
+    points_of_tags,
+    read_rule,
+)
 from ..base.probabilities import probabilities
 from ..bundle.chosen import Chosen, file_of, measured, write_chosen
 from ..bundle.folder import CONFIG_FILE, put_threshold, read_bundle
@@ -119,8 +126,7 @@ def sides_of(probabilities: np.ndarray, labels: np.ndarray) -> list[OperatingPoi
     """Return the points of class 1, or of each tag; arguments as in `choose_threshold`."""
     if labels.ndim == 1:
         return [operating_points(labels == 1, probabilities[:, 1])]
-    columns = ((labels[:, tag] >= 0, tag) for tag in range(labels.shape[1]))
-    return [operating_points(labels[known, tag] == 1, probabilities[known, tag]) for known, tag in columns]
+    return points_of_tags(labels, probabilities)
 
 
 def _chosen(rule: Rule, points: OperatingPoints, name: str) -> tuple[float, Outcome]:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Dict
 
 import numpy as np
 
-from ..base.operating_points import OperatingPoints, Rule, operating_points
+from ..base.operating_points import OperatingPoints, Rule, operating_points, points_of_tags
 from ..config.metrics import AUC, ATTRMetric, MultiLabelMAP, TprAtFpr
 
 
@@ -73,11 +73,7 @@ def _shares(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 def _mean_average_precision(spec: MultiLabelMAP, scores: np.ndarray, labels: np.ndarray) -> tuple[float, ...]:
     if not np.isfinite(scores).all():
         return (math.nan,)
-    known, has = labels >= 0, labels == 1
-    points = [
-        operating_points(has[known[:, tag], tag], scores[known[:, tag], tag])
-        for tag in np.flatnonzero(has.any(axis=0))
-    ]
+    points = [points for points in points_of_tags(labels, scores) if points.positives]
     average = _at_eleven_recalls if spec.map_type == "11point" else operator.attrgetter("average_precision")
     return (float(np.mean([average(each) for each in points])) if points else math.nan,)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from ..base.operating_points import OperatingPoints, Outcome, operating_points
+from ..base.operating_points import OperatingPoints, Outcome, points_of_tags
 from ..config.metrics import ATTRMetric, MultiLabelMAP
 from ..data.image_list import ImageList
 from ..engine.score_metrics import measured
@@ -64,12 +64,9 @@ class TagEvaluation:
     @cached_property
     def _points(self) -> list[OperatingPoints | None]:
         """The points of each tag; None of one that is known of no image."""
-        columns = ((self.labels[:, tag] >= 0, tag) for tag in range(len(self.names)))
         return [
-            operating_points(self.labels[known, tag] == 1, self.probabilities[known, tag])
-            if known.any()
-            else None
-            for known, tag in columns
+            points if points.positives or points.negatives else None
+            for points in points_of_tags(self.labels, self.probabilities)
         ]
 
     @cached_property

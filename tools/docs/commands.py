@@ -13,7 +13,7 @@ from ppcls_light import cli
 from ppcls_light.base.hints import TOOLS
 from ppcls_light.base.tables import markdown_table
 from ppcls_light.commands.dispatch import COMMANDS, FURTHER, command_parser, summary
-from tools.docs.marked import update
+from tools.docs import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,12 +74,7 @@ def help_of(action: argparse.Action, prog: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 2 if the page is stale"
-    )
-    arguments = parser.parse_args()
-    update(ROOT / "docs/commands.md", part, arguments.check, "python tools/docs/commands.py")
+    marked.main(__doc__, [ROOT / "docs/commands.md"], part, "python tools/docs/commands.py")
 
 
 if __name__ == "__main__":

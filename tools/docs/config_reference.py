@@ -6,7 +6,6 @@ from the "Args" of a docstring.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import dataclasses
 import inspect
@@ -41,7 +40,7 @@ from ppcls_light.config.types import Range
 from ppcls_light.errors import UserError
 from ppcls_light.registry import BATCH_TRANSFORMS, TRANSFORMS
 from ppcls_light.search import settings as search
-from tools.docs.marked import update
+from tools.docs import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = (schema, global_section, arch, dataloader, losses, metrics, optim, infer, postprocess, search)
@@ -175,13 +174,7 @@ def split_arguments(docstring: str) -> tuple[str, dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 2 if a table is stale")
-    arguments = parser.parse_args()
-    for page in PAGES:
-        update(ROOT / page, parts, arguments.check, "python tools/docs/config_reference.py")
+    marked.main(__doc__, [ROOT / page for page in PAGES], parts, "python tools/docs/config_reference.py")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ppcls_light.base.files import write_text
@@ -25,3 +26,14 @@ def update(page: Path, parts: Callable[[str], str], check: bool, command: str) -
         write_text(page, after)
     elif after != before:
         raise UserError(f"{page}: what {command} writes is stale; run it")
+
+
+def main(description: str | None, pages: Iterable[Path], parts: Callable[[str], str], command: str) -> None:
+    """Run a tool that `update`s `pages`, with the one option --check."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 2 if a page is stale")
+    check = parser.parse_args().check
+    for page in pages:
+        update(page, parts, check, command)

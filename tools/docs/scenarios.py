@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ppcls_light import cli
 from ppcls_light.base.tables import markdown_table
 from ppcls_light.engine.classes import class_names
 from ppcls_light.weights.scenarios import Scenario, list_scenarios
-from tools.docs.marked import update
+from tools.docs import marked
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOWN = 4  # names at most; of more there is the number
@@ -36,12 +35,7 @@ def cells(row: Scenario) -> tuple[str, ...]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit code 2 if the page is stale"
-    )
-    arguments = parser.parse_args()
-    update(ROOT / "docs/pulc.md", table, arguments.check, "python tools/docs/scenarios.py")
+    marked.main(__doc__, [ROOT / "docs/pulc.md"], table, "python tools/docs/scenarios.py")
 
 
 if __name__ == "__main__":
