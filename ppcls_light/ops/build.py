@@ -30,7 +30,7 @@ BINDING = "binding.cc"
 KERNELS = tuple(
     f"kernels/{name}.cc" for name in ("depthwise", "micronet", "micronet_maps", "norm_act", "pointwise")
 )
-HEADERS = ("kernels/kernels.h", "kernels/micronet.h", "kernels/simd.h", "kernels/tile.h")
+HEADERS = tuple(f"kernels/{name}.h" for name in ("activations", "kernels", "micronet", "simd", "tile"))
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp")
