@@ -7,12 +7,13 @@ for it, once more.
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, List, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
 
 from ..errors import UserError
 from .call import CallProcess
@@ -75,13 +76,17 @@ class TimedProcess:
     """A process of its own in which the call that `prepare(*arguments)` returns is timed.
 
     `prepare` is a function in a module that can be imported by its name. An answer may take `patience` seconds, None:
-    any; a call that hangs must not stop the others.
+    any; a call that hangs must not stop the others. `environment` has variables to set in addition.
     """
 
     def __init__(
-        self, prepare: Callable[..., Callable[[], object]], *arguments: Any, patience: float | None = None
+        self,
+        prepare: Callable[..., Callable[..., object]],
+        *arguments: Any,
+        patience: float | None = None,
+        environment: Dict[str, str] | None = None,
     ) -> None:
-        self._process = CallProcess(patience=patience)
+        self._process = CallProcess(environment, patience)
         self._process.start(_prepare, prepare, arguments)
 
     def prepared(self) -> Observation:
@@ -89,9 +94,12 @@ class TimedProcess:
         self._seen = Observation(*self._result())
         return self._seen
 
-    def turn(self, runs: float = math.inf, seconds: float = math.inf) -> List[float]:
-        """Time calls as `time_calls` does, after one that does not count, for the observation. Raises UserError."""
-        self._process.start(_turn, runs, seconds)
+    def turn(self, runs: float = math.inf, seconds: float = math.inf, *arguments: Any) -> List[float]:
+        """Time calls as `time_calls` does, after one that does not count, for the observation. Raises UserError.
+
+        The prepared call gets `arguments`.
+        """
+        self._process.start(_turn, runs, seconds, arguments)
         times, self._seen.memory = self._result()
         self._seen.turns.append(times)
         return times
@@ -107,11 +115,11 @@ class TimedProcess:
             raise UserError(f"its process ended ({end.code}): {end}") from None
 
 
-_call: Callable[[], object]  # in the process of a `TimedProcess`
+_call: Callable[..., object]  # in the process of a `TimedProcess`
 
 
 def _prepare(
-    prepare: Callable[..., Callable[[], object]], arguments: Sequence[Any]
+    prepare: Callable[..., Callable[..., object]], arguments: Sequence[Any]
 ) -> Tuple[float, float, Any]:
     global _call
     began = time.perf_counter()
@@ -122,6 +130,7 @@ def _prepare(
     return load, peak_memory(), getattr(_call, "note", None)
 
 
-def _turn(runs: float, seconds: float) -> Tuple[List[float], float]:
-    _call()  # wakes threads up and fills the caches, which another case has had meanwhile
-    return time_calls(_call, runs, seconds), peak_memory()
+def _turn(runs: float, seconds: float, arguments: Sequence[Any]) -> Tuple[List[float], float]:
+    call = functools.partial(_call, *arguments)
+    call()  # wakes threads up and fills the caches, which another case has had meanwhile
+    return time_calls(call, runs, seconds), peak_memory()

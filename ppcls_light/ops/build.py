@@ -34,8 +34,9 @@ HEADERS = tuple(f"kernels/{name}.h" for name in ("activations", "kernels", "micr
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp")
-# Not for the binding: the layout of Paddle's own types may depend on it.
-KERNEL_FLAGS = ("-march=native",)
+# Another processor's instructions than this one's, for a measurement or a test: a value of GCC's -march.
+MARCH = "PPCLS_LIGHT_MARCH"
+MARCHES = ("native", "x86-64", "x86-64-v3", "x86-64-v4")  # the latter three have SSE2, AVX2 and AVX-512
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PATIENCE = 300  # seconds that a compiler has
@@ -116,6 +117,17 @@ def compiler() -> str:
     return found
 
 
+def kernel_flags() -> tuple[str, ...]:
+    """Return the flags of the kernels; not for the binding: the layout of Paddle's own types may depend on them.
+
+    Raises BuildError: the variable `MARCH` has none of `MARCHES`.
+    """
+    march = os.environ.get(MARCH) or MARCHES[0]
+    if march not in MARCHES:
+        raise BuildError(f"{MARCH}={march} is none of {', '.join(MARCHES)}; unset it")
+    return (f"-march={march}",)
+
+
 def existing() -> Path | None:
     """Return the path of the library if it is built, else None. Raises BuildError: no compiler, or no Paddle."""
     return _built(cache_folder(), _key(compiler()))
@@ -162,7 +174,7 @@ def _key(compiler: str) -> str:
         str(paddle).encode(),
         version,
         _processor().encode(),
-        repr((FLAGS, KERNEL_FLAGS)).encode(),
+        repr((FLAGS, kernel_flags())).encode(),
     ]
     parts += [(SOURCES / name).read_bytes() for name in (Path(__file__).name, BINDING, *KERNELS, *HEADERS)]
     digest = hashlib.sha256()
@@ -200,7 +212,7 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
         str(include / "third_party"),
         "-DPADDLE_WITH_CUSTOM_KERNEL",
     ]
-    flags = {BINDING: headers, **dict.fromkeys(KERNELS, KERNEL_FLAGS)}
+    flags = {BINDING: headers, **dict.fromkeys(KERNELS, kernel_flags())}
     compilations = [
         [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
         for name, more in flags.items()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-from pathlib import Path
 from typing import Any, Sequence
 
 import paddle
@@ -18,6 +17,7 @@ from paddle import Tensor, nn
 from paddle.base import core
 
 from ..base.machine import physical_cores
+from ..base.threads import openmp_threads
 from . import build
 
 # In the order of kernels.h's Activation.
@@ -33,7 +33,6 @@ _SPIN_MILLISECONDS = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 _enabled = False
-_threads_as_found: int | None = None
 
 
 def enable() -> int:
@@ -42,20 +41,18 @@ def enable() -> int:
     Builds them on the first call of all; freed memory stays with the process from now on.
     Raises BuildError: they cannot be built or loaded here.
     """
-    global _enabled, _threads_as_found
+    global _enabled
     library = build.load()
-    if _threads_as_found is None:
-        _threads_as_found = library.omp_get_max_threads()
     _keep_freed_memory()
     _enabled = True
     return _use_threads(library)
 
 
 def disable() -> None:
-    """Use Paddle's own operators, and as many threads as before `enable()`, from now on."""
+    """Use Paddle's own operators, and as many threads as Paddle's import has set, from now on."""
     global _enabled
     if _enabled:
-        build.load().omp_set_num_threads(_threads_as_found)
+        build.load().omp_set_num_threads(openmp_threads() or 1)
     _enabled = False
 
 
@@ -118,25 +115,15 @@ def _run(name: str, *arguments: Any) -> list[Tensor]:
 
 
 def _use_threads(library: ctypes.CDLL) -> int:
-    """Let OpenMP, and so the operators and Paddle's BLAS, use the physical cores; return the threads.
+    """Let OpenMP, and so the operators and Paddle's BLAS, use the user's number of threads, else the physical cores.
 
-    Paddle's import sets OMP_NUM_THREADS=1 where it is not set. A number that was set by anybody else stays:
-    another one, or 1 in the environment that this process was started with, as under
-    `paddle.distributed.launch`.
+    Return the threads. Paddle's import leaves one where the user has set none, and each predictor of Paddle Inference
+    sets its own number, which is one.
     """
-    if os.environ.get("OMP_NUM_THREADS") == "1" and not _started_with("OMP_NUM_THREADS"):
-        library.omp_set_num_threads(physical_cores())
+    library.omp_set_num_threads(openmp_threads() or physical_cores())
     if hasattr(library, "kmp_set_blocktime") and "KMP_BLOCKTIME" not in os.environ:
         library.kmp_set_blocktime(_SPIN_MILLISECONDS)
     return library.omp_get_max_threads()
-
-
-def _started_with(name: str) -> bool:
-    try:
-        environment = Path("/proc/self/environ").read_bytes().split(b"\0")
-    except OSError:
-        return name in os.environ
-    return any(entry.startswith(f"{name}=".encode()) for entry in environment)
 
 
 def _keep_freed_memory() -> None:

