@@ -6,11 +6,14 @@ The names below are loaded on first use, so that importing the package imports n
 from typing import TYPE_CHECKING
 
 from .base.lazy import attach
+from .base.mkl import switch_mkl
 from .base.quiet import quiet_paddle
 
 __version__ = "0.1.0"
 
-quiet_paddle()  # whichever name below is the first to import it
+# Before the first import of Paddle, whichever name below has it.
+quiet_paddle()
+switch_mkl()
 
 if TYPE_CHECKING:
     from . import jobs as jobs

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Mapping
 
+from ..base import mkl
 from ..base.machine import processor_name
 from . import facts, probes
 from .known import Finding, Installed, findings
@@ -121,6 +122,7 @@ def _machine(paddle: Answer | None) -> dict[str, str]:
         "instruction sets": facts.told(facts.instruction_sets),
         "precisions": facts.told(facts.precisions),
         "cores": facts.told(facts.cores),
+        "kernels of MKL": facts.told(mkl.kernels),
         "memory": facts.told(facts.memory),
         "disk": facts.told(facts.disk),
         "gpu": _gpu(paddle),

@@ -8,6 +8,7 @@ from typing import Any, Mapping
 import paddle
 from paddle import nn
 
+from ..base import mkl
 from ..base.hints import command
 from ..compress import compression_report, prune, quantize
 from ..config import Config
@@ -281,6 +282,8 @@ def choose_operators(settings: GlobalConfig, runtime: Runtime) -> None:
     cpu_ops.disable()
     if runtime.device != "cpu":
         return
+    if mkl.helps():
+        LOGGER.info("kernels of MKL: %s", mkl.kernels())
     if settings.to_static or not settings.cpu_ops:
         reason = "Global.to_static: true" if settings.to_static else "Global.cpu_ops: false"
         LOGGER.info("CPU operators: Paddle's (%s)", reason)

@@ -190,9 +190,11 @@ def test_training_without_a_compiler_warns_once_and_uses_paddle(fresh, monkeypat
 
 
 @pytest.mark.parametrize("setting", ["Global.cpu_ops=false", "Global.to_static=true"])
-def test_training_that_wants_paddles_says_so(fresh, config_file, caplog, setting):
+def test_training_that_wants_paddles_says_so(fresh, config_file, caplog, setting, monkeypatch):
     caplog.set_level("INFO")
+    monkeypatch.setattr("ppcls_light.base.mkl.helps", lambda *_: True)
     Trainer(load_config(config_file, [setting]), Runtime("cpu"))
+    assert sum(record.message.startswith("kernels of MKL: ") for record in caplog.records) == 1
     said = [record.message for record in caplog.records if "CPU operators" in record.message]
     assert said == [f"CPU operators: Paddle's ({setting.replace('=', ': ')})"]
     assert not fresh.exists()
