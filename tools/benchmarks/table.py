@@ -38,12 +38,14 @@ def add_selection(parser):
     parser.add_argument("--precision", default="fp32", help="of the same (default fp32)")
 
 
-def _number(kind):
+def number(kind):
+    """Return a reader of a finite number over 0."""
+
     def parse(text):
-        number = kind(text)
-        if not 0 < number < math.inf:
+        value = kind(text)
+        if not 0 < value < math.inf:
             raise ValueError
-        return number
+        return value
 
     return parse
 
@@ -51,21 +53,24 @@ def _number(kind):
 def _ratios(text):
     """Return {peer: how many times as fast}."""
     parts = (one.rsplit(" ", 1) for one in text.split("; ") if one)
-    return {name: _number(float)(value) for name, value in parts}
+    return {name: number(float)(value) for name, value in parts}
 
 
 _READERS = {
     **dict.fromkeys(("model", "network", "engine", "precision", "runs as", "peer", "machine"), str),
-    **dict.fromkeys(("batch", "threads"), _number(int)),
-    **dict.fromkeys(("median ms", "images/s", "fastest round", "slowest round"), _number(float)),
+    **dict.fromkeys(("batch", "threads"), number(int)),
+    **dict.fromkeys(("median ms", "images/s", "fastest round", "slowest round"), number(float)),
     "ratios": _ratios,
 }
 
 
-def read_rows(paths):
-    """Return the rows of CSV files of models.py: {column: text, number, or the ratios by peer}. Raises DataError."""
-    rows = [row for path in paths for row in _rows_of(path)]
-    machines = sorted({row["machine"] for row in rows})
+def read_rows(paths, readers=_READERS, tool="models.py", machine="machine"):
+    """Return the rows of CSV files of a tool: {column: what its reader makes of the text}.
+
+    The column `machine` must be the same in all. Raises DataError.
+    """
+    rows = [row for path in paths for row in _rows_of(path, readers, tool)]
+    machines = sorted({row[machine] for row in rows})
     if len(machines) > 1:
         raise DataError(
             f"{', '.join(map(str, paths))}: measured on {' and on '.join(machines)}; give files of one"
@@ -73,23 +78,23 @@ def read_rows(paths):
     return rows
 
 
-def _rows_of(path):
+def _rows_of(path, readers, tool):
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: {getattr(error, 'strerror', None) or 'no text'}; give a CSV file") from None
-    if not rows or not set(rows[0]) >= set(_READERS):
-        raise DataError(f"{path} is no CSV of tools/benchmarks/models.py; make one with its --csv")
-    for number, row in enumerate(rows, 1):
-        for column, read in _READERS.items():
+    if not rows or not set(rows[0]) >= set(readers):
+        raise DataError(f"{path} is no CSV of tools/benchmarks/{tool}; make one with its --csv")
+    for count, row in enumerate(rows, 1):
+        for column, read in readers.items():
             try:
                 if row[column] is None:  # the row ends before it
                     raise ValueError
                 row[column] = read(row[column])
             except ValueError:
                 raise DataError(
-                    f"{path}: row {number}: '{column}' is {row[column]!r}; make the file anew, or take it out"
+                    f"{path}: row {count}: '{column}' is {row[column]!r}; make the file anew, or take it out"
                 ) from None
     return rows
 
@@ -118,9 +123,12 @@ def table(rows, engine, precision, against=None):
     settings = sorted({setting for of in cells.values() for setting in of})
     columns = [f"batch {batch}, {threads_text(count)}" for batch, count in settings]
     lines = [[model, *(of.get(setting, "") for setting in settings)] for model, of in cells.items()]
-    apart = spreads.values()
-    spread = f"{statistics.median(apart):.2f} in the median, {max(apart):.2f} at most"
-    return f"{markdown_table(['model', *columns], lines)}\nslowest round / fastest: {spread}\n"
+    return f"{markdown_table(['model', *columns], lines)}\n{spread_text(spreads.values())}\n"
+
+
+def spread_text(quotients):
+    """Return the line on how far the rounds of the cells lay apart."""
+    return f"slowest round / fastest: {statistics.median(quotients):.2f} in the median, {max(quotients):.2f} at most"
 
 
 def threads_text(count):

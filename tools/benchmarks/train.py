@@ -200,7 +200,7 @@ def main():
         medians, version = measure(arguments, name, isa)
         table += rows(name, isa, medians)
         versions.add(version)
-    settings = harness.conditions(arguments)
+    settings = {**harness.conditions(arguments), "environment": harness.environment(onednn=False)}
     settings["environment"] += "".join(f", PyTorch {version}" for version in sorted(filter(None, versions)))
     harness.report(arguments, COLUMNS, table, settings)
 
