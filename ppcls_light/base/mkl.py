@@ -5,8 +5,6 @@ products take two to three times as long by them. MKL_DEBUG_CPU_TYPE=5, read at 
 Newer MKLs do not know the variable.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from typing import Mapping, MutableMapping

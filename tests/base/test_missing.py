@@ -15,7 +15,7 @@ TOOLS = sorted(
     for path in ROOT.glob(pattern)
     if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
 )
-ARGUMENTS = {"torch_side": ["train", "net", "1", "32", "1"], "learn_torch": ["versions"]}
+ARGUMENTS = {"torch_side": ["train", "net", "1"], "learn_torch": ["versions"]}
 
 
 def bare(*arguments, cwd):
@@ -50,6 +50,7 @@ def test_an_old_python_is_told_so(path, tmp_path):
                 "base/__init__.py",
                 "base/lazy.py",
                 "base/missing.py",
+                "base/mkl.py",
                 "base/quiet.py",
                 "base/run_folder.py",
                 "commands/__init__.py",
@@ -96,6 +97,7 @@ def checkout(tmp_path):
                     "base/hints",
                     "base/lazy",
                     "base/missing",
+                    "base/mkl",
                     "base/quiet",
                     "base/run_folder",
                 ),
