@@ -73,7 +73,7 @@ class PatchEmbed(nn.Sequential):
     """(N, 3, H, W) to (N, dim, H / 4, W / 4): 4x4 convolution of stride 4, batch norm."""
 
     def __init__(self, dim: int) -> None:
-        proj = nn.Conv2D(3, dim, 4, stride=4, bias_attr=False)
+        proj = Conv2D(3, dim, 4, stride=4, bias_attr=False)
         super().__init__(("proj", proj), ("norm", nn.BatchNorm2D(dim)))
 
 
@@ -81,7 +81,7 @@ class PatchMerging(nn.Sequential):
     """(N, dim, H, W) to (N, 2 dim, H / 2, W / 2): 2x2 convolution of stride 2, batch norm."""
 
     def __init__(self, dim: int) -> None:
-        reduction = nn.Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
+        reduction = Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
         super().__init__(("reduction", reduction), ("norm", nn.BatchNorm2D(2 * dim)))
 
 
@@ -161,7 +161,7 @@ class FasterNet(nn.Layer):
         else:
             self.avgpool_pre_head = nn.Sequential(
                 nn.AdaptiveAvgPool2D(1),
-                nn.Conv2D(self.feature_channels[-1], feature_dim, 1, bias_attr=False),
+                Conv2D(self.feature_channels[-1], feature_dim, 1, bias_attr=False),
                 activation(act_layer),
             )
             self.head = nn.Linear(feature_dim, class_num)

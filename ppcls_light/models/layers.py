@@ -50,20 +50,16 @@ def initialise_normal(model: nn.Layer, std: float = 0.02) -> None:
 class Conv2D(nn.Conv2D):
     """nn.Conv2D that uses the project's operators for CPU (`ops.training`) where one serves.
 
-    These are depthwise convolution and, without bias and at stride 1, pointwise convolution.
+    These are convolution without groups and depthwise convolution, neither of them dilated.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and cpu_ops.serves(x):
-            if self._groups == self._in_channels > 1:
-                return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
-            pointwise = (
-                self._kernel_size == self._stride == [1, 1] and padding == (0, 0) and self._groups == 1
-            )
-            if pointwise and self.bias is None:
-                return cpu_ops.pointwise_conv(x, self.weight)
+        if ordinary and self._groups == 1 and cpu_ops.serves(x, least_positions=1):
+            return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
+        if ordinary and self._groups == self._in_channels and cpu_ops.serves(x):
+            return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
         return nn.Conv2D.forward(self, x)
 
 

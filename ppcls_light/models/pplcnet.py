@@ -90,7 +90,7 @@ class SqueezeExcitation(nn.Layer):
 
         def pointwise(in_channels: int, out_channels: int) -> nn.Layer:
             attr = ParamAttr(learning_rate=lr_mult)
-            return nn.Conv2D(in_channels, out_channels, 1, weight_attr=attr, bias_attr=attr)
+            return Conv2D(in_channels, out_channels, 1, weight_attr=attr, bias_attr=attr)
 
         self.avg_pool = nn.AdaptiveAvgPool2D(1)
         self.conv1 = pointwise(channels, channels // 4)
@@ -225,9 +225,7 @@ class PPLCNet(nn.Layer):
                     ParamAttr(initializer=KaimingNormal()),
                     None if last_conv_bias else False,
                 )
-                self.last_conv = nn.Conv2D(
-                    width, class_expand, 1, weight_attr=weight_attr, bias_attr=bias_attr
-                )
+                self.last_conv = Conv2D(width, class_expand, 1, weight_attr=weight_attr, bias_attr=bias_attr)
                 self.act = activation(act)
                 self.dropout = nn.Dropout(dropout_prob, mode=dropout_mode)
                 width = class_expand

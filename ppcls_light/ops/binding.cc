@@ -47,23 +47,41 @@ std::vector<Shape> depthwise_conv_shape(const Shape& x, const Shape& weight, con
   return {{conv.batch, weight[0], conv.output.height, conv.output.width}};
 }
 
-Pointwise pointwise(const Shape& x, const Shape& weight) { return {x[0], x[1], weight[0], x[2] * x[3]}; }
-
-std::vector<Shape> pointwise_conv_shape(const Shape& x, const Shape& weight) {
-  return {{x[0], weight[0], x[2], x[3]}};
+// A weight of two axes is a linear layer's, (inputs, outputs).
+Conv conv(const Shape& x, const Shape& weight, const std::vector<int>& stride, const std::vector<int>& padding) {
+  const bool linear = weight.size() == 2;
+  const Pair kernel = linear ? Pair{1, 1} : Pair{weight[2], weight[3]};
+  const Pair output = {(x[2] + 2 * padding[0] - kernel.height) / stride[0] + 1,
+                       (x[3] + 2 * padding[1] - kernel.width) / stride[1] + 1};
+  return {x[0], x[1], linear ? weight[1] : weight[0], {x[2], x[3]}, output, kernel, {stride[0], stride[1]},
+          {padding[0], padding[1]}, linear};
 }
 
-Tensors pointwise_conv(const Tensor& x, const Tensor& weight) {
-  Tensor out = empty(pointwise_conv_shape(x.shape(), weight.shape())[0]);
-  pointwise_forward(pointwise(x.shape(), weight.shape()), x.data<float>(), weight.data<float>(), out.data<float>());
+std::vector<Shape> conv_shape(const Shape& x, const Shape& weight, const paddle::optional<Shape>&,
+                              const std::vector<int>& stride, const std::vector<int>& padding, bool) {
+  const Conv shape = conv(x, weight, stride, padding);
+  return {{shape.batch, shape.outputs, shape.output.height, shape.output.width}};
+}
+
+Tensors conv_forward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
+                        const std::vector<int>& stride, const std::vector<int>& padding, bool) {
+  const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
+  Tensor out = empty({shape.batch, shape.outputs, shape.output.height, shape.output.width});
+  conv_forward(shape, x.data<float>(), weight.data<float>(), bias ? bias->data<float>() : nullptr, out.data<float>());
   return {out};
 }
 
-Tensors pointwise_conv_grad(const Tensor& x, const Tensor& weight, const Tensor& grad_out) {
-  Tensor grad_x = empty(x.shape()), grad_weight = empty(weight.shape());
-  pointwise_backward(pointwise(x.shape(), weight.shape()), x.data<float>(), weight.data<float>(),
-                     grad_out.data<float>(), grad_x.data<float>(), grad_weight.data<float>());
-  return {grad_x, grad_weight};
+Tensors conv_backward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
+                         const Tensor& grad_out, const std::vector<int>& stride, const std::vector<int>& padding,
+                         bool wants_grad_x) {
+  const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
+  // Paddle wants a tensor for a gradient that it drops.
+  Tensor grad_x = empty(wants_grad_x ? x.shape() : Shape{1}), grad_weight = empty(weight.shape());
+  Tensor grad_bias = bias ? empty(bias->shape()) : Tensor();
+  conv_backward(shape, x.data<float>(), weight.data<float>(), grad_out.data<float>(),
+                wants_grad_x ? grad_x.data<float>() : nullptr, grad_weight.data<float>(),
+                bias ? grad_bias.data<float>() : nullptr);
+  return {grad_x, grad_weight, grad_bias};
 }
 
 Planes planes(const Shape& x) { return {x[0], x[1], x[2] * x[3]}; }
@@ -124,15 +142,17 @@ PD_BUILD_GRAD_OP(ppcls_depthwise_conv)
     .Attrs({"stride: std::vector<int>", "padding: std::vector<int>"})
     .SetKernelFn(PD_KERNEL(depthwise_conv_grad));
 
-PD_BUILD_OP(ppcls_pointwise_conv)
-    .Inputs({"X", "Weight"})
+PD_BUILD_OP(ppcls_conv)
+    .Inputs({"X", "Weight", paddle::Optional("Bias")})
     .Outputs({"Out"})
-    .SetKernelFn(PD_KERNEL(pointwise_conv))
-    .SetInferShapeFn(PD_INFER_SHAPE(pointwise_conv_shape));
-PD_BUILD_GRAD_OP(ppcls_pointwise_conv)
-    .Inputs({"X", "Weight", paddle::Grad("Out")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Weight")})
-    .SetKernelFn(PD_KERNEL(pointwise_conv_grad));
+    .Attrs({"stride: std::vector<int>", "padding: std::vector<int>", "wants_grad_x: bool"})
+    .SetKernelFn(PD_KERNEL(conv_forward_op))
+    .SetInferShapeFn(PD_INFER_SHAPE(conv_shape));
+PD_BUILD_GRAD_OP(ppcls_conv)
+    .Inputs({"X", "Weight", paddle::Optional("Bias"), paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad(paddle::Optional("Bias"))})
+    .Attrs({"stride: std::vector<int>", "padding: std::vector<int>", "wants_grad_x: bool"})
+    .SetKernelFn(PD_KERNEL(conv_backward_op));
 
 PD_BUILD_OP(ppcls_norm_act)
     .Inputs({"X", "Gamma", "Beta"})

@@ -28,9 +28,16 @@ from types import ModuleType
 SOURCES = Path(__file__).parent
 BINDING = "binding.cc"
 KERNELS = tuple(
-    f"kernels/{name}.cc" for name in ("depthwise", "micronet", "micronet_maps", "norm_act", "pointwise")
+    f"kernels/{name}.cc"
+    for name in (
+        *("conv", "conv_gradient", "conv_pack", "conv_product"),
+        *("depthwise", "micronet", "micronet_maps", "norm_act"),
+    )
 )
-HEADERS = tuple(f"kernels/{name}.h" for name in ("activations", "kernels", "micronet", "simd", "tile"))
+HEADERS = tuple(
+    f"kernels/{name}.h"
+    for name in ("activations", "conv", "kernels", "micronet", "simd", "tile", "transpose")
+)
 
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp")

@@ -1,4 +1,4 @@
-"""Custom operators for training on CPU: depthwise and pointwise convolution, batch norm with activation.
+"""Custom operators for training on CPU: dense and depthwise convolution, batch norm with activation.
 
 Each has its forward and its backward pass. They are off until `enable()`, and then serve
 what `serves` says: float32 tensors on CPU in dynamic graph. Everything
@@ -22,8 +22,6 @@ from . import build
 
 # In the order of kernels.h's Activation.
 _ACTIVATIONS = (nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU)
-# A vector of the widest processors, which the kernels want in a plane.
-_LEAST_POSITIONS = 16
 
 # Time that Intel's OpenMP threads look for more work before they sleep. Its default, 200, takes a core from the
 # reader's processes; none at all costs more than the wait between two operators.
@@ -56,14 +54,17 @@ def disable() -> None:
     _enabled = False
 
 
-def serves(x: Tensor) -> bool:
-    """Return whether the operators take `x`, a tensor (N, C, H, W)."""
+def serves(x: Tensor, least_positions: int = 16) -> bool:
+    """Return whether the operators take `x` (N, C, H, W).
+
+    Its maps must fill a vector of the widest processors, but for `conv`, which takes maps of one position as well.
+    """
     return (
         _enabled
         and paddle.in_dynamic_mode()
         and x.dtype == paddle.float32
         and x.place.is_cpu_place()
-        and x.shape[2] * x.shape[3] >= _LEAST_POSITIONS
+        and x.shape[2] * x.shape[3] >= least_positions
     )
 
 
@@ -80,9 +81,20 @@ def depthwise_conv(
     return _run("ppcls_depthwise_conv", x, weight, bias, list(stride), list(padding))[0]
 
 
-def pointwise_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Convolve by `weight` (O, C, 1, 1) at stride 1; (N, C, H, W) to (N, O, H, W)."""
-    return _run("ppcls_pointwise_conv", x, weight)[0]
+def conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Sequence[int] = (1, 1),
+    padding: Sequence[int] = (0, 0),
+) -> Tensor:
+    """Convolve without groups; (N, C, H, W) to (N, O, H', W').
+
+    `weight` is (O, C, height, width), or (C, O) as a linear layer has it, for a convolution of 1x1. `padding` is that
+    of both ends. The gradient of `x` is computed only where `x` wants one.
+    """
+    wants_grad_x = not x.stop_gradient
+    return _run("ppcls_conv", x, weight, bias, list(stride), list(padding), wants_grad_x)[0]
 
 
 def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:

@@ -57,14 +57,21 @@ void depthwise(int64_t batch, int64_t multiplier, Pair plane, Pair kernel, Pair 
   require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "depthwise");
 }
 
-void pointwise(int64_t batch, int64_t inputs, int64_t outputs, int64_t positions) {
-  const Pointwise conv{batch, inputs, outputs, positions};
-  const Array x = random(batch * inputs * positions), weight = random(outputs * inputs);
-  const Array grad_out = random(batch * outputs * positions);
-  Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size());
-  pointwise_forward(conv, x.data(), weight.data(), out.data());
-  pointwise_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data());
-  require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "pointwise");
+void conv(int64_t batch, Pair channels, Pair plane, Pair kernel, Pair stride, Pair padding, bool input_major) {
+  const Pair output = {(plane.height + 2 * padding.height - kernel.height) / stride.height + 1,
+                       (plane.width + 2 * padding.width - kernel.width) / stride.width + 1};
+  const int64_t inputs = channels.height, outputs = channels.width;
+  const Conv conv{batch, inputs, outputs, plane, output, kernel, stride, padding, input_major};
+  const Array x = random(batch * inputs * plane.height * plane.width), bias(outputs);
+  const Array weight = random(outputs * inputs * kernel.height * kernel.width);
+  const Array grad_out = random(batch * outputs * output.height * output.width);
+  Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size()), grad_bias(outputs);
+  conv_forward(conv, x.data(), weight.data(), bias.data(), out.data());
+  conv_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data(), grad_bias.data());
+  require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "conv");
+  conv_forward(conv, x.data(), weight.data(), nullptr, out.data());
+  conv_backward(conv, x.data(), weight.data(), grad_out.data(), nullptr, grad_weight.data(), nullptr);
+  require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "conv without bias");
 }
 
 // With gamma 1 and beta 0 the squares of the normalised values sum to their number.
@@ -114,9 +121,15 @@ int main(int count, char** paths) {
         if (plane.height + 2 * padding.height >= kernel.height && plane.width + 2 * padding.width >= kernel.width)
           depthwise(turn % 2 ? 1 : 9, 1 + turn % 4, plane, kernel, stride, padding);
       }
-  for (const int64_t positions : {16, 49, 182, 528, 1100})
-    for (const Pair& channels : {Pair{16, 24}, {5, 7}, {40, 81}, {7, 3}, {1, 1}})
-      pointwise(1 + ++turn % 9, channels.height, channels.width, positions);
+  for (const Pair kernel : {Pair{1, 1}, {3, 3}, {4, 4}, {2, 1}})
+    for (const Pair stride : {Pair{1, 1}, {2, 2}, {4, 3}})
+      for (const Pair plane : {Pair{1, 1}, {2, 3}, {7, 7}, {13, 20}})
+        for (const Pair& channels : {Pair{3, 16}, {40, 29}, {1, 1}}) {
+          const Pair paddings[] = {{kernel.height / 2, kernel.width / 2}, {0, 0}, {kernel.height - 1, kernel.width - 1}};
+          const Pair padding = paddings[++turn % 3];
+          if (plane.height + 2 * padding.height >= kernel.height && plane.width + 2 * padding.width >= kernel.width)
+            conv(1 + turn % 9, channels, plane, kernel, stride, padding, turn % 2);
+        }
   for (const int64_t positions : {16, 17, 49, 272})
     for (const int64_t batch : {1, 9}) norm_act(batch, positions);
   for (int i = 1; i < count; ++i) micronet(paths[i]);

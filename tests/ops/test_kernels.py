@@ -19,8 +19,8 @@ def results(function, *tensors, seed=0):
         tensor.stop_gradient = False
         tensor.clear_gradient()
     out = function(*tensors)
-    gradient = np.random.RandomState(seed).standard_normal(out.shape).astype("float32")
-    paddle.autograd.backward([out], [paddle.to_tensor(gradient)])
+    gradient = paddle.to_tensor(np.random.RandomState(seed).standard_normal(out.shape)).astype(out.dtype)
+    paddle.autograd.backward([out], [gradient])
     return [out.numpy(), *(tensor.grad.numpy() for tensor in tensors)]
 
 
@@ -81,11 +81,48 @@ def test_depthwise_gradients_are_the_written_out_sums(own_operators):
     assert_close((grad_x, grad_weight, grad_bias), expected)
 
 
-@pytest.mark.parametrize("plane", [(4, 4), (5, 5), (7, 7), (14, 14), (23, 23), (28, 37)], ids=str)
-@pytest.mark.parametrize(("inputs", "outputs", "batch"), [(16, 24, 3), (5, 7, 9), (40, 81, 1), (7, 3, 33)])
-def test_pointwise_equals_paddle(own_operators, plane, inputs, outputs, batch):
-    tensors = random([batch, inputs, *plane], 0), random([outputs, inputs, 1, 1], 1)
-    assert_close(results(own_operators.pointwise_conv, *tensors), results(F.conv2d, *tensors))
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (4, 4), (2, 2), (5, 1), (1, 4)], ids=str)
+@pytest.mark.parametrize("stride", [(1, 1), (2, 2), (4, 4), (1, 3)], ids=str)
+def test_conv_equals_a_float64_sum(own_operators, kernel, stride):
+    """Each with maps of one position and more, paddings, a batch over and under a vector, and a bias or none."""
+    case = itertools.count(sum(kernel) + stride[1])
+    for plane, (inputs, outputs) in itertools.product(
+        [(1, 1), (2, 3), (7, 7), (13, 20)], [(3, 16), (40, 29), (1, 1)]
+    ):
+        seed = next(case)
+        padding = [(size // 2, 0, size - 1)[seed % 3] for size in kernel]
+        if any(size + 2 * pad < k for size, pad, k in zip(plane, padding, kernel)):
+            continue
+        tensors = [random([(1, 3, 9)[seed // 2 % 3], inputs, *plane], seed)]
+        tensors += [random([outputs, inputs, *kernel], seed + 1)]
+        tensors += [random([outputs], seed + 2)] if seed % 2 else []
+
+        def ours(x, weight, bias=None, padding=padding):
+            return own_operators.conv(x, weight, bias, stride, padding)
+
+        def theirs(x, weight, bias=None, padding=padding):
+            return F.conv2d(x, weight, bias, stride, padding)
+
+        exact = [tensor.astype("float64") for tensor in tensors]
+        assert_close(results(ours, *tensors), results(theirs, *exact))
+
+
+def test_conv_takes_the_weight_of_a_linear_layer(own_operators):
+    tensors = random([5, 7, 3, 6], 0), random([7, 19], 1), random([19], 2)
+
+    def linear(x, weight, bias):
+        return F.linear(x.transpose([0, 2, 3, 1]), weight, bias).transpose([0, 3, 1, 2])
+
+    assert_close(results(own_operators.conv, *tensors), results(linear, *tensors))
+
+
+def test_conv_of_an_input_without_gradient_gives_that_of_the_weight(own_operators):
+    x, weight = random([2, 3, 9, 9], 0), random([8, 3, 3, 3], 1)
+    expected = results(own_operators.conv, x, weight)[2]
+    weight.clear_gradient()
+    out = own_operators.conv(x.detach(), weight)
+    out.backward(paddle.to_tensor(np.random.RandomState(0).standard_normal(out.shape).astype("float32")))
+    np.testing.assert_array_equal(weight.grad.numpy(), expected)
 
 
 ACTIVATIONS = [nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU]
@@ -129,7 +166,7 @@ def test_results_do_not_depend_on_the_number_of_threads(own_operators):
 
     def network(x, depthwise, pointwise):
         x = own_operators.depthwise_conv(x, depthwise, None, (2, 2), (2, 2))
-        return own_operators.norm_act(norm, nn.Hardswish(), own_operators.pointwise_conv(x, pointwise))
+        return own_operators.norm_act(norm, nn.Hardswish(), own_operators.conv(x, pointwise))
 
     try:
         runs = []
@@ -153,10 +190,9 @@ def ran(function):
     [
         ({"groups": 6, "padding": 1}, "ppcls_depthwise_conv"),
         ({"groups": 6, "padding": (1, 0), "stride": 2, "out": 12}, "ppcls_depthwise_conv"),
-        ({"kernel": 1, "bias_attr": False}, "ppcls_pointwise_conv"),
-        ({"kernel": 1}, None),
-        ({"kernel": 1, "bias_attr": False, "stride": 2}, None),
-        ({"kernel": 1, "bias_attr": False, "padding": 1}, None),
+        ({"kernel": 1, "bias_attr": False}, "ppcls_conv"),
+        ({"kernel": 4, "stride": 2, "padding": 1}, "ppcls_conv"),
+        ({"dilation": 2}, None),
         ({"groups": 6, "padding": 1, "dilation": 2}, None),
         ({"groups": 6, "padding": "same"}, None),
         ({"groups": 6, "padding": 1, "padding_mode": "reflect"}, None),
@@ -181,6 +217,7 @@ def test_what_the_operators_do_not_know_stays_with_paddle(own_operators):
     assert own_operators.serves(x)
     assert not own_operators.serves(x.astype("float64"))
     assert not own_operators.serves(x[:, :, :3, :3])  # fewer places than a vector has
+    assert own_operators.serves(x[:, :, :3, :3], least_positions=1)
     norm = nn.BatchNorm2D(3)
     norm.eval()
     expected = F.gelu(norm(x), approximate=True).numpy()

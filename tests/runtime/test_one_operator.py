@@ -117,7 +117,7 @@ def train():
     from ppcls_light.ops import training
     training.enable()
     x = paddle.ones([1, 3, 8, 8]), paddle.ones([2, 3, 1, 1])
-    assert float(training.pointwise_conv(*x).mean()) == 3
+    assert float(training.conv(*x).mean()) == 3
 
 {ORDERS[order]}
 assert own.options.cpu_ops, own.options.title

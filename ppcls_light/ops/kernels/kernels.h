@@ -1,7 +1,8 @@
 // The kernels: float32, contiguous (N, C, H, W). None depends on Paddle.
 //
 // Results do not depend on the number of threads: the work is cut into tasks by the shape alone, a task sums in
-// a fixed order, and sums over tasks are taken in the order of the tasks.
+// a fixed order, and sums over tasks are taken in the order of the tasks. A dynamic schedule is a monotonic one: the
+// OpenMP that comes with Paddle does not have the other one, and a second OpenMP would be loaded for it.
 #pragma once
 
 #include <cstdint>
@@ -21,14 +22,18 @@ void depthwise_forward(const Depthwise& conv, const float* x, const float* weigh
 void depthwise_backward(const Depthwise& conv, const float* x, const float* weight, const float* grad_out,
                         float* grad_x, float* grad_weight, float* grad_bias);
 
-// A 1x1 convolution of stride 1 without bias and groups; positions = H W >= kLanes.
-struct Pointwise {
-  int64_t batch, inputs, outputs, positions;
+// A convolution without groups. `weight` is (outputs, inputs, height, width) or, of a linear layer, `input_major`:
+// (inputs, height, width, outputs).
+struct Conv {
+  int64_t batch, inputs, outputs;
+  Pair input, output, kernel, stride, padding;
+  bool input_major;
 };
 
-void pointwise_forward(const Pointwise& conv, const float* x, const float* weight, float* out);
-void pointwise_backward(const Pointwise& conv, const float* x, const float* weight, const float* grad_out,
-                        float* grad_x, float* grad_weight);
+// `bias` and `grad_bias` may be null, and so may `grad_x`, which is not computed then.
+void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out);
+void conv_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
+                   float* grad_weight, float* grad_bias);
 
 // In training: the activation of the batch norm of x, over `batch` and `positions` = H W >= kLanes for
 // each channel.

@@ -26,6 +26,9 @@ typedef float UnalignedVec __attribute__((vector_size(kVecBytes), aligned(4), ma
 inline Vec load(const float* from) { return *reinterpret_cast<const UnalignedVec*>(from); }
 inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) = value; }
 
+// All lanes are `value`. Unlike Vec{} + value, which turns -0 to 0, this is no addition but a load.
+inline Vec broadcast(float value) { return value - Vec{}; }
+
 inline Vec clamp(Vec value, float low, float high) {
   value = value < low ? Vec{} + low : value;
   return value > high ? Vec{} + high : value;

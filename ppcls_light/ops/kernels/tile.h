@@ -21,7 +21,7 @@ __attribute__((always_inline)) inline void product_tile(int64_t depth, Start sta
     for (int v = 0; v < columns; ++v) value[v] = values(c, v);
 #pragma GCC unroll 16
     for (int r = 0; r < rows; ++r) {
-      const Vec one = Vec{} + factor(c, r);
+      const Vec one = broadcast(factor(c, r));
 #pragma GCC unroll 16
       for (int v = 0; v < columns; ++v) total[r][v] += one * value[v];
     }

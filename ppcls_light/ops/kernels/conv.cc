@@ -1,0 +1,58 @@
+// Convolution without groups: its three products.
+
+#include <algorithm>
+#include <memory>
+
+#include "conv.h"
+
+namespace {
+
+int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// The gradient of the input. The places of the input that have the same rest by the stride, (y, x) + k stride, are seen
+// by the same taps of the kernel: their gradient is a convolution of stride 1 of the gradient of the output.
+void input_gradient(const Conv& conv, const float* weight, const float* grad_out, float* grad_x) {
+  const Pair kernel = conv.kernel, stride = conv.stride;
+  const int64_t area = kernel.height * kernel.width;
+  const std::unique_ptr<float[]> packed(new float[conv.inputs * conv.outputs * area]);
+  for (int64_t y = 0; y < std::min(stride.height, conv.input.height); ++y)
+    for (int64_t x = 0; x < std::min(stride.width, conv.input.width); ++x) {
+      Columns columns{conv.batch, conv.outputs, conv.outputs * conv.output.height * conv.output.width, conv.output,
+                      {ceil_divide(conv.input.height - y, stride.height), ceil_divide(conv.input.width - x, stride.width)},
+                      {1, 1}, {}};
+      std::vector<int64_t> numbers;
+      for (int64_t v = 0; v < kernel.height; ++v)
+        for (int64_t u = 0; u < kernel.width; ++u) {
+          const int64_t below = y + conv.padding.height - v, right = x + conv.padding.width - u;
+          if (below % stride.height || right % stride.width) continue;
+          columns.taps.push_back({below / stride.height, right / stride.width});
+          numbers.push_back(v * kernel.width + u);
+        }
+      const int64_t taps = int64_t(numbers.size());
+      pack_weights(conv.inputs, columns.depth(), [&](int64_t input, int64_t row) {
+        const int64_t output = row / taps, k = input * area + numbers[row % taps];
+        return conv.input_major ? weight[k * conv.outputs + output] : weight[output * conv.inputs * area + k];
+      }, packed.get());
+      const bool plain = area == 1 && stride.height * stride.width == 1 && conv.padding.height + conv.padding.width == 0;
+      if (plain) columns = columns_of_planes(conv.batch, conv.outputs, conv.output.height * conv.output.width);
+      convolve(columns, grad_out, conv.inputs, packed.get(), nullptr, {conv.input, {y, x}, stride}, grad_x);
+    }
+}
+
+}  // namespace
+
+void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out) {
+  const Columns columns = columns_of_input(conv);
+  const int64_t depth = columns.depth();
+  const std::unique_ptr<float[]> packed(new float[conv.outputs * depth]);
+  pack_weights(conv.outputs, depth, [&](int64_t output, int64_t row) {
+    return conv.input_major ? weight[row * conv.outputs + output] : weight[output * depth + row];
+  }, packed.get());
+  convolve(columns, x, conv.outputs, packed.get(), bias, {conv.output, {0, 0}, {1, 1}}, out);
+}
+
+void conv_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
+                   float* grad_weight, float* grad_bias) {
+  if (grad_x) input_gradient(conv, weight, grad_out, grad_x);
+  weight_gradient(conv, x, grad_out, grad_weight, grad_bias);
+}

@@ -1,0 +1,62 @@
+// Parts of a convolution. It is a matrix product of its weights with the columns of its input: for each position of a
+// grid the values under the kernel there. Columns are made for some positions at a time and used while in the cache.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "simd.h"
+
+// The columns of images (channels, plane). Tap t of position (y, x) is the value at (y step.height + taps[t].height,
+// x step.width + taps[t].width), or 0 outside of the plane. Rows of a column are channels, then taps.
+struct Columns {
+  int64_t batch, channels, image;  // floats of an image, which may have more channels
+  Pair plane, grid, step;
+  std::vector<Pair> taps;
+
+  int64_t depth() const { return channels * int64_t(taps.size()); }
+  int64_t positions() const { return batch * grid.height * grid.width; }
+};
+
+// Positions are numbered over all images, so that small maps fill vectors as well.
+Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions);
+Columns columns_of_input(const Conv& conv);
+
+// Of position (y, x) a product writes to (begin.height + y step.height, begin.width + x step.width).
+struct Places {
+  Pair plane, begin, step;
+};
+
+// panel[strip][row][i]: columns of `count` positions from `first` in strips of `width` positions, then zeros up to a
+// whole strip.
+void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel);
+
+// Weights in the order in which a tile of `convolve` reads them; weight(output, row) gives one.
+template <typename Weight>
+void pack_weights(int64_t outputs, int64_t depth, Weight weight, float* packed);
+
+// out[n][o] at its places = bias[o] + the sum over rows of weight(o, row) times the columns. `bias` may be null.
+void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
+              const Places& places, float* out);
+
+void weight_gradient(const Conv& conv, const float* x, const float* grad_out, float* grad_weight, float* grad_bias);
+
+constexpr int64_t kTileRows = kManyRegisters ? 8 : 4;
+constexpr int64_t kTileColumns = 3;
+constexpr int64_t kStrip = kTileColumns * kLanes;
+
+// Outputs are cut into even blocks of at most kTileRows.
+inline int64_t output_blocks(int64_t outputs) { return (outputs + kTileRows - 1) / kTileRows; }
+inline int64_t output_begin(int64_t outputs, int64_t block) { return outputs * block / output_blocks(outputs); }
+
+template <typename Weight>
+void pack_weights(int64_t outputs, int64_t depth, Weight weight, float* packed) {
+#pragma omp parallel for schedule(static)
+  for (int64_t block = 0; block < output_blocks(outputs); ++block) {
+    const int64_t begin = output_begin(outputs, block), end = output_begin(outputs, block + 1);
+    float* to = packed + begin * depth;
+    for (int64_t row = 0; row < depth; ++row)
+      for (int64_t o = begin; o < end; ++o) *to++ = weight(o, row);
+  }
+}

@@ -1,0 +1,83 @@
+// Columns of positions, packed for the products.
+
+#include <algorithm>
+
+#include "conv.h"
+
+namespace {
+
+// `length` neighbours of a row of an image, with zeros before and after them.
+struct Copy {
+  int64_t from, to, before, length, after;
+};
+
+void copy(const Copy& run, const float* from, int64_t step, float* to) {
+  from += run.from;
+  to += run.to;
+  std::fill_n(to, run.before, 0.f);
+  to += run.before;
+  if (step == 1 && run.length >= kLanes) {
+    for (int64_t i = 0; i < run.length - kLanes; i += kLanes) store(to + i, load(from + i));
+    store(to + run.length - kLanes, load(from + run.length - kLanes));
+  } else {
+    strided(step, run.length, [=](int64_t i, int64_t k) { to[k] = from[i]; });
+  }
+  std::fill_n(to + run.length, run.after, 0.f);
+}
+
+int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
+
+// Adds the copies of `length` positions of row y of image n from x on, which go to `to`, for each tap.
+void add_copies(const Columns& columns, int64_t n, int64_t y, int64_t x, int64_t length, int64_t to, int64_t width,
+                std::vector<Copy>* copies) {
+  for (const Pair& tap : columns.taps) {
+    const int64_t row = y * columns.step.height + tap.height, column = x * columns.step.width + tap.width;
+    int64_t before = length, after = 0, inside = 0;
+    if (row >= 0 && row < columns.plane.height) {
+      // The first i with column + i step >= 0, and the first with column + i step >= width.
+      before = std::clamp<int64_t>(-floor_divide(column, columns.step.width), 0, length);
+      const int64_t end = -floor_divide(column - columns.plane.width, columns.step.width);
+      inside = std::clamp<int64_t>(end, before, length) - before;
+      after = length - before - inside;
+    }
+    const int64_t from = n * columns.image + row * columns.plane.width + column + before * columns.step.width;
+    copies->push_back({from, to, before, inside, after});
+    to += width;
+  }
+}
+
+}  // namespace
+
+Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions) {
+  return {batch, channels, channels * positions, {1, positions}, {1, positions}, {1, 1}, {{0, 0}}};
+}
+
+Columns columns_of_input(const Conv& conv) {
+  const Pair input = conv.input, kernel = conv.kernel, stride = conv.stride, padding = conv.padding;
+  if (kernel.height * kernel.width * stride.height * stride.width == 1 && padding.height + padding.width == 0)
+    return columns_of_planes(conv.batch, conv.inputs, input.height * input.width);
+  Columns columns{conv.batch, conv.inputs, conv.inputs * input.height * input.width, input, conv.output, stride, {}};
+  for (int64_t y = 0; y < kernel.height; ++y)
+    for (int64_t x = 0; x < kernel.width; ++x) columns.taps.push_back({y - padding.height, x - padding.width});
+  return columns;
+}
+
+void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel) {
+  const int64_t depth = columns.depth(), line = columns.grid.width, lines = columns.grid.height;
+  std::vector<Copy> copies;
+  for (int64_t done = 0; done < count;) {
+    const int64_t position = first + done, strip = done / width, place = done % width, x = position % line;
+    const int64_t length = std::min({line - x, count - done, width - place});
+    add_copies(columns, position / line / lines, position / line % lines, x, length, strip * depth * width + place,
+               width, &copies);
+    done += length;
+  }
+  // Channels in the outer loop: neighbours in memory are read one after the other.
+  const int64_t plane = columns.plane.height * columns.plane.width, rows = int64_t(columns.taps.size()) * width;
+  for (int64_t c = 0; c < columns.channels; ++c)
+    for (const Copy& run : copies) copy(run, images + c * plane, columns.step.width, panel + c * rows);
+  const int64_t rest = count % width;
+  if (rest)
+    for (int64_t row = 0; row < depth; ++row)
+      std::fill_n(panel + (count / width * depth + row) * width + rest, width - rest, 0.f);
+}

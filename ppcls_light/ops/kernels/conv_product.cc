@@ -1,0 +1,112 @@
+// The product of packed weights with columns, written to its places.
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <utility>
+
+#include "conv.h"
+#include "tile.h"
+
+namespace {
+
+// A panel stays in the second cache beside some weights, on the smallest of today's processors.
+constexpr int64_t kPanelFloats = 1 << 15;
+constexpr int64_t kTasks = 16;  // at least, where the shape has as many
+
+// totals[r][i]: `rows` outputs of a strip, its first `columns` vectors.
+template <int rows, int columns>
+void product(int64_t depth, const float* weights, const float* strip, const float* bias, float* totals, int64_t step) {
+  product_tile<rows, columns>(
+      depth, [=](int r, int) { return broadcast(bias ? bias[r] : 0.f); },
+      [=](int64_t k, int r) { return weights[k * rows + r]; },
+      [=](int64_t k, int v) { return load(strip + k * kStrip + v * kLanes); },
+      [=](int r, int v, Vec total) { store(totals + r * step + v * kLanes, total); });
+}
+
+using Product = decltype(&product<1, 1>);
+
+template <size_t... index>
+constexpr std::array<Product, sizeof...(index)> products(std::index_sequence<index...>) {
+  return {&product<index / kTileColumns + 1, index % kTileColumns + 1>...};
+}
+
+constexpr auto kProducts = products(std::make_index_sequence<kTileRows * kTileColumns>());
+
+// Positions from `begin` of a strip that lie `step` apart in the output, at `to` of output 0.
+struct Run {
+  int64_t begin, length, to;
+};
+
+// Runs of `count` positions from `first`. Planes that are written whole are runs of their own, not their rows.
+void find_runs(const Columns& columns, const Places& places, int64_t outputs, int64_t first, int64_t count,
+               std::vector<Run>* runs) {
+  const Pair plane = places.plane;
+  const bool whole = places.step.height * places.step.width == 1 && columns.grid.height == plane.height &&
+                     columns.grid.width == plane.width;
+  const Pair grid = whole ? Pair{1, plane.height * plane.width} : columns.grid;
+  runs->clear();
+  for (int64_t done = 0; done < count;) {
+    const int64_t position = first + done, line = position / grid.width, x = position % grid.width;
+    const int64_t length = std::min(grid.width - x, count - done);
+    const int64_t row = places.begin.height + line % grid.height * places.step.height;
+    runs->push_back({done, length, line / grid.height * outputs * plane.height * plane.width + row * plane.width +
+                                       places.begin.width + x * places.step.width});
+    done += length;
+  }
+}
+
+// Outputs from block `first_block` to `last_block` of a strip of `count` positions.
+void convolve_strip(int64_t depth, int64_t outputs, int64_t first_block, int64_t last_block, const float* packed,
+                    const float* bias, const float* strip, int64_t count, const std::vector<Run>& runs, int64_t plane,
+                    int64_t step, float* out) {
+  const int64_t columns = (count + kLanes - 1) / kLanes;
+  const bool direct = runs.size() == 1 && step == 1 && count == columns * kLanes;
+  alignas(kVecBytes) float totals[kTileRows * kStrip];
+  for (int64_t block = first_block; block < last_block; ++block) {
+    const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
+    const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
+    const float *weights = packed + begin * depth, *start = bias ? bias + begin : nullptr;
+    if (direct) {
+      product(depth, weights, strip, start, out + runs[0].to + begin * plane, plane);
+      continue;
+    }
+    product(depth, weights, strip, start, totals, kStrip);
+    for (int64_t r = 0; r < rows; ++r)
+      for (const Run& run : runs) {
+        float* to = out + run.to + (begin + r) * plane;
+        const float* from = totals + r * kStrip + run.begin;
+        strided(step, run.length, [=](int64_t i, int64_t k) { to[i] = from[k]; });
+      }
+  }
+}
+
+}  // namespace
+
+void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
+              const Places& places, float* out) {
+  const int64_t depth = columns.depth(), positions = columns.positions();
+  const int64_t strips = (positions + kStrip - 1) / kStrip, blocks = output_blocks(outputs);
+  const int64_t fitting = std::max<int64_t>(1, kPanelFloats / std::max<int64_t>(1, depth * kStrip));
+  const int64_t each = std::min(fitting, std::max<int64_t>(1, strips / kTasks));
+  const int64_t panels = (strips + each - 1) / each;
+  const int64_t shares = std::min(blocks, std::max<int64_t>(1, kTasks / std::max<int64_t>(1, panels)));  // of the outputs
+#pragma omp parallel
+  {
+    const std::unique_ptr<Vec[]> panel(new Vec[each * depth * kTileColumns]);
+    std::vector<Run> runs;
+#pragma omp for schedule(monotonic : dynamic)
+    for (int64_t task = 0; task < panels * shares; ++task) {
+      const int64_t first = task / shares * each * kStrip, share = task % shares;
+      const int64_t count = std::min(each * kStrip, positions - first);
+      float* strip = reinterpret_cast<float*>(panel.get());
+      pack(columns, images, first, count, kStrip, strip);
+      for (int64_t done = 0; done < count; done += kStrip, strip += depth * kStrip) {
+        const int64_t length = std::min(kStrip, count - done);
+        find_runs(columns, places, outputs, first + done, length, &runs);
+        convolve_strip(depth, outputs, share * blocks / shares, (share + 1) * blocks / shares, packed, bias, strip,
+                       length, runs, places.plane.height * places.plane.width, places.step.width, out);
+      }
+    }
+  }
+}
