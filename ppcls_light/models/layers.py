@@ -56,7 +56,7 @@ class Conv2D(nn.Conv2D):
     def forward(self, x: Tensor) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and self._groups == 1 and cpu_ops.serves(x, least_positions=1):
+        if ordinary and self._groups == 1 and cpu_ops.serves(x):
             return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
         if ordinary and self._groups == self._in_channels and cpu_ops.serves(x):
             return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)

@@ -86,17 +86,21 @@ Tensors conv_backward_op(const Tensor& x, const Tensor& weight, const paddle::op
 
 Planes planes(const Shape& x) { return {x[0], x[1], x[2] * x[3]}; }
 
-Tensors norm_act(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon, int activation) {
-  Tensor out = empty(x.shape()), mean = empty(gamma.shape()), variance = empty(gamma.shape());
-  Tensor inverse_std = empty(gamma.shape());
+// The running statistics are changed in place, behind the back of the graph of gradients: an output of that name would
+// be a part of it, and have one.
+float* in_place(const Tensor& tensor) { return const_cast<float*>(tensor.data<float>()); }
+
+Tensors norm_act(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& running_mean,
+                 const Tensor& running_variance, float epsilon, float momentum, int activation) {
+  Tensor out = empty(x.shape()), mean = empty(gamma.shape()), inverse_std = empty(gamma.shape());
   norm_act_forward(planes(x.shape()), Activation(activation), x.data<float>(), gamma.data<float>(),
-                   beta.data<float>(), epsilon, mean.data<float>(), variance.data<float>(),
-                   inverse_std.data<float>(), out.data<float>());
-  return {out, mean, variance, inverse_std};
+                   beta.data<float>(), epsilon, momentum, in_place(running_mean), in_place(running_variance),
+                   mean.data<float>(), inverse_std.data<float>(), out.data<float>());
+  return {out, mean, inverse_std};
 }
 
 Tensors norm_act_grad(const Tensor& x, const Tensor& gamma, const Tensor& beta, const Tensor& mean,
-                      const Tensor& inverse_std, const Tensor& grad_out, float, int activation) {
+                      const Tensor& inverse_std, const Tensor& grad_out, float, float, int activation) {
   Tensor grad_x = empty(x.shape()), grad_gamma = empty(gamma.shape()), grad_beta = empty(gamma.shape());
   norm_act_backward(planes(x.shape()), Activation(activation), x.data<float>(), gamma.data<float>(),
                     beta.data<float>(), mean.data<float>(), inverse_std.data<float>(), grad_out.data<float>(),
@@ -104,8 +108,9 @@ Tensors norm_act_grad(const Tensor& x, const Tensor& gamma, const Tensor& beta, 
   return {grad_x, grad_gamma, grad_beta};
 }
 
-std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shape&, float, int) {
-  return {x, gamma, gamma, gamma};
+std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shape&, const Shape&, const Shape&, float,
+                                  float, int) {
+  return {x, gamma, gamma};
 }
 
 Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
@@ -155,15 +160,15 @@ PD_BUILD_GRAD_OP(ppcls_conv)
     .SetKernelFn(PD_KERNEL(conv_backward_op));
 
 PD_BUILD_OP(ppcls_norm_act)
-    .Inputs({"X", "Gamma", "Beta"})
-    .Outputs({"Out", "Mean", "Variance", "InverseStd"})
-    .Attrs({"epsilon: float", "activation: int"})
+    .Inputs({"X", "Gamma", "Beta", "RunningMean", "RunningVariance"})
+    .Outputs({"Out", "Mean", "InverseStd"})
+    .Attrs({"epsilon: float", "momentum: float", "activation: int"})
     .SetKernelFn(PD_KERNEL(norm_act))
     .SetInferShapeFn(PD_INFER_SHAPE(norm_act_shape));
 PD_BUILD_GRAD_OP(ppcls_norm_act)
     .Inputs({"X", "Gamma", "Beta", "Mean", "InverseStd", paddle::Grad("Out")})
     .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
-    .Attrs({"epsilon: float", "activation: int"})
+    .Attrs({"epsilon: float", "momentum: float", "activation: int"})
     .SetKernelFn(PD_KERNEL(norm_act_grad));
 
 PD_BUILD_OP(ppcls_micronet)

@@ -31,12 +31,12 @@ KERNELS = tuple(
     f"kernels/{name}.cc"
     for name in (
         *("conv", "conv_gradient", "conv_pack", "conv_product"),
-        *("depthwise", "micronet", "micronet_maps", "norm_act"),
+        *("depthwise", "micronet", "micronet_maps", "norm_act", "norm_act_small"),
     )
 )
 HEADERS = tuple(
     f"kernels/{name}.h"
-    for name in ("activations", "conv", "kernels", "micronet", "simd", "tile", "transpose")
+    for name in ("activations", "conv", "kernels", "micronet", "norm_act", "simd", "tile", "transpose")
 )
 
 COMPILERS = ("c++", "g++", "clang++")

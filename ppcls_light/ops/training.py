@@ -54,18 +54,9 @@ def disable() -> None:
     _enabled = False
 
 
-def serves(x: Tensor, least_positions: int = 16) -> bool:
-    """Return whether the operators take `x` (N, C, H, W).
-
-    Its maps must fill a vector of the widest processors, but for `conv`, which takes maps of one position as well.
-    """
-    return (
-        _enabled
-        and paddle.in_dynamic_mode()
-        and x.dtype == paddle.float32
-        and x.place.is_cpu_place()
-        and x.shape[2] * x.shape[3] >= least_positions
-    )
+def serves(x: Tensor) -> bool:
+    """Return whether the operators take `x`, a tensor (N, C, H, W)."""
+    return _enabled and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
 
 
 def depthwise_conv(
@@ -114,12 +105,8 @@ def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
     ):
         return act(norm(x))
     activation = _ACTIVATIONS.index(type(act))
-    out, mean, variance, _ = _run("ppcls_norm_act", x, norm.weight, norm.bias, norm._epsilon, activation)
-    with paddle.no_grad():
-        for running, batch in ((norm._mean, mean), (norm._variance, variance)):
-            running.scale_(norm._momentum)
-            running.add_(batch * (1 - norm._momentum))
-    return out
+    options = norm._epsilon, norm._momentum, activation
+    return _run("ppcls_norm_act", x, norm.weight, norm.bias, norm._mean, norm._variance, *options)[0]
 
 
 def _run(name: str, *arguments: Any) -> list[Tensor]:

@@ -37,7 +37,7 @@ def assert_close(actual, expected, tolerance=1e-5):
 
 KERNELS = [(3, 3), (5, 5), (7, 7), (9, 9), (3, 1), (1, 3), (5, 1), (1, 5), (4, 2)]
 STRIDES = [(1, 1), (2, 2), (1, 2), (2, 1), (3, 2)]
-PLANES = [(4, 4), (7, 7), (14, 14), (13, 20), (33, 16)]
+PLANES = [(1, 1), (2, 3), (4, 4), (7, 7), (13, 20), (40, 70)]
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=str)
@@ -129,7 +129,7 @@ ACTIVATIONS = [nn.Identity, nn.ReLU, nn.ReLU6, nn.Hardswish, nn.GELU]
 
 
 @pytest.mark.parametrize("act", ACTIVATIONS, ids=lambda act: act.__name__)
-@pytest.mark.parametrize("shape", [(1, 3, 4, 4), (9, 5, 7, 7), (2, 4, 16, 17)], ids=str)
+@pytest.mark.parametrize("shape", [(33, 150, 1, 1), (3, 3, 2, 2), (1, 3, 4, 4), (9, 5, 7, 7)], ids=str)
 def test_norm_and_activation_equal_paddle(own_operators, act, shape):
     """Values, gradients and running statistics, of a batch whose mean is far from zero."""
     act, norms = act(), [nn.BatchNorm2D(shape[1], momentum=0.8) for _ in range(2)]
@@ -216,8 +216,6 @@ def test_what_the_operators_do_not_know_stays_with_paddle(own_operators):
     x = random([2, 3, 5, 5], 0)
     assert own_operators.serves(x)
     assert not own_operators.serves(x.astype("float64"))
-    assert not own_operators.serves(x[:, :, :3, :3])  # fewer places than a vector has
-    assert own_operators.serves(x[:, :, :3, :3], least_positions=1)
     norm = nn.BatchNorm2D(3)
     norm.eval()
     expected = F.gelu(norm(x), approximate=True).numpy()

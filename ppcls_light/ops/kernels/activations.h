@@ -1,6 +1,8 @@
 // Activations with their slopes, by vectors.
 #pragma once
 
+#include <initializer_list>
+
 #include "kernels.h"
 #include "simd.h"
 

@@ -35,18 +35,17 @@ void conv_forward(const Conv& conv, const float* x, const float* weight, const f
 void conv_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
                    float* grad_weight, float* grad_bias);
 
-// In training: the activation of the batch norm of x, over `batch` and `positions` = H W >= kLanes for
-// each channel.
+// In training: the activation of the batch norm of x, over `batch` and `positions` = H W for each channel.
 struct Planes {
   int64_t batch, channels, positions;
 };
 
 enum class Activation { identity, relu, relu6, hardswish, gelu };
 
-// `mean` and `variance` are the batch's, biased.
+// `mean` is the batch's, and so is the biased variance; running = running * momentum + the batch's * (1 - momentum).
 void norm_act_forward(const Planes& at, Activation activation, const float* x, const float* gamma,
-                      const float* beta, float epsilon, float* mean, float* variance, float* inverse_std,
-                      float* out);
+                      const float* beta, float epsilon, float momentum, float* running_mean, float* running_variance,
+                      float* mean, float* inverse_std, float* out);
 void norm_act_backward(const Planes& at, Activation activation, const float* x, const float* gamma,
                        const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
                        float* grad_x, float* grad_gamma, float* grad_beta);

@@ -3,11 +3,9 @@
 // The normalised values are not kept: the gradient computes them anew from the input, which costs less than
 // reading them.
 
-#include <cmath>
-#include <vector>
-
 #include "activations.h"
 #include "kernels.h"
+#include "norm_act.h"
 #include "simd.h"
 
 namespace {
@@ -23,15 +21,8 @@ inline void along(int64_t positions, Body body) {
   body(positions - kLanes, [fresh](Vec value) { return keep_lanes(value, fresh); });
 }
 
-// Factor and summand of the normalised y = x * scale + shift.
-struct Affine {
-  Affine(float gamma, float beta, float mean, float inverse_std)
-      : scale(gamma * inverse_std), shift(beta - mean * gamma * inverse_std) {}
-  float scale, shift;
-};
-
-// Mean and biased variance of channel c, about the mean of the first image so that nothing cancels.
-void statistics(const Planes& at, const float* x, int64_t c, double* mean, double* variance) {
+// Of channel c, about the mean of the first image so that nothing cancels.
+void statistics(const Planes& at, const float* x, int64_t c, const Norm& norm) {
   const auto plane = [&](int64_t n) { return x + (n * at.channels + c) * at.positions; };
   Vec sum = {};
   along(at.positions, [&](int64_t p, auto only) { sum += only(load(plane(0) + p)); });
@@ -47,22 +38,15 @@ void statistics(const Planes& at, const float* x, int64_t c, double* mean, doubl
     first += sum_lanes(sum);
     second += sum_lanes(squares);
   }
-  const double count = at.batch * at.positions;
-  *mean = centre + first / count;
-  *variance = second / count - (first / count) * (first / count);
+  norm.set(c, centre, first, second, at.batch * at.positions);
 }
 
 template <typename Act>
-void forward(const Planes& at, const float* x, const float* gamma, const float* beta, float epsilon, float* mean,
-             float* variance, float* inverse_std, float* out) {
+void forward(const Planes& at, const float* x, const Norm& norm, float* out) {
 #pragma omp parallel for schedule(static)
   for (int64_t c = 0; c < at.channels; ++c) {
-    double exact_mean, exact_variance;
-    statistics(at, x, c, &exact_mean, &exact_variance);
-    mean[c] = exact_mean;
-    variance[c] = exact_variance;
-    inverse_std[c] = 1 / std::sqrt(exact_variance + epsilon);
-    const Affine affine(gamma[c], beta[c], mean[c], inverse_std[c]);
+    statistics(at, x, c, norm);
+    const Affine affine(norm.gamma, norm.beta, norm.mean, norm.inverse_std, c);
     for (int64_t n = 0; n < at.batch; ++n) {
       const int64_t plane = (n * at.channels + c) * at.positions;
       along(at.positions, [&](int64_t p, auto) {
@@ -77,8 +61,8 @@ void backward(const Planes& at, const float* x, const float* gamma, const float*
               const float* inverse_std, const float* grad_out, float* grad_x, float* grad_gamma, float* grad_beta) {
 #pragma omp parallel for schedule(static)
   for (int64_t c = 0; c < at.channels; ++c) {
-    const Affine affine(gamma[c], beta[c], mean[c], inverse_std[c]);
-    double grads = 0, products = 0;  // of the gradient at y, and of it times x - mean
+    const Affine affine(gamma, beta, mean, inverse_std, c);
+    double grads = 0, products = 0;
     for (int64_t n = 0; n < at.batch; ++n) {
       const int64_t plane = (n * at.channels + c) * at.positions;
       Vec sum = {}, product = {};
@@ -93,14 +77,13 @@ void backward(const Planes& at, const float* x, const float* gamma, const float*
     }
     grad_beta[c] = grads;
     grad_gamma[c] = products * inverse_std[c];
-    const double count = at.batch * at.positions;
-    const float centre = grads / count, lean = products / count * inverse_std[c] * inverse_std[c];
+    const Gradient gradient(grads, products, at.batch * at.positions, inverse_std[c]);
     for (int64_t n = 0; n < at.batch; ++n) {
       const int64_t plane = (n * at.channels + c) * at.positions;
       along(at.positions, [&](int64_t p, auto) {
         const Vec value = load(x + plane + p);
         const Vec grad = load(grad_out + plane + p) * Act::slope(value * affine.scale + affine.shift);
-        store(grad_x + plane + p, affine.scale * (grad - centre - (value - mean[c]) * lean));
+        store(grad_x + plane + p, affine.scale * (grad - gradient.centre - (value - mean[c]) * gradient.lean));
       });
     }
   }
@@ -109,16 +92,19 @@ void backward(const Planes& at, const float* x, const float* gamma, const float*
 }  // namespace
 
 void norm_act_forward(const Planes& at, Activation activation, const float* x, const float* gamma,
-                      const float* beta, float epsilon, float* mean, float* variance, float* inverse_std,
-                      float* out) {
-  with_activation(activation, [&](auto act) {
-    forward<decltype(act)>(at, x, gamma, beta, epsilon, mean, variance, inverse_std, out);
-  });
+                      const float* beta, float epsilon, float momentum, float* running_mean, float* running_variance,
+                      float* mean, float* inverse_std, float* out) {
+  const Norm norm{gamma, beta, epsilon, momentum, running_mean, running_variance, mean, inverse_std};
+  if (at.positions <= kSmallPlane) return small_norm_act_forward(at, activation, x, norm, out);
+  with_activation(activation, [&](auto act) { forward<decltype(act)>(at, x, norm, out); });
 }
 
 void norm_act_backward(const Planes& at, Activation activation, const float* x, const float* gamma,
                        const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
                        float* grad_x, float* grad_gamma, float* grad_beta) {
+  if (at.positions <= kSmallPlane)
+    return small_norm_act_backward(at, activation, x, gamma, beta, mean, inverse_std, grad_out, grad_x, grad_gamma,
+                                   grad_beta);
   with_activation(activation, [&](auto act) {
     backward<decltype(act)>(at, x, gamma, beta, mean, inverse_std, grad_out, grad_x, grad_gamma, grad_beta);
   });

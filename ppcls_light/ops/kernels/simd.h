@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
 
 #if defined(__AVX512F__)
 constexpr int kVecBytes = 64;
@@ -28,6 +29,18 @@ inline void store(float* to, Vec value) { *reinterpret_cast<UnalignedVec*>(to) =
 
 // All lanes are `value`. Unlike Vec{} + value, which turns -0 to 0, this is no addition but a load.
 inline Vec broadcast(float value) { return value - Vec{}; }
+
+// The first `count` <= kLanes elements.
+inline Vec load_first(const float* from, int64_t count) {
+  if (count == kLanes) return load(from);
+  Vec value = {};
+  std::memcpy(&value, from, count * sizeof(float));
+  return value;
+}
+inline void store_first(float* to, Vec value, int64_t count) {
+  if (count == kLanes) return store(to, value);
+  std::memcpy(to, &value, count * sizeof(float));
+}
 
 inline Vec clamp(Vec value, float low, float high) {
   value = value < low ? Vec{} + low : value;

@@ -42,11 +42,8 @@ __attribute__((always_inline)) inline void exchange_blocks(Vec* rows) {
   if constexpr (2 * step < kLanes) exchange_blocks<2 * step>(rows);
 }
 
-// to[i][r] = from[r][i] for r, i < kLanes.
-inline void transpose(const float* from, int64_t from_step, float* to, int64_t to_step) {
-  Vec rows[kLanes];
-#pragma GCC unroll 16
-  for (int r = 0; r < kLanes; ++r) rows[r] = load(from + r * from_step);
+// rows[i][r] = rows[r][i] for r, i < kLanes.
+inline void transpose(Vec* rows) {
 #pragma GCC unroll 16
   for (int quad = 0; quad < kLanes; quad += 4) {
     Vec pairs[4];
@@ -60,6 +57,14 @@ inline void transpose(const float* from, int64_t from_step, float* to, int64_t t
     }
   }
   if constexpr (kLanes > 4) exchange_blocks<4>(rows);
+}
+
+// to[i][r] = from[r][i] for r, i < kLanes.
+inline void transpose(const float* from, int64_t from_step, float* to, int64_t to_step) {
+  Vec rows[kLanes];
+#pragma GCC unroll 16
+  for (int r = 0; r < kLanes; ++r) rows[r] = load(from + r * from_step);
+  transpose(rows);
 #pragma GCC unroll 16
   for (int i = 0; i < kLanes; ++i) store(to + i * to_step, rows[i]);
 }
