@@ -294,6 +294,6 @@ def choose_operators(settings: GlobalConfig, runtime: Runtime) -> None:
         LOGGER.warning("CPU operators: Paddle's, which train slower: %s", problem)
     else:
         LOGGER.info(
-            "CPU operators: the project's convolution and batch norm; threads: %d",
+            "CPU operators: the project's convolution, norms and attention; threads: %d",
             threads,
         )

@@ -19,6 +19,7 @@ from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
+from ..ops import training as cpu_ops
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
 from .family import Family
 from .layers import Conv2D, DropPath, PerStage, activation, initialise_normal
@@ -41,10 +42,24 @@ def norm_to_last(norm: nn.Layer, x: Tensor) -> Tensor:
     return norm(x).transpose(CHANNELS_LAST)
 
 
+def norm_in_place(norm: nn.Layer, x: Tensor) -> Tensor:
+    """Apply a `normalisation` over the channels of `x` (N, C, H, W) by the operators for CPU; returns (N, C, H, W)."""
+    if isinstance(norm, nn.LayerNorm):
+        return cpu_ops.layer_norm(norm, x)
+    return cpu_ops.norm_act(norm, nn.Identity(), x)
+
+
+def linear_in_place(linear: nn.Linear, x: Tensor) -> Tensor:
+    """Apply `linear` to the channels of `x` (N, C, H, W) by the operators for CPU; returns (N, C', H, W)."""
+    return cpu_ops.conv(x, linear.weight, linear.bias)
+
+
 class LayerNorm2D(nn.LayerNorm):
     """Layer norm over the channels of (N, C, H, W), at each position by itself."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if cpu_ops.serves(x):
+            return cpu_ops.layer_norm(self, x)
         # Paddle 2's translation to a static graph does not know a bare super().
         return nn.LayerNorm.forward(self, x.transpose(CHANNELS_LAST)).transpose(CHANNELS_FIRST)
 
@@ -73,7 +88,7 @@ class PositionalEncodingFourier(nn.Layer):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.token_projection = nn.Conv2D(2 * FOURIER_DIM, dim, 1)
+        self.token_projection = Conv2D(2 * FOURIER_DIM, dim, 1)
 
     def forward(self, height: int, width: int) -> Tensor:
         # Two small constants in an exported graph, spread over the map there, in place of one large one.
@@ -115,6 +130,10 @@ class CrossCovarianceAttention(nn.Layer):
         mixed = paddle.matmul(attention, value).transpose([0, 3, 1, 2])
         return self.proj(mixed.reshape([0, 0, self.dim]))
 
+    def in_place(self, x: Tensor) -> Tensor:
+        """Return the same of `x` (N, dim, H, W) by the operators for CPU; (N, dim, H, W)."""
+        return linear_in_place(self.proj, cpu_ops.attention(linear_in_place(self.qkv, x), self.temperature))
+
     def own_multiply_adds(self, output_shape: Sequence[int]) -> int:
         """Return the multiply-adds of Q K^T and of the product with V; for `profile`."""
         length, dim = output_shape
@@ -138,9 +157,12 @@ class Encoder(nn.Layer):
         self.gamma = self.create_parameter([dim], default_initializer=Constant(layer_scale_init_value))
         self.drop_path = DropPath(drop_path)
 
-    def _bottleneck(self, x: Tensor) -> Tensor:
+    def _bottleneck(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        if cpu_ops.serves_instead(x, self.norm, self.pwconv1, self.act, self.pwconv2):
+            x, keep = norm_in_place(self.norm, x), self.drop_path.factors(x)
+            return cpu_ops.bottleneck(x, self.pwconv1, self.act, self.pwconv2, self.gamma, keep, shortcut)
         branch = self.gamma * self.pwconv2(self.act(self.pwconv1(norm_to_last(self.norm, x))))
-        return self.drop_path(branch.transpose(CHANNELS_FIRST))
+        return shortcut + self.drop_path(branch.transpose(CHANNELS_FIRST))
 
 
 class ConvEncoder(Encoder):
@@ -172,7 +194,7 @@ class ConvEncoder(Encoder):
         self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self._bottleneck(self.dwconv(x))
+        return self._bottleneck(self.dwconv(x), x)
 
 
 class SDTAEncoder(Encoder):
@@ -213,7 +235,7 @@ class SDTAEncoder(Encoder):
         self._add_bottleneck(dim, bn_hs, expan_ratio, layer_scale_init_value, drop_path)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self._bottleneck(self._attend(self._split_convolve(x)))
+        return self._bottleneck(self._attend(self._split_convolve(x)), x)
 
     def _split_convolve(self, x: Tensor) -> Tensor:
         *groups, untouched = paddle.split(x, self.widths, axis=1)
@@ -229,6 +251,9 @@ class SDTAEncoder(Encoder):
             x = self.norm_xca(x)
         if self.pos_embd is not None:
             x = x + self.pos_embd(height, width)
+        if cpu_ops.serves_instead(x, self.norm_xca, self.xca.qkv, self.xca.proj):
+            attended = self.xca.in_place(x if self.bn_hs else norm_in_place(self.norm_xca, x))
+            return cpu_ops.layer_scale(attended, self.gamma_xca, self.drop_path.factors(x), x)
         tokens = x.flatten(2).transpose([0, 2, 1])
         attended = self.xca(tokens if self.bn_hs else self.norm_xca(tokens))
         tokens = tokens + self.drop_path(self.gamma_xca * attended)
@@ -332,9 +357,9 @@ def _downsample_layers(dims: Sequence[int], bn_hs: bool) -> nn.LayerList:
         return nn.BatchNorm2D(dim) if bn_hs else LayerNorm2D(dim, epsilon=LAYER_NORM_EPSILON)
 
     bias_attr = False if bn_hs else None
-    layers = [nn.Sequential(nn.Conv2D(3, dims[0], 4, stride=4, bias_attr=bias_attr), norm(dims[0]))]
+    layers = [nn.Sequential(Conv2D(3, dims[0], 4, stride=4, bias_attr=bias_attr), norm(dims[0]))]
     for dim, next_dim in zip(dims, dims[1:]):
-        layers.append(nn.Sequential(norm(dim), nn.Conv2D(dim, next_dim, 2, stride=2, bias_attr=bias_attr)))
+        layers.append(nn.Sequential(norm(dim), Conv2D(dim, next_dim, 2, stride=2, bias_attr=bias_attr)))
     return nn.LayerList(layers)
 
 

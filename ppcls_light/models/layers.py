@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Tuple
+from typing import Literal, Optional, Tuple
 
 import paddle
 from paddle import Tensor, nn
@@ -75,11 +75,15 @@ class DropPath(nn.Layer):
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
+        factors = self.factors(x)
+        return x if factors is None else x * factors.reshape([-1] + [1] * (x.ndim - 1))
+
+    def factors(self, x: Tensor) -> Optional[Tensor]:
+        """Draw the factors (N,) of the branches of `x` (N, ...), each 0 or 1 / (1 - rate); None stands for ones."""
         if not self.training or self.rate == 0.0:
-            return x
+            return None
         keep = 1.0 - self.rate
-        mask = paddle.bernoulli(paddle.full([x.shape[0]] + [1] * (x.ndim - 1), keep, dtype=x.dtype))
-        return x * (mask / keep)
+        return paddle.bernoulli(paddle.full([x.shape[0]], keep, dtype=x.dtype)) / keep
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"

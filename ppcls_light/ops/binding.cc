@@ -1,5 +1,6 @@
 // The kernels as operators of Paddle. Only this file sees Paddle's headers, which take most of the build.
 
+#include <algorithm>
 #include <exception>
 
 #include "kernels/kernels.h"
@@ -113,6 +114,102 @@ std::vector<Shape> norm_act_shape(const Shape& x, const Shape& gamma, const Shap
   return {x, gamma, gamma};
 }
 
+Tensors layer_norm(const Tensor& x, const Tensor& gamma, const Tensor& beta, float epsilon) {
+  Tensor out = empty(x.shape());
+  layer_norm_forward(planes(x.shape()), x.data<float>(), gamma.data<float>(), beta.data<float>(), epsilon,
+                     out.data<float>());
+  return {out};
+}
+
+Tensors layer_norm_grad(const Tensor& x, const Tensor& gamma, const Tensor& grad_out, float epsilon) {
+  Tensor grad_x = empty(x.shape()), grad_gamma = empty(gamma.shape()), grad_beta = empty(gamma.shape());
+  layer_norm_backward(planes(x.shape()), x.data<float>(), gamma.data<float>(), epsilon, grad_out.data<float>(),
+                      grad_x.data<float>(), grad_gamma.data<float>(), grad_beta.data<float>());
+  return {grad_x, grad_gamma, grad_beta};
+}
+
+std::vector<Shape> layer_norm_shape(const Shape& x, const Shape&, const Shape&, float) { return {x}; }
+
+const float* data_or_null(const paddle::optional<Tensor>& tensor) { return tensor ? tensor->data<float>() : nullptr; }
+
+Tensor copy(const Tensor& from) {
+  Tensor to = empty(from.shape());
+  std::copy_n(from.data<float>(), from.numel(), to.data<float>());
+  return to;
+}
+
+Tensors layer_scale(const Tensor& branch, const Tensor& gamma, const paddle::optional<Tensor>& keep,
+                    const Tensor& shortcut) {
+  Tensor out = empty(branch.shape());
+  layer_scale_forward(planes(branch.shape()), branch.data<float>(), gamma.data<float>(), data_or_null(keep),
+                      shortcut.data<float>(), out.data<float>());
+  return {out};
+}
+
+Tensors layer_scale_grad(const Tensor& branch, const Tensor& gamma, const paddle::optional<Tensor>& keep,
+                         const Tensor& grad_out) {
+  Tensor grad_branch = empty(branch.shape()), grad_gamma = empty(gamma.shape());
+  layer_scale_backward(planes(branch.shape()), branch.data<float>(), gamma.data<float>(), data_or_null(keep),
+                       grad_out.data<float>(), grad_branch.data<float>(), grad_gamma.data<float>());
+  return {grad_branch, grad_gamma, copy(grad_out)};
+}
+
+std::vector<Shape> layer_scale_shape(const Shape& branch, const Shape&, const paddle::optional<Shape>&,
+                                     const Shape&) {
+  return {branch};
+}
+
+Bottleneck bottleneck_of(const Tensor& x, const Tensor& weight1) { return {planes(x.shape()), weight1.shape()[1]}; }
+
+Tensors bottleneck(const Tensor& x, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2,
+                   const Tensor& bias2, const Tensor& gamma, const paddle::optional<Tensor>& keep,
+                   const Tensor& shortcut, int activation) {
+  Tensor out = empty(x.shape());
+  bottleneck_forward(bottleneck_of(x, weight1), Activation(activation), x.data<float>(), weight1.data<float>(),
+                     bias1.data<float>(), weight2.data<float>(), bias2.data<float>(), gamma.data<float>(),
+                     data_or_null(keep), shortcut.data<float>(), out.data<float>());
+  return {out};
+}
+
+Tensors bottleneck_grad(const Tensor& x, const Tensor& weight1, const Tensor& bias1, const Tensor& weight2,
+                        const Tensor& bias2, const Tensor& gamma, const paddle::optional<Tensor>& keep,
+                        const Tensor& grad_out, int activation) {
+  Tensors grads;
+  for (const Tensor* input : {&x, &weight1, &bias1, &weight2, &bias2, &gamma}) grads.push_back(empty(input->shape()));
+  bottleneck_backward(bottleneck_of(x, weight1), Activation(activation), x.data<float>(), weight1.data<float>(),
+                      bias1.data<float>(), weight2.data<float>(), bias2.data<float>(), gamma.data<float>(),
+                      data_or_null(keep), grad_out.data<float>(), grads[0].data<float>(), grads[1].data<float>(),
+                      grads[2].data<float>(), grads[3].data<float>(), grads[4].data<float>(),
+                      grads[5].data<float>());
+  grads.push_back(copy(grad_out));
+  return grads;
+}
+
+std::vector<Shape> bottleneck_shape(const Shape& x, const Shape&, const Shape&, const Shape&, const Shape&,
+                                    const Shape&, const paddle::optional<Shape>&, const Shape&, int) {
+  return {x};
+}
+
+Attention attention_of(const Shape& qkv, const Shape& temperature) {
+  return {qkv[0], temperature[0], qkv[1] / (3 * temperature[0]), qkv[2] * qkv[3]};
+}
+
+std::vector<Shape> attention_shape(const Shape& qkv, const Shape&) { return {{qkv[0], qkv[1] / 3, qkv[2], qkv[3]}}; }
+
+Tensors attention(const Tensor& qkv, const Tensor& temperature) {
+  Tensor out = empty(attention_shape(qkv.shape(), temperature.shape())[0]);
+  attention_forward(attention_of(qkv.shape(), temperature.shape()), qkv.data<float>(), temperature.data<float>(),
+                    out.data<float>());
+  return {out};
+}
+
+Tensors attention_grad(const Tensor& qkv, const Tensor& temperature, const Tensor& grad_out) {
+  Tensor grad_qkv = empty(qkv.shape()), grad_temperature = empty(temperature.shape());
+  attention_backward(attention_of(qkv.shape(), temperature.shape()), qkv.data<float>(), temperature.data<float>(),
+                     grad_out.data<float>(), grad_qkv.data<float>(), grad_temperature.data<float>());
+  return {grad_qkv, grad_temperature};
+}
+
 Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
   const Shape shape = x.shape();
   PD_CHECK(shape.size() == 4 && shape[0] > 0 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
@@ -170,6 +267,51 @@ PD_BUILD_GRAD_OP(ppcls_norm_act)
     .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
     .Attrs({"epsilon: float", "momentum: float", "activation: int"})
     .SetKernelFn(PD_KERNEL(norm_act_grad));
+
+PD_BUILD_OP(ppcls_layer_norm)
+    .Inputs({"X", "Gamma", "Beta"})
+    .Outputs({"Out"})
+    .Attrs({"epsilon: float"})
+    .SetKernelFn(PD_KERNEL(layer_norm))
+    .SetInferShapeFn(PD_INFER_SHAPE(layer_norm_shape));
+PD_BUILD_GRAD_OP(ppcls_layer_norm)
+    .Inputs({"X", "Gamma", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Gamma"), paddle::Grad("Beta")})
+    .Attrs({"epsilon: float"})
+    .SetKernelFn(PD_KERNEL(layer_norm_grad));
+
+PD_BUILD_OP(ppcls_layer_scale)
+    .Inputs({"Branch", "Gamma", paddle::Optional("Keep"), "Shortcut"})
+    .Outputs({"Out"})
+    .SetKernelFn(PD_KERNEL(layer_scale))
+    .SetInferShapeFn(PD_INFER_SHAPE(layer_scale_shape));
+PD_BUILD_GRAD_OP(ppcls_layer_scale)
+    .Inputs({"Branch", "Gamma", paddle::Optional("Keep"), paddle::Grad("Out")})
+    .Outputs({paddle::Grad("Branch"), paddle::Grad("Gamma"), paddle::Grad("Shortcut")})
+    .SetKernelFn(PD_KERNEL(layer_scale_grad));
+
+PD_BUILD_OP(ppcls_bottleneck)
+    .Inputs({"X", "Weight1", "Bias1", "Weight2", "Bias2", "Gamma", paddle::Optional("Keep"), "Shortcut"})
+    .Outputs({"Out"})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(bottleneck))
+    .SetInferShapeFn(PD_INFER_SHAPE(bottleneck_shape));
+PD_BUILD_GRAD_OP(ppcls_bottleneck)
+    .Inputs({"X", "Weight1", "Bias1", "Weight2", "Bias2", "Gamma", paddle::Optional("Keep"), paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight1"), paddle::Grad("Bias1"), paddle::Grad("Weight2"),
+              paddle::Grad("Bias2"), paddle::Grad("Gamma"), paddle::Grad("Shortcut")})
+    .Attrs({"activation: int"})
+    .SetKernelFn(PD_KERNEL(bottleneck_grad));
+
+PD_BUILD_OP(ppcls_attention)
+    .Inputs({"QKV", "Temperature"})
+    .Outputs({"Out"})
+    .SetKernelFn(PD_KERNEL(attention))
+    .SetInferShapeFn(PD_INFER_SHAPE(attention_shape));
+PD_BUILD_GRAD_OP(ppcls_attention)
+    .Inputs({"QKV", "Temperature", paddle::Grad("Out")})
+    .Outputs({paddle::Grad("QKV"), paddle::Grad("Temperature")})
+    .SetKernelFn(PD_KERNEL(attention_grad));
 
 PD_BUILD_OP(ppcls_micronet)
     .Inputs({"X", "Plan", "Weights"})

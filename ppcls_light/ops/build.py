@@ -30,13 +30,16 @@ BINDING = "binding.cc"
 KERNELS = tuple(
     f"kernels/{name}.cc"
     for name in (
-        *("conv", "conv_gradient", "conv_pack", "conv_product"),
-        *("depthwise", "micronet", "micronet_maps", "norm_act", "norm_act_small"),
+        *("attention", "bottleneck", "conv", "conv_gradient", "conv_pack", "conv_product", "depthwise"),
+        *("layer_norm", "layer_scale", "micronet", "micronet_maps", "norm_act", "norm_act_small", "product"),
     )
 )
 HEADERS = tuple(
     f"kernels/{name}.h"
-    for name in ("activations", "conv", "kernels", "micronet", "norm_act", "simd", "tile", "transpose")
+    for name in (
+        *("activations", "columns", "conv", "kernels", "micronet", "norm_act"),
+        *("product", "simd", "tile", "transpose"),
+    )
 )
 
 COMPILERS = ("c++", "g++", "clang++")

@@ -1,4 +1,5 @@
-"""Custom operators for training on CPU: dense and depthwise convolution, batch norm with activation.
+"""Custom operators for training on CPU: dense and depthwise convolution, batch norm with activation,
+layer norm, and the parts of EdgeNeXt's encoders.
 
 Each has its forward and its backward pass. They are off until `enable()`, and then serve
 what `serves` says: float32 tensors on CPU in dynamic graph. Everything
@@ -59,6 +60,19 @@ def serves(x: Tensor) -> bool:
     return _enabled and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
 
 
+def serves_instead(x: Tensor, *layers: nn.Layer) -> bool:
+    """Return whether an operator takes `x` (N, C, H, W) of any size in place of `layers`, which are not called then.
+
+    They are Paddle's own, not quantized ones that took their place, and nobody has a hook on them.
+    """
+    return serves(x) and all(
+        type(layer) in (nn.BatchNorm2D, nn.LayerNorm, nn.Linear, *_ACTIVATIONS)
+        and not layer._forward_pre_hooks
+        and not layer._forward_post_hooks
+        for layer in layers
+    )
+
+
 def depthwise_conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int]
 ) -> Tensor:
@@ -107,6 +121,35 @@ def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
     activation = _ACTIVATIONS.index(type(act))
     options = norm._epsilon, norm._momentum, activation
     return _run("ppcls_norm_act", x, norm.weight, norm.bias, norm._mean, norm._variance, *options)[0]
+
+
+def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Apply `norm` to the channels of x (N, C, H, W), at each position by itself; returns (N, C, H, W)."""
+    return _run("ppcls_layer_norm", x, norm.weight, norm.bias, norm._epsilon)[0]
+
+
+def layer_scale(branch: Tensor, gamma: Tensor, keep: Tensor | None, shortcut: Tensor) -> Tensor:
+    """Return shortcut + keep gamma branch; (N, C, H, W), one gamma a channel, one factor `keep` an image."""
+    return _run("ppcls_layer_scale", branch, gamma, keep, shortcut)[0]
+
+
+def bottleneck(
+    x: Tensor, first: nn.Linear, act: nn.Layer, second: nn.Linear, gamma: Tensor, keep: Tensor | None, shortcut: Tensor
+) -> Tensor:  # fmt: skip
+    """Return shortcut + keep gamma second(act(first(x))), with linear layers on the channels of each position.
+
+    (N, C, H, W), one gamma a channel, one factor `keep` an image.
+    """
+    parameters = first.weight, first.bias, second.weight, second.bias, gamma
+    return _run("ppcls_bottleneck", x, *parameters, keep, shortcut, _ACTIVATIONS.index(type(act)))[0]
+
+
+def attention(qkv: Tensor, temperature: Tensor) -> Tensor:
+    """Return softmax(t Q K') V of each head, rows of Q and K at unit length; (N, 3 C, H, W) to (N, C, H, W).
+
+    `qkv` has the heads of Q before those of K and V; `temperature` (heads, 1, 1) has the t of each.
+    """
+    return _run("ppcls_attention", qkv, temperature)[0]
 
 
 def _run(name: str, *arguments: Any) -> list[Tensor]:

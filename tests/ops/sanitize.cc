@@ -90,6 +90,53 @@ void norm_act(int64_t batch, int64_t positions) {
   }
 }
 
+// A layer norm does not change when all channels of a position do by the same.
+void layer_norm(const Planes& at) {
+  const Array x = random(at.batch * at.channels * at.positions), grad_out = random(x.size());
+  const Array gamma = random(at.channels), beta(at.channels);
+  Array out(x.size()), grad_x(x.size()), grad_gamma(at.channels), grad_beta(at.channels);
+  layer_norm_forward(at, x.data(), gamma.data(), beta.data(), 1e-6f, out.data());
+  layer_norm_backward(at, x.data(), gamma.data(), 1e-6f, grad_out.data(), grad_x.data(), grad_gamma.data(),
+                      grad_beta.data());
+  require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "layer_norm");
+  require(dot(grad_gamma, gamma), dot(grad_out, out), 1e-3 * x.size(), "layer_norm");
+}
+
+// Of the shortcut alone where gamma is 0.
+void bottleneck(const Bottleneck& at, bool with_keep) {
+  const int64_t channels = at.maps.channels;
+  const Array x = random(at.maps.batch * channels * at.maps.positions), shortcut = random(x.size());
+  const Array weight1 = random(channels * at.hidden), weight2 = random(channels * at.hidden), gamma(channels);
+  const Array bias1 = random(at.hidden), bias2 = random(channels), keep(at.maps.batch, 2.f);
+  const float* kept = with_keep ? keep.data() : nullptr;
+  Array out(x.size()), grad_x(x.size()), grad_weight1(weight1.size()), grad_weight2(weight1.size());
+  Array grad_bias1(at.hidden), grad_bias2(channels), grad_gamma(channels);
+  bottleneck_forward(at, Activation::gelu, x.data(), weight1.data(), bias1.data(), weight2.data(), bias2.data(),
+                     gamma.data(), kept, shortcut.data(), out.data());
+  bottleneck_backward(at, Activation::gelu, x.data(), weight1.data(), bias1.data(), weight2.data(), bias2.data(),
+                      gamma.data(), kept, shortcut.data(), grad_x.data(), grad_weight1.data(), grad_bias1.data(),
+                      grad_weight2.data(), grad_bias2.data(), grad_gamma.data());
+  require(dot(out, out), dot(shortcut, shortcut), 0, "bottleneck");
+  require(dot(grad_x, grad_x) + dot(grad_weight1, grad_weight1), 0, 0, "bottleneck");
+  layer_scale_forward(at.maps, x.data(), gamma.data(), kept, shortcut.data(), out.data());
+  layer_scale_backward(at.maps, x.data(), gamma.data(), kept, shortcut.data(), grad_x.data(), grad_gamma.data());
+  require(dot(out, out), dot(shortcut, shortcut), 0, "layer_scale");
+  require(dot(grad_gamma, Array(channels, 1.f)), dot(x, shortcut) * (kept ? 2 : 1), 1e-3 * x.size(), "layer_scale");
+}
+
+// Lengths of the query's rows do not count.
+void attention(const Attention& at) {
+  const int64_t size = at.width * at.positions;
+  const Array qkv = random(at.batch * at.heads * 3 * size), grad_out = random(at.batch * at.heads * size);
+  const Array temperature = random(at.heads);
+  Array out(grad_out.size()), grad_qkv(qkv.size()), grad_temperature(at.heads);
+  attention_forward(at, qkv.data(), temperature.data(), out.data());
+  attention_backward(at, qkv.data(), temperature.data(), grad_out.data(), grad_qkv.data(), grad_temperature.data());
+  double along = 0;
+  for (int64_t i = 0; i < at.heads * size; ++i) along += double(qkv[i]) * grad_qkv[i];
+  require(along, 0, 1e-3 * size, "attention");
+}
+
 template <typename T>
 std::vector<T> next(std::ifstream& file, int64_t size) {
   std::vector<T> values(size);
@@ -134,6 +181,13 @@ int main(int count, char** paths) {
         }
   for (const int64_t positions : {1, 6, 16, 49, 272})
     for (const int64_t batch : {1, 34}) norm_act(batch, positions);
+  for (const int64_t positions : {1, 6, 49, 260})
+    for (const int64_t channels : {1, 24, 37}) {
+      const Planes at{1 + ++turn % 9, channels, positions};
+      layer_norm(at);
+      bottleneck({at, 3 * channels + 1}, turn % 2);
+      attention({at.batch, 1 + turn % 3, channels, positions});
+    }
   for (int i = 1; i < count; ++i) micronet(paths[i]);
   std::puts("all kernels ran");
 }

@@ -50,6 +50,44 @@ void norm_act_backward(const Planes& at, Activation activation, const float* x, 
                        const float* beta, const float* mean, const float* inverse_std, const float* grad_out,
                        float* grad_x, float* grad_gamma, float* grad_beta);
 
+// Layer norm over the channels of x, at each position by itself.
+void layer_norm_forward(const Planes& at, const float* x, const float* gamma, const float* beta, float epsilon,
+                        float* out);
+void layer_norm_backward(const Planes& at, const float* x, const float* gamma, float epsilon, const float* grad_out,
+                         float* grad_x, float* grad_gamma, float* grad_beta);
+
+// out = shortcut + keep gamma branch, with one gamma a channel and one keep an image; the gradient of the shortcut is
+// grad_out. Here and below `keep` may be null and is 1 then.
+void layer_scale_forward(const Planes& at, const float* branch, const float* gamma, const float* keep,
+                         const float* shortcut, float* out);
+void layer_scale_backward(const Planes& at, const float* branch, const float* gamma, const float* keep,
+                          const float* grad_out, float* grad_branch, float* grad_gamma);
+
+// out = shortcut + keep gamma (W2' act(W1' x + b1) + b2) at each position: x, shortcut and out have the channels of
+// `maps`, weight1 is (channels, hidden), weight2 (hidden, channels).
+struct Bottleneck {
+  Planes maps;
+  int64_t hidden;
+};
+
+void bottleneck_forward(const Bottleneck& at, Activation activation, const float* x, const float* weight1,
+                        const float* bias1, const float* weight2, const float* bias2, const float* gamma,
+                        const float* keep, const float* shortcut, float* out);
+void bottleneck_backward(const Bottleneck& at, Activation activation, const float* x, const float* weight1,
+                         const float* bias1, const float* weight2, const float* bias2, const float* gamma,
+                         const float* keep, const float* grad_out, float* grad_x, float* grad_weight1,
+                         float* grad_bias1, float* grad_weight2, float* grad_bias2, float* grad_gamma);
+
+// softmax(t Q K') V of each head, rows of Q and K at unit length; qkv is (N, 3 heads width, P) in the order Q, K, V,
+// out (N, heads width, P), temperature one t a head.
+struct Attention {
+  int64_t batch, heads, width, positions;
+};
+
+void attention_forward(const Attention& at, const float* qkv, const float* temperature, float* out);
+void attention_backward(const Attention& at, const float* qkv, const float* temperature, const float* grad_out,
+                        float* grad_qkv, float* grad_temperature);
+
 // The outputs (batch, class_num) of a MicroNet for x (batch, 3, height, width); `plan` and `weights` as in plan.py.
 void micronet_forward(int64_t batch, Pair image, const float* x, const int32_t* plan, const float* weights,
                       float* out);
