@@ -28,6 +28,21 @@ struct Places {
   Pair plane, begin, step;
 };
 
+// Copies `length` floats, the last of them by a vector that overlaps the one before it.
+inline void copy(const float* from, int64_t length, float* to) {
+  typedef float Quad __attribute__((vector_size(16), aligned(4), may_alias));
+  const auto move = [=](int64_t i) { *reinterpret_cast<Quad*>(to + i) = *reinterpret_cast<const Quad*>(from + i); };
+  if (length >= kLanes) {
+    for (int64_t i = 0; i < length - kLanes; i += kLanes) store(to + i, load(from + i));
+    store(to + length - kLanes, load(from + length - kLanes));
+  } else if (length >= 4) {
+    for (int64_t i = 0; i < length - 4; i += 4) move(i);
+    move(length - 4);
+  } else {
+    for (int64_t i = 0; i < length; ++i) to[i] = from[i];
+  }
+}
+
 // panel[strip][row][i]: columns of `count` positions from `first` in strips of `width` positions, then zeros up to a
 // whole strip.
 void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel);

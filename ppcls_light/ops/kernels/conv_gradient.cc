@@ -13,7 +13,8 @@ namespace {
 
 constexpr int64_t kDepth = 128;  // positions of a product, whose strip stays in the first cache
 constexpr int64_t kParts = 8;    // of the positions, which are summed one by one
-constexpr int64_t kTasks = 8;    // at least, where the shape has as many
+constexpr int64_t kPart = 1024;  // positions of a part, at least
+constexpr int64_t kTasks = 4;    // at least, where the shape has as many
 
 // sums[r][i] += the sum over positions p of left[r][p] strip[p][i]. Summed from zero, which is more exact than on top.
 template <int rows, int columns>
@@ -81,7 +82,7 @@ void weight_gradient(const Conv& conv, const float* x, const float* grad_out, fl
   const float *left_values = inputs_left ? x : grad_out, *right_values = inputs_left ? grad_out : x;
   const int64_t step = round_up(right.depth(), kLanes), taps = int64_t(left.taps.size());
   const int64_t blocks = (left.positions() + kDepth - 1) / kDepth;
-  const int64_t parts = std::clamp<int64_t>(blocks, 1, kParts), shares = std::min(left.channels, (kTasks + parts - 1) / parts);
+  const int64_t parts = std::clamp<int64_t>(left.positions() / kPart, 1, kParts), shares = std::min(left.channels, (kTasks + parts - 1) / parts);
   Floats partial(parts * left.depth() * step), bias(parts * conv.outputs);
 #pragma omp parallel for schedule(monotonic : dynamic)
   for (int64_t task = 0; task < parts * shares; ++task) {

@@ -11,18 +11,16 @@ struct Copy {
   int64_t from, to, before, length, after;
 };
 
-void copy(const Copy& run, const float* from, int64_t step, float* to) {
+void run_copy(const Copy& run, const float* from, int64_t step, float* to) {
   from += run.from;
   to += run.to;
-  std::fill_n(to, run.before, 0.f);
+  for (int64_t i = 0; i < run.before; ++i) to[i] = 0.f;
   to += run.before;
-  if (step == 1 && run.length >= kLanes) {
-    for (int64_t i = 0; i < run.length - kLanes; i += kLanes) store(to + i, load(from + i));
-    store(to + run.length - kLanes, load(from + run.length - kLanes));
-  } else {
+  if (step == 1)
+    copy(from, run.length, to);
+  else
     strided(step, run.length, [=](int64_t i, int64_t k) { to[k] = from[i]; });
-  }
-  std::fill_n(to + run.length, run.after, 0.f);
+  for (int64_t i = 0; i < run.after; ++i) to[run.length + i] = 0.f;
 }
 
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
@@ -75,7 +73,7 @@ void pack(const Columns& columns, const float* images, int64_t first, int64_t co
   // Channels in the outer loop: neighbours in memory are read one after the other.
   const int64_t plane = columns.plane.height * columns.plane.width, rows = int64_t(columns.taps.size()) * width;
   for (int64_t c = 0; c < columns.channels; ++c)
-    for (const Copy& run : copies) copy(run, images + c * plane, columns.step.width, panel + c * rows);
+    for (const Copy& run : copies) run_copy(run, images + c * plane, columns.step.width, panel + c * rows);
   const int64_t rest = count % width;
   if (rest)
     for (int64_t row = 0; row < depth; ++row)

@@ -56,29 +56,26 @@ void find_runs(const Columns& columns, const Places& places, int64_t outputs, in
   }
 }
 
-// Outputs from block `first_block` to `last_block` of a strip of `count` positions.
-void convolve_strip(int64_t depth, int64_t outputs, int64_t first_block, int64_t last_block, const float* packed,
-                    const float* bias, const float* strip, int64_t count, const std::vector<Run>& runs, int64_t plane,
-                    int64_t step, float* out) {
+// A block of outputs at `count` positions of a strip.
+void convolve_strip(int64_t rows, int64_t depth, const float* weights, const float* bias, const float* strip,
+                    int64_t count, const std::vector<Run>& runs, int64_t plane, int64_t step, float* out) {
   const int64_t columns = (count + kLanes - 1) / kLanes;
-  const bool direct = runs.size() == 1 && step == 1 && count == columns * kLanes;
-  alignas(kVecBytes) float totals[kTileRows * kStrip];
-  for (int64_t block = first_block; block < last_block; ++block) {
-    const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
-    const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
-    const float *weights = packed + begin * depth, *start = bias ? bias + begin : nullptr;
-    if (direct) {
-      product(depth, weights, strip, start, out + runs[0].to + begin * plane, plane);
-      continue;
-    }
-    product(depth, weights, strip, start, totals, kStrip);
-    for (int64_t r = 0; r < rows; ++r)
-      for (const Run& run : runs) {
-        float* to = out + run.to + (begin + r) * plane;
-        const float* from = totals + r * kStrip + run.begin;
-        strided(step, run.length, [=](int64_t i, int64_t k) { to[i] = from[k]; });
-      }
+  const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
+  if (runs.size() == 1 && step == 1 && count == columns * kLanes) {
+    product(depth, weights, strip, bias, out + runs[0].to, plane);
+    return;
   }
+  alignas(kVecBytes) float totals[kTileRows * kStrip];
+  product(depth, weights, strip, bias, totals, kStrip);
+  for (int64_t r = 0; r < rows; ++r)
+    for (const Run& run : runs) {
+      float* to = out + run.to + r * plane;
+      const float* from = totals + r * kStrip + run.begin;
+      if (step == 1)
+        copy(from, run.length, to);
+      else
+        strided(step, run.length, [=](int64_t i, int64_t k) { to[i] = from[k]; });
+    }
 }
 
 }  // namespace
@@ -87,6 +84,7 @@ void convolve(const Columns& columns, const float* images, int64_t outputs, cons
               const Places& places, float* out) {
   const int64_t depth = columns.depth(), positions = columns.positions();
   const int64_t strips = (positions + kStrip - 1) / kStrip, blocks = output_blocks(outputs);
+  const int64_t plane = places.plane.height * places.plane.width;
   const int64_t fitting = std::max<int64_t>(1, kPanelFloats / std::max<int64_t>(1, depth * kStrip));
   const int64_t each = std::min(fitting, std::max<int64_t>(1, strips / kTasks));
   const int64_t panels = (strips + each - 1) / each;
@@ -94,18 +92,22 @@ void convolve(const Columns& columns, const float* images, int64_t outputs, cons
 #pragma omp parallel
   {
     const std::unique_ptr<Vec[]> panel(new Vec[each * depth * kTileColumns]);
-    std::vector<Run> runs;
+    std::vector<std::vector<Run>> runs(each);  // of each strip
 #pragma omp for schedule(monotonic : dynamic)
     for (int64_t task = 0; task < panels * shares; ++task) {
       const int64_t first = task / shares * each * kStrip, share = task % shares;
       const int64_t count = std::min(each * kStrip, positions - first);
-      float* strip = reinterpret_cast<float*>(panel.get());
-      pack(columns, images, first, count, kStrip, strip);
-      for (int64_t done = 0; done < count; done += kStrip, strip += depth * kStrip) {
-        const int64_t length = std::min(kStrip, count - done);
-        find_runs(columns, places, outputs, first + done, length, &runs);
-        convolve_strip(depth, outputs, share * blocks / shares, (share + 1) * blocks / shares, packed, bias, strip,
-                       length, runs, places.plane.height * places.plane.width, places.step.width, out);
+      float* packed_columns = reinterpret_cast<float*>(panel.get());
+      pack(columns, images, first, count, kStrip, packed_columns);
+      for (int64_t done = 0; done < count; done += kStrip)
+        find_runs(columns, places, outputs, first + done, std::min(kStrip, count - done), &runs[done / kStrip]);
+      // Strips in the inner loop: the rows of few outputs, each in a page of its own, are written at a time.
+      for (int64_t block = share * blocks / shares; block < (share + 1) * blocks / shares; ++block) {
+        const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
+        for (int64_t done = 0; done < count; done += kStrip)
+          convolve_strip(rows, depth, packed + begin * depth, bias ? bias + begin : nullptr, packed_columns + done * depth,
+                         std::min(kStrip, count - done), runs[done / kStrip], plane, places.step.width,
+                         out + begin * plane);
       }
     }
   }
