@@ -76,6 +76,9 @@ class PatchEmbed(nn.Sequential):
         proj = Conv2D(3, dim, 4, stride=4, bias_attr=False)
         super().__init__(("proj", proj), ("norm", nn.BatchNorm2D(dim)))
 
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_act(self.norm, nn.Identity(), self.proj(x))
+
 
 class PatchMerging(nn.Sequential):
     """(N, dim, H, W) to (N, 2 dim, H / 2, W / 2): 2x2 convolution of stride 2, batch norm."""
@@ -83,6 +86,9 @@ class PatchMerging(nn.Sequential):
     def __init__(self, dim: int) -> None:
         reduction = Conv2D(dim, 2 * dim, 2, stride=2, bias_attr=False)
         super().__init__(("reduction", reduction), ("norm", nn.BatchNorm2D(2 * dim)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return norm_act(self.norm, nn.Identity(), self.reduction(x))
 
 
 class FasterNet(nn.Layer):

@@ -30,7 +30,16 @@ BINDING = "binding.cc"
 KERNELS = tuple(
     f"kernels/{name}.cc"
     for name in (
-        *("attention", "bottleneck", "conv", "conv_gradient", "conv_pack", "conv_product", "depthwise"),
+        *(
+            "attention",
+            "bottleneck",
+            "conv",
+            "conv_gradient",
+            "conv_linear",
+            "conv_pack",
+            "conv_product",
+            "depthwise",
+        ),
         *("layer_norm", "layer_scale", "micronet", "micronet_maps", "norm_act", "norm_act_small", "product"),
     )
 )

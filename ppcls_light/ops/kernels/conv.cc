@@ -20,19 +20,17 @@ void input_gradient(const Conv& conv, const float* weight, const float* grad_out
       Columns columns{conv.batch, conv.outputs, conv.outputs * conv.output.height * conv.output.width, conv.output,
                       {ceil_divide(conv.input.height - y, stride.height), ceil_divide(conv.input.width - x, stride.width)},
                       {1, 1}, {}};
-      std::vector<int64_t> numbers;
+      // Outputs are now what is summed over.
+      Weights weights{weight, conv.input_major ? area * conv.outputs : area, conv.input_major ? 1 : conv.inputs * area,
+                      {}};
       for (int64_t v = 0; v < kernel.height; ++v)
         for (int64_t u = 0; u < kernel.width; ++u) {
           const int64_t below = y + conv.padding.height - v, right = x + conv.padding.width - u;
           if (below % stride.height || right % stride.width) continue;
           columns.taps.push_back({below / stride.height, right / stride.width});
-          numbers.push_back(v * kernel.width + u);
+          weights.taps.push_back((v * kernel.width + u) * (conv.input_major ? conv.outputs : 1));
         }
-      const int64_t taps = int64_t(numbers.size());
-      pack_weights(conv.inputs, columns.depth(), [&](int64_t input, int64_t row) {
-        const int64_t output = row / taps, k = input * area + numbers[row % taps];
-        return conv.input_major ? weight[k * conv.outputs + output] : weight[output * conv.inputs * area + k];
-      }, packed.get());
+      pack_weights(weights, conv.inputs, conv.outputs, packed.get());
       const bool plain = area == 1 && stride.height * stride.width == 1 && conv.padding.height + conv.padding.width == 0;
       if (plain) columns = columns_of_planes(conv.batch, conv.outputs, conv.output.height * conv.output.width);
       convolve(columns, grad_out, conv.inputs, packed.get(), nullptr, {conv.input, {y, x}, stride}, grad_x);
@@ -42,17 +40,19 @@ void input_gradient(const Conv& conv, const float* weight, const float* grad_out
 }  // namespace
 
 void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out) {
+  if (is_linear(conv)) return linear_forward(conv, x, weight, bias, out);
   const Columns columns = columns_of_input(conv);
   const int64_t depth = columns.depth();
   const std::unique_ptr<float[]> packed(new float[conv.outputs * depth]);
-  pack_weights(conv.outputs, depth, [&](int64_t output, int64_t row) {
-    return conv.input_major ? weight[row * conv.outputs + output] : weight[output * depth + row];
-  }, packed.get());
+  // A channel for each row of a column: their weights are one after the other.
+  const Weights weights{weight, conv.input_major ? 1 : depth, conv.input_major ? conv.outputs : 1, {0}};
+  pack_weights(weights, conv.outputs, depth, packed.get());
   convolve(columns, x, conv.outputs, packed.get(), bias, {conv.output, {0, 0}, {1, 1}}, out);
 }
 
 void conv_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
                    float* grad_weight, float* grad_bias) {
+  if (is_linear(conv)) return linear_backward(conv, x, weight, grad_out, grad_x, grad_weight, grad_bias);
   if (grad_x) input_gradient(conv, weight, grad_out, grad_x);
   weight_gradient(conv, x, grad_out, grad_weight, grad_bias);
 }

@@ -47,13 +47,25 @@ inline void copy(const float* from, int64_t length, float* to) {
 // whole strip.
 void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel);
 
-// Weights in the order in which a tile of `convolve` reads them; weight(output, row) gives one.
-template <typename Weight>
-void pack_weights(int64_t outputs, int64_t depth, Weight weight, float* packed);
+// The weight of an output, a channel and a tap is at their steps and data[taps[tap]].
+struct Weights {
+  const float* data;
+  int64_t output_step, channel_step;
+  std::vector<int64_t> taps;
+};
+
+// Weights in the order in which `convolve` reads them.
+void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed);
 
 // out[n][o] at its places = bias[o] + the sum over rows of weight(o, row) times the columns. `bias` may be null.
 void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
               const Places& places, float* out);
+
+// Whether a convolution is computed as a linear layer of whole images, and its passes then.
+bool is_linear(const Conv& conv);
+void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out);
+void linear_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
+                     float* grad_weight, float* grad_bias);
 
 void weight_gradient(const Conv& conv, const float* x, const float* grad_out, float* grad_weight, float* grad_bias);
 
@@ -64,14 +76,3 @@ constexpr int64_t kStrip = kTileColumns * kLanes;
 // Outputs are cut into even blocks of at most kTileRows.
 inline int64_t output_blocks(int64_t outputs) { return (outputs + kTileRows - 1) / kTileRows; }
 inline int64_t output_begin(int64_t outputs, int64_t block) { return outputs * block / output_blocks(outputs); }
-
-template <typename Weight>
-void pack_weights(int64_t outputs, int64_t depth, Weight weight, float* packed) {
-#pragma omp parallel for schedule(static)
-  for (int64_t block = 0; block < output_blocks(outputs); ++block) {
-    const int64_t begin = output_begin(outputs, block), end = output_begin(outputs, block + 1);
-    float* to = packed + begin * depth;
-    for (int64_t row = 0; row < depth; ++row)
-      for (int64_t o = begin; o < end; ++o) *to++ = weight(o, row);
-  }
-}

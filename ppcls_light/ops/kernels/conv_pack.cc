@@ -60,6 +60,20 @@ Columns columns_of_input(const Conv& conv) {
   return columns;
 }
 
+void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed) {
+  const int64_t taps = int64_t(weights.taps.size());
+#pragma omp parallel for schedule(static)
+  for (int64_t block = 0; block < output_blocks(outputs); ++block) {
+    const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
+    float* to = packed + begin * channels * taps;
+    for (int64_t c = 0; c < channels; ++c)
+      for (int64_t t = 0; t < taps; ++t) {
+        const float* from = weights.data + begin * weights.output_step + c * weights.channel_step + weights.taps[t];
+        for (int64_t r = 0; r < rows; ++r) *to++ = from[r * weights.output_step];
+      }
+  }
+}
+
 void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel) {
   const int64_t depth = columns.depth(), line = columns.grid.width, lines = columns.grid.height;
   std::vector<Copy> copies;
