@@ -108,7 +108,7 @@ setup(
         "ppcls_light": ["labels/*.txt", "py.typed"],
         "ppcls_light.datasets": ["files/*"],
         "ppcls_light.models": ["costs.csv"],
-        "ppcls_light.ops": ["*.cc", "kernels/*.cc", "kernels/*.h"],
+        "ppcls_light.ops": ["*.cc", "*.h", "kernels/*.cc", "kernels/*.h"],
         "ppcls_light.serve": ["static/*"],
         "ppcls_light.weights": ["published.yaml"],
     },

@@ -19,6 +19,7 @@ from paddle import Tensor, nn
 from paddle.nn.initializer import Normal
 
 from ..config.types import PositiveInt, Probability
+from ..ops import training as cpu_ops
 from ..weights.convert import AUTHORS, PADDLECLAS, head_options
 from .family import Family
 from .layers import Conv2D, make_divisible
@@ -26,6 +27,7 @@ from .layers import Conv2D, make_divisible
 ACT_MAX = 2.0  # a coefficient stays within this distance of its initial value
 REDUCTION = 8  # channels over hidden units of a DYShiftMax, times a block's ratio
 
+_IDENTITY = nn.Identity()
 Init = Sequence[Tuple[float, float]]  # (a_0, a_1) for each k
 
 
@@ -167,6 +169,11 @@ class DYShiftMax(nn.Layer):
         self.register_buffer("lowest", paddle.to_tensor(lowest), persistable=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        linear = all(
+            type(layer) is nn.Linear for layer in (self.fc[0], self.fc[2])
+        )  # and not a quantized one
+        if self.training and linear and cpu_ops.serves(x):
+            return cpu_ops.shift_max(x, self.shift, self.lowest, 2 * ACT_MAX, self.fc)
         channels, height, width = x.shape[1:]
         x = x.flatten(2)  # oneDNN takes three times as long to scale the channels of (N, C, H, W)
         # The mean as a product: in float32 the CPU's pooling and its sum over one axis lose a digit.
@@ -200,6 +207,11 @@ class FactorizedConv(nn.Sequential):
         )
         super().__init__(("conv", conv))
 
+    def forward(self, x: Tensor) -> Tensor:
+        for conv, norm in zip(*[iter(self.conv)] * 2):
+            x = cpu_ops.norm_act(norm, _IDENTITY, conv(x))
+        return x
+
 
 class GroupConv(nn.Sequential):
     """1x1 convolution in groups, batch norm: P or Q of a micro-factorized pointwise convolution."""
@@ -207,6 +219,10 @@ class GroupConv(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, groups: int) -> None:
         conv = nn.Conv2D(in_channels, out_channels, 1, groups=groups, bias_attr=False)
         super().__init__(("conv", nn.Sequential(conv, nn.BatchNorm2D(out_channels))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv, norm = self.conv
+        return cpu_ops.norm_act(norm, _IDENTITY, conv(x))
 
 
 def _lite(in_channels: int, block: Block, init: Init) -> list[nn.Layer]:

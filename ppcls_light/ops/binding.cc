@@ -1,19 +1,10 @@
-// The kernels as operators of Paddle. Only this file sees Paddle's headers, which take most of the build.
+// The kernels as operators of Paddle; MicroNet's are in binding_micronet.cc.
 
 #include <algorithm>
-#include <exception>
 
-#include "kernels/kernels.h"
-#include "paddle/phi/api/all.h"
-#include "paddle/phi/api/ext/op_meta_info.h"
-
-using paddle::Tensor;
-using Shape = std::vector<int64_t>;
-using Tensors = std::vector<Tensor>;
+#include "binding.h"
 
 namespace {
-
-Tensor empty(const Shape& shape) { return paddle::empty(shape, paddle::DataType::FLOAT32, paddle::CPUPlace()); }
 
 Depthwise depthwise(const Shape& x, const Shape& weight, const std::vector<int>& stride,
                     const std::vector<int>& padding) {
@@ -210,26 +201,6 @@ Tensors attention_grad(const Tensor& qkv, const Tensor& temperature, const Tenso
   return {grad_qkv, grad_temperature};
 }
 
-Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
-  const Shape shape = x.shape();
-  PD_CHECK(shape.size() == 4 && shape[0] > 0 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
-           "MicroNet takes RGB images, (N, 3, H, W)");
-  Tensor out = empty({shape[0], class_num});
-  try {
-    micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),
-                     out.data<float>());
-  } catch (const std::exception& problem) {  // of another kind than Paddle's it would end the process
-    PD_THROW(problem.what());
-  }
-  return {out};
-}
-
-std::vector<Shape> micronet_shape(const Shape& x, const Shape&, const Shape&, int class_num) {
-  return {{x[0], class_num}};
-}
-
-std::vector<paddle::DataType> micronet_type(paddle::DataType x, paddle::DataType, paddle::DataType) { return {x}; }
-
 }  // namespace
 
 PD_BUILD_OP(ppcls_depthwise_conv)
@@ -312,11 +283,3 @@ PD_BUILD_GRAD_OP(ppcls_attention)
     .Inputs({"QKV", "Temperature", paddle::Grad("Out")})
     .Outputs({paddle::Grad("QKV"), paddle::Grad("Temperature")})
     .SetKernelFn(PD_KERNEL(attention_grad));
-
-PD_BUILD_OP(ppcls_micronet)
-    .Inputs({"X", "Plan", "Weights"})
-    .Outputs({"Out"})
-    .Attrs({"class_num: int"})
-    .SetKernelFn(PD_KERNEL(micronet))
-    .SetInferShapeFn(PD_INFER_SHAPE(micronet_shape))
-    .SetInferDtypeFn(PD_INFER_DTYPE(micronet_type));

@@ -26,7 +26,7 @@ from pathlib import Path
 from types import ModuleType
 
 SOURCES = Path(__file__).parent
-BINDING = "binding.cc"
+BINDINGS, BINDING_HEADER = ("binding.cc", "binding_micronet.cc"), "binding.h"
 KERNELS = tuple(
     f"kernels/{name}.cc"
     for name in (
@@ -40,7 +40,16 @@ KERNELS = tuple(
             "conv_product",
             "depthwise",
         ),
-        *("layer_norm", "layer_scale", "micronet", "micronet_maps", "norm_act", "norm_act_small", "product"),
+        *(
+            "layer_norm",
+            "layer_scale",
+            "micronet",
+            "micronet_maps",
+            "norm_act",
+            "norm_act_small",
+            "product",
+            "shift_max",
+        ),
     )
 )
 HEADERS = tuple(
@@ -195,7 +204,8 @@ def _key(compiler: str) -> str:
         _processor().encode(),
         repr((FLAGS, kernel_flags())).encode(),
     ]
-    parts += [(SOURCES / name).read_bytes() for name in (Path(__file__).name, BINDING, *KERNELS, *HEADERS)]
+    sources = Path(__file__).name, *BINDINGS, BINDING_HEADER, *KERNELS, *HEADERS
+    parts += [(SOURCES / name).read_bytes() for name in sources]
     digest = hashlib.sha256()
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
@@ -231,7 +241,7 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
         str(include / "third_party"),
         "-DPADDLE_WITH_CUSTOM_KERNEL",
     ]
-    flags = {BINDING: headers, **dict.fromkeys(KERNELS, kernel_flags())}
+    flags = {**dict.fromkeys(BINDINGS, headers), **dict.fromkeys(KERNELS, kernel_flags())}
     compilations = [
         [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
         for name, more in flags.items()

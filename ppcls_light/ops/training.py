@@ -1,5 +1,5 @@
 """Custom operators for training on CPU: dense and depthwise convolution, batch norm with activation,
-layer norm, and the parts of EdgeNeXt's encoders.
+layer norm, Dynamic Shift-Max, and the parts of EdgeNeXt's encoders.
 
 Each has its forward and its backward pass. They are off until `enable()`, and then serve
 what `serves` says: float32 tensors on CPU in dynamic graph. Everything
@@ -150,6 +150,17 @@ def attention(qkv: Tensor, temperature: Tensor) -> Tensor:
     `qkv` has the heads of Q before those of K and V; `temperature` (heads, 1, 1) has the t of each.
     """
     return _run("ppcls_attention", qkv, temperature)[0]
+
+
+def shift_max(x: Tensor, shift: Tensor, lowest: Tensor, span: float, layers: nn.Layer) -> Tensor:
+    """Return the Dynamic Shift-Max of x (N, C, H, W), see `models.micronet.DYShiftMax`.
+
+    `shift` (C) is a permutation. The `layers` nn.Linear, nn.ReLU, nn.Linear, nn.Hardsigmoid make gates of the means of
+    the planes; gates times `span` plus `lowest` (2 K C) are the coefficients of K = 1 or 2 fusions.
+    """
+    squeeze, _, excite, _ = layers
+    weights = squeeze.weight, squeeze.bias, excite.weight, excite.bias
+    return _run("ppcls_shift_max", x, shift, lowest, *weights, span)[0]
 
 
 def _run(name: str, *arguments: Any) -> list[Tensor]:

@@ -137,6 +137,35 @@ void attention(const Attention& at) {
   require(along, 0, 1e-3 * size, "attention");
 }
 
+// The gradients are those of a step along them.
+void shift_max(int64_t batch, int64_t positions, int64_t fusions) {
+  const int64_t channels = 6, hidden = 4, gate_count = 2 * fusions * channels;
+  const int64_t shift[] = {4, 5, 3, 1, 2, 0};
+  const Array lowest(gate_count, -1.f), x = random(batch * channels * positions), grad_out = random(x.size());
+  const Array squeeze = random(channels * hidden), squeeze_bias = random(hidden);
+  const Array excite = random(hidden * gate_count), excite_bias = random(gate_count);
+  const ShiftMax layer{batch, channels, positions, hidden, fusions, shift, 4.f, lowest.data()};
+  const Excitation excitation{squeeze.data(), squeeze_bias.data(), excite.data(), excite_bias.data()};
+  Array means(batch * channels), units(batch * hidden), gates(batch * gate_count), out(x.size());
+  Array grad_x(x.size()), grad_squeeze(squeeze.size()), grad_squeeze_bias(hidden);
+  Array grad_excite(excite.size()), grad_excite_bias(gate_count);
+  const auto run = [&](const Array& at) {
+    shift_max_forward(layer, at.data(), excitation, means.data(), units.data(), gates.data(), out.data());
+    return dot(out, grad_out);
+  };
+  run(x);
+  shift_max_backward(layer, x.data(), excitation, means.data(), units.data(), gates.data(), grad_out.data(),
+                     grad_x.data(), {grad_squeeze.data(), grad_squeeze_bias.data(), grad_excite.data(),
+                     grad_excite_bias.data()});
+  const double size = std::sqrt(dot(grad_x, grad_x)), step = 1e-4;
+  Array ahead = x, behind = x;
+  for (size_t i = 0; i < x.size(); ++i) {
+    ahead[i] += step * grad_x[i] / size;
+    behind[i] -= step * grad_x[i] / size;
+  }
+  require((run(ahead) - run(behind)) / (2 * step), size, 0.05 * size, "shift_max");
+}
+
 template <typename T>
 std::vector<T> next(std::ifstream& file, int64_t size) {
   std::vector<T> values(size);
@@ -188,6 +217,8 @@ int main(int count, char** paths) {
       bottleneck({at, 3 * channels + 1}, turn % 2);
       attention({at.batch, 1 + turn % 3, channels, positions});
     }
+  for (const int64_t positions : {1, 5, 16, 49})
+    for (const int64_t fusions : {1, 2}) shift_max(1 + ++turn % 3, positions, fusions);
   for (int i = 1; i < count; ++i) micronet(paths[i]);
   std::puts("all kernels ran");
 }

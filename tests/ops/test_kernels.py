@@ -9,6 +9,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppcls_light.models.layers import Conv2D
+from ppcls_light.models.micronet import DYShiftMax
 
 pytestmark = pytest.mark.usefixtures("own_operators")
 
@@ -156,6 +157,19 @@ def test_gelu_is_exact_over_its_whole_range(own_operators):
     norm.weight.set_value(paddle.to_tensor([float(values.std())]))
     ours = results(lambda x: own_operators.norm_act(norm, nn.GELU(), x), x)[0]
     np.testing.assert_allclose(ours, F.gelu(x).numpy(), atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 1, 1), (2, 12, 3, 5), (17, 36, 9, 9)], ids=str)
+@pytest.mark.parametrize("init", [((1.0, 0.5),), ((1.0, 0.0), (0.5, 0.5))], ids=len)
+def test_shift_max_equals_its_plain_form(own_operators, shape, init):
+    layer = DYShiftMax(shape[1], 3, reduction=2, init=init)
+    for seed, parameter in enumerate(layer.parameters()):
+        parameter.set_value(random(parameter.shape, seed + 1))  # so that some gates are 0 and some 1
+    x = random(shape, 0)
+    ours = results(lambda x, *_: layer(x), x, *layer.parameters())
+    assert "ppcls_shift_max" in ran(lambda: layer(x))
+    own_operators.disable()
+    assert_close(ours, results(lambda x, *_: layer(x), x, *layer.parameters()))
 
 
 def test_results_do_not_depend_on_the_number_of_threads(own_operators):

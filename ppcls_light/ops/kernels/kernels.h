@@ -88,6 +88,31 @@ void attention_forward(const Attention& at, const float* qkv, const float* tempe
 void attention_backward(const Attention& at, const float* qkv, const float* temperature, const float* grad_out,
                         float* grad_qkv, float* grad_temperature);
 
+// Dynamic Shift-Max of x (batch, channels, positions): the largest of 1 or 2 `fusions` a x[c] + b x[shift[c]], where
+// `shift` is a permutation. The coefficients are gates * range + lowest, (2 fusions, channels).
+struct ShiftMax {
+  int64_t batch, channels, positions, hidden, fusions;
+  const int64_t* shift;
+  float range;
+  const float* lowest;
+};
+
+// Weights (inputs, outputs) and biases of the layers that make the gates: squeeze (channels, hidden) and ReLU, then
+// excite (hidden, 2 fusions channels) and hard sigmoid.
+struct Excitation {
+  const float *squeeze, *squeeze_bias, *excite, *excite_bias;
+};
+struct ExcitationGradient {
+  float *squeeze, *squeeze_bias, *excite, *excite_bias;
+};
+
+// Means (batch, channels), hidden units (batch, hidden) and gates (batch, 2 fusions channels) are kept for the gradient.
+void shift_max_forward(const ShiftMax& layer, const float* x, const Excitation& excitation, float* means,
+                       float* hidden, float* gates, float* out);
+void shift_max_backward(const ShiftMax& layer, const float* x, const Excitation& excitation, const float* means,
+                        const float* hidden, const float* gates, const float* grad_out, float* grad_x,
+                        const ExcitationGradient& grads);
+
 // The outputs (batch, class_num) of a MicroNet for x (batch, 3, height, width); `plan` and `weights` as in plan.py.
 void micronet_forward(int64_t batch, Pair image, const float* x, const int32_t* plan, const float* weights,
                       float* out);
