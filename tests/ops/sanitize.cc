@@ -1,6 +1,7 @@
 // Calls each kernel with arrays of exactly their size, for test_sanitize.py. Files named on the command line hold
 // runs of a MicroNet.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -57,14 +58,18 @@ void depthwise(int64_t batch, int64_t multiplier, Pair plane, Pair kernel, Pair 
   require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "depthwise");
 }
 
-void conv(int64_t batch, Pair channels, Pair plane, Pair kernel, Pair stride, Pair padding, bool input_major) {
+void conv(int64_t batch, Pair channels, Pair plane, Pair kernel, Pair stride, Pair padding, bool input_major, int64_t carried) {
   const Pair output = {(plane.height + 2 * padding.height - kernel.height) / stride.height + 1,
                        (plane.width + 2 * padding.width - kernel.width) / stride.width + 1};
   const int64_t inputs = channels.height, outputs = channels.width;
-  const Conv conv{batch, inputs, outputs, plane, output, kernel, stride, padding, input_major};
-  const Array x = random(batch * inputs * plane.height * plane.width), bias(outputs);
+  if (output.height != plane.height || output.width != plane.width) carried = 0;
+  const Conv conv{batch, inputs, outputs, plane, output, kernel, stride, padding, input_major, carried};
+  const Array x = random(batch * conv.input_image()), bias(outputs);
   const Array weight = random(outputs * inputs * kernel.height * kernel.width);
-  const Array grad_out = random(batch * outputs * output.height * output.width);
+  Array grad_out = random(batch * conv.output_image());
+  for (int64_t n = 0; n < batch; ++n)  // no gradient of channels that do not come from the weights
+    std::fill_n(grad_out.begin() + n * conv.output_image() + outputs * output.height * output.width,
+                carried * output.height * output.width, 0.f);
   Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size()), grad_bias(outputs);
   conv_forward(conv, x.data(), weight.data(), bias.data(), out.data());
   conv_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data(), grad_bias.data());
@@ -206,7 +211,7 @@ int main(int count, char** paths) {
           const Pair paddings[] = {{kernel.height / 2, kernel.width / 2}, {0, 0}, {kernel.height - 1, kernel.width - 1}};
           const Pair padding = paddings[++turn % 3];
           if (plane.height + 2 * padding.height >= kernel.height && plane.width + 2 * padding.width >= kernel.width)
-            conv(1 + turn % 9, channels, plane, kernel, stride, padding, turn % 2);
+            conv(1 + turn % 9, channels, plane, kernel, stride, padding, turn % 2, turn % 3);
         }
   for (const int64_t positions : {1, 6, 16, 49, 272})
     for (const int64_t batch : {1, 34}) norm_act(batch, positions);

@@ -8,7 +8,7 @@ import pytest
 from paddle import nn
 from paddle.nn import functional as F
 
-from ppcls_light.models.layers import Conv2D
+from ppcls_light.models.layers import Conv2D, PConv
 from ppcls_light.models.micronet import DYShiftMax
 
 pytestmark = pytest.mark.usefixtures("own_operators")
@@ -115,6 +115,21 @@ def test_conv_takes_the_weight_of_a_linear_layer(own_operators):
         return F.linear(x.transpose([0, 2, 3, 1]), weight, bias).transpose([0, 3, 1, 2])
 
     assert_close(results(own_operators.conv, *tensors), results(linear, *tensors))
+
+
+@pytest.mark.parametrize("size", [1, 3, 9])
+def test_pconv_is_one_operator_in_training(own_operators, size):
+    layer, x = PConv(12, n_div=3), random([3, 12, size, size], 0)
+    own = results(lambda x, _: layer(x), x, layer.partial_conv3.weight)
+    own_operators.disable()
+    assert_close(own, results(lambda x, _: layer(x), x, layer.partial_conv3.weight))
+
+
+def test_conv_refuses_channels_that_it_can_not_carry(own_operators):
+    with pytest.raises(OSError, match="keeps the size"):
+        own_operators.conv(random([1, 4, 9, 9], 0), random([2, 3, 3, 3], 1))
+    with pytest.raises(ValueError):  # Paddle's own message
+        Conv2D(3, 2, 3)(random([1, 4, 9, 9], 0))
 
 
 def test_conv_of_an_input_without_gradient_gives_that_of_the_weight(own_operators):

@@ -11,7 +11,7 @@
 // The columns of images (channels, plane). Tap t of position (y, x) is the value at (y step.height + taps[t].height,
 // x step.width + taps[t].width), or 0 outside of the plane. Rows of a column are channels, then taps.
 struct Columns {
-  int64_t batch, channels, image;  // floats of an image, which may have more channels
+  int64_t batch, channels, image, channel;  // floats from one image, and from one channel, to the next
   Pair plane, grid, step;
   std::vector<Pair> taps;
 
@@ -20,11 +20,13 @@ struct Columns {
 };
 
 // Positions are numbered over all images, so that small maps fill vectors as well.
-Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions);
+Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions, int64_t image);
 Columns columns_of_input(const Conv& conv);
+Columns columns_of_gradient(const Conv& conv);  // of the output
 
 // Of position (y, x) a product writes to (begin.height + y step.height, begin.width + x step.width).
 struct Places {
+  int64_t image, channel;  // floats from one to the next
   Pair plane, begin, step;
 };
 

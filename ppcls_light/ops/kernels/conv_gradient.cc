@@ -75,7 +75,7 @@ struct Floats {
 
 void weight_gradient(const Conv& conv, const float* x, const float* grad_out, float* grad_weight, float* grad_bias) {
   const Columns inputs = columns_of_input(conv);
-  const Columns outputs = columns_of_planes(conv.batch, conv.outputs, conv.output.height * conv.output.width);
+  const Columns outputs = columns_of_gradient(conv);
   // The side with fewer rows is transposed, the other one is shared out.
   const bool inputs_left = inputs.depth() >= conv.outputs;
   const Columns &left = inputs_left ? inputs : outputs, &right = inputs_left ? outputs : inputs;
@@ -93,7 +93,7 @@ void weight_gradient(const Conv& conv, const float* x, const float* grad_out, fl
     Floats rows(own.depth() * kDepth), columns(step * kDepth), turned(round_up(step, kStrip) * kDepth);
     for (int64_t block = part * blocks / parts; block < (part + 1) * blocks / parts; ++block) {
       const int64_t first = block * kDepth, count = std::min(kDepth, left.positions() - first);
-      pack(own, left_values + channel * left.plane.height * left.plane.width, first, count, kDepth, rows.data());
+      pack(own, left_values + channel * left.channel, first, count, kDepth, rows.data());
       pack(right, right_values, first, count, kDepth, columns.data());
       add_products(own.depth(), right.depth(), rows.data(), columns.data(), turned.data(),
                    partial.data() + (part * left.depth() + channel * taps) * step);

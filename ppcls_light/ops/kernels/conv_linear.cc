@@ -53,13 +53,14 @@ void transpose_matrix(int64_t rows, int64_t columns, const float* from, float* t
     }
 }
 
-// out (rows, columns) = left right (depth, columns); left(r, k) is at r row_step + k depth_step.
+// out (rows, columns) = left (rows, depth) right (depth, columns); left(r, k) is at r row_step + k depth_step.
 void multiply(int64_t rows, int64_t columns, int64_t depth, const float* left, int64_t row_step, int64_t depth_step,
-              const float* right, float* out) {
+              const float* right, int64_t right_step, float* out, int64_t out_step) {
   const Floats packed(new float[rows * depth]);
   pack_weights({left, row_step, depth_step, {0}}, rows, depth, packed.get());
-  convolve(columns_of_planes(1, depth, columns), right, rows, packed.get(), nullptr, {{1, columns}, {0, 0}, {1, 1}},
-           out);
+  Columns values = columns_of_planes(1, depth, columns, 0);
+  values.channel = right_step;
+  convolve(values, right, rows, packed.get(), nullptr, {0, out_step, {1, columns}, {0, 0}, {1, 1}}, out);
 }
 
 // The matrix of a layer, (outputs, depth) or, if `input_major`, (depth, outputs).
@@ -96,11 +97,12 @@ bool is_linear(const Conv& conv) {
 
 void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out) {
   Matrix matrix(conv, weight);
-  multiply(conv.batch, matrix.outputs, matrix.depth, x, matrix.depth, 1, matrix.get(true), out);
+  multiply(conv.batch, matrix.outputs, matrix.depth, x, conv.input_image(), 1, matrix.get(true), matrix.outputs, out,
+           conv.output_image());
   if (!bias) return;
 #pragma omp parallel for schedule(static)
   for (int64_t n = 0; n < conv.batch; ++n) {
-    float* to = out + n * matrix.outputs;
+    float* to = out + n * conv.output_image();
     for (int64_t o = 0; o < conv.outputs; ++o)
       for (int64_t place = 0; place < area(conv.output); ++place) *to++ += bias[o];
   }
@@ -110,23 +112,24 @@ void linear_backward(const Conv& conv, const float* x, const float* weight, cons
                      float* grad_weight, float* grad_bias) {
   Matrix matrix(conv, weight);
   const int64_t outputs = matrix.outputs, depth = matrix.depth;
-  if (grad_x) multiply(conv.batch, depth, outputs, grad_out, outputs, 1, matrix.get(false), grad_x);
+  const int64_t x_step = conv.input_image(), out_step = conv.output_image();
+  if (grad_x) multiply(conv.batch, depth, outputs, grad_out, out_step, 1, matrix.get(false), depth, grad_x, x_step);
   if (!covers(conv)) {
     const Floats seen(new float[outputs * depth]);
-    multiply(outputs, depth, conv.batch, grad_out, 1, outputs, x, seen.get());
+    multiply(outputs, depth, conv.batch, grad_out, 1, out_step, x, x_step, seen.get(), depth);
     std::fill_n(grad_weight, conv.outputs * conv.inputs * area(conv.kernel), 0.f);
     for_seen(conv, [&](int64_t at, int64_t k) { grad_weight[k] += seen[at]; });
   } else if (conv.input_major) {
-    multiply(depth, outputs, conv.batch, x, 1, depth, grad_out, grad_weight);
+    multiply(depth, outputs, conv.batch, x, 1, x_step, grad_out, out_step, grad_weight, outputs);
   } else {
-    multiply(outputs, depth, conv.batch, grad_out, 1, outputs, x, grad_weight);
+    multiply(outputs, depth, conv.batch, grad_out, 1, out_step, x, x_step, grad_weight, depth);
   }
   if (!grad_bias) return;
   const int64_t places = area(conv.output);
   for (int64_t o = 0; o < conv.outputs; ++o) {
     float total = 0.f;
     for (int64_t n = 0; n < conv.batch; ++n)
-      for (int64_t place = 0; place < places; ++place) total += grad_out[n * outputs + o * places + place];
+      for (int64_t place = 0; place < places; ++place) total += grad_out[n * out_step + o * places + place];
     grad_bias[o] = total;
   }
 }

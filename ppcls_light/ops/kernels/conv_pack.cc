@@ -46,18 +46,22 @@ void add_copies(const Columns& columns, int64_t n, int64_t y, int64_t x, int64_t
 
 }  // namespace
 
-Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions) {
-  return {batch, channels, channels * positions, {1, positions}, {1, positions}, {1, 1}, {{0, 0}}};
+Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions, int64_t image) {
+  return {batch, channels, image, positions, {1, positions}, {1, positions}, {1, 1}, {{0, 0}}};
 }
 
 Columns columns_of_input(const Conv& conv) {
   const Pair input = conv.input, kernel = conv.kernel, stride = conv.stride, padding = conv.padding;
   if (kernel.height * kernel.width * stride.height * stride.width == 1 && padding.height + padding.width == 0)
-    return columns_of_planes(conv.batch, conv.inputs, input.height * input.width);
-  Columns columns{conv.batch, conv.inputs, conv.inputs * input.height * input.width, input, conv.output, stride, {}};
+    return columns_of_planes(conv.batch, conv.inputs, input.height * input.width, conv.input_image());
+  Columns columns{conv.batch, conv.inputs, conv.input_image(), input.height * input.width, input, conv.output, stride, {}};
   for (int64_t y = 0; y < kernel.height; ++y)
     for (int64_t x = 0; x < kernel.width; ++x) columns.taps.push_back({y - padding.height, x - padding.width});
   return columns;
+}
+
+Columns columns_of_gradient(const Conv& conv) {
+  return columns_of_planes(conv.batch, conv.outputs, conv.output.height * conv.output.width, conv.output_image());
 }
 
 void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed) {
@@ -85,9 +89,9 @@ void pack(const Columns& columns, const float* images, int64_t first, int64_t co
     done += length;
   }
   // Channels in the outer loop: neighbours in memory are read one after the other.
-  const int64_t plane = columns.plane.height * columns.plane.width, rows = int64_t(columns.taps.size()) * width;
+  const int64_t rows = int64_t(columns.taps.size()) * width;
   for (int64_t c = 0; c < columns.channels; ++c)
-    for (const Copy& run : copies) run_copy(run, images + c * plane, columns.step.width, panel + c * rows);
+    for (const Copy& run : copies) run_copy(run, images + c * columns.channel, columns.step.width, panel + c * rows);
   const int64_t rest = count % width;
   if (rest)
     for (int64_t row = 0; row < depth; ++row)

@@ -39,8 +39,7 @@ struct Run {
 };
 
 // Runs of `count` positions from `first`. Planes that are written whole are runs of their own, not their rows.
-void find_runs(const Columns& columns, const Places& places, int64_t outputs, int64_t first, int64_t count,
-               std::vector<Run>* runs) {
+void find_runs(const Columns& columns, const Places& places, int64_t first, int64_t count, std::vector<Run>* runs) {
   const Pair plane = places.plane;
   const bool whole = places.step.height * places.step.width == 1 && columns.grid.height == plane.height &&
                      columns.grid.width == plane.width;
@@ -50,26 +49,26 @@ void find_runs(const Columns& columns, const Places& places, int64_t outputs, in
     const int64_t position = first + done, line = position / grid.width, x = position % grid.width;
     const int64_t length = std::min(grid.width - x, count - done);
     const int64_t row = places.begin.height + line % grid.height * places.step.height;
-    runs->push_back({done, length, line / grid.height * outputs * plane.height * plane.width + row * plane.width +
-                                       places.begin.width + x * places.step.width});
+    runs->push_back({done, length, line / grid.height * places.image + row * plane.width + places.begin.width +
+                                       x * places.step.width});
     done += length;
   }
 }
 
 // A block of outputs at `count` positions of a strip.
 void convolve_strip(int64_t rows, int64_t depth, const float* weights, const float* bias, const float* strip,
-                    int64_t count, const std::vector<Run>& runs, int64_t plane, int64_t step, float* out) {
+                    int64_t count, const std::vector<Run>& runs, int64_t channel, int64_t step, float* out) {
   const int64_t columns = (count + kLanes - 1) / kLanes;
   const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
   if (runs.size() == 1 && step == 1 && count == columns * kLanes) {
-    product(depth, weights, strip, bias, out + runs[0].to, plane);
+    product(depth, weights, strip, bias, out + runs[0].to, channel);
     return;
   }
   alignas(kVecBytes) float totals[kTileRows * kStrip];
   product(depth, weights, strip, bias, totals, kStrip);
   for (int64_t r = 0; r < rows; ++r)
     for (const Run& run : runs) {
-      float* to = out + run.to + r * plane;
+      float* to = out + run.to + r * channel;
       const float* from = totals + r * kStrip + run.begin;
       if (step == 1)
         copy(from, run.length, to);
@@ -84,7 +83,6 @@ void convolve(const Columns& columns, const float* images, int64_t outputs, cons
               const Places& places, float* out) {
   const int64_t depth = columns.depth(), positions = columns.positions();
   const int64_t strips = (positions + kStrip - 1) / kStrip, blocks = output_blocks(outputs);
-  const int64_t plane = places.plane.height * places.plane.width;
   const int64_t fitting = std::max<int64_t>(1, kPanelFloats / std::max<int64_t>(1, depth * kStrip));
   const int64_t each = std::min(fitting, std::max<int64_t>(1, strips / kTasks));
   const int64_t panels = (strips + each - 1) / each;
@@ -100,14 +98,14 @@ void convolve(const Columns& columns, const float* images, int64_t outputs, cons
       float* packed_columns = reinterpret_cast<float*>(panel.get());
       pack(columns, images, first, count, kStrip, packed_columns);
       for (int64_t done = 0; done < count; done += kStrip)
-        find_runs(columns, places, outputs, first + done, std::min(kStrip, count - done), &runs[done / kStrip]);
+        find_runs(columns, places, first + done, std::min(kStrip, count - done), &runs[done / kStrip]);
       // Strips in the inner loop: the rows of few outputs, each in a page of its own, are written at a time.
       for (int64_t block = share * blocks / shares; block < (share + 1) * blocks / shares; ++block) {
         const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
         for (int64_t done = 0; done < count; done += kStrip)
           convolve_strip(rows, depth, packed + begin * depth, bias ? bias + begin : nullptr, packed_columns + done * depth,
-                         std::min(kStrip, count - done), runs[done / kStrip], plane, places.step.width,
-                         out + begin * plane);
+                         std::min(kStrip, count - done), runs[done / kStrip], places.channel, places.step.width,
+                         out + begin * places.channel);
       }
     }
   }

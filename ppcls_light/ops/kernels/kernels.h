@@ -28,6 +28,10 @@ struct Conv {
   int64_t batch, inputs, outputs;
   Pair input, output, kernel, stride, padding;
   bool input_major;
+  int64_t carried;  // channels of input and output, of equal maps, after the others: they are copied
+
+  int64_t input_image() const { return (inputs + carried) * input.height * input.width; }
+  int64_t output_image() const { return (outputs + carried) * output.height * output.width; }
 };
 
 // `bias` and `grad_bias` may be null, and so may `grad_x`, which is not computed then.
