@@ -1,11 +1,21 @@
 """Packaging. Paddle itself is an extra: CPU and GPU builds are different packages that exclude each other."""
 
+import platform
 import re
+import runpy
 import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
 from setuptools.command.build_py import build_py
+
+try:
+    from setuptools.command.bdist_wheel import bdist_wheel
+except ImportError:  # before setuptools 70.1
+    from wheel.bdist_wheel import bdist_wheel
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+?)"', (ROOT / "ppcls_light/__init__.py").read_text(encoding="utf-8"))[
@@ -84,15 +94,63 @@ EXTRAS["dev"] = [
 ]
 
 
+COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+# The engine `native` is compiled for the wheel on Linux on x86-64; elsewhere, and without a compiler, on first use.
+COMPILES = sys.platform == "linux" and platform.machine() == "x86_64" and COMPILER is not None
+
+
 class BuildWithConfigs(build_py):
-    """Put `configs/` into the wheel as `ppcls_light/configs/`; an editable install reads them where they stand."""
+    """Put `configs/` into the wheel as `ppcls_light/configs/`, and the libraries of the engine `native`.
+
+    An editable install reads the configs where they stand, and compiles on first use what is edited.
+    """
 
     def run(self):
         super().run()
-        if not self.editable_mode:
-            target = Path(self.build_lib) / "ppcls_light" / "configs"
-            shutil.rmtree(target, ignore_errors=True)  # of an earlier build, whose files may be gone
-            shutil.copytree(ROOT / "configs", target, ignore=shutil.ignore_patterns("README.md"))
+        if self.editable_mode:
+            return
+        package = Path(self.build_lib) / "ppcls_light"
+        shutil.rmtree(package / "configs", ignore_errors=True)  # of an earlier build, whose files may be gone
+        shutil.copytree(ROOT / "configs", package / "configs", ignore=shutil.ignore_patterns("README.md"))
+        if COMPILES:
+            try:
+                build_native(package / "ops" / "native", Path(self.get_finalized_command("build").build_temp))
+            except (OSError, subprocess.CalledProcessError) as problem:
+                self.warn(f"the engine native is compiled on first use, not now: {problem}")
+
+
+def build_native(folder, scratch):
+    """Compile the library of the engine `native` for each instruction set into `folder`."""
+    levels = runpy.run_path(str(ROOT / "ppcls_light/ops/levels.py"))
+    compilations, links = [], []
+    for level in levels["LEVELS"]:
+        objects = scratch / level.name
+        objects.mkdir(parents=True, exist_ok=True)
+        compile_all, link = levels["commands"](COMPILER, level, objects, folder / f"{level.name}.so")
+        compilations += compile_all
+        links.append(link)
+    with ThreadPoolExecutor() as pool:
+        for commands in (compilations, links):
+            list(pool.map(subprocess.check_call, commands))
+
+
+class BinaryWheel(bdist_wheel):
+    """A wheel for any Python 3 on this system: the libraries are not extensions of Python."""
+
+    def get_tag(self):
+        if not COMPILES:
+            return super().get_tag()
+        name, version = platform.libc_ver()
+        # A library needs no later version of glibc than the one that it was linked with.
+        manylinux = f"manylinux_{version.replace('.', '_')}" if name == "glibc" else "linux"
+        return "py3", "none", f"{manylinux}_x86_64"
+
+
+class BinaryDistribution(Distribution):
+    """One with libraries, where they are compiled."""
+
+    def has_ext_modules(self):
+        return COMPILES
 
 
 setup(
@@ -102,13 +160,22 @@ setup(
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    cmdclass={"build_py": BuildWithConfigs},
+    cmdclass={"build_py": BuildWithConfigs, "bdist_wheel": BinaryWheel},
+    distclass=BinaryDistribution,
     packages=find_packages(include=["ppcls_light", "ppcls_light.*"]),
     package_data={
         "ppcls_light": ["labels/*.txt", "py.typed"],
         "ppcls_light.datasets": ["files/*"],
         "ppcls_light.models": ["costs.csv"],
-        "ppcls_light.ops": ["*.cc", "*.h", "kernels/*.cc", "kernels/*.h"],
+        "ppcls_light.ops": [
+            "*.cc",
+            "*.h",
+            "kernels/*.cc",
+            "kernels/*.h",
+            "native/*.cc",
+            "native/*.h",
+            "native/*.map",
+        ],
         "ppcls_light.serve": ["static/*"],
         "ppcls_light.weights": ["published.yaml"],
     },

@@ -92,3 +92,4 @@ TRANSFORMS = Registry(
 )
 BATCH_TRANSFORMS = Registry("batch transform", ["ppcls_light.data.mix"])
 FOLDS = Registry("fold", ["ppcls_light.models"])
+PLANS = Registry("plan", ["ppcls_light.models"])

@@ -105,6 +105,18 @@ def own_operators():
     return training
 
 
+@pytest.fixture(scope="session")
+def native():
+    """The library that runs plans; tests that need it skip, with the reason, without a compiler."""
+    from ppcls_light.ops.build import BuildError
+    from ppcls_light.ops.network import library
+
+    try:
+        return library()
+    except BuildError as problem:
+        pytest.skip(f"the library does not build here: {problem}")
+
+
 @pytest.fixture
 def zero_weights(monkeypatch):
     """New networks are all zeros: where sizes alone count, drawing millions of numbers is most of the time."""

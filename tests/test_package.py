@@ -14,6 +14,7 @@ import pytest
 
 from ppcls_light.base.resources import packaged_configs
 from ppcls_light.commands import dispatch
+from ppcls_light.ops.levels import LEVELS
 from tests.conftest import write_photos
 
 SOURCES = (
@@ -50,8 +51,22 @@ def test_the_wheel_has_the_package_and_the_configs_and_nothing_else(built, root)
         if path.is_file() and path.suffix != ".pyc"
     }
     configs = {f"ppcls_light/{path.relative_to(root).as_posix()}" for path in root.glob("configs/*/*.yaml")}
-    names = zipfile.ZipFile(built.wheel).namelist()
-    assert {name for name in names if ".dist-info/" not in name} == package | configs
+    names = {name for name in zipfile.ZipFile(built.wheel).namelist() if ".dist-info/" not in name}
+    libraries = {name for name in names if name.endswith(".so")}
+    assert names - libraries == package | configs
+    if built.wheel.name.endswith("-any.whl"):
+        assert not libraries
+        pytest.skip("there is no compiler, and so no library in the wheel")
+    assert libraries == {f"ppcls_light/ops/native/{level.name}.so" for level in LEVELS}
+
+
+def test_each_library_of_the_wheel_is_small_and_needs_the_c_library_alone(built):
+    with zipfile.ZipFile(built.wheel) as wheel:
+        libraries = {name: wheel.read(name) for name in wheel.namelist() if name.endswith(".so")}
+    for name, content in libraries.items():
+        assert len(content) < 1_000_000, name
+        for other in (b"libstdc++", b"libgcc_s", b"libgomp", b"libiomp"):
+            assert other + b".so" not in content, name
 
 
 def test_the_source_package_has_what_is_read_beside_the_modules(built):
@@ -95,13 +110,27 @@ def installed(built, tmp_path_factory):
 
     done = run("-c", "import ppcls_light; print(ppcls_light.__file__)")
     assert Path(done.stdout.strip()) == target / "ppcls_light" / "__init__.py"
-    run.work = work
+    run.work, run.target = work, target
     return run
+
+
+def test_the_engine_native_needs_no_compiler(built, installed):
+    if built.wheel.name.endswith("-any.whl"):
+        pytest.skip("the wheel has no library")
+    code = """
+import os
+os.environ["PATH"] = ""
+from ppcls_light.ops.network import library, loaded
+loaded(library())
+print(library().parent.parent.parent.parent)
+"""
+    assert Path(installed("-c", code).stdout.strip()) == installed.target
 
 
 def test_every_command_of_the_wheel_has_its_help(installed):
     code = """
 from ppcls_light.commands import dispatch
+from ppcls_light.ops.levels import LEVELS
 for name in (*dispatch.COMMANDS, *dispatch.FURTHER):
     try:
         dispatch.main([name, "--help"])
@@ -159,6 +188,7 @@ def test_the_wheel_trains_exports_and_classifies_without_the_checkout(installed,
     code = """
 import os, sys
 from ppcls_light.commands import dispatch
+from ppcls_light.ops.levels import LEVELS
 *config, picture = sys.argv[1:]
 dispatch.main(["train", *config, "--dry-run"])
 assert not os.listdir()

@@ -195,7 +195,7 @@ def _settled(entry: Entry, image_shape: Sequence[int]) -> Tuple[Bundle, EngineOp
     bundle, options = entry.bundle, entry.options
     if "auto" in (options.engine, options.precision):
         options = resolve(bundle, options, image_shape)
-    if options.engine != "paddle":
+    if options.engine not in ("paddle", "native"):
         bundle = replace(bundle, onnx_file=onnx_file(bundle))
     return bundle, options
 

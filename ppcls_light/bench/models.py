@@ -36,6 +36,7 @@ def our_bundles(
     from ..bundle.folder import read_bundle, write_inference_yml
     from ..config.postprocess import Topk
     from ..export.fold.steps import fold
+    from ..export.plan import write_plan
     from ..export.static import save_static
     from ..models import create_model
 
@@ -52,6 +53,8 @@ def our_bundles(
         folder = Path(scratch, form)
         folder.mkdir()
         save_static(layer, str(folder), shape)
+        if form == "folded":
+            write_plan(layer, str(folder), multilabel=False, softmax=True)
         write_inference_yml(str(folder), [], Topk(topk=1), None, {"arch": model, "image_shape": shape})
         found[form] = read_bundle(folder)
         if {"int8", "auto"} & set(arguments.precision):
@@ -75,6 +78,7 @@ def quantized(
     precisions: dict[str, dict[str, float]] = {
         engine: dict.fromkeys(ENGINES[engine].precisions, 0.0)
         for engine in (ENGINES if "auto" in engines else engines)
+        if "int8" in ENGINES[engine].precisions
     }
     for engine, top1 in precisions.items():
         try:

@@ -63,6 +63,7 @@ PARAMS_FILE = "inference.pdiparams"
 GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
 WEIGHTS_FORMAT = "pdparams"
 ONNX_FILE = "inference.onnx"
+PLAN_FILE = "inference.plan"  # for the engine native
 INT8_STEM = "inference.int8"
 # Files of the int8 graph that an engine runs, the graph first.
 INT8_FILES = {
@@ -125,6 +126,7 @@ class Bundle:
     unknown: Optional[Unknown] = None  # None: every image is of some class
     proved_on: str = ""  # the processor on which the export was compared with the network, where known
     onnx_file: Optional[str] = None  # path of inference.onnx
+    plan_file: Optional[str] = None  # path of inference.plan
     made_of: str = ""  # checksum of the network of a teacher that tools/fit_teacher.py wrote
     files: Dict[str, str] = field(default_factory=dict)  # SHA-256 of the other files by name, where known
     stem: str = "inference"  # name of the graph's files without suffix
@@ -267,6 +269,8 @@ def read_bundle(folder: StrPath) -> Bundle:
             f"export the model with {command('export')}, or name the folder that has the files"
         )
     bundle = Bundle(folder, formats[0], onnx_file=onnx_file)
+    if PLAN_FILE in present:
+        bundle.plan_file = os.path.join(folder, PLAN_FILE)
     if CONFIG_FILE in present:
         _read_yml(os.path.join(folder, CONFIG_FILE), bundle)
     return bundle

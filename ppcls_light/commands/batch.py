@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--address", help="of a Ray cluster, host:port or auto; without it: this machine")
     add("--workers", type=cli.positive, metavar="N", help="actors of one CPU each; default: all CPUs")
     add("--batch-size", type=cli.positive, default=8, metavar="N", help="images per forward pass (8)")
-    add("--engine", choices=["paddle", "onnxruntime", "openvino"], default="paddle")
+    engines = ["paddle", "onnxruntime", "openvino", "native"]
+    add("--engine", choices=engines, help="native where the folder has a plan for it, else paddle")
     add(
         "--precision",
         choices=["fp32", "bf16", "int8"],

@@ -22,7 +22,7 @@ import argparse
 from .. import cli
 from ..errors import ConfigError
 
-_ENGINES = ("paddle", "onnxruntime", "openvino", "auto")
+_ENGINES = ("paddle", "onnxruntime", "openvino", "native", "auto")
 _PRECISIONS = ("fp32", "bf16", "int8", "auto")
 
 

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--layer", metavar="NAME", help="whose map a CAM shows; default: the family's")
     add("--out", metavar="FOLDER", help="default: explain in Global.output_dir, or output/explain")
     add("--limit", type=int, default=100, metavar="N", help="images of a folder at most; default: 100")
-    add("--engine", metavar="NAME", help="of --model: paddle (default), onnxruntime, openvino or auto")
+    add("--engine", metavar="NAME", help="of --model: paddle, onnxruntime, openvino, native or auto")
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -78,6 +78,6 @@ def _explain_exported(arguments: argparse.Namespace, given: dict) -> None:
         cli.exported(arguments.model or arguments.run),
         folder=arguments.out or "output/explain",
         method=arguments.method or "occlusion",
-        engine=arguments.engine or "paddle",
+        engine=arguments.engine,
         **given,
     )

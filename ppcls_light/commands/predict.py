@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..prediction.results import Row
 
 _SHORTCUTS = {
-    "engine": ("NAME", "paddle, onnxruntime, openvino or auto"),
+    "engine": ("NAME", "paddle, onnxruntime, openvino, native or auto"),
     "precision": ("NAME", "fp32, fp16, bf16, int8 or auto"),
     "output": ("FILE", "rows.jsonl or rows.csv, a row for each image"),
 }

@@ -81,7 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="addresses whose X-Forwarded-For names the client, as 10.0.0.2,...",
     )
     add("--drain", type=_at_least(0, float), default=1, help="s between SIGTERM and closing the port")
-    add("--engine", choices=get_args(EngineName), default="paddle")
+    add(
+        "--engine",
+        choices=get_args(EngineName),
+        help="native where the folder has a plan for it, else paddle",
+    )
     add("--precision", choices=get_args(Precision), default="fp32")
     add(
         "--choose-engine",

@@ -10,7 +10,7 @@ from .dataloader import TransformOps
 from .postprocess import PostProcess
 from .types import Given, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability, Sections
 
-EngineName = Literal["paddle", "onnxruntime", "openvino", "auto"]
+EngineName = Literal["paddle", "onnxruntime", "openvino", "native", "auto"]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
 UnknownScore = Literal["energy", "distance"]  # by which an image is of no class
 
@@ -32,7 +32,7 @@ class DeployGlobalConfig:
     infer_imgs: Union[List[str], str, None] = None
     inference_model_dir: Optional[str] = None
     batch_size: PositiveInt = 1
-    engine: EngineName = "paddle"
+    engine: Optional[EngineName] = None  # native where the folder has a plan for it, else paddle
     precision: Precision = "fp32"
     # MOVED_KEYS, which older files have with these values.
     labels: Optional[str] = None
@@ -43,7 +43,7 @@ class DeployGlobalConfig:
     use_tensorrt: bool = False
     use_fp16: bool = False  # the same as precision fp16
     enable_mkldnn: bool = True
-    cpu_ops: bool = True  # MicroNet in Paddle as one operator, built on first use
+    cpu_ops: bool = True  # of earlier versions, where it chose the engine of MicroNet
     cpu_num_threads: Optional[PositiveInt] = None  # None: the physical cores
     ir_optim: bool = True
     workers: Optional[NonNegativeInt] = None  # processes; None: as many as cores for a long list, else 0

@@ -73,7 +73,7 @@ def explain_exported(
     method: str = "occlusion",
     label: str | None = None,
     limit: int = LIMIT,
-    engine: EngineName = "paddle",
+    engine: EngineName | None = None,
 ) -> list[Row]:
     """Explain images as an exported folder `model` classifies them, by a method that asks for probabilities alone.
 

@@ -27,6 +27,7 @@ from ..bundle.folder import (
     GRAPH_FILES,
     INT8_FILES,
     ONNX_FILE,
+    PLAN_FILE,
     UNKNOWN_FILE,
     Ops,
     read_bundle,
@@ -42,6 +43,7 @@ from ..prediction.unknown import OUTPUT_OF
 from .accuracy import AccuracyGate
 from .fold.steps import fold
 from .int8 import save_int8
+from .plan import write_plan
 from .precisions import add_precisions
 from .static import STEM, save_static
 from .unknown import UnknownFit, fit_unknown
@@ -196,6 +198,7 @@ def export_model(
             folded = fold(model, fold_steps, keep_embedding="embedding" in further)
             precision = "fp32"
             graph_format = save_static(folded, stage, image_shape, softmax, further, multilabel)
+            write_plan(folded, stage, multilabel, softmax)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -302,7 +305,7 @@ def _replace(folder: str, stage: str) -> None:
         _put(os.path.join(stage, name), os.path.join(folder, name))
     # every file is of the last export, in whatever format an earlier one was
     int8 = {name for files in INT8_FILES.values() for name in files}
-    for name in {*GRAPH_FILES.values(), ONNX_FILE, UNKNOWN_FILE, *int8} - set(made):
+    for name in {*GRAPH_FILES.values(), ONNX_FILE, PLAN_FILE, UNKNOWN_FILE, *int8} - set(made):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, name))
 

@@ -84,6 +84,8 @@ def add_precisions(
 def _candidates() -> Iterator[tuple[EngineName, Precision]]:
     """Yield (engine, precision) of the installed engines on this processor, fp32 of each engine first."""
     for engine, kind in ENGINES.items():
+        if kind.precisions == ("fp32",):
+            continue  # compared with the network at every export
         if missing := missing_library(engine):
             logger.info("left out: %s", missing)
         else:

@@ -12,7 +12,7 @@ from paddle import nn
 from ..base.call import call_in_process
 from ..base.files import StrPath
 from ..base.machine import instruction_set, processor_name
-from ..bundle.folder import Ops, split_decode
+from ..bundle.folder import PLAN_FILE, Ops, split_decode
 from ..config.bind import located
 from ..config.types import Op
 from ..data.decode import read_bytes
@@ -28,7 +28,12 @@ ONNX_TOLERANCE = 1e-4
 # Largest difference of a further output of an image, relative to its length (L2), and the share of the images. In int8
 # it is what the rounding of all layers comes to, and only finds what is broken.
 FURTHER_TOLERANCES = {"fp32": (1e-3, 1.0), "int8": (0.5, 0.75)}
-ENGINE_NAMES = {"paddle": "Paddle Inference", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+ENGINE_NAMES = {
+    "paddle": "Paddle Inference",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "native": "the engine native",
+}
 
 
 def verify(
@@ -44,8 +49,8 @@ def verify(
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
-    A network that Paddle runs as one operator of the project's is compared as that, too. With `onnx` inference.onnx in
-    ONNX Runtime is compared with the Paddle graph, at batch 1 and 8.
+    An inference.plan in the engine native is compared in the same way. With `onnx` inference.onnx in ONNX Runtime is
+    compared with the Paddle graph, at batch 1 and 8.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
     by what it finds in `folder`, the other by `transform_ops` and `model` as they are here: before any folding, in eval
@@ -63,9 +68,10 @@ def verify(
     expected, others = _dygraph_answers(model, inputs, further, multilabel)
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
-    if "operator_probs" in served:
-        what = "the exported model as one operator (ppcls_light/ops/kernels/micronet.cc)"
-        compared.append(_compare(what, served["operator_probs"], expected, precision))
+    if os.path.exists(os.path.join(folder, PLAN_FILE)):
+        native = served_probs(folder, images, "native")
+        what = f"{PLAN_FILE} of the exported model (ppcls_light/ops/native)"
+        compared.append(_compare(what, native["probs"], expected, precision))
     differences, same, same_class = zip(*compared)
     parity = {
         "images": len(images),

@@ -60,6 +60,7 @@ class Family:
     finer_map: Callable[[nn.Layer], str]
     pruning: Optional[Pruning] = None  # None for a family that cannot be pruned
     folds: Tuple[str, ...] = ()  # of the export, names in `registry.FOLDS`, beside those of every network
+    plan: str = ""  # of the export for the engine native, a name in `registry.PLANS`; "": it has none
     is_teacher: bool = False  # big networks that recipes of the others distil from; lists leave them out
 
     def add(

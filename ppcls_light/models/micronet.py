@@ -385,6 +385,7 @@ FAMILY = Family(
     last_map=lambda model: "avgpool.0",
     finer_map=lambda model: model.finer_map,
     folds=("micronet",),
+    plan="micronet",
 )
 
 # Top-1: liyunsheng13/micronet, README.md; +-0.5 between runs by their account (issue 28).

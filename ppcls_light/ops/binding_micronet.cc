@@ -1,7 +1,5 @@
 // MicroNet's kernels as operators of Paddle.
 
-#include <exception>
-
 #include "binding.h"
 
 namespace {
@@ -49,26 +47,6 @@ std::vector<paddle::DataType> shift_max_type(paddle::DataType x, paddle::DataTyp
   return {x, x, x, x};
 }
 
-Tensors micronet(const Tensor& x, const Tensor& plan, const Tensor& weights, int class_num) {
-  const Shape shape = x.shape();
-  PD_CHECK(shape.size() == 4 && shape[0] > 0 && shape[1] == 3 && shape[2] > 0 && shape[3] > 0,
-           "MicroNet takes RGB images, (N, 3, H, W)");
-  Tensor out = empty({shape[0], class_num});
-  try {
-    micronet_forward(shape[0], {shape[2], shape[3]}, x.data<float>(), plan.data<int32_t>(), weights.data<float>(),
-                     out.data<float>());
-  } catch (const std::exception& problem) {  // of another kind than Paddle's it would end the process
-    PD_THROW(problem.what());
-  }
-  return {out};
-}
-
-std::vector<Shape> micronet_shape(const Shape& x, const Shape&, const Shape&, int class_num) {
-  return {{x[0], class_num}};
-}
-
-std::vector<paddle::DataType> micronet_type(paddle::DataType x, paddle::DataType, paddle::DataType) { return {x}; }
-
 }  // namespace
 
 PD_BUILD_OP(ppcls_shift_max)
@@ -85,11 +63,3 @@ PD_BUILD_GRAD_OP(ppcls_shift_max)
               paddle::Grad("ExciteBias")})
     .Attrs({"range: float"})
     .SetKernelFn(PD_KERNEL(shift_max_grad));
-
-PD_BUILD_OP(ppcls_micronet)
-    .Inputs({"X", "Plan", "Weights"})
-    .Outputs({"Out"})
-    .Attrs({"class_num: int"})
-    .SetKernelFn(PD_KERNEL(micronet))
-    .SetInferShapeFn(PD_INFER_SHAPE(micronet_shape))
-    .SetInferDtypeFn(PD_INFER_DTYPE(micronet_type));

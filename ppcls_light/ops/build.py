@@ -24,6 +24,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Callable, Sequence
 
 SOURCES = Path(__file__).parent
 BINDINGS, BINDING_HEADER = ("binding.cc", "binding_micronet.cc"), "binding.h"
@@ -43,8 +44,6 @@ KERNELS = tuple(
         *(
             "layer_norm",
             "layer_scale",
-            "micronet",
-            "micronet_maps",
             "norm_act",
             "norm_act_small",
             "product",
@@ -55,7 +54,7 @@ KERNELS = tuple(
 HEADERS = tuple(
     f"kernels/{name}.h"
     for name in (
-        *("activations", "columns", "conv", "kernels", "micronet", "norm_act"),
+        *("activations", "columns", "conv", "kernels", "norm_act"),
         *("product", "simd", "tile", "transpose"),
     )
 )
@@ -111,23 +110,36 @@ def _make_first_predictor(core: ModuleType) -> None:
 def library() -> Path:
     """Return the path of the library for this source, Paddle, compiler and processor; build it if need be.
 
+    Raises BuildError: see `cached`.
+    """
+    return cached("ops", _key, _build)
+
+
+def cached(name: str, key_of: Callable[[str], str], build: Callable[[str, Path, Path], Path]) -> Path:
+    """Return the path of the library `name` that `build` makes by a compiler; it is built if need be.
+
     Several processes may do this at once: each builds under a name of its own, and renaming decides. A library that
     was cut, changed or put there by another user is built again.
+
+    Args:
+        name: of the library; beside others of the same key it is the only one that is kept.
+        key_of: returns what tells builds by a compiler apart.
+        build: called with the compiler, an empty folder and the file of a failed build's output, returns the library.
 
     Raises BuildError: no compiler, a failed build, with the place of its output, or another user's folder.
     """
     command = compiler()
     try:
-        folder, key = cache_folder(), _key(command)
+        folder, stem = cache_folder(), f"{name}_{key_of(command)}"
         for each in (folder.parent, folder):
             _make_private(each)
-        found = _built(folder, key)
+        found = _built(folder, stem)
         if found is None:
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
-                built = _build(command, Path(scratch), folder / f"ops_{key}.log")
-                found = _built(folder, key)  # by another process meanwhile
+                built = build(command, Path(scratch), folder / f"{stem}.log")
+                found = _built(folder, stem)  # by another process meanwhile
                 if found is None:
-                    found = folder / f"ops_{key}_{_checksum(built)}.so"
+                    found = folder / f"{stem}_{_checksum(built)}.so"
                     os.replace(built, found)
     except subprocess.TimeoutExpired:
         raise BuildError(f"{command} has not ended after {_PATIENCE} seconds") from None
@@ -158,7 +170,7 @@ def kernel_flags() -> tuple[str, ...]:
 
 def existing() -> Path | None:
     """Return the path of the library if it is built, else None. Raises BuildError: no compiler, or no Paddle."""
-    return _built(cache_folder(), _key(compiler()))
+    return _built(cache_folder(), f"ops_{_key(compiler())}")
 
 
 def _make_private(folder: Path) -> None:
@@ -176,13 +188,13 @@ def _trusted(about: os.stat_result) -> bool:
     return not hasattr(os, "geteuid") or about.st_uid in (0, os.geteuid())
 
 
-def _built(folder: Path, key: str) -> Path | None:
-    """Return the library of `key` that is as it was built, or None; others of its name are removed."""
+def _built(folder: Path, stem: str) -> Path | None:
+    """Return the library called `stem` that is as it was built, or None; others of its name are removed."""
     found = None
-    for path in sorted(folder.glob(f"ops_{key}*.so")):
+    for path in sorted(folder.glob(f"{stem}*.so")):
         about = path.lstat()
         safe = stat.S_ISREG(about.st_mode) and _trusted(about) and not about.st_mode & _OTHERS_WRITE
-        if safe and path.stem == f"ops_{key}_{_checksum(path)}":
+        if safe and path.stem == f"{stem}_{_checksum(path)}":
             found = path
         else:
             with contextlib.suppress(OSError):  # another process was faster
@@ -195,19 +207,18 @@ def _checksum(path: Path) -> str:
 
 
 def _key(compiler: str) -> str:
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE).stdout
     paddle = _paddle()
-    parts = [
-        (paddle / "version/__init__.py").read_bytes(),
-        str(paddle).encode(),
-        version,
-        _processor().encode(),
-        repr((FLAGS, kernel_flags())).encode(),
-    ]
-    sources = Path(__file__).name, *BINDINGS, BINDING_HEADER, *KERNELS, *HEADERS
-    parts += [(SOURCES / name).read_bytes() for name in sources]
+    about = [(paddle / "version/__init__.py").read_bytes(), str(paddle).encode(), _processor().encode()]
+    about.append(repr((FLAGS, kernel_flags())).encode())
+    sources = (Path(__file__).name, *BINDINGS, BINDING_HEADER, *KERNELS, *HEADERS)
+    return key(compiler, *about, *((SOURCES / name).read_bytes() for name in sources))
+
+
+def key(compiler: str, *parts: bytes) -> str:
+    """Return a name for what `compiler` makes of `parts`."""
+    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE).stdout
     digest = hashlib.sha256()
-    for part in parts:
+    for part in (version, *parts):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
@@ -250,9 +261,18 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
     # same cores.
     openmp = libs / "libiomp5.so"
     built = scratch / "ops.so"
-    link = [compiler, "-shared", *(command[-1] for command in compilations), "-o", str(built)]
+    link = [compiler, "-shared", *(command[-1] for command in compilations)]
     link += [str(base), str(openmp) if openmp.exists() else "-fopenmp"]
-    link += [f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)]
+    link += [*(f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)), "-o", str(built)]
+    compile_and_link(compilations, link, log)
+    return built
+
+
+def compile_and_link(compilations: Sequence[list[str]], link: list[str], log: Path) -> None:
+    """Run the `compilations`, two at a time, and `link`, which ends in its output.
+
+    Raises BuildError: one of them fails; `log` then has its output.
+    """
     with ThreadPoolExecutor(2) as pool:
         outputs = list(pool.map(_run, compilations))
     failed = next(filter(None, outputs), None) or _run(link)
@@ -260,10 +280,10 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
         log.write_text(failed, encoding="utf-8")
         reason = next((line for line in failed.splitlines() if "error" in line), "no message")
         raise BuildError(f"the build failed ({reason.strip()[:200]}); see {log}")
+    built = Path(link[-1])
     built.chmod(0o755)
     with open(built, "rb+") as file:
         os.fsync(file.fileno())
-    return built
 
 
 def _run(command: list[str]) -> str | None:

@@ -1,29 +1,36 @@
-"""Encoding of a MicroNet as steps and weights for the custom operator `ppcls_micronet` (micronet.cc).
+"""Encoding of a network as steps for the library in `native`, which runs them without Paddle.
 
-A plan is int32: the number of steps; for each its kind, how many integers of its own follow, and how many floats it
+A plan is a header of 64 bytes (native/network.cc), the weights as float32, and integers as int32, all little-endian.
+The integers are the number of steps; for each its kind, how many integers of its own follow, and how many floats it
 takes of the weights; then those integers. The classes below describe them.
 """
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any, Sequence, Tuple
 
 import numpy as np
 
-# Outputs that a 1x1 convolution computes at once, kRows in micronet_maps.cc, which has a function for each number
+# Outputs that a 1x1 convolution computes at once, kRows in micronet.cc, which has a function for each number
 # up to this.
 _MOST_ROWS = 4
 # A MicroNet has 1 and 2.
 _MOST_STRIDE = 16
-# Outputs that a linear layer computes at once, kSpan in micronet.cc.
+# Outputs that a linear layer computes at once, kSpan in network.cc.
 _SPAN = 64
+
+_VERSION = 1
+# Magic, version, classes, floats, integers, and the SHA-256 of the export's parameters.
+_HEADER = struct.Struct("<8sIIQQ32s")
+_MAGIC = b"PPCLPLAN"
 
 Encoded = Tuple[Sequence[int], Sequence[np.ndarray]]  # the integers and the floats of a step
 
 
 class PlanError(Exception):
-    """Steps that do not fit together, which the operator would read past its memory for."""
+    """Steps that do not fit together, or bytes that are no plan; the message is the reason."""
 
 
 def _require(condition: bool, reason: str) -> None:
@@ -32,7 +39,7 @@ def _require(condition: bool, reason: str) -> None:
 
 
 class Step:
-    """One of a plan; `kind` is its number in micronet.cc."""
+    """One of a plan; `kind` is its number in network.h."""
 
     kind: int
 
@@ -127,15 +134,13 @@ class Pointwise(Step):
             for outputs in outputs_of.values()
             for tile in np.array_split(outputs, -(-len(outputs) // _MOST_ROWS))
         ]
-        offsets: list[int] = []
-        tables: list[int] = []
+        integers: list[int] = [len(self.weight), int(self.relu6), len(tiles)]
         floats: list[np.ndarray] = []
         for outputs in tiles:
             inputs = np.flatnonzero(self.weight[outputs[0]])
-            offsets += [2 * len(tiles) + len(tables), sum(map(len, floats))]
-            tables += [len(outputs), len(inputs), *outputs, *inputs]
-            floats.append(np.concatenate([self.weight[outputs][:, inputs].T.ravel(), self.bias[outputs]]))
-        return [len(self.weight), int(self.relu6), len(tiles), *offsets, *tables], floats
+            integers += [len(outputs), len(inputs), *outputs, *inputs]
+            floats += [self.weight[outputs][:, inputs].T.ravel(), self.bias[outputs]]
+        return integers, floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,13 +223,20 @@ class Linear(Step):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Step):
-    """Probabilities of the logits; last of all, if at all."""
+    """Probabilities of the logits of one class per image; last of all, if at all."""
 
     kind = 7
 
 
-def encode(steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return (plan, weights, class_num) of a network's steps: int32, float32 and the number of classes.
+@dataclass(frozen=True, eq=False)
+class Sigmoid(Step):
+    """Probabilities of the logits of tags; last of all, if at all."""
+
+    kind = 8
+
+
+def encode(steps: Sequence[Step], parameters: str = "00" * 32) -> bytes:
+    """Return the plan of a network's steps; `parameters` is the SHA-256 of its export's, in hexadecimal digits.
 
     Raises PlanError: they do not fit an RGB image and each other.
     """
@@ -235,7 +247,15 @@ def encode(steps: Sequence[Step]) -> tuple[np.ndarray, np.ndarray, int]:
         integers, floats = step.encode()
         plan += [step.kind, len(integers), sum(map(len, floats)), *integers]
         weights += floats
-    return np.array(plan, "int32"), np.concatenate(weights).astype("float32"), class_num
+    floats32 = np.concatenate(weights).astype("<f4")
+    header = _HEADER.pack(_MAGIC, _VERSION, class_num, len(floats32), len(plan), bytes.fromhex(parameters))
+    return header + floats32.tobytes() + np.array(plan, "<i4").tobytes()
+
+
+def parameters_of(plan: bytes) -> str:
+    """Return the SHA-256 of the parameters that a plan was made with. Raises PlanError: it has no header."""
+    _require(len(plan) >= _HEADER.size, "it is shorter than a plan's header")
+    return _HEADER.unpack_from(plan)[-1].hex()
 
 
 def _check(steps: Sequence[Step]) -> int:
@@ -244,7 +264,8 @@ def _check(steps: Sequence[Step]) -> int:
     pool = kinds.index(Pool.kind) if Pool.kind in kinds else 0
     _require(pool > 0 and kinds[0] == Factorized.kind, "no convolution in front and a pooling behind it")
     _require(max(kinds[:pool]) < Pool.kind, "a linear layer before the pooling")
-    head = kinds[pool + 1 : -1] if kinds[-1] == Softmax.kind else kinds[pool + 1 :]
+    ends = kinds[-1] in (Softmax.kind, Sigmoid.kind)
+    head = kinds[pool + 1 : -1] if ends else kinds[pool + 1 :]
     _require(set(head) == {Linear.kind}, "something else than linear layers behind the pooling")
     channels, stride, held = 3, (1, 1), []
     for step in steps:

@@ -10,7 +10,7 @@ from typing import cast
 from ..base.resources import labels_path
 from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
-from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, Precision, moved
+from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, EngineName, Precision, moved
 from ..config.load import Plain
 from ..config.postprocess import TAGS, PostProcess, bare, label_map
 from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
@@ -48,6 +48,14 @@ def _precision(config: DeployConfig) -> Precision:
     return "fp16" if run.use_fp16 else run.precision
 
 
+def _engine(config: DeployConfig) -> EngineName | None:
+    run = config.Global
+    if run.cpu_ops:
+        return run.engine
+    logger.info("Global.cpu_ops: false is of earlier versions; Global.engine: paddle takes its place")
+    return run.engine or "paddle"
+
+
 def _described(kind: PostProcess) -> str:
     """Return a kind of answer with its threshold, if it has one."""
     threshold = getattr(kind, "limit", None)
@@ -81,8 +89,7 @@ def predictor_from_config(config: DeployConfig) -> Predictor:
         gpu_mem=run.gpu_mem,
         cpu_threads=run.cpu_num_threads,
         onednn=run.enable_mkldnn,
-        cpu_ops=run.cpu_ops,
-        engine=run.engine,
+        engine=_engine(config),
         precision=_precision(config),
         use_tensorrt=run.use_tensorrt,
         ir_optim=run.ir_optim,

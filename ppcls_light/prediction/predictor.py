@@ -23,6 +23,7 @@ from ..data.classes import ClassNames, as_class_names
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, DataError, listed
 from ..runtime.engines import Engine, create_engine
+from ..runtime.native_engine import by_default
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
@@ -49,9 +50,10 @@ class Predictor:
         topk: the so many best classes or tags in a row, whatever the folder's kind of answer is.
         class_names: a list, {id: name} or ClassNames, for a folder that has none; others must be these.
         make_engine: makes the `Engine` of a `Bundle` that is no exported folder.
-        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). With
-            engine or precision "auto", making a Predictor takes some seconds the first time on a machine, while the
-            engines are measured; engine.json in the folder then remembers the choice.
+        engine_options: further fields of `EngineOptions` (engine, cpu_threads, onednn, precision, ...). Without an
+            engine it is native where the folder has a plan for it, else Paddle. With engine or precision "auto", making
+            a Predictor takes some seconds the first time on a machine, while the engines are measured; engine.json in
+            the folder then remembers the choice.
 
     Raises:
         ConfigError: the folder or its inference.yml is not usable, names and classes differ in number, or the network
@@ -112,9 +114,12 @@ class Predictor:
         self._doubt = Doubt(bundle, bundle.unknown) if bundle.unknown is not None else None
         decode, ops = split_decode(ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
-        options = EngineOptions(device=device, batch_size=batch_size, **engine_options)
+        engine = engine_options.pop("engine", None)
+        options = EngineOptions(engine or "paddle", device=device, batch_size=batch_size, **engine_options)
         if self._doubt is not None:
             options = self._doubt.in_precision(options)
+        if engine is None:
+            options = by_default(bundle, options)
         if "auto" in (options.engine, options.precision):
             from ..runtime.auto import resolve  # its imports for the measurement take time
 

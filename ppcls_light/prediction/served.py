@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 import numpy as np
 
 from ..bundle.folder import read_bundle
 from ..config.deploy import EngineName, Precision
-from ..runtime.one_operator import available
-from ..runtime.options import EngineOptions
 from .pipeline import read_ahead
 from .predictor import Predictor
 
@@ -19,28 +17,26 @@ def answers(folder: str, paths: list[str], engine: EngineName, precision: Precis
 
     {probs: (N, class_num), float32, of the images one by one; probs_of_8: (8, class_num) of a batch of 8, the first
     images over and over; onednn: true if Paddle used it} are those of the graph as it is; the graph's further outputs,
-    such as embedding (N, D), are there in the same two forms. For a network that Paddle runs as one operator of the
-    project's there are operator_probs, too.
+    such as embedding (N, D), are there in the same two forms. The engine native, which has the first output alone,
+    gives probs.
     """
     bundle = read_bundle(folder)
     bundle.precisions = {engine: {precision: 0.0}}  # the export lists them once they are compared
-    predictor = Predictor(bundle, engine=engine, precision=precision, cpu_ops=False)
+    predictor = Predictor(bundle, engine=engine, precision=precision)
+    if engine == "native":
+        return _one_by_one(predictor, paths, lambda images: {"probs": predictor.run(images)})
     first = np.stack([predictor.preprocess(path) for path in paths[:8]])
     batch_of_8 = predictor.run_all(np.resize(first, (8, *first.shape[1:])))
-    results = {
-        **_one_by_one(predictor, paths),
+    return {
+        **_one_by_one(predictor, paths, predictor.run_all),
         **{f"{name}_of_8": values for name, values in batch_of_8.items()},
         "onednn": predictor.engine_options.onednn,
     }
-    if (engine, precision) == ("paddle", "fp32") and available(bundle, EngineOptions()):
-        own = Predictor(bundle)
-        if own.engine_options.cpu_ops:
-            batches = read_ahead(paths, own.preprocess, 1)
-            results["operator_probs"] = np.concatenate([own.run(ready()[None]) for _, (ready,) in batches])
-    return results
 
 
-def _one_by_one(predictor: Predictor, paths: list[str]) -> dict[str, np.ndarray]:
+def _one_by_one(
+    predictor: Predictor, paths: list[str], run: Callable[[np.ndarray], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
     batches = read_ahead(paths, predictor.preprocess, 1)
-    found = [predictor.run_all(ready()[None]) for _, (ready,) in batches]
+    found = [run(ready()[None]) for _, (ready,) in batches]
     return {name: np.concatenate([one[name] for one in found]) for name in found[0]}

@@ -3,7 +3,7 @@
     {"measurements": [{"conditions": {...}, "choice": {"engine", "onednn", "precision"}, "results": [...]}, ...]}
 
 A measurement holds for its conditions only: the processor, its cores and instruction sets, the versions of the
-engines, whether the project's operator for the network is there, the network's checksum, the input's shape with the
+engines, whether the engine native has its library, the network's checksum, the input's shape with the
 batch, the threads, what was asked for, and the precisions that the export proved. PPCLS_LIGHT_ENGINE_FILE names
 another file, for folders that are read-only; it may be that of several networks.
 """
@@ -27,7 +27,7 @@ from ..bundle.folder import Bundle
 from ..bundle.onnx import checksum
 from ..config.deploy import EngineName, Precision
 from ..errors import DeviceError, UserError
-from . import one_operator
+from . import native_engine
 from .engines import ENGINES
 from .int8 import engines_with_int8
 from .options import EngineOptions
@@ -52,9 +52,9 @@ def resolve(bundle: Bundle, options: EngineOptions, image_shape: Sequence[int]) 
     """Return `options` with a certain engine and precision in the place of "auto".
 
     On a GPU engine "auto" is Paddle, the only engine here that uses one; there is nothing to measure. On the
-    CPU, Paddle with oneDNN and without, ONNX Runtime and OpenVINO, as far as they are installed, run random
-    images (C, H, W) in turns, with the threads and the batch of `options`. The fastest is taken, and saved in
-    engine.json.
+    CPU, Paddle with oneDNN and without, ONNX Runtime and OpenVINO, as far as they are installed, and the engine native
+    where the folder has a plan run random images (C, H, W) in turns, with the threads and the batch of `options`. The
+    fastest is taken, and saved in engine.json.
 
     Raises DeviceError: no engine runs the network as asked, with the reasons; or precision "auto" on a GPU.
     """
@@ -99,7 +99,9 @@ def candidates(bundle: Bundle, options: EngineOptions) -> List[EngineOptions]:
         pairs = [(engine, options.precision) for engine in ENGINES]
     listed = []
     for engine, precision in pairs:
-        if options.engine in ("auto", engine):
+        if options.engine in ("auto", engine) and (
+            engine != "native" or native_engine.is_for(bundle, precision)
+        ):
             # Some networks are faster without oneDNN on some processors; other precisions need it.
             switches = (True, False) if (engine, precision) == ("paddle", "fp32") else (True,)
             listed += [
@@ -143,7 +145,7 @@ def conditions(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> 
         "cores": physical_cores(),
         "instruction_sets": sorted(usable_flags() & _FLAGS),
         "versions": {"ppcls_light": __version__, **engine_versions()},
-        "own_operators": one_operator.available(bundle, options),
+        "native": native_engine.has_library(bundle),
         "network": checksum(bundle),
         "shape": list(shape),
         "threads": options.cpu_threads,

@@ -39,8 +39,8 @@ class Kind(NamedTuple):
 
     module: str  # of its class
     name: str  # of its class
-    library: str  # that it needs
-    extra: str  # of this package, which installs that
+    library: str = ""  # that it needs
+    extra: str = ""  # of this package, which installs that
     # On a CPU. ONNX Runtime has no bf16 kernels for these processors.
     precisions: Tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -49,6 +49,14 @@ ENGINES: Dict[EngineName, Kind] = {
     "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
     "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx", ("fp32", "int8")),
     "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
+    "native": Kind(".native_engine", "NativeEngine", precisions=("fp32",)),
+}
+
+
+_PADDLE_ONLY = {
+    "use_tensorrt": (True, "Global.use_tensorrt=True"),
+    "ir_optim": (False, "Global.ir_optim=False"),
+    "profile": (True, "Global.enable_profile=True"),
 }
 
 
@@ -62,10 +70,7 @@ def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     if options.precision == "int8" and bundle.precision != "int8":
         bundle = int8_bundle(bundle, options.engine)
     else:
-        converted = options.engine != "paddle" and bundle.onnx_file
-        bundle.verify_checksums(
-            *([bundle.onnx_file] if converted else [bundle.graph_file, bundle.params_file])
-        )
+        bundle.verify_checksums(*_files(bundle, options.engine))
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
     try:
@@ -78,12 +83,44 @@ def create_engine(bundle: Bundle, options: EngineOptions) -> Engine:
     return getattr(module, kind.name)(bundle, options)
 
 
+def _files(bundle: Bundle, engine: EngineName) -> List[str]:
+    """Return the files of the folder that the engine's answers come from."""
+    if engine == "native":
+        return [bundle.plan_file] if bundle.plan_file else []
+    if engine != "paddle" and bundle.onnx_file:
+        return [bundle.onnx_file]
+    return [bundle.graph_file, bundle.params_file]
+
+
 def missing_library(engine: EngineName) -> str:
     """Return the message for a person who lacks the library of `engine`, "" when it is there; imports nothing."""
     kind = ENGINES[engine]
-    if importlib.util.find_spec(kind.library) is not None:
+    if not kind.library or importlib.util.find_spec(kind.library) is not None:
         return ""
     return f'engine {engine} needs {kind.library}, which is not installed; pip install "ppcls_light[{kind.extra}]"'
+
+
+def check_options(options: EngineOptions) -> None:
+    """Refuse options that an engine beside Paddle does not have.
+
+    Raises DeviceError: names the switch and the fix.
+    """
+    if options.device != "cpu":
+        raise DeviceError(
+            f"engine {options.engine} is for the CPU here; set Global.use_gpu=False, or Global.engine=paddle"
+        )
+    for name, (refused, switch) in _PADDLE_ONLY.items():
+        if getattr(options, name) == refused:
+            raise DeviceError(
+                f"{switch} is a switch of Paddle, not of engine {options.engine}; leave it out, or set "
+                "Global.engine=paddle"
+            )
+    precisions = ENGINES[options.engine].precisions
+    if options.precision not in precisions:
+        raise DeviceError(
+            f"engine {options.engine} has no precision {options.precision}, only {' and '.join(precisions)}; "
+            "choose one of them, or Global.engine=paddle"
+        )
 
 
 def load_error(path: str, engine: str, error: Exception) -> WeightsError:

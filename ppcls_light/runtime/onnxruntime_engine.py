@@ -11,8 +11,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as state
 
 from ..base.machine import physical_cores
 from ..bundle.folder import Bundle
-from .engines import input_error, load_error
-from .onnx_graph import check_options, graph_file
+from .engines import check_options, input_error, load_error
+from .onnx_graph import graph_file
 from .options import EngineOptions
 
 # ONNX Runtime's own errors have no common base but Exception.

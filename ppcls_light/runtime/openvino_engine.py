@@ -12,8 +12,8 @@ import numpy as np
 
 from ..base.machine import forbidden, physical_cores, require
 from ..bundle.folder import Bundle
-from .engines import input_error, load_error
-from .onnx_graph import check_options, graph_file
+from .engines import check_options, input_error, load_error
+from .onnx_graph import graph_file
 from .options import EngineOptions
 
 # OpenVINO and NNCF then take the stubs that they keep for when their telemetry, which asks for an analytics host at

@@ -15,13 +15,12 @@ class EngineOptions:
     """Options of an inference engine; every field is set there explicitly.
 
     Attributes:
-        engine: "paddle", "onnxruntime", "openvino", or "auto": the fastest of them on this machine.
+        engine: "paddle", "onnxruntime", "openvino", "native" (this package's own, for folders with inference.plan), or
+            "auto": the fastest of them on this machine.
         device: "cpu" or "gpu"; `gpu_id` picks one of several, `gpu_mem` MiB are reserved on it at once.
         cpu_threads: threads of CPU operators; None: the physical cores.
         onednn: oneDNN (formerly MKL-DNN) in Paddle on the CPU. Off is 3 to 8 times slower on most networks;
             "auto" tries both.
-        cpu_ops: the project's own operator for MicroNet in Paddle on the CPU, in fp32 with oneDNN, where a compiler can
-            build it; off takes several times as long. For other networks it means nothing.
         precision: "fp32"; "fp16" on a GPU; "bf16" on a CPU that has instructions for it; "int8"; "auto": the
             fastest that the export proved. A folder that is int8 alone is run as that.
         use_tensorrt: TensorRT on the GPU, for folders with inference.pdmodel.
@@ -40,7 +39,6 @@ class EngineOptions:
     gpu_mem: int = 8000
     cpu_threads: Optional[int] = None
     onednn: bool = True
-    cpu_ops: bool = True
     precision: Precision = "fp32"
     use_tensorrt: bool = False
     ir_optim: bool = True
@@ -50,9 +48,8 @@ class EngineOptions:
     @property
     def title(self) -> str:
         """Name of these options: "paddle fp32, oneDNN off"."""
-        switches = {"oneDNN": self.onednn, "own operators": self.cpu_ops}
-        off = [f", {name} off" for name, on in switches.items() if self.engine == "paddle" and not on]
-        return f"{self.engine} {self.precision}{''.join(off)}"
+        off = "" if self.onednn or self.engine != "paddle" else ", oneDNN off"
+        return f"{self.engine} {self.precision}{off}"
 
     def __post_init__(self) -> None:
         for key, names in (("engine", EngineName), ("precision", Precision), ("device", Device)):

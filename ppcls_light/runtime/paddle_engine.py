@@ -21,7 +21,6 @@ from ..base.hints import command
 from ..base.machine import physical_cores, require
 from ..bundle.folder import Bundle
 from ..errors import DeviceError, UserError
-from . import one_operator
 from .engines import first_line, input_error, load_error
 from .options import EngineOptions
 from .paddle_library import FREEING_FLAG, load
@@ -236,27 +235,12 @@ class PaddleEngine:
             )
         self.options = options
         self._bundle = bundle
-        self._as_one = one_operator.serves(bundle, options) and self._create_as_one_operator()
-        self._predictor = self._as_one or self._create(self.options)
-        # Of the whole graph, beside one operator, which has the first output alone.
-        self._whole: PaddleEngine | None = None
+        self._predictor = self._create(self.options)
         self._running = threading.Lock()
 
-    def _create_as_one_operator(self) -> Any:
-        """Return None, with `cpu_ops` off in the options, where that fails."""
-        files = one_operator.write(self._bundle)
-        if files:
-            try:
-                return self._create(self.options, files)
-            except UserError as problem:
-                one_operator.warn(self._bundle, problem)
-        self.options = replace(self.options, cpu_ops=False)
-        return None
-
-    def _create(self, options: EngineOptions, files: Sequence[str] | None = None) -> Any:
-        """`files`: graph and parameters, by default the bundle's."""
+    def _create(self, options: EngineOptions) -> Any:
         bundle = self._bundle
-        config = inference.Config(*(files or (bundle.graph_file, bundle.params_file)))
+        config = inference.Config(bundle.graph_file, bundle.params_file)
         for method, arguments in plan(options, bundle.format, bundle.image_shape, bundle.precision == "int8"):
             getattr(config, method)(*arguments)
         if options.device == "cpu" and FREEING_FLAG not in os.environ:
@@ -279,16 +263,9 @@ class PaddleEngine:
             return self._run_or_without_onednn(images)[0]
 
     def run_all(self, images: np.ndarray) -> list[np.ndarray]:
-        """Return all outputs of the graph for images (N, C, H, W), those of a MicroNet by Paddle's own operators.
-
-        Raises ConfigError: see `run`.
-        """
+        """Return all outputs of the graph for images (N, C, H, W). Raises ConfigError: see `run`."""
         with self._running:
-            if not self._as_one:
-                return self._run_or_without_onednn(images)
-            if self._whole is None:
-                self._whole = PaddleEngine(self._bundle, replace(self.options, cpu_ops=False))
-            return self._whole.run_all(images)
+            return self._run_or_without_onednn(images)
 
     def _run_or_without_onednn(self, images: np.ndarray) -> list[np.ndarray]:
         try:

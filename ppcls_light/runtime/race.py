@@ -124,7 +124,7 @@ def measure(bundle: Bundle, listed: Sequence[EngineOptions], shape: Sequence[int
 def _start(bundle: Bundle, options: EngineOptions, shape: Sequence[int]) -> TimedProcess:
     if missing := missing_library(options.engine):
         raise DeviceError(missing)
-    if options.engine != "paddle" and options.precision != "int8":
+    if options.engine not in ("paddle", "native") and options.precision != "int8":
         bundle = replace(bundle, onnx_file=onnx_file(bundle))
     return TimedProcess(EngineCall, bundle, options, shape, patience=_PATIENCE_SECONDS)
 

@@ -158,7 +158,6 @@ def test_an_onnx_peer_runs_in_every_engine_that_reads_it(tmp_path):
 def test_titles_say_what_runs():
     assert EngineOptions().title == "paddle fp32"
     assert EngineOptions(onednn=False).title == "paddle fp32, oneDNN off"
-    assert EngineOptions(cpu_ops=False).title == "paddle fp32, own operators off"
     assert EngineOptions(engine="openvino", precision="bf16", onednn=False).title == "openvino bf16"
 
 

@@ -18,6 +18,7 @@ from ppcls_light.models import create_model
 from ppcls_light.models.embedding import logits_and_embeddings
 from ppcls_light.prediction import Predictor
 from ppcls_light.runtime.engines import ENGINES, missing_library
+from tests.runtime.test_engines import LIBRARIES
 
 SHAPE = (3, 64, 64)
 OPS = [("ResizeImage", {"size": 64}), ("NormalizeImage", {"scale": 1 / 255, "order": ""})]
@@ -65,7 +66,7 @@ def pplcnet(tmp_path_factory):
     return model, export_model(model, folder, SHAPE, OPS, embedding=True, onnx=in_onnx)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", LIBRARIES)
 def test_every_engine_gives_the_networks_embeddings(pplcnet, engine):
     model, report = pplcnet
     pytest.importorskip(ENGINES[engine].library)
@@ -100,7 +101,7 @@ def test_an_export_whose_embeddings_differ_is_refused(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("name", ["EdgeNeXt_XX_Small", "MicroNet_M0"])
 def test_folding_leaves_what_the_classifier_takes(name, tmp_path):
-    """EdgeNeXt's last norm is not in the classifier; a MicroNet that runs as one operator has embeddings beside."""
+    """EdgeNeXt's last norm is not in the classifier."""
     model = network(name)
     predictor = Predictor(saved(model, tmp_path, name), cpu_threads=1)
     for images in (IMAGES[:1], IMAGES[:3]):
@@ -117,7 +118,7 @@ def test_the_other_families_in_every_engine(name, tmp_path):
     model = network(name)
     bundle = saved(model, tmp_path, name)
     assert onnx.onnx_file(bundle)
-    for engine in ENGINES:
+    for engine in LIBRARIES:
         if not missing_library(engine):
             found = Predictor(bundle, engine=engine, cpu_threads=1).run_all(IMAGES[:2])["embedding"]
             assert relative(found, embeddings_of(model, IMAGES[:2])) < 1e-3

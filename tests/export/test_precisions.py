@@ -19,6 +19,7 @@ from ppcls_light.export.accuracy import AccuracyGate, Labelled
 from ppcls_light.models import create_model
 from ppcls_light.runtime.engines import ENGINES, missing_library
 from ppcls_light.weights import write_weights
+from tests.runtime.test_engines import LIBRARIES
 
 INT8 = ["Global.export_precision=int8", "Global.calibration_images=16"]
 
@@ -86,7 +87,7 @@ def test_each_installed_engine_gets_an_int8_graph_with_its_top1(config_file, opt
     log = (tmp_path / "output/export.log").read_text()
     names = [line.split()[0] for line in (photos / "val_list.txt").read_text().splitlines()]
     labels = [int(line.split()[1]) for line in (photos / "val_list.txt").read_text().splitlines()]
-    for engine in ENGINES:
+    for engine in LIBRARIES:
         if missing_library(engine) or (engine == "openvino" and not find_spec("nncf")):
             continue
         top1 = report.precisions[engine]

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ppcls_light.ops import build
+from ppcls_light.ops import build, levels
 from ppcls_light.ops.plan import AddHeld, Hold, Linear, Softmax, encode
-from tests.ops.test_micronet import CHANNELS, CLASSES, Draw, reference
+from tests.ops.test_network import CHANNELS, CLASSES, Draw, changed_integers, reference
 
-DRIVER = Path(__file__).parent / "sanitize.cc"
 SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
@@ -27,27 +26,40 @@ def compiler():
 
 @pytest.fixture(scope="module")
 def sanitized(compiler, tmp_path_factory):
-    """The path of a program that calls every kernel."""
+    """A function: the path of the program of a driver and of `sources`, compiled with `flags` and the sanitizers."""
     folder = tmp_path_factory.mktemp("sanitized")
-    command = [compiler, *build.FLAGS, *build.kernel_flags(), *SANITIZERS]
     (folder / "empty.cc").write_text("int main() {}")
     tried = subprocess.run(
-        [*command, folder / "empty.cc", "-o", folder / "empty"], capture_output=True, text=True, check=False
+        [compiler, *SANITIZERS, folder / "empty.cc", "-o", folder / "empty"], capture_output=True, text=True
     )
     if tried.returncode or subprocess.run([folder / "empty"], check=False).returncode:
         pytest.skip(f"{compiler} has no sanitizers here: {tried.stderr.strip()[-200:]}")
 
-    def object_of(source):
-        path = folder / f"{source.stem}.o"
-        subprocess.run(
-            [*command, *WARNINGS, "-I", build.SOURCES / "kernels", "-c", source, "-o", path], check=True
-        )
-        return path
+    def make(driver, sources, *flags):
+        command = [compiler, *flags, *SANITIZERS, *WARNINGS, "-I", build.SOURCES / "kernels"]
 
-    with ThreadPoolExecutor(2) as pool:
-        objects = list(pool.map(object_of, [DRIVER, *(build.SOURCES / name for name in build.KERNELS)]))
-    subprocess.run([*command, *objects, "-o", folder / "kernels"], check=True)
-    return folder / "kernels"
+        def object_of(source):
+            path = folder / f"{source.stem}.o"
+            subprocess.run([*command, "-c", source, "-o", path], check=True)
+            return path
+
+        with ThreadPoolExecutor(2) as pool:
+            objects = list(pool.map(object_of, [driver, *(build.SOURCES / name for name in sources)]))
+        subprocess.run([*command, *objects, "-o", folder / driver.stem], check=True)
+        return folder / driver.stem
+
+    return make
+
+
+def run(program, *arguments, **environment):
+    # The search for leaks needs ptrace, which is often forbidden.
+    return subprocess.run(
+        [program, *arguments],
+        env={"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def micronets():
@@ -64,22 +76,42 @@ def micronets():
 
 
 @pytest.mark.slow
-def test_the_kernels_keep_to_their_arrays_and_to_defined_behaviour(sanitized, tmp_path):
+def test_the_kernels_keep_to_their_arrays_and_to_defined_behaviour(sanitized):
+    program = sanitized(
+        Path(__file__).with_name("sanitize.cc"), build.KERNELS, *build.FLAGS, *build.kernel_flags()
+    )
+    for threads in ("1", "3"):
+        done = run(program, OMP_NUM_THREADS=threads)
+        assert done.stdout == "all kernels ran\n", done.stderr
+
+
+def write_run(path, plan, images, expected):
+    sizes = np.array([len(images), *images.shape[2:], len(plan), expected.size], "int64")
+    path.write_bytes(
+        b"".join(array.tobytes() for array in (sizes, images, np.frombuffer(plan, "u1"), expected))
+    )
+
+
+@pytest.mark.slow
+def test_plans_keep_to_their_arrays_whoever_made_them(sanitized, tmp_path):
+    program = sanitized(
+        Path(__file__).with_name("sanitize_network.cc"), levels.SOURCES, *levels.FLAGS, *build.kernel_flags()
+    )
     for number, (steps, batch, height, width) in enumerate(micronets()):
         images = np.random.RandomState(number).standard_normal((batch, 3, height, width)).astype("float32")
-        (plan, weights, _), expected = encode(steps), reference(steps, images).astype("float32")
-        sizes = np.array([batch, height, width, plan.size, weights.size, expected.size], "int64")
-        arrays = (sizes, plan, weights, images, expected)
-        (tmp_path / f"{number}.run").write_bytes(b"".join(array.tobytes() for array in arrays))
-    for threads in ("1", "3"):
-        done = subprocess.run(
-            [sanitized, *sorted(tmp_path.glob("*.run"))],
-            env={
-                "OMP_NUM_THREADS": threads,
-                "ASAN_OPTIONS": "detect_leaks=0",
-            },  # needs ptrace, often forbidden
-            capture_output=True,
-            text=True,
-            check=False,
+        write_run(
+            tmp_path / f"{number}.run", encode(steps), images, reference(steps, images).astype("float32")
         )
-        assert done.stdout == "all kernels ran\n", done.stderr
+    done = run(program, *sorted(tmp_path.glob("*.run")))
+    assert done.stdout == f"{number + 1} plans ran\n", done.stdout + done.stderr
+    draw = Draw(0)
+    layers = [draw.factorized(12, 6, 12, 2), draw.shift_max(12, 2), draw.pointwise(12, 12, 3)]
+    plan = encode([*draw.network(Hold(), *layers, AddHeld()), Softmax()])
+    by_hand = [*changed_integers(plan), *(plan[:length] for length in (0, 63, 64, 100, len(plan) - 4))]
+    for number, changed in enumerate(by_hand):
+        write_run(
+            tmp_path / f"{number}.hand", changed, np.zeros((1, 3, 9, 9), "float32"), np.zeros(0, "float32")
+        )
+    done = run(program, *tmp_path.glob("*.hand"))
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[-3]) < len(by_hand) / 2

@@ -9,14 +9,14 @@ import numpy as np
 import paddle
 import pytest
 
-from ppcls_light.bundle.folder import write_inference_yml
-from ppcls_light.config.postprocess import Topk
+from ppcls_light.export.fold.micronet_plan import micronet_steps
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.export.static import save_static
 from ppcls_light.models import create_model
 from ppcls_light.models.profile import profile
+from ppcls_light.ops.network import Network
+from ppcls_light.ops.plan import encode
 from ppcls_light.prediction import Predictor
-from ppcls_light.runtime import one_operator
 from ppcls_light.weights import convert_state_dict, load_weights
 
 fill = SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("fill.py"))))
@@ -109,14 +109,7 @@ def test_paddle_inference_equals_the_authors(name, arch, options, tmp_path):
 @pytest.mark.parametrize(
     ("name", "arch", "options"), [case for case in PADDLECLAS + OFFICIAL if "micronet" in case[0].lower()]
 )
-def test_micronet_as_one_operator_equals_the_authors(own_operators, name, arch, options, tmp_path):
+def test_the_plan_of_a_micronet_equals_the_authors(native, name, arch, options):
     case, model = load_case(name, arch, options)
-    size = int(case["size"])
-    save_static(fold(model), str(tmp_path), (3, size, size), softmax=False)
-    write_inference_yml(str(tmp_path), [], Topk(topk=1), None, {"arch": "MicroNet"})
-    predictor = Predictor(tmp_path)
-    if predictor.bundle.format != "json":
-        pytest.skip("the operator is for the format of Paddle 3")
-    assert one_operator.serves(predictor.bundle, predictor.engine_options)
-    logits = predictor.run(fill.image(size))
+    logits = Network(encode(micronet_steps(fold(model)))).run(fill.image(int(case["size"])), threads=2)
     assert np.linalg.norm(logits - case["out0"]) / np.linalg.norm(case["out0"]) <= 1e-5

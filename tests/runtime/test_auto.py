@@ -149,7 +149,7 @@ def test_auto_measures_once_and_answers_as_paddle_does(folder, photos, caplog):
     assert entry["conditions"]["threads"] == 1
     results = {(one["engine"], one["onednn"]): one for one in entry["results"]}
     assert results["paddle", False]["milliseconds"][0] > 0
-    for engine in ENGINES:
+    for engine in ENGINES.keys() - {"native"}:  # there is no plan
         one = results[engine, True]
         missing = missing_library(engine)
         assert one["left_out"] == missing

@@ -64,8 +64,8 @@ def test_what_is_copied_exists_and_the_server_runs_as_a_user(path):
     assert (name, command) == ("ppcls-light", "serve")
     entry = command_parser("serve", name).parse_args(options)
     assert (entry.model, entry.host, str(entry.port)) == ("/model", "0.0.0.0", values["EXPOSE"])
-    engines = {"Dockerfile": ("openvino", "cpu"), "Dockerfile.gpu": ("paddle", "gpu")}
-    assert (entry.engine, entry.device) == engines.get(path.name, ("paddle", "cpu"))
+    engines = {"Dockerfile": ("openvino", "cpu"), "Dockerfile.gpu": (None, "gpu")}
+    assert (entry.engine, entry.device) == engines.get(path.name, (None, "cpu"))
     volumes = values["VOLUME"].split()
     assert volumes[0] == "/model"
     for place in re.findall(r"(?:ENGINE_FILE|CACHE_HOME)=(/\w+)", values["ENV"]):

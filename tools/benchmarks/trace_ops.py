@@ -37,7 +37,6 @@ def parse_arguments():
     parser.add_argument("--threads", type=cli.positive, default=1)
     parser.add_argument("--runs", type=cli.positive, default=100)
     parser.add_argument("--no-onednn", action="store_true")
-    parser.add_argument("--no-cpu-ops", action="store_true", help="MicroNet on Paddle's own operators")
     parser.add_argument("--limit", action="store_true", help="measure what the processor can do, too")
     parser.add_argument("--profiled", metavar="DIR", help=argparse.SUPPRESS)  # the process that is profiled
     return parser.parse_args()
@@ -50,7 +49,6 @@ def engine_options(arguments, profile=False):
         cpu_threads=arguments.threads,
         batch_size=arguments.batch,
         onednn=not arguments.no_onednn,
-        cpu_ops=not arguments.no_cpu_ops,
         profile=profile,
     )
 

@@ -79,7 +79,7 @@ def _fold_layers(layers: list[nn.Layer]) -> Iterator[nn.Layer]:
                 plain, shifted = (
                     _pointwise(weight[picked], bias[picked]) for picked in (rows, act.shift.numpy()[rows])
                 )
-                yield ConvShiftMax(plain, shifted, ShiftMax(act, rows))
+                yield ConvShiftMax(plain, shifted, ShiftMax(act, rows), _shift(act, rows))
                 continue
             yield _pointwise(weight[rows], bias[rows])
         else:
@@ -175,9 +175,9 @@ def _plus(x: Tensor, number: float) -> Tensor:
 class ConvShiftMax(nn.Layer):
     """A 1x1 convolution and its ShiftMax; the shifted operand is the convolution with its rows permuted."""
 
-    def __init__(self, conv: nn.Conv2D, shifted_conv: nn.Conv2D, act: ShiftMax) -> None:
+    def __init__(self, conv: nn.Conv2D, shifted_conv: nn.Conv2D, act: ShiftMax, shift: np.ndarray) -> None:
         super().__init__()
-        self.conv, self.shifted_conv, self.act = conv, shifted_conv, act
+        self.conv, self.shifted_conv, self.act, self.shift = conv, shifted_conv, act, shift
 
     def forward(self, x: Tensor) -> Tensor:
         return self.act(self.conv(x), self.shifted_conv(x))
@@ -191,14 +191,19 @@ class RotatedShiftMax(nn.Layer):
 
     def __init__(self, dy: DYShiftMax, rows: np.ndarray) -> None:
         super().__init__()
-        shifted = np.argsort(rows)[dy.shift.numpy()[rows]]  # shifted[i] is the place of what i is fused with
-        ends = np.flatnonzero(np.diff(shifted) != 1) + 1
-        self.parts = [len(part) for part in np.split(shifted, ends)][::-1]
+        self.shift = _shift(dy, rows)
+        ends = np.flatnonzero(np.diff(self.shift) != 1) + 1
+        self.parts = [len(part) for part in np.split(self.shift, ends)][::-1]
         self.act = ShiftMax(dy, rows)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = paddle.split(x, self.parts, axis=1)
         return self.act(x, paddle.concat(parts[::-1], axis=1))
+
+
+def _shift(dy: DYShiftMax, rows: np.ndarray) -> np.ndarray:
+    """Return, for channels in the order `rows`, the place of the channel that each is fused with."""
+    return np.argsort(rows)[dy.shift.numpy()[rows]]
 
 
 def _fold_factorized(factorized: FactorizedConv, rows: np.ndarray) -> list[nn.Conv2D]:

@@ -116,7 +116,3 @@ void shift_max_forward(const ShiftMax& layer, const float* x, const Excitation& 
 void shift_max_backward(const ShiftMax& layer, const float* x, const Excitation& excitation, const float* means,
                         const float* hidden, const float* gates, const float* grad_out, float* grad_x,
                         const ExcitationGradient& grads);
-
-// The outputs (batch, class_num) of a MicroNet for x (batch, 3, height, width); `plan` and `weights` as in plan.py.
-void micronet_forward(int64_t batch, Pair image, const float* x, const int32_t* plan, const float* weights,
-                      float* out);
