@@ -8,7 +8,7 @@
 
 // e^value for value in [-87, 0]: 2^n by the exponent's bits, the rest by its series; relative error 2e-7.
 inline Vec exponential(Vec value) {
-  value = clamp(value, -87.f, 0.f);
+  value = value < -87.f ? Vec{} - 87.f : value;
   const Vec rounder = Vec{} + 12582912.f;  // 1.5 * 2^23: adding it leaves no bits for a fraction
   const Vec shifted = value * 1.44269504f + rounder;
   const Vec n = shifted - rounder;
@@ -43,18 +43,16 @@ struct Hardswish {
 
 // x Phi(x), with the error function of Abramowitz and Stegun, 7.1.26: absolute error 1.5e-7.
 struct Gelu {
-  static Vec phi(Vec x, Vec density) {  // density is e^(-x^2 / 2)
-    const Vec size = (x < 0.f ? -x : x) * 0.70710678f;
-    const Vec t = 1.f / (size * 0.3275911f + 1.f);
-    const Vec series = ((((t * 1.061405429f - 1.453152027f) * t + 1.421413741f) * t - 0.284496736f) * t + 0.254829592f) * t;
-    const Vec tail = 0.5f * series * density;
-    return x < 0.f ? tail : 1.f - tail;
+  static Vec size(Vec x) { return (Vec)((Mask)x & 0x7fffffff); }
+  static Vec density(Vec x) { return exponential(x * x * -0.5f); }
+  // Phi(-|x|)
+  static Vec tail(Vec x) {
+    const Vec t = 1.f / (size(x) * 0.231641894f + 1.f);
+    const Vec series = (((t * 0.5307027145f - 0.7265760135f) * t + 0.7107068705f) * t - 0.142248368f) * t + 0.127414796f;
+    return series * t * density(x);
   }
-  static Vec value(Vec x) { return x * phi(x, exponential(x * x * -0.5f)); }
-  static Vec slope(Vec x) {
-    const Vec density = exponential(x * x * -0.5f);
-    return phi(x, density) + x * density * 0.39894228f;
-  }
+  static Vec value(Vec x) { return Relu::value(x) - size(x) * tail(x); }
+  static Vec slope(Vec x) { return (x < 0.f ? tail(x) : 1.f - tail(x)) + x * density(x) * 0.39894228f; }
 };
 
 // Call visit with the activation; the order is that of `Activation`.

@@ -12,6 +12,7 @@
 #include "kernels.h"
 #include "product.h"
 #include "simd.h"
+#include "transpose.h"
 
 namespace {
 
@@ -24,10 +25,10 @@ inline void for_each_vector(int64_t rows, Body body) {
     for (int64_t v = 0; v < kVectors; ++v) body(r, r * kColumns + v * kLanes);
 }
 
-// Columns of a tile as rows of `step` floats; what is past the last channel stays as it is.
-void transpose(int64_t channels, const float* columns, int64_t step, float* rows) {
-  for (int64_t c = 0; c < channels; ++c)
-    for (int64_t p = 0; p < kColumns; ++p) rows[p * step + c] = columns[c * kColumns + p];
+// A tile of `step` rows with rows and columns exchanged.
+void turn(const float* columns, int64_t step, float* rows) {
+  for (int64_t c = 0; c < step; c += kLanes)
+    for (int64_t p = 0; p < kColumns; p += kLanes) transpose(columns + c * kColumns + p, kColumns, rows + p * step + c, step);
 }
 
 // hidden = W1' x
@@ -80,8 +81,9 @@ template <typename Act>
 void sum_gradients(const Bottleneck& at, int64_t tile, const float* x, const float* weight1, const float* bias1,
                    const float* weight2, const float* gamma, const float* keep, const float* grad_out, float* grad_x,
                    Sums* sums, std::vector<float>* scratch) {
-  const int64_t channels = at.maps.channels, small = channels * kColumns, large = at.hidden * kColumns;
-  scratch->resize(2 * small + 2 * large + sums->step * kColumns);
+  // Rows past the last channel are zeros.
+  const int64_t channels = at.maps.channels, small = sums->step * kColumns, large = at.hidden * kColumns;
+  scratch->resize(3 * small + 2 * large);
   float *columns = scratch->data(), *grads = columns + small, *hidden = grads + small, *slopes = hidden + large;
   float* rows = slopes + large;
   const int64_t vectors = sums->step / kLanes;
@@ -98,7 +100,7 @@ void sum_gradients(const Bottleneck& at, int64_t tile, const float* x, const flo
     store(hidden + p, Act::value(value));
     store(slopes + p, Act::slope(value));
   });
-  transpose(channels, grads, sums->step, rows);
+  turn(grads, sums->step, rows);
   multiply(at.hidden, vectors, kColumns, {hidden, kColumns, 1}, rows, sums->step, sums->second.data(), sums->step, true);
   for_each_vector(channels, [&](int64_t c, int64_t p) {
     const Vec grad = load(grads + p);
@@ -111,7 +113,7 @@ void sum_gradients(const Bottleneck& at, int64_t tile, const float* x, const flo
     sums->bias1[j] += grad;
     store(hidden + p, grad);
   });
-  transpose(channels, columns, sums->step, rows);
+  turn(columns, sums->step, rows);
   multiply(at.hidden, vectors, kColumns, {hidden, kColumns, 1}, rows, sums->step, sums->first.data(), sums->step, true);
   multiply(channels, kVectors, at.hidden, {weight1, at.hidden, 1}, hidden, kColumns, grads, kColumns, false);
   write_columns(at.maps, tile, grads, grad_x);
