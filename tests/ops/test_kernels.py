@@ -9,7 +9,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ppcls_light.models.layers import Conv2D, PConv
-from ppcls_light.models.micronet import DYShiftMax
+from ppcls_light.models.micronet import DYShiftMax, GroupConv
 
 pytestmark = pytest.mark.usefixtures("own_operators")
 
@@ -185,6 +185,13 @@ def test_shift_max_equals_its_plain_form(own_operators, shape, init):
     assert "ppcls_shift_max" in ran(lambda: layer(x))
     own_operators.disable()
     assert_close(ours, results(lambda x, *_: layer(x), x, *layer.parameters()))
+
+
+def test_a_group_convolution_of_small_maps_equals_its_plain_form(own_operators):
+    layer, x = GroupConv(8, 12, 4), random([5, 8, 3, 3], 0)
+    ours = results(lambda x, *_: layer(x), x, layer.conv[0].weight)
+    own_operators.disable()
+    assert_close(ours, results(lambda x, *_: layer(x), x, layer.conv[0].weight))
 
 
 def test_results_do_not_depend_on_the_number_of_threads(own_operators):

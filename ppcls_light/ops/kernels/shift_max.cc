@@ -23,11 +23,11 @@ inline void along(int64_t positions, Body body) {
 inline void write(float* to, Vec value) { store(to, value); }
 inline void write(float* to, float value) { *to = value; }
 
-// A sum of vectors and of elements.
+// A sum of vectors and of elements; lanes are summed where there are vectors, which costs more than few elements.
 struct Sum {
   void add(Vec value) { vector += value; }
   void add(float value) { rest += value; }
-  float total() const { return sum_lanes(vector) + rest; }
+  float total(int64_t positions) const { return positions < kLanes ? rest : sum_lanes(vector) + rest; }
   Vec vector = {};
   float rest = 0.f;
 };
@@ -104,7 +104,7 @@ void forward(const ShiftMax& layer, const float* x, const Excitation& excitation
     for (int64_t c = 0; c < channels; ++c) {
       Sum sum;
       along(positions, [&](int64_t, auto read) { sum.add(read(image + c * positions)); });
-      mean[c] = sum.total() / positions;
+      mean[c] = sum.total(positions) / positions;
     }
     linear(mean, channels, excitation.squeeze, excitation.squeeze_bias, layer.hidden, unit);
     for (int64_t h = 0; h < layer.hidden; ++h) unit[h] = std::max(unit[h], 0.f);
@@ -159,10 +159,10 @@ void backward(const ShiftMax& layer, const float* x, const Excitation& excitatio
             other_first.add(part * shifted);
           }
         });
-        float own_left = own_sum.total(), other_left = other_sum.total();
+        float own_left = own_sum.total(positions), other_left = other_sum.total(positions);
         if constexpr (fusions == 2) {
-          gate_grad[c] = own_first.total();
-          gate_grad[channels + c] = other_first.total();
+          gate_grad[c] = own_first.total(positions);
+          gate_grad[channels + c] = other_first.total(positions);
           own_left -= gate_grad[c];
           other_left -= gate_grad[channels + c];
         }
