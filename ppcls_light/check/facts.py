@@ -97,10 +97,9 @@ def _tasks(sources: Iterator[Source], workers: int) -> Iterator[tuple[np.ndarray
 
 def _no_threads() -> None:
     """Let OpenCV use one thread in this process, which has as many siblings as there are processors."""
-    from ..data.decode import cv2
+    from ..data.decode import use_one_thread
 
-    if cv2 is not None:
-        cv2.setNumThreads(0)
+    use_one_thread()
 
 
 def facts_of(sources: list[Source]) -> tuple[np.ndarray, dict[int, str]]:

@@ -47,7 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     cli.add_override(parser)
     for key, (metavar, text) in _SHORTCUTS.items():
         add(f"--{key}", metavar=metavar, help=f"Global.{key}: {text}")
-    add("--workers", type=int, metavar="N", help="Global.workers: processes that share the images; 0: none")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="Global.workers: processes or threads that share the images; 0: none",
+    )
     for key in MOVED_KEYS:
         add(_flag(key), help=argparse.SUPPRESS)
     add("--resume", action="store_true", help="go on from the rows that an ended run left in --output")

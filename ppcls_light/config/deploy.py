@@ -46,7 +46,9 @@ class DeployGlobalConfig:
     cpu_ops: bool = True  # of earlier versions, where it chose the engine of MicroNet
     cpu_num_threads: Optional[PositiveInt] = None  # None: the physical cores
     ir_optim: bool = True
-    workers: Optional[NonNegativeInt] = None  # processes; None: as many as cores for a long list, else 0
+    workers: Optional[NonNegativeInt] = (
+        None  # processes or threads; None: as many as cores for a long list, else 0
+    )
     output: Optional[str] = None  # .jsonl or .csv
     enable_benchmark: bool = False  # print the speed at the end
     benchmark: bool = False  # the same

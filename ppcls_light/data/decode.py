@@ -60,6 +60,12 @@ _CV2_MEMORY, _PIL_MEMORY = 10, 20
 _ROOM = Room(1 << 30)
 
 
+def use_one_thread() -> None:
+    """Have OpenCV do each image in the thread that calls it: where images are shared out, its own threads only wait."""
+    if cv2 is not None:
+        cv2.setNumThreads(0)
+
+
 def check_backend(name: str) -> str:
     """Return the backend called `name` ("cv2" or "pil", any case). Raises ConfigError if it cannot be used."""
     backend = str(name).lower()

@@ -287,8 +287,7 @@ _worker_memories: list[shared.SharedMemory]
 def _start_worker(reader: _Reader, memories: list[shared.SharedMemory]) -> None:
     global _worker_reader, _worker_memories
     _worker_reader, _worker_memories = reader, memories
-    if decode.cv2 is not None:
-        decode.cv2.setNumThreads(0)
+    decode.use_one_thread()
 
 
 def _read_in_worker(number: int, plan: Plan, epoch: int, place: int | None) -> tuple[Batch, tuple]:

@@ -15,6 +15,7 @@ from ..base.machine import physical_cores
 from ..base.processes import StopSignals
 from ..config.deploy import DeployConfig, DeployGlobalConfig
 from ..config.postprocess import ThreshOutput, Topk
+from ..data.decode import use_one_thread
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .copies import Copies
@@ -63,6 +64,7 @@ def classify_files(
         check_output(run.output)
     elif resume:
         raise ConfigError("--resume goes on from the rows of an output; add --output rows.jsonl")
+    use_one_thread()
     stop = StopSignals()
     sources = run.infer_imgs if isinstance(run.infer_imgs, list) else [cast(str, run.infer_imgs)]
     images = _images(sources, stop)

@@ -1,8 +1,9 @@
-"""Parallel prediction: reading ahead in threads (`read_ahead`), or worker processes (`shared_out`).
+"""Parallel prediction: reading ahead in threads (`read_ahead`), or workers (`shared_out`).
 
-Reading, decoding and resizing hold no lock of Python's, so threads share them well. Paddle's run
-holds that lock, and a network of a millisecond per layer gains little from a second core: twice the images per second
-come from as many processes as there are cores, each with one thread and the whole way from file to row.
+Reading, decoding and resizing hold no lock of Python's, so threads share them well. A light network gains little from a
+second core: twice the images per second come from as many workers as there are cores, each with one thread of the
+network and the whole way from file to row. They are threads where the engine lets go of that lock, too. Paddle's run
+holds it, so its workers are processes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
 
@@ -20,14 +21,16 @@ import numpy as np
 
 from ..base.machine import physical_cores
 from ..base.processes import Pool
-from ..data import decode
+from ..data.decode import use_one_thread
 from ..errors import DeviceError
+from ..runtime.engines import ENGINES
 from ..runtime.options import EngineOptions
 from .items import Item
 from .results import Row
 
 READING_THREADS = 4  # at most
 AHEAD = 2  # batches: one in the making, one ready
+MOST_THREADS = 4  # with the whole way each; a tenth of it holds Python's lock, for which more would wait
 
 T = TypeVar("T")
 
@@ -42,7 +45,7 @@ class BatchPredictor(Protocol):
 
     def predict_batch(self, images: Sequence[Item]) -> list[Row]: ...
 
-    def remake(self, cpu_threads: int) -> Callable[[], BatchPredictor]: ...
+    def remake(self, cpu_threads: int, streams: int = 1) -> Callable[[], BatchPredictor]: ...
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -94,44 +97,41 @@ def _reading_threads(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(min(READING_THREADS, os.cpu_count() or 1), "read_ahead")
 
 
-class Processes:
-    """Copies of `predictor` in processes that share the cores; `close()`, or leaving a `with` block, ends them."""
+class Workers:
+    """Copies of a predictor that share the cores; `close()`, or leaving a `with` block, ends them."""
 
-    def __init__(self, predictor: BatchPredictor, number: int):
-        cores = physical_cores()
-        threads = max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
-        self._number = number
-        self._pool = Pool(number, _start_worker, predictor.remake(threads))
+    def __init__(self, number: int, pool: Executor, predict: Callable[[list[Item]], list[Row]]):
+        self._number, self._pool, self._predict = number, pool, predict
         self._ready: Future[list[Row]] | None = None
 
-    def __enter__(self) -> Processes:
+    def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """End the processes, after the batch that each is at."""
+        """End the workers, after the batch that each is at."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     @property
     def ready(self) -> bool:
-        """True once a worker process is ready; the first access starts the processes."""
+        """True once a worker is ready; the first access starts them."""
         if self._ready is None:
-            self._ready = [self._pool.submit(_predict, []) for _ in range(self._number)].pop()
+            self._ready = [self._pool.submit(self._predict, []) for _ in range(self._number)].pop()
         return self._ready.done()
 
     def predict(self, batches: Iterable[list[Item]]) -> Iterator[list[Row]]:
         """Yield the rows of each of `batches`, lists of images for `Predictor.predict`, in order.
 
-        Up to 2 batches per process are taken from `batches` before their turn.
+        Up to 2 batches per worker are taken from `batches` before their turn.
 
         Raises DeviceError: a process died.
         """
         waiting: deque[Future[list[Row]]] = deque()
         try:
             for batch in batches:
-                waiting.append(self._pool.submit(_predict, batch))
+                waiting.append(self._pool.submit(self._predict, batch))
                 if len(waiting) > AHEAD * self._number:
                     yield waiting.popleft().result()
             while waiting:
@@ -143,15 +143,38 @@ class Processes:
             ) from None
 
 
+class Processes(Workers):
+    """Workers in processes of their own, each with its copy of the network."""
+
+    def __init__(self, predictor: BatchPredictor, number: int):
+        make = predictor.remake(_share_of_cores(predictor, number))
+        super().__init__(number, Pool(number, _start_worker, make), _predict)
+
+
+class Threads(Workers):
+    """Workers in threads of this process, which share one copy of the network: there is no start to wait for."""
+
+    def __init__(self, predictor: BatchPredictor, number: int):
+        pool = ThreadPoolExecutor(number, "predict")
+        copy = pool.submit(predictor.remake(_share_of_cores(predictor, number), number))
+        super().__init__(number, pool, lambda batch: copy.result().predict_batch(batch))
+
+
+def _share_of_cores(predictor: BatchPredictor, number: int) -> int:
+    cores = physical_cores()
+    return max(1, min(predictor.engine_options.cpu_threads or cores, cores) // number)
+
+
 def shared_out(predictor: BatchPredictor, images: Iterable[Item], workers: int) -> Iterator[list[Row]]:
-    """Yield the rows of `images` from `workers` processes; `predictor` classifies until the first is ready."""
+    """Yield the rows of `images` from `workers`; `predictor` classifies until the first is ready."""
     batches = in_batches(images, predictor.batch_size)
-    with Processes(predictor, workers) as processes:
+    threads = ENGINES[predictor.engine_options.engine].shares_time and workers <= MOST_THREADS
+    with (Threads if threads else Processes)(predictor, workers) as group:
         for batch in batches:
             yield predictor.predict_batch(batch)
-            if processes.ready:
+            if group.ready:
                 break
-        yield from processes.predict(batches)
+        yield from group.predict(batches)
 
 
 _make: Callable[[], BatchPredictor]
@@ -160,8 +183,7 @@ _make: Callable[[], BatchPredictor]
 def _start_worker(make: Callable[[], BatchPredictor]) -> None:
     global _make
     _make = make
-    if decode.cv2 is not None:
-        decode.cv2.setNumThreads(0)
+    use_one_thread()
 
 
 @functools.cache

@@ -20,7 +20,7 @@ from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..config.postprocess import OF_TAGS, PostProcess, ScoreOutput, Topk
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
-from ..data.transforms.compose import build_transforms
+from ..data.transforms.compose import Compose, build_transforms
 from ..errors import ConfigError, DataError, listed
 from ..runtime.engines import Engine, create_engine
 from ..runtime.native_engine import by_default
@@ -187,6 +187,11 @@ class Predictor:
         return self._rows
 
     @property
+    def transforms(self) -> Compose:
+        """The transforms from an image file to an array of the network."""
+        return self._transforms
+
+    @property
     def topk(self) -> int | None:
         """Number of classes in a row, if there are as many; None for another kind of answer."""
         return getattr(self._rows.kind, "topk", None)
@@ -201,6 +206,13 @@ class Predictor:
 
         Raises DataError: the image cannot be used, or its shape after preprocessing is not the network's.
         """
+        return self._transforms.finish(self.prepare(image, bgr)[None])[0]
+
+    def prepare(self, image: Any, bgr: bool = False) -> np.ndarray:
+        """Return one image as `answer` takes it: of a quarter of the bytes where its values are normalised at the end.
+
+        It is uint8 (H, W, 3) then, else as `preprocess` returns it. Raises DataError: see there.
+        """
         return self._prepare(take(image, bgr))
 
     def seen(self, image: Any, bgr: bool = False) -> np.ndarray:
@@ -213,15 +225,17 @@ class Predictor:
     def _prepare(self, item: Item) -> np.ndarray:
         data = item.read()
         try:
-            return self._checked(self._transforms(data))
+            return self._checked(self._transforms.prepare(data))
         except DataError as error:
             raise DataError(str(error) if item.name is None else f"{item.name}: {error}") from None
 
     def _checked(self, ready: np.ndarray) -> np.ndarray:
-        expected = self.bundle.image_shape
-        if expected is not None and list(ready.shape) != list(expected):
+        expected, shape = self.bundle.image_shape, list(ready.shape)
+        if ready.dtype == np.uint8:
+            shape = [*shape[2:], *shape[:2]]
+        if expected is not None and shape != list(expected):
             raise DataError(
-                f"preprocessing gives {list(ready.shape)}, the network takes {list(expected)}; "
+                f"preprocessing gives {shape}, the network takes {list(expected)}; "
                 "check the resize and crop of transform_ops"
             )
         return ready
@@ -249,11 +263,12 @@ class Predictor:
     def answer(
         self, images: np.ndarray, names: Sequence[str | None], rows_of: PostProcessor | None = None
     ) -> list[Row]:
-        """Return the rows of preprocessed images (N, C, H, W), made by `rows_of` in place of the predictor's own.
+        """Return the rows of images, made by `rows_of` in place of the predictor's own.
 
+        The images are what `prepare` or `preprocess` returned, stacked: uint8 (N, H, W, 3) or float32 (N, C, H, W).
         A bundle with the section `unknown` adds unknown, true where the image is of no class, and unknown_score.
         """
-        rows_of = rows_of or self._rows
+        rows_of, images = rows_of or self._rows, self._transforms.finish(images)
         if isinstance(rows_of.kind, ScoreOutput):  # the graph's numbers, logits too
             return rows_of(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)), names)
         if self._doubt is None:
@@ -295,9 +310,9 @@ class Predictor:
 
         A little more is taken from `images` than the rows that were yielded: 2 batches, each worker's too. Each image
         is read as it is taken, except that of a path: it may be closed or changed afterwards. An exception of
-        `images` itself is raised after the rows of the images before it. `workers` is the number of processes that
-        share the images out among them, each with its part of the cores; 0 is this process alone, in which threads
-        read ahead.
+        `images` itself is raised after the rows of the images before it. `workers` is the number of processes,
+        or of threads where the engine lets them work at once, that share the images out among them, each with its part
+        of the cores and the whole way from file to row; with 0 threads only read ahead.
 
         Raises DeviceError: a worker died.
         """
@@ -347,7 +362,7 @@ class Predictor:
             raise items.failure
 
     def _embeddings(self, images: np.ndarray, names: Sequence[str | None]) -> list[Row]:
-        found = self.run_all(images)["embedding"]
+        found = self.run_all(self._transforms.finish(images))["embedding"]
         return [
             {"file_name": name, "embedding": row} if np.isfinite(row).all() else no_numbers(name)
             for name, row in zip(names, found)
@@ -358,9 +373,9 @@ class Predictor:
         items = [take(image) for image in images]
         return answer_batch(items, _names(items), self._prepare, self.answer)
 
-    def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
-        """Return a function that can be pickled and makes a predictor like this one, with `cpu_threads`."""
-        options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
+    def remake(self, cpu_threads: int, streams: int = 1) -> Callable[[], Predictor]:
+        """Return a function that can be pickled and makes a predictor like this one, with these `EngineOptions`."""
+        options = asdict(replace(self.engine_options, cpu_threads=cpu_threads, streams=streams))
         return functools.partial(Predictor, self.bundle, make_engine=self._make_engine, **options)
 
 

@@ -55,11 +55,11 @@ def answer_batch(
 ) -> list[Row]:
     """Return one row for each of `inputs`, in their order; images of one shape are answered together.
 
-    `prepare` makes an array (C, H, W) of an input; its DataError, or a decoder's own exception, makes the row
-    {file_name, error}. `answer` makes rows of images (N, C, H, W) and their names.
+    `prepare` makes an array (C, H, W) or (H, W, C) of an input; its DataError, or a decoder's own exception, makes the
+    row {file_name, error}. `answer` makes rows of such arrays, stacked, and their names.
     """
     rows: dict[int, Row] = {}
-    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+    by_shape: dict[tuple[Any, ...], list[tuple[int, np.ndarray]]] = {}
     for index, one in enumerate(inputs):
         try:
             image = prepare(one)
@@ -68,7 +68,7 @@ def answer_batch(
                 raise
             rows[index] = {"file_name": names[index], "error": why(error, names[index])}
         else:
-            by_shape.setdefault(image.shape, []).append((index, image))
+            by_shape.setdefault((image.dtype, *image.shape), []).append((index, image))
     for group in by_shape.values():
         indices, images = zip(*group)
         for index, row in zip(indices, answer(np.stack(images), [names[i] for i in indices])):

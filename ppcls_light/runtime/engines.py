@@ -43,10 +43,12 @@ class Kind(NamedTuple):
     extra: str = ""  # of this package, which installs that
     # On a CPU. ONNX Runtime has no bf16 kernels for these processors.
     precisions: Tuple[Precision, ...] = ("fp32", "bf16", "int8")
+    # False: `run` holds Python's lock, so that no other thread works meanwhile.
+    shares_time: bool = True
 
 
 ENGINES: Dict[EngineName, Kind] = {
-    "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu"),
+    "paddle": Kind(".paddle_engine", "PaddleEngine", "paddle", "cpu", shares_time=False),
     "onnxruntime": Kind(".onnxruntime_engine", "OnnxEngine", "onnxruntime", "onnx", ("fp32", "int8")),
     "openvino": Kind(".openvino_engine", "OpenVinoEngine", "openvino", "openvino"),
     "native": Kind(".native_engine", "NativeEngine", precisions=("fp32",)),

@@ -165,7 +165,7 @@ class Batcher:
             return [item for item in taken if not item.answer.done()]
 
     def _remove(self, item: _Waiting, _: object) -> None:
-        with contextlib.suppress(ValueError):  # a worker has it, or has answered it
+        if item in self._queue:  # else a worker has it, or has answered it
             self._queue.remove(item)
 
     def _call(self, function: Callable[..., Any], *arguments: object) -> asyncio.Future[Any]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from ..base.processes import Caller, Child, ProcessEndedError
 from ..config.postprocess import Topk
-from ..data.decode import image_size
+from ..data.decode import image_size, use_one_thread
 from ..data.formats import NoFormatError
 from ..data.formats import names as format_names
 from ..data.guards.limits import TooManyPixelsError
@@ -102,6 +102,7 @@ def main() -> None:
     caller = Caller()
     warnings.filterwarnings("ignore", message=".*could be decompression bomb")
     options, _ = caller.receive()
+    use_one_thread()
     try:
         classifier = _Classifier(ModelOptions(**options))
     except UserError as error:
@@ -206,7 +207,7 @@ class _Classifier:
     def _prepare(self, image: bytes) -> np.ndarray:
         try:
             check_image(image, self._options.max_pixels)
-            return self._predictor.preprocess(image)
+            return self._predictor.prepare(image)
         except DataError:
             raise
         except Exception as error:  # a decoder's bug: this image fails, with the cause in the log

@@ -2,13 +2,14 @@ import contextlib
 import itertools
 import multiprocessing
 import os
+import shutil
 import signal
 
 import pytest
 
 from ppcls_light.errors import ConfigError, DeviceError
 from ppcls_light.prediction import Predictor
-from ppcls_light.prediction.pipeline import Processes, in_batches
+from ppcls_light.prediction.pipeline import Processes, Threads, in_batches
 
 
 def with_errors(rows):
@@ -35,6 +36,22 @@ def test_processes_give_the_same_rows_in_the_same_order(exported, photos):
             batches = processes.predict(in_batches(iter(images), 2))
             assert list(itertools.chain.from_iterable(batches)) == expected
     assert list(predictor.iter_predict(iter(images), workers=2)) == expected
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_give_the_same_rows_in_the_same_order(exported, photos, tmp_path, engine):
+    for library in (engine, "paddle2onnx"):
+        pytest.importorskip(library, reason="the extras onnx and openvino are not installed")
+    folder = shutil.copytree(exported, tmp_path / "inference")  # the graph is converted into it
+    predictor = Predictor(folder, batch_size=2, engine=engine)
+    images = [*photos, photos[2].read_bytes()] * 40
+    expected = predictor.predict(images)
+    assert list(predictor.iter_predict(iter(images), workers=2)) == expected
+    with Threads(predictor, 2) as threads:
+        for _ in range(2):
+            batches = threads.predict(in_batches(iter(images), 2))
+            assert list(itertools.chain.from_iterable(batches)) == expected
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
