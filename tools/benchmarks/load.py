@@ -1,9 +1,9 @@
 """Load test of the server: python deploy/serving/load_test.py --model inference
 
 It starts the server twice, with batching and with `--max-batch 1`, and sends the same requests to each in turns
-from concurrent clients, each with a connection of its own. Printed are what was lost (it exits with 1 then),
-images per second, the percentiles of the latency, and the ratio of the two servers' best rounds. The clients share
-the machine with the servers, as they do not in production.
+from concurrent clients, each with a connection of its own. `--beside` starts the batched server of another checkout,
+too. Printed are what was lost (it exits with 1 then), images per second, the percentiles of the latency, and the
+ratios of the servers' best rounds. The clients share the machine with the servers, as they do not in production.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from PIL import Image
 
 from ppcls_light.bench import harness
 
-SERVER = Path(__file__).resolve().parents[2] / "deploy/serving/server.py"
+ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _HEADERS = {"Content-Type": "multipart/form-data; boundary=limit"}
 
@@ -48,6 +48,7 @@ def parse_args():
     add("--requests", type=int, choices=range(1, 100_001), metavar="1..100000", default=480, help="per round")
     add("--rounds", type=int, choices=range(1, 21), metavar="1..20", default=5)
     add("--seconds", type=float, default=60, help="a round ends after this long, done or not")
+    add("--beside", metavar="DIR", help="another checkout of this project, whose server takes turns, too")
     add("--options", default="", help="of both servers, such as '--workers 2 --max-batch 16'")
     return parser.parse_args()
 
@@ -68,9 +69,18 @@ def pictures(folder):
 
 
 @contextlib.contextmanager
-def running_server(model, options):
-    """Start the server on a free port of this machine and give its address, once it is ready."""
-    command = [sys.executable, str(SERVER), "--model", str(model), "--port", "0", "--drain", "0"]
+def running_server(model, options, root=ROOT):
+    """Start the server of a checkout on a free port of this machine and give its address, once it is ready."""
+    command = [
+        sys.executable,
+        str(Path(root, "deploy/serving/server.py")),
+        "--model",
+        str(model),
+        "--port",
+        "0",
+        "--drain",
+        "0",
+    ]
     settings = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([*command, *options], **settings) as process, ThreadPoolExecutor(1) as reader:
         log = reader.submit(process.stderr.read)  # one line per request; a full pipe would stop the server
@@ -170,10 +180,12 @@ def tested(arguments, stack):
             sys.exit(f"error: {host} is not this machine; add --remote if you may load it")
         return [Tally("server", arguments.url)]
     batched = shlex.split(arguments.options)
-    servers = {"batched": batched, "unbatched": [*batched, "--max-batch", "1"]}
+    servers = {"batched": (batched,), "unbatched": ([*batched, "--max-batch", "1"],)}
+    if arguments.beside:
+        servers[Path(arguments.beside).name] = batched, arguments.beside
     return [
-        Tally(name, stack.enter_context(running_server(arguments.model, options)))
-        for name, options in servers.items()
+        Tally(name, stack.enter_context(running_server(arguments.model, *server)))
+        for name, server in servers.items()
     ]
 
 
@@ -189,8 +201,9 @@ def main():
                 tally.round(files, arguments, expected)
     for tally in tallies:
         print(tally.line())
-    if len(tallies) == 2 and all(tally.latencies for tally in tallies):
-        print(f"throughput, batched / unbatched: {max(tallies[0].rates) / max(tallies[1].rates):.2f}")
+    first, *others = tallies
+    for other in others if all(tally.latencies for tally in tallies) else ():
+        print(f"throughput, {first.name} / {other.name}: {max(first.rates) / max(other.rates):.2f}")
     if any(tally.lost or tally.different or not tally.latencies for tally in tallies):
         sys.exit(1)
 

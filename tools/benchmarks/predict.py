@@ -1,13 +1,16 @@
-"""Time of predict_cls.py from its start to its rows, beside PaddleClas' own predict_cls.py if you have it.
+"""Time of predict_cls.py from its start to its rows, beside PaddleClas' own or that of another checkout.
 
     python tools/benchmarks/predict.py inference/ photos/
+    python tools/benchmarks/predict.py inference/ photos/ --beside ../ppcls_light-0.1
     python tools/benchmarks/predict.py inference/ photos/ --paddleclas ../PaddleClas --paddleclas-model peers/PPLCNet
 
-Three times: "first row" from the start of the process to its first printed row, on one photo, in seconds;
-"images/s" between the first batch and the last row of the whole folder; "one image", from a file's name to its
-class in a process that is warm, in milliseconds. All cases take turns, and each figure is the median of the rounds
-and the best of them. The photos are read once before, so that the disk is not measured. `--long-side 500` takes copies
-of that size, about that of ImageNet's photos: decoding weighs more the larger a photo is.
+Four figures: "first row" from the start of the process to its first printed row, on one photo, in seconds;
+"images/s" between the first batch and the last row of the whole folder; "CPU", the processor's time for the whole
+folder, starts of processes included, in milliseconds per image; "one image", from a file's name to its class in a
+process that is warm, in milliseconds, of this checkout and PaddleClas. All cases take turns, and each figure is the
+median of the rounds and the best of them. The photos are read once before, so that the disk is not measured.
+`--long-side 500` takes copies of that size, about that of ImageNet's photos: decoding weighs more the larger a photo
+is.
 
 PaddleClas is a checkout of yours, or an unpacked wheel: the folder that has deploy/ and ppcls/. Its package must be
 importable with what it needs. Paddle 3 refuses one call that its predictor makes; that line is left out, in a
@@ -32,9 +35,9 @@ from ppcls_light.data import find_images
 from ppcls_light.data.decode import read_image
 from ppcls_light.errors import UserError
 
-SCRIPT = Path(__file__).resolve().parents[2] / "deploy" / "python" / "predict_cls.py"
+ROOT = Path(__file__).resolve().parents[2]
 REFUSED = "config.enable_memory_optim()"
-COLUMNS = ("case", "first row s", "best", "images/s", "best ", "one image ms", "best  ")
+COLUMNS = ("case", "first row s", "best", "images/s", "best ", "CPU ms", "best  ", "one image ms", "best   ")
 
 
 def parse_arguments():
@@ -45,6 +48,9 @@ def parse_arguments():
     parser.add_argument("--engines", nargs="+", default=["paddle"], help="default: paddle")
     parser.add_argument("--batch", type=cli.positive, default=8, help="default 8")
     parser.add_argument("--long-side", type=cli.positive, help="pixels; default: photos as they are")
+    parser.add_argument(
+        "--beside", metavar="DIR", help="another checkout of this project, which takes turns, too"
+    )
     parser.add_argument("--paddleclas", metavar="DIR", help="checkout of PaddleClas")
     parser.add_argument("--paddleclas-model", metavar="DIR", help="the same network as PaddleClas exports it")
     arguments = parser.parse_args()
@@ -54,10 +60,10 @@ def parse_arguments():
 
 
 class Ours:
-    """predict_cls.py of this project, with `workers` processes."""
+    """predict_cls.py of the checkout `root` of this project, with `workers`; None: its default for many images."""
 
-    def __init__(self, model, engine, workers):
-        self.model, self.engine, self.workers = model, engine, workers
+    def __init__(self, model, engine, workers, root=ROOT):
+        self.model, self.engine, self.workers, self.root = model, engine, workers, root
 
     def command(self, images, batch, many):
         """Return the command, and a folder for Python's path or None."""
@@ -68,7 +74,8 @@ class Ours:
             "engine": self.engine,
             "workers": self.workers if many else 0,
         }
-        return [str(SCRIPT), "-o", *(f"Global.{key}={value}" for key, value in keys.items())], None
+        script = str(Path(self.root, "deploy", "python", "predict_cls.py"))
+        return [script, "-o", *(f"Global.{key}={value}" for key, value in keys.items())], None
 
     def single(self, image):
         """Return the call of a case: classify the file `image`."""
@@ -166,30 +173,41 @@ def row_times(command, path):
     return times
 
 
+def processor_seconds():
+    """Return the time of the processor that the processes took which this one has waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def measure(cases, photos, arguments):
-    """Return {case: (seconds to the first row, images per second)}, lists with a value per round."""
-    first, rate = ({name: [] for name in cases} for _ in range(2))
+    """Return {case: values} three times, a value per round: seconds to the first row, images/s, CPU ms per image."""
+    first, rate, used = ({name: [] for name in cases} for _ in range(3))
     image, images = find_images(photos)[0], len(find_images(photos))
     for _ in range(arguments.rounds):
         for name, case in cases.items():
             first[name].append(row_times(*case.command(image, 1, many=False))[0])
+            before = processor_seconds()
             times = row_times(*case.command(photos, arguments.batch, many=True))
+            used[name].append(1000 * (processor_seconds() - before) / images)
             if len(times) != images:
                 raise UserError(
                     f"{name}: {len(times)} rows of {images} images; take those that fail out of {photos}"
                 )
             rate[name].append(len(times[arguments.batch :]) / (times[-1] - times[0]))
-    return first, rate
+    return first, rate, used
 
 
 def all_cases(arguments, scratch):
     """Return {name: `Ours` or `PaddleClas`}."""
+    checkouts = {
+        "": ROOT,
+        **({f", {Path(arguments.beside).name}": arguments.beside} if arguments.beside else {}),
+    }
     cases = {
-        f"{engine}, {f'{workers} processes' if workers else 'one process'}": Ours(
-            arguments.model, engine, workers
-        )
+        f"{engine}, {workers} workers{of}": Ours(arguments.model, engine, workers, root)
         for engine in arguments.engines
         for workers in dict.fromkeys((0, physical_cores()))
+        for of, root in checkouts.items()
     }
     if arguments.paddleclas:
         checkout = patched_copy(arguments.paddleclas, scratch)
@@ -211,20 +229,20 @@ def main():
         for path in images:
             read_image(path)  # into the system's cache; a damaged one is named before anything is measured
         cases = all_cases(arguments, scratch)
-        first, rate = measure(cases, photos, arguments)
-        singles = {name: (case.single, images[0]) for name, case in cases.items()}
+        first, rate, used = measure(cases, photos, arguments)
+        own = {name: case for name, case in cases.items() if getattr(case, "root", ROOT) == ROOT}
+        singles = {name: (case.single, images[0]) for name, case in own.items()}
         single = harness.measure(singles, arguments.rounds, arguments.runs)
     rows = []
     for name in cases:
-        figures = (first[name], min, 2), (rate[name], max, 1), (single[name], min, 2)
-        rows.append(
-            [name]
-            + [
-                f"{of(values):.{digits}f}"
-                for values, best, digits in figures
-                for of in (statistics.median, best)
-            ]
+        figures = (
+            *((first[name], min, 2), (rate[name], max, 1), (used[name], min, 2)),
+            *([(single[name], min, 2)] if name in single else []),
         )
+        shown = [
+            f"{of(values):.{digits}f}" for values, best, digits in figures for of in (statistics.median, best)
+        ]
+        rows.append([name, *shown, *[""] * (len(COLUMNS) - 1 - len(shown))])
     settings = {"images": len(images), "batch": arguments.batch, "long side": arguments.long_side or ""}
     harness.report(arguments, COLUMNS, rows, {**settings, **harness.conditions(arguments)})
 

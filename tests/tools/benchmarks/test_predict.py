@@ -1,4 +1,5 @@
 import csv
+import re
 import runpy
 import sys
 from types import SimpleNamespace
@@ -89,6 +90,11 @@ def test_the_tool_times_starts_rows_and_single_images(root, tmp_path, monkeypatc
     runpy.run_path(str(root / "tools/benchmarks/predict.py"), run_name="__main__")
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert rows[0]["case"] == "paddle, one process"
+    assert rows[0]["case"] == "paddle, 0 workers"
     assert all(float(row[key]) > 0 for row in rows for key in ("first row s", "images/s", "one image ms"))
-    assert "| paddle, one process |" in capsys.readouterr().out
+    assert "| paddle, 0 workers |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["predict_stages.py", str(model), str(photos), "--rounds", "1"])
+    runpy.run_path(str(root / "tools/benchmarks/predict_stages.py"), run_name="__main__")
+    stages = re.findall(r"^\| ([a-zA-Z, ]+) \| (\d\.\d+) \|", capsys.readouterr().out, re.MULTILINE)
+    found = {name: float(milliseconds) for name, milliseconds in stages}
+    assert found["whole way, paddle"] > max(found["network, paddle"], found["decode"]) > 0
