@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Callable, Sequence
 
 SOURCES = Path(__file__).parent
-BINDINGS, BINDING_HEADER = ("binding.cc", "binding_micronet.cc"), "binding.h"
+BINDING = "binding.cc"
 KERNELS = tuple(
     f"kernels/{name}.cc"
     for name in (
@@ -210,7 +210,7 @@ def _key(compiler: str) -> str:
     paddle = _paddle()
     about = [(paddle / "version/__init__.py").read_bytes(), str(paddle).encode(), _processor().encode()]
     about.append(repr((FLAGS, kernel_flags())).encode())
-    sources = (Path(__file__).name, *BINDINGS, BINDING_HEADER, *KERNELS, *HEADERS)
+    sources = (Path(__file__).name, BINDING, *KERNELS, *HEADERS)
     return key(compiler, *about, *((SOURCES / name).read_bytes() for name in sources))
 
 
@@ -252,7 +252,7 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
         str(include / "third_party"),
         "-DPADDLE_WITH_CUSTOM_KERNEL",
     ]
-    flags = {**dict.fromkeys(BINDINGS, headers), **dict.fromkeys(KERNELS, kernel_flags())}
+    flags = {BINDING: headers, **dict.fromkeys(KERNELS, kernel_flags())}
     compilations = [
         [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
         for name, more in flags.items()
