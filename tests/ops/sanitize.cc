@@ -1,9 +1,12 @@
-// Calls each kernel with arrays of exactly their size, for test_sanitize.py.
+// Calls each kernel with arrays of exactly their size, for test_sanitize.py; writes the results to the file that is named
+// on the command line.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
+#include <initializer_list>
 #include <random>
 #include <vector>
 
@@ -13,12 +16,23 @@ namespace {
 
 using Array = std::vector<float>;
 
+// Of mean 0 and variance 1, and the same bits for any processor.
 Array random(int64_t size) {
   static std::mt19937 generator(0);
-  std::normal_distribution<float> normal;
   Array values(size);
-  for (float& value : values) value = normal(generator);
+  for (float& value : values) value = float(int32_t(generator())) * 0x1.bb67aep-31f;
   return values;
+}
+
+// The results of all kernels, an array with values over 1 by the largest of them.
+Array results;
+
+void record(std::initializer_list<Array> arrays) {
+  for (const Array& array : arrays) {
+    float largest = 1;
+    for (float value : array) largest = std::max(largest, std::abs(value));
+    for (float value : array) results.push_back(value / largest);
+  }
 }
 
 double dot(const Array& a, const Array& b) {
@@ -36,6 +50,7 @@ void require(double value, double expected, double tolerance, const char* what) 
 // A bilinear function and its gradients are adjoint: <grad, f(x, w)> = <grad_x, x> = <grad_w, w>.
 void require_adjoint(const Array& out, const Array& grad_out, const Array& x, const Array& grad_x, const Array& weight,
                      const Array& grad_weight, const char* what) {
+  record({out, grad_x, grad_weight});
   const double expected = dot(grad_out, out), tolerance = 1e-4 * std::sqrt(dot(out, out) * dot(grad_out, grad_out));
   require(dot(grad_x, x), expected, tolerance, what);
   require(dot(grad_weight, weight), expected, tolerance, what);
@@ -88,6 +103,7 @@ void norm_act(int64_t batch, int64_t positions) {
                      running_mean.data(), running_variance.data(), mean.data(), inverse_std.data(), out.data());
     norm_act_backward(at, Activation(activation), x.data(), gamma.data(), beta.data(), mean.data(), inverse_std.data(),
                       grad_out.data(), grad_x.data(), grad_gamma.data(), grad_beta.data());
+    record({running_mean, running_variance, mean, inverse_std, out, grad_x, grad_gamma, grad_beta});
     require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "norm_act");
     if (!activation && batch * positions > 1) require(dot(out, out), x.size(), 1e-3 * x.size(), "norm_act");
   }
@@ -101,6 +117,7 @@ void layer_norm(const Planes& at) {
   layer_norm_forward(at, x.data(), gamma.data(), beta.data(), 1e-6f, out.data());
   layer_norm_backward(at, x.data(), gamma.data(), 1e-6f, grad_out.data(), grad_x.data(), grad_gamma.data(),
                       grad_beta.data());
+  record({out, grad_x, grad_gamma, grad_beta});
   require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "layer_norm");
   require(dot(grad_gamma, gamma), dot(grad_out, out), 1e-3 * x.size(), "layer_norm");
 }
@@ -119,10 +136,12 @@ void bottleneck(const Bottleneck& at, bool with_keep) {
   bottleneck_backward(at, Activation::gelu, x.data(), weight1.data(), bias1.data(), weight2.data(), bias2.data(),
                       gamma.data(), kept, shortcut.data(), grad_x.data(), grad_weight1.data(), grad_bias1.data(),
                       grad_weight2.data(), grad_bias2.data(), grad_gamma.data());
+  record({out, grad_x, grad_weight1, grad_bias1, grad_weight2, grad_bias2, grad_gamma});
   require(dot(out, out), dot(shortcut, shortcut), 0, "bottleneck");
   require(dot(grad_x, grad_x) + dot(grad_weight1, grad_weight1), 0, 0, "bottleneck");
   layer_scale_forward(at.maps, x.data(), gamma.data(), kept, shortcut.data(), out.data());
   layer_scale_backward(at.maps, x.data(), gamma.data(), kept, shortcut.data(), grad_x.data(), grad_gamma.data());
+  record({out, grad_x, grad_gamma});
   require(dot(out, out), dot(shortcut, shortcut), 0, "layer_scale");
   require(dot(grad_gamma, Array(channels, 1.f)), dot(x, shortcut) * (kept ? 2 : 1), 1e-3 * x.size(), "layer_scale");
 }
@@ -135,6 +154,7 @@ void attention(const Attention& at) {
   Array out(grad_out.size()), grad_qkv(qkv.size()), grad_temperature(at.heads);
   attention_forward(at, qkv.data(), temperature.data(), out.data());
   attention_backward(at, qkv.data(), temperature.data(), grad_out.data(), grad_qkv.data(), grad_temperature.data());
+  record({out, grad_qkv, grad_temperature});
   double along = 0;
   for (int64_t i = 0; i < at.heads * size; ++i) along += double(qkv[i]) * grad_qkv[i];
   require(along, 0, 1e-3 * size, "attention");
@@ -160,6 +180,7 @@ void shift_max(int64_t batch, int64_t positions, int64_t fusions) {
   shift_max_backward(layer, x.data(), excitation, means.data(), units.data(), gates.data(), grad_out.data(),
                      grad_x.data(), {grad_squeeze.data(), grad_squeeze_bias.data(), grad_excite.data(),
                      grad_excite_bias.data()});
+  record({means, units, gates, out, grad_x, grad_squeeze, grad_squeeze_bias, grad_excite, grad_excite_bias});
   const double size = std::sqrt(dot(grad_x, grad_x)), step = 1e-4;
   Array ahead = x, behind = x;
   for (size_t i = 0; i < x.size(); ++i) {
@@ -171,7 +192,7 @@ void shift_max(int64_t batch, int64_t positions, int64_t fusions) {
 
 }  // namespace
 
-int main() {
+int main(int, char** paths) {
   int64_t turn = 0;
   for (const Pair kernel : {Pair{3, 3}, {5, 5}, {9, 9}, {5, 1}, {1, 3}, {4, 2}})
     for (const Pair stride : {Pair{1, 1}, {2, 2}, {1, 2}, {3, 2}})
@@ -202,5 +223,7 @@ int main() {
     }
   for (const int64_t positions : {1, 5, 16, 49})
     for (const int64_t fusions : {1, 2}) shift_max(1 + ++turn % 3, positions, fusions);
+  std::ofstream(paths[1], std::ios::binary)
+      .write(reinterpret_cast<const char*>(results.data()), results.size() * sizeof(float));
   std::puts("all kernels ran");
 }

@@ -1,4 +1,7 @@
-"""The kernels under the sanitizers of addresses and undefined behaviour, compiled without a warning."""
+"""The kernels under the sanitizers of addresses and undefined behaviour, compiled without a warning.
+
+They are built for SSE2, AVX2 and AVX-512 (`levels.LEVELS`), and run as far as this processor has them.
+"""
 
 import shutil
 import subprocess
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ppcls_light.base.machine import processor_flags
 from ppcls_light.ops import build, levels
 from ppcls_light.ops.plan import AddHeld, Hold, Linear, Softmax, encode
 from tests.ops.test_network import CHANNELS, CLASSES, Draw, changed_integers, reference
@@ -26,7 +30,7 @@ def compiler():
 
 @pytest.fixture(scope="module")
 def sanitized(compiler, tmp_path_factory):
-    """A function: the path of the program of a driver and of `sources`, compiled with `flags` and the sanitizers."""
+    """A function: {name of a usable level: path of the program of a driver and of `sources`, with the sanitizers}."""
     folder = tmp_path_factory.mktemp("sanitized")
     (folder / "empty.cc").write_text("int main() {}")
     tried = subprocess.run(
@@ -37,16 +41,24 @@ def sanitized(compiler, tmp_path_factory):
 
     def make(driver, sources, *flags):
         command = [compiler, *flags, *SANITIZERS, *WARNINGS, "-I", build.SOURCES / "kernels"]
+        paths = [driver, *(build.SOURCES / name for name in sources)]
 
-        def object_of(source):
-            path = folder / f"{source.stem}.o"
-            subprocess.run([*command, "-c", source, "-o", path], check=True)
+        def object_of(level, source):
+            path = folder / f"{driver.stem}-{level.name}-{source.stem}.o"
+            subprocess.run([*command, *level.flags, "-c", source, "-o", path], check=True)
             return path
 
         with ThreadPoolExecutor(2) as pool:
-            objects = list(pool.map(object_of, [driver, *(build.SOURCES / name for name in sources)]))
-        subprocess.run([*command, *objects, "-o", folder / driver.stem], check=True)
-        return folder / driver.stem
+            objects = {
+                level: [pool.submit(object_of, level, path) for path in paths] for level in levels.LEVELS
+            }
+        programs = {}
+        for level, made in objects.items():
+            program = folder / f"{driver.stem}-{level.name}"
+            subprocess.run([*command, *(one.result() for one in made), "-o", program], check=True)
+            if level.needs <= processor_flags():
+                programs[level.name] = program
+        return programs
 
     return make
 
@@ -76,13 +88,19 @@ def micronets():
 
 
 @pytest.mark.slow
-def test_the_kernels_keep_to_their_arrays_and_to_defined_behaviour(sanitized):
-    program = sanitized(
-        Path(__file__).with_name("sanitize.cc"), build.KERNELS, *build.FLAGS, *build.kernel_flags()
-    )
-    for threads in ("1", "3"):
-        done = run(program, OMP_NUM_THREADS=threads)
+def test_the_kernels_keep_to_their_arrays_and_compute_the_same_for_every_processor(sanitized, tmp_path):
+    programs = sanitized(Path(__file__).with_name("sanitize.cc"), build.KERNELS, *build.FLAGS)
+
+    def results(name, threads):
+        done = run(programs[name], tmp_path / name, OMP_NUM_THREADS=str(threads))
         assert done.stdout == "all kernels ran\n", done.stderr
+        return np.fromfile(tmp_path / name, "float32")
+
+    first, *others = programs
+    expected = results(first, 1)
+    np.testing.assert_array_equal(results(first, 3), expected)
+    for name in others:
+        np.testing.assert_allclose(results(name, 1), expected, rtol=0, atol=1e-5, err_msg=name)
 
 
 def write_run(path, plan, images, expected):
@@ -94,16 +112,16 @@ def write_run(path, plan, images, expected):
 
 @pytest.mark.slow
 def test_plans_keep_to_their_arrays_whoever_made_them(sanitized, tmp_path):
-    program = sanitized(
-        Path(__file__).with_name("sanitize_network.cc"), levels.SOURCES, *levels.FLAGS, *build.kernel_flags()
-    )
+    driver = Path(__file__).with_name("sanitize_network.cc")
+    programs = sanitized(driver, levels.SOURCES, *levels.FLAGS).values()
     for number, (steps, batch, height, width) in enumerate(micronets()):
         images = np.random.RandomState(number).standard_normal((batch, 3, height, width)).astype("float32")
         write_run(
             tmp_path / f"{number}.run", encode(steps), images, reference(steps, images).astype("float32")
         )
-    done = run(program, *sorted(tmp_path.glob("*.run")))
-    assert done.stdout == f"{number + 1} plans ran\n", done.stdout + done.stderr
+    for program in programs:
+        done = run(program, *sorted(tmp_path.glob("*.run")))
+        assert done.stdout == f"{number + 1} plans ran\n", done.stdout + done.stderr
     draw = Draw(0)
     layers = [draw.factorized(12, 6, 12, 2), draw.shift_max(12, 2), draw.pointwise(12, 12, 3)]
     plan = encode([*draw.network(Hold(), *layers, AddHeld()), Softmax()])
@@ -112,6 +130,7 @@ def test_plans_keep_to_their_arrays_whoever_made_them(sanitized, tmp_path):
         write_run(
             tmp_path / f"{number}.hand", changed, np.zeros((1, 3, 9, 9), "float32"), np.zeros(0, "float32")
         )
-    done = run(program, *tmp_path.glob("*.hand"))
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-3]) < len(by_hand) / 2
+    for program in programs:
+        done = run(program, *tmp_path.glob("*.hand"))
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout.split()[-3]) < len(by_hand) / 2
