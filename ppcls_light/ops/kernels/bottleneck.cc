@@ -5,6 +5,7 @@
 // hidden values anew.
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "activations.h"
@@ -133,38 +134,49 @@ void bottleneck_backward(const Bottleneck& at, Activation activation, const floa
                          const float* bias1, const float* weight2, const float* bias2, const float* gamma,
                          const float* keep, const float* grad_out, float* grad_x, float* grad_weight1,
                          float* grad_bias1, float* grad_weight2, float* grad_bias2, float* grad_gamma) {
-  const int64_t channels = at.maps.channels, tiles = tile_count(at.maps), parts = std::min(tiles, kParts);
-  std::vector<Sums> sums(parts, Sums(at));
+  const int64_t tiles = tile_count(at.maps);
+  // A part has sums as large as the weights, which are to be less than its work.
+  const int64_t parts = std::max(std::min<int64_t>(tiles, 2), std::min(tiles / 3, kParts));
+  std::vector<std::unique_ptr<Sums>> sums(parts);
   with_activation(activation, [&](auto act) {
 #pragma omp parallel
     {
       std::vector<float> scratch;
 #pragma omp for schedule(static)
-      for (int64_t part = 0; part < parts; ++part)
+      for (int64_t part = 0; part < parts; ++part) {
+        sums[part].reset(new Sums(at));
         for (int64_t tile = part * tiles / parts; tile < (part + 1) * tiles / parts; ++tile)
-          sum_gradients<decltype(act)>(at, tile, x, weight1, bias1, weight2, gamma, keep, grad_out, grad_x, &sums[part],
-                                       &scratch);
+          sum_gradients<decltype(act)>(at, tile, x, weight1, bias1, weight2, gamma, keep, grad_out, grad_x,
+                                       sums[part].get(), &scratch);
+      }
     }
   });
-  std::fill_n(grad_gamma, channels, 0.f);
   for (int64_t j = 0; j < at.hidden; ++j) {
     grad_bias1[j] = 0.f;
-    for (const Sums& part : sums) grad_bias1[j] += sum_lanes(part.bias1[j]);
-    for (int64_t c = 0; c < channels; ++c) {
-      float first = 0.f, second = 0.f;
-      for (const Sums& part : sums) {
-        first += part.first[j * part.step + c];
-        second += part.second[j * part.step + c];
-      }
-      grad_weight1[c * at.hidden + j] = first;
-      grad_weight2[j * channels + c] = gamma[c] * second;
-      grad_gamma[c] += weight2[j * channels + c] * second;
-    }
+    for (const auto& part : sums) grad_bias1[j] += sum_lanes(part->bias1[j]);
   }
-  for (int64_t c = 0; c < channels; ++c) {
-    float grad = 0.f;
-    for (const Sums& part : sums) grad += sum_lanes(part.grad[c]);
-    grad_bias2[c] = gamma[c] * grad;
-    grad_gamma[c] += bias2[c] * grad;
+  const int64_t channels = at.maps.channels;
+#pragma omp parallel for schedule(static)
+  for (int64_t begin = 0; begin < channels; begin += kLanes) {
+    const int64_t end = std::min(begin + kLanes, channels);
+    std::fill(grad_gamma + begin, grad_gamma + end, 0.f);
+    for (int64_t j = 0; j < at.hidden; ++j) {
+      Vec first = {}, second = {};
+      for (const auto& part : sums) {
+        first += load(&part->first[j * part->step + begin]);
+        second += load(&part->second[j * part->step + begin]);
+      }
+      for (int64_t c = begin; c < end; ++c) {
+        grad_weight1[c * at.hidden + j] = first[c - begin];
+        grad_weight2[j * channels + c] = gamma[c] * second[c - begin];
+        grad_gamma[c] += weight2[j * channels + c] * second[c - begin];
+      }
+    }
+    for (int64_t c = begin; c < end; ++c) {
+      float grad = 0.f;
+      for (const auto& part : sums) grad += sum_lanes(part->grad[c]);
+      grad_bias2[c] = gamma[c] * grad;
+      grad_gamma[c] += bias2[c] * grad;
+    }
   }
 }
