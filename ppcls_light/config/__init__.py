@@ -1,18 +1,37 @@
-"""YAML configs: reading, validation against the schema, and dumping."""
+"""YAML configs: reading, validation against the schema, and dumping.
 
-from .load import ConfigLike, checked, dump_config, load_as, load_config, load_run, overridden
-from .moved import relocate_config, relocate_run
-from .schema import Config
+The names are loaded on first use: the schema of a training takes longer to import than an exported network to load.
+"""
 
-__all__ = [
-    "Config",
-    "ConfigLike",
-    "checked",
-    "dump_config",
-    "load_as",
-    "load_config",
-    "load_run",
-    "overridden",
-    "relocate_config",
-    "relocate_run",
-]
+from typing import TYPE_CHECKING
+
+from ..base.lazy import attach
+
+if TYPE_CHECKING:
+    from .load import ConfigLike as ConfigLike
+    from .load import checked as checked
+    from .load import dump_config as dump_config
+    from .load import load_as as load_as
+    from .load import load_config as load_config
+    from .load import load_run as load_run
+    from .load import overridden as overridden
+    from .moved import relocate_config as relocate_config
+    from .moved import relocate_run as relocate_run
+    from .schema import Config as Config
+else:
+    __getattr__, __dir__, __all__ = attach(
+        __name__,
+        {
+            "load": [
+                "ConfigLike",
+                "checked",
+                "dump_config",
+                "load_as",
+                "load_config",
+                "load_run",
+                "overridden",
+            ],
+            "moved": ["relocate_config", "relocate_run"],
+            "schema": ["Config"],
+        },
+    )

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, Union
 from ..base.files import StrPath
 from ..base.run_folder import RUN_CONFIG
 from ..bundle.folder import CONFIG_FILE, GRAPH_FILES
-from ..config import Config, load_config, load_run, overridden
-from ..config.load import Plain
 from ..errors import ConfigError
 from ..prediction.predictor import Predictor
 from ..prediction.results import Row
-from .explaining import Explanations, explanations
-from .run import Run
-from .scenarios import model_path
-from .session import trained_predictor
-from .settings import assignment
 
+# An exported folder is the usual model, and takes less time than the import of what trains another.
 if TYPE_CHECKING:
     import numpy as np
 
-Model = Union[StrPath, Run, Predictor]
+    from ..config import Config
+    from ..config.load import Plain
+    from .explaining import Explanations
+    from .run import Run
+
+    Model = Union[StrPath, Run, Predictor]
 
 
 def load(
@@ -42,18 +41,29 @@ def load(
         ConfigError: there is no model, or no config of it. WeightsError: the weights are damaged or of another network.
         DeviceError: the engine is not installed, or a checkpoint cannot do what is asked.
     """
+    if config is None and isinstance(model, (str, os.PathLike)) and _is_exported(model):
+        return Predictor(model, **options)
+    from .run import Run
+    from .scenarios import model_path
+    from .session import trained_predictor
+
     if isinstance(model, Run):
         return model.load(**options)
     path = os.fspath(model) if config is not None else model_path(os.fspath(model))
     if config is None and os.path.isdir(path):
-        if any(os.path.isfile(os.path.join(path, name)) for name in (CONFIG_FILE, *GRAPH_FILES.values())):
-            return Predictor(path, **options)
-        return Run(path).load(**options)
+        return Predictor(path, **options) if _is_exported(path) else Run(path).load(**options)
     return trained_predictor(_config_of(path, config), **options)
+
+
+def _is_exported(folder: StrPath) -> bool:
+    return any(os.path.isfile(os.path.join(folder, name)) for name in (CONFIG_FILE, *GRAPH_FILES.values()))
 
 
 def _config_of(weights: str, config: StrPath | Plain | Config | None) -> Config:
     """Return `config`, by default the file beside `weights`, with these weights."""
+    from ..config import load_config, load_run, overridden
+    from .settings import assignment
+
     texts = [assignment("Global.pretrained_model", weights), "Global.checkpoints=null"]
     if config is None:
         config = os.path.join(os.path.dirname(weights), RUN_CONFIG)
@@ -73,9 +83,9 @@ def _predictor(model: Model, options: dict[str, Any]) -> Predictor:
         if options:
             raise ConfigError(f"{', '.join(options)}: set when a Predictor is made; give it to load")
         return model
-    if isinstance(model, Run) and not options:
-        return model.predictor
-    return load(model, **options)
+    if options or isinstance(model, (str, os.PathLike)):
+        return load(model, **options)
+    return model.predictor  # of a Run
 
 
 def predict(model: Model, images: Any, **options: Any) -> list[Row]:
@@ -128,4 +138,6 @@ def explain(
         ConfigError: unknown class, method or layer, or a method that looks inside the network of an exported folder.
         DataError: an image cannot be used.
     """
+    from .explaining import explanations
+
     return explanations(_predictor(model, options), images, label, method, layer)
