@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Optional, Tuple
+from typing import Literal, Optional, Sequence, Tuple
 
 import paddle
 from paddle import Tensor, nn
@@ -56,11 +56,18 @@ class Conv2D(nn.Conv2D):
     def forward(self, x: Tensor) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and self._groups == 1 and x.shape[1] == self._in_channels and cpu_ops.serves(x):
-            return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
-        if ordinary and self._groups == self._in_channels and cpu_ops.serves(x):
-            return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
+        if ordinary and self._data_format == "NCHW" and cpu_ops.serves(x) and self._fits(x, padding):
+            if self._groups == 1:
+                return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
+            if self._groups == self._in_channels:
+                return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
         return nn.Conv2D.forward(self, x)
+
+    def _fits(self, x: Tensor, padding: Sequence[int]) -> bool:
+        """Return whether `x` is an input that Paddle would take as well: it has the messages for another."""
+        _, channels, *size = x.shape
+        room = all(side + 2 * pad >= kernel for side, pad, kernel in zip(size, padding, self._kernel_size))
+        return room and channels == self._in_channels and self.weight.dtype == x.dtype
 
 
 class DropPath(nn.Layer):
@@ -129,7 +136,8 @@ class PConv(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         conv = self.partial_conv3
         watched = conv._forward_pre_hooks or conv._forward_post_hooks
-        if self.training and type(conv) is Conv2D and not watched and cpu_ops.serves(x):
+        fits = x.shape[1] == self.dim_conv + self.dim_untouched and conv.weight.dtype == x.dtype
+        if self.training and type(conv) is Conv2D and not watched and fits and cpu_ops.serves(x):
             return cpu_ops.conv(x, conv.weight, None, conv._stride, (conv._padding,) * 2)
         if self.mode == "slicing":
             out = x.clone()

@@ -56,8 +56,15 @@ def disable() -> None:
 
 
 def serves(x: Tensor) -> bool:
-    """Return whether the operators take `x`, a tensor (N, C, H, W)."""
-    return _enabled and paddle.in_dynamic_mode() and x.dtype == paddle.float32 and x.place.is_cpu_place()
+    """Return whether the operators take `x`: a tensor (N, C, H, W), and not an empty one."""
+    return (
+        _enabled
+        and paddle.in_dynamic_mode()
+        and x.dtype == paddle.float32
+        and x.place.is_cpu_place()
+        and x.ndim == 4
+        and x.size > 0
+    )
 
 
 def serves_instead(x: Tensor, *layers: nn.Layer) -> bool:
@@ -114,6 +121,9 @@ def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
         and not norm._use_global_stats
         and norm.weight is not None
         and norm.bias is not None
+        and norm.weight.dtype == paddle.float32
+        and norm._data_format == "NCHW"
+        and x.shape[1] == norm._num_features < x.size  # of one value a channel Paddle makes no statistics
         and type(act) in _ACTIVATIONS
         and not getattr(act, "_approximate", False)
         and serves(x)

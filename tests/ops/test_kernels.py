@@ -10,6 +10,7 @@ from paddle.nn import functional as F
 
 from ppcls_light.models.layers import Conv2D, PConv
 from ppcls_light.models.micronet import DYShiftMax, GroupConv
+from ppcls_light.ops import training
 
 pytestmark = pytest.mark.usefixtures("own_operators")
 
@@ -123,6 +124,40 @@ def test_pconv_is_one_operator_in_training(own_operators, size):
     own = results(lambda x, _: layer(x), x, layer.partial_conv3.weight)
     own_operators.disable()
     assert_close(own, results(lambda x, _: layer(x), x, layer.partial_conv3.weight))
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 5, 5), (2, 1, 5, 5), (2, 16, 5, 5), (2, 8, 5)], ids=str)
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: Conv2D(8, 8, 3, padding=1),
+        lambda: Conv2D(8, 8, 3, padding=1, groups=8),
+        lambda: PConv(8),
+        lambda: lambda x: training.norm_act(nn.BatchNorm2D(8), nn.ReLU(), x),
+    ],
+    ids=["dense", "depthwise", "partial", "norm"],
+)
+def test_an_input_of_other_channels_or_axes_is_refused(layer, shape):
+    with pytest.raises(ValueError):
+        layer()(paddle.ones(shape))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_channels_last_and_an_empty_batch_are_paddles(groups):
+    x = random([2, 4, 5, 4], 0)
+    last = Conv2D(4, 4, 3, padding=1, groups=groups, data_format="NHWC")
+    np.testing.assert_array_equal(last(x).numpy(), nn.Conv2D.forward(last, x).numpy())
+    assert Conv2D(4, 4, 3, padding=1, groups=groups)(x[:0]).shape == [0, 4, 5, 4]
+
+
+def test_attention_keeps_a_nan_to_its_image(own_operators):
+    x = random([6, 3 * 8, 2, 2], 0).numpy()
+    temperature = paddle.ones([2, 1, 1])
+    expected = own_operators.attention(paddle.to_tensor(x), temperature).numpy()
+    x[0] = np.nan
+    found = own_operators.attention(paddle.to_tensor(x), temperature).numpy()
+    assert np.isnan(found[0]).all()
+    np.testing.assert_array_equal(found[1:], expected[1:])
 
 
 def test_conv_refuses_channels_that_it_can_not_carry(own_operators):

@@ -29,8 +29,10 @@ struct Matrix {
   std::vector<float> data;
 };
 
+// Writes what is past a row's end, too: a NaN of the image before has made it one.
 void read(const float* from, Matrix* to) {
-  for (int64_t r = 0; r < to->rows; ++r) std::copy_n(from + r * to->columns, to->columns, to->row(r));
+  for (int64_t r = 0; r < to->rows; ++r)
+    std::fill(std::copy_n(from + r * to->columns, to->columns, to->row(r)), to->row(r) + to->step, 0.f);
 }
 
 void write(const Matrix& from, float* to) {
