@@ -7,6 +7,8 @@ from pathlib import Path
 
 OMP_NUM_THREADS = "OMP_NUM_THREADS"
 
+_MOST = 1 << 15  # more than a machine has cores; OpenMP takes no number past 32 bits
+
 
 def openmp_threads() -> int | None:
     """Return the threads of a team that OMP_NUM_THREADS asks for, None where nobody has set it.
@@ -19,7 +21,7 @@ def openmp_threads() -> int | None:
         started = _started_with(OMP_NUM_THREADS)
         value = value if started.isdecimal() else started
     first = value.partition(",")[0].strip()
-    return int(first) if first.isdecimal() and int(first) else None
+    return min(int(first[:9]), _MOST) or None if first.isdecimal() else None
 
 
 def _started_with(name: str) -> str:

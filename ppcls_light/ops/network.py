@@ -112,6 +112,8 @@ def loaded(path: Path) -> ctypes.CDLL:
         ("run", ctypes.c_int, (pointer, pointer, integer, integer, integer, pointer, integer, *reason)),
         ("destroy", None, (pointer,)),
     ):
-        function = getattr(found, f"ppcls_network_{name}")
+        function = getattr(found, f"ppcls_network_{name}", None)
+        if function is None:
+            raise build.BuildError(f"{path} is another library; delete it, and it is built again")
         function.restype, function.argtypes = result, arguments
     return found

@@ -28,6 +28,7 @@ print(before, openmp_threads())
         ("1", "1", "1 1"),
         ("3", "3", "3 3"),
         ("4,2", "1", "4 4"),
+        ("9" * 30, "9" * 30, "32768 32768"),
     ],
 )
 def test_a_number_counts_if_the_user_has_set_it(root, set_by_user, paddles, expected):

@@ -1,7 +1,9 @@
 """The library that runs plans, step by step against Paddle's own operators and numpy."""
 
+import ctypes.util
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -265,6 +267,14 @@ def test_a_fork_runs_with_threads_of_its_own(native):
             os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     np.testing.assert_array_equal(made.run(images, 2), expected)
+
+
+def test_a_file_that_is_another_library_is_refused():
+    other = ctypes.util.find_library("m")
+    if other is None:
+        pytest.skip("no other library is found here")
+    with pytest.raises(BuildError, match="delete it"):
+        network.loaded(Path(other))
 
 
 def test_a_plan_that_was_cut_is_refused(native):
