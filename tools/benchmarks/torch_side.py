@@ -39,7 +39,9 @@ def timm_network(name, **options):
 
 def edgenext(repo, name, **options):
     """Return the network of models/model.py of mmaaz60/EdgeNeXt."""
-    sys.path.insert(0, repo)
+    # Their models/ has no __init__.py: models.py beside this file would be found before it.
+    own = str(Path(__file__).resolve().parent)
+    sys.path[:] = [repo, *(folder for folder in sys.path if folder != own)]
     from models import model
 
     return getattr(model, name.lower())(classifier_dropout=0.0, **options)
