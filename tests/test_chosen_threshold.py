@@ -20,7 +20,7 @@ TRAINED = "Global.checkpoints=auto"
 
 @pytest.fixture
 def two_classes(config_file, photos):
-    """`config_file` for two classes, striped and not, trained for an epoch."""
+    """`config_file` for two classes, striped and not, trained until it tells them apart, whatever is rounded how."""
     for split in ("train", "val"):
         lines = [line.split() for line in (photos / f"{split}_list.txt").read_text().splitlines()]
         (photos / f"{split}_list.txt").write_text(
@@ -29,7 +29,8 @@ def two_classes(config_file, photos):
     (photos / "labels.txt").write_text("0 plain\n1 striped\n")
     content = yaml.safe_load(config_file.read_text())
     content["Arch"]["class_num"] = 2
-    content["Global"]["epochs"] = 1
+    content["Global"]["epochs"] = 3
+    content["Optimizer"]["lr"]["learning_rate"] = 0.01
     content["Metric"] = {"Eval": [{"TprAtFpr": {"max_fpr": 0.3}}, {"AUC": {}}]}
     config_file.write_text(yaml.safe_dump(content, sort_keys=False))
     jobs.train(load_config(config_file))

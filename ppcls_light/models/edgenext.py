@@ -251,7 +251,8 @@ class SDTAEncoder(Encoder):
             x = self.norm_xca(x)
         if self.pos_embd is not None:
             x = x + self.pos_embd(height, width)
-        if cpu_ops.serves_instead(x, self.norm_xca, self.xca.qkv, self.xca.proj):
+        parts = self.norm_xca, self.xca.qkv, self.xca.proj
+        if cpu_ops.serves_instead(x, *parts) and not cpu_ops.has_hooks(self.xca):
             attended = self.xca.in_place(x if self.bn_hs else norm_in_place(self.norm_xca, x))
             return cpu_ops.layer_scale(attended, self.gamma_xca, self.drop_path.factors(x), x)
         tokens = x.flatten(2).transpose([0, 2, 1])

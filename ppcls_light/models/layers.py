@@ -135,9 +135,14 @@ class PConv(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         conv = self.partial_conv3
-        watched = conv._forward_pre_hooks or conv._forward_post_hooks
         fits = x.shape[1] == self.dim_conv + self.dim_untouched and conv.weight.dtype == x.dtype
-        if self.training and type(conv) is Conv2D and not watched and fits and cpu_ops.serves(x):
+        if (
+            self.training
+            and type(conv) is Conv2D
+            and not cpu_ops.has_hooks(conv)
+            and fits
+            and cpu_ops.serves(x)
+        ):
             return cpu_ops.conv(x, conv.weight, None, conv._stride, (conv._padding,) * 2)
         if self.mode == "slicing":
             out = x.clone()

@@ -72,12 +72,13 @@ def serves_instead(x: Tensor, *layers: nn.Layer) -> bool:
 
     They are Paddle's own, not quantized ones that took their place, and nobody has a hook on them.
     """
-    return serves(x) and all(
-        type(layer) in (nn.BatchNorm2D, nn.LayerNorm, nn.Linear, *_ACTIVATIONS)
-        and not layer._forward_pre_hooks
-        and not layer._forward_post_hooks
-        for layer in layers
-    )
+    own = (nn.BatchNorm2D, nn.LayerNorm, nn.Linear, *_ACTIVATIONS)
+    return serves(x) and all(type(layer) in own and not has_hooks(layer) for layer in layers)
+
+
+def has_hooks(layer: nn.Layer) -> bool:
+    """Return whether somebody wants to know when `layer` is called."""
+    return bool(layer._forward_pre_hooks or layer._forward_post_hooks)
 
 
 def depthwise_conv(
@@ -116,7 +117,8 @@ def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
     It is for an nn.BatchNorm2D in training mode, and knows nn.Identity and the layers of `models.layers.activation`.
     """
     if not (
-        type(norm) is nn.BatchNorm2D
+        serves(x)  # first: sizes in a static graph are no numbers
+        and type(norm) is nn.BatchNorm2D
         and norm.training
         and not norm._use_global_stats
         and norm.weight is not None
@@ -126,7 +128,6 @@ def norm_act(norm: nn.Layer, act: nn.Layer, x: Tensor) -> Tensor:
         and x.shape[1] == norm._num_features < x.size  # of one value a channel Paddle makes no statistics
         and type(act) in _ACTIVATIONS
         and not getattr(act, "_approximate", False)
-        and serves(x)
     ):
         return act(norm(x))
     activation = _ACTIVATIONS.index(type(act))

@@ -165,8 +165,8 @@ def test_the_command_leaves_points_a_picture_and_a_line_to_type(config_file, tmp
     pytest.importorskip("matplotlib")
     (tmp_path / "output").mkdir()
     (tmp_path / "output/best_model.pdparams").write_bytes(b"a run's")
-    options = ["Arch.dropout_prob=0.0", "DataLoader.Train.sampler.batch_size=13", "DataLoader.Eval=null"]
-    run_tool("find_lr", "-c", config_file, "--steps", "40", "--low", "1e-3", "--high", "3", "-o", *options)
+    options = ["Arch.dropout_prob=0.0", "DataLoader.Train.sampler.batch_size=26", "DataLoader.Eval=null"]
+    run_tool("find_lr", "-c", config_file, "--steps", "60", "--low", "1e-4", "--high", "3", "-o", *options)
     output = capsys.readouterr().out
     rows = (tmp_path / "output/find_lr/points.csv").read_text().splitlines()
     assert rows[0] == "learning_rate,loss,smoothed"

@@ -143,7 +143,8 @@ def main():
     found = sorted(operators(traced).items(), key=lambda item: -item[1][1])
     count, step = len(steps), statistics.median(steps)
     rows = [(name, round(calls / count), f"{time / count:.2f}") for name, (calls, time) in found]
-    if others := found[arguments.rows :]:
+    others = found[arguments.rows :]
+    if others:
         rest = sum(time for _, (_, time) in others) / count
         rows[arguments.rows :] = [(f"{len(others)} others", "", f"{rest:.2f}")]
     between = sum(steps) / count - sum(time for _, (_, time) in found) / count
