@@ -16,7 +16,7 @@ from ppcls_light.ops import build, levels
 from ppcls_light.ops.plan import AddHeld, Hold, Linear, Softmax, encode
 from tests.ops.test_network import CHANNELS, CLASSES, Draw, changed_integers, reference
 
-SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+SANITIZERS = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 
