@@ -121,7 +121,7 @@ def test_openvino_answers_right(families_in_onnx, level, root, tmp_path):
 
 
 def test_own_operators_built_for_avx2(own_operators, root, tmp_path):
-    """What most users have; test_sanitize.py compares the kernels of this and of other builds."""
+    """Most users have these; test_sanitize.py compares the kernels of this and of other builds."""
     if platform.machine() != "x86_64":
         pytest.skip("AVX2 is of x86-64")
     if not {"avx2", "fma"} <= processor_flags():

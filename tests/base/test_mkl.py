@@ -1,4 +1,4 @@
-"""What is set for MKL on which processor; what it gains is measured, see docs/benchmarks.md."""
+"""Settings of MKL by processor; docs/benchmarks.md has no number of what they gain, which takes a processor of AMD."""
 
 import subprocess
 import sys

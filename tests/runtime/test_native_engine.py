@@ -115,23 +115,26 @@ def test_a_folder_of_an_earlier_version_runs_in_paddle_and_a_line_says_how_to_ge
         Predictor(copied, engine="native")
 
 
-def test_without_a_library_paddle_runs_and_a_line_says_why(folder, monkeypatch, caplog):
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """No library of the engine, as on a machine without a compiler."""
+
     def fail():
         raise BuildError("there is no C++ compiler on PATH")
 
     monkeypatch.setattr("ppcls_light.runtime.native_engine.library", fail)
+    monkeypatch.setattr("ppcls_light.export.plan.library", fail)
     monkeypatch.setattr(network, "_library", fail)
+
+
+def test_without_a_library_paddle_runs_and_a_line_says_why(folder, no_compiler, caplog):
     assert Predictor(folder).engine_options.engine == "paddle"
     assert "engine native has no library: there is no C++ compiler" in caplog.text
     with pytest.raises(DeviceError, match=r"compiler on PATH; or set Global\.engine=paddle"):
         Predictor(folder, engine="native")
 
 
-def test_an_export_on_a_machine_without_a_library_has_no_plan(monkeypatch, tmp_path, caplog):
-    def fail():
-        raise BuildError("there is no C++ compiler on PATH")
-
-    monkeypatch.setattr("ppcls_light.export.plan.library", fail)
+def test_an_export_on_a_machine_without_a_library_has_no_plan(no_compiler, tmp_path, caplog):
     assert not write_plan(fold(random_network("MicroNet_M0")), str(tmp_path), False, True)
     assert not (tmp_path / "inference.plan").exists()
     assert "inference.plan is left out" in caplog.text
