@@ -169,6 +169,7 @@ setup(
         "ppcls_light.models": ["costs.csv"],
         "ppcls_light.ops": [
             "*.cc",
+            "*.h",
             "kernels/*.cc",
             "kernels/*.h",
             "native/*.cc",

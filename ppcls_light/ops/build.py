@@ -51,12 +51,15 @@ KERNELS = tuple(
         ),
     )
 )
-HEADERS = tuple(
-    f"kernels/{name}.h"
-    for name in (
-        *("activations", "columns", "conv", "kernels", "norm_act"),
-        *("product", "simd", "tile", "transpose"),
-    )
+HEADERS = (
+    "arguments.h",
+    *(
+        f"kernels/{name}.h"
+        for name in (
+            *("activations", "columns", "conv", "kernels", "norm_act"),
+            *("product", "simd", "tile", "transpose"),
+        )
+    ),
 )
 
 COMPILERS = ("c++", "g++", "clang++")

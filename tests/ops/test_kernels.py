@@ -167,6 +167,83 @@ def test_conv_refuses_channels_that_it_can_not_carry(own_operators):
         Conv2D(3, 2, 3)(random([1, 4, 9, 9], 0))
 
 
+CONV = ([2, 6, 5, 5], [4, 6, 3, 3], [4], (1, 1), (1, 1), True)
+DEPTHWISE = ([2, 6, 5, 5], [6, 1, 3, 3], [6], (1, 1), (1, 1))
+NORM_ACT = ([2, 6, 5, 5], [6], [6], [6], [6], 1e-5, 0.9, 1)
+LAYER_NORM = ([2, 6, 5, 5], [6], [6], 1e-6)
+LAYER_SCALE = ([2, 6, 5, 5], [6], [2], [2, 6, 5, 5])
+BOTTLENECK = ([2, 6, 5, 5], [6, 8], [8], [8, 6], [6], [6], [2], [2, 6, 5, 5], 4)
+ATTENTION = ([2, 12, 5, 5], [2, 1, 1])
+SHIFT_MAX = ([2, 6, 5, 5], "shift", [12], [6, 2], [2], [2, 12], [12], 2.0)
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments", "position", "wrong", "message"),
+    [
+        ("depthwise_conv", DEPTHWISE, 0, [2, 6, 5], "axes of x: 3, where 4 would fit"),
+        ("depthwise_conv", DEPTHWISE, 1, [6, 2, 3, 3], "channels that the weight sums: 2, where 1"),
+        ("depthwise_conv", DEPTHWISE, 1, [7, 1, 3, 3], "channels of the weight: 7, where 6"),
+        ("depthwise_conv", DEPTHWISE, 1, [6, 1, 9, 3], "the kernel is larger"),
+        ("depthwise_conv", DEPTHWISE, 2, [5], "bias: 5, where 6"),
+        ("conv", CONV, 0, [2, 6, 5], "axes of x: 3, where 4"),
+        ("conv", CONV, 1, [4, 6, 3], "axes of the weight: 3, where 4"),
+        ("conv", CONV, 1, [4, 7, 3, 3], "channels pass"),
+        ("conv", CONV, 2, [3], "bias: 3, where 4"),
+        ("norm_act", NORM_ACT, 1, [5], "gamma: 5, where 6"),
+        ("norm_act", NORM_ACT, 2, [5], "beta: 5, where 6"),
+        ("norm_act", NORM_ACT, 3, [5], "running mean: 5, where 6"),
+        ("norm_act", NORM_ACT, 4, [5], "running variance: 5, where 6"),
+        ("norm_act", NORM_ACT, 7, 5, "no activation 5"),
+        ("layer_norm", LAYER_NORM, 1, [5], "gamma: 5, where 6"),
+        ("layer_norm", LAYER_NORM, 2, [5], "beta: 5, where 6"),
+        ("layer_scale", LAYER_SCALE, 1, [5], "gamma: 5, where 6"),
+        ("layer_scale", LAYER_SCALE, 2, [1], "keep: 1, where 2"),
+        ("layer_scale", LAYER_SCALE, 3, [2, 6, 5, 4], "shortcut: 240, where 300"),
+        ("bottleneck", BOTTLENECK, 1, [5, 8], "first weight: 40, where 48"),
+        ("bottleneck", BOTTLENECK, 2, [7], "first bias: 7, where 8"),
+        ("bottleneck", BOTTLENECK, 3, [7, 6], "second weight: 42, where 48"),
+        ("bottleneck", BOTTLENECK, 4, [5], "second bias: 5, where 6"),
+        ("bottleneck", BOTTLENECK, 5, [5], "gamma: 5, where 6"),
+        ("bottleneck", BOTTLENECK, 6, [1], "keep: 1, where 2"),
+        ("bottleneck", BOTTLENECK, 7, [1, 6, 5, 5], "shortcut: 150, where 300"),
+        ("attention", ATTENTION, 0, [2, 10, 5, 5], "channels of Q, K and V: 10, where 6"),
+        ("shift_max", SHIFT_MAX, 1, "far shift", "names a channel that is not there"),
+        ("shift_max", SHIFT_MAX, 1, "short shift", "channels of the shift: 5, where 6"),
+        ("shift_max", SHIFT_MAX, 2, [13], "lowest coefficients: 13, where 24"),
+        ("shift_max", SHIFT_MAX, 3, [5, 2], "first weight: 10, where 12"),
+        ("shift_max", SHIFT_MAX, 5, [2, 11], "second weight: 22, where 24"),
+        ("shift_max", SHIFT_MAX, 6, [11], "second bias: 11, where 12"),
+    ],
+)
+def test_an_operator_refuses_arguments_that_its_kernel_would_read_past(
+    operator, arguments, position, wrong, message
+):
+    shifts = {"shift": range(6), "short shift": range(5), "far shift": [0, 1, 2, 3, 4, 6]}
+
+    def run(arguments):
+        tensors = [
+            paddle.ones(each) if isinstance(each, list)
+            else paddle.to_tensor(list(shifts[each])) if isinstance(each, str)
+            else each
+            for each in arguments
+        ]  # fmt: skip
+        return training._run(f"ppcls_{operator}", *tensors)
+
+    run(arguments)
+    changed = list(arguments)
+    changed[position] = wrong
+    with pytest.raises(OSError, match=message):
+        run(changed)
+
+
+def test_a_gradient_of_another_size_than_the_output_is_refused(own_operators):
+    x, weight = random([2, 3, 5, 5], 0), random([3, 1, 3, 3], 1)
+    weight.stop_gradient = False
+    out = own_operators.depthwise_conv(x, weight, None, (1, 1), (1, 1))
+    with pytest.raises(OSError, match="gradient: 75, where 150"):
+        paddle.autograd.backward([out], [paddle.ones([1, 3, 5, 5])])
+
+
 def test_conv_of_an_input_without_gradient_gives_that_of_the_weight(own_operators):
     x, weight = random([2, 3, 9, 9], 0), random([8, 3, 3, 3], 1)
     expected = results(own_operators.conv, x, weight)[2]
