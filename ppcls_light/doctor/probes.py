@@ -93,6 +93,20 @@ def operators() -> tuple[str, str]:
         return "", str(problem)
 
 
+def native() -> str:
+    """Return about the library of engine native what it is, and that it loads, or why not."""
+    from ..ops import build, network
+
+    try:
+        path = network.existing()
+        if path is None:
+            return f"not built yet; it is when it is first needed, by {build.compiler()}"
+        network.loaded(path)
+    except build.BuildError as problem:
+        return f"not available: {problem}"
+    return f"usable, for {network.level().name}, {path}"
+
+
 def exported(folder: str) -> dict[str, str]:
     """Return about an exported folder what the network is, and what engine.json measured.
 

@@ -67,7 +67,9 @@ def examine(folder: str | None = None) -> Report:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         paddle = pool.submit(ask, probes.paddle_build) if _is_there("paddle") else None
         imports = {name: pool.submit(ask, probes.version, name) for name in modules}
-        weights, operators = pool.submit(ask, probes.weights_cache), pool.submit(ask, probes.operators)
+        weights, operators, native = (
+            pool.submit(ask, probe) for probe in (probes.weights_cache, probes.operators, probes.native)
+        )
         exported = pool.submit(ask, probes.exported, folder) if folder else None
     answers = {name: future.result() for name, future in imports.items()}
     if paddle:
@@ -77,7 +79,10 @@ def examine(folder: str | None = None) -> Report:
         "ppcls_light": {"version": facts.version(), "source": facts.told(facts.source)},
         "machine": _machine(answers.get("paddle")),
         "packages": packages,
-        "engines": {name: _engine(name, answers) for name in _ENGINES},
+        "engines": {
+            **{name: _engine(name, answers) for name in _ENGINES},
+            "native": _native(native.result()),
+        },
         "caches": {"weights": _weights(weights.result()), "operators": _operators(operators.result())},
         **({"exported folder": _exported(exported.result())} if exported else {}),
         "environment variables": variables,
@@ -145,6 +150,10 @@ def _engine(name: str, answers: Mapping[str, Answer]) -> str:
         return f'not installed; pip install "ppcls_light[{_ENGINES[name]}]"'
     version = answer.said["version"] if name == "paddle" and answer.said else answer.said
     return f"does not start: {answer.failure}" if answer.failure else f"usable, {version}"
+
+
+def _native(answer: Answer) -> str:
+    return f"does not start: {answer.failure}" if answer.failure else answer.said
 
 
 def _weights(answer: Answer) -> str:

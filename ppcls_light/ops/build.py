@@ -171,9 +171,12 @@ def kernel_flags() -> tuple[str, ...]:
     return (f"-march={march}",)
 
 
-def existing() -> Path | None:
-    """Return the path of the library if it is built, else None. Raises BuildError: no compiler, or no Paddle."""
-    return _built(cache_folder(), f"ops_{_key(compiler())}")
+def existing(name: str = "ops", key_of: Callable[[str], str] | None = None) -> Path | None:
+    """Return the path of a library of `cached`, the operators' by default, if it is built, else None.
+
+    Raises BuildError: no compiler, or no Paddle where the library needs one.
+    """
+    return _built(cache_folder(), f"{name}_{(key_of or _key)(compiler())}")
 
 
 def _make_private(folder: Path) -> None:

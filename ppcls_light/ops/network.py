@@ -73,7 +73,17 @@ def library(of: Level | None = None) -> Path:
     """
     chosen = of or level()
     path = prebuilt(chosen)
-    return path if path.is_file() else build.cached(f"native_{chosen.name}", _key, _builder(chosen))
+    return path if path.is_file() else build.cached(_name(chosen), _key, _builder(chosen))
+
+
+def existing() -> Path | None:
+    """Return the path of the library of `level` if there is one, else None. Raises BuildError: none and no compiler."""
+    path = prebuilt(level())
+    return path if path.is_file() else build.existing(_name(level()), _key)
+
+
+def _name(of: Level) -> str:
+    return f"native_{of.name}"
 
 
 def _key(compiler: str) -> str:

@@ -10,6 +10,7 @@ from importlib import metadata
 import pytest
 
 from ppcls_light.doctor import examine, facts, probes
+from ppcls_light.ops import build, network
 
 CRASHES = {
     "paddle": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
@@ -57,6 +58,7 @@ def test_packages_that_fail_are_lines_and_the_exit_code_says_so(printed):
     assert "Traceback" not in text + errors
     assert report["engines"]["onnxruntime"] == "does not start: ImportError: libonnx.so: a part is missing"
     assert report["engines"]["openvino"] == "does not start: SystemExit: 3"
+    assert report["engines"]["native"].startswith(("usable, ", "not built yet; ", "not available: "))
     assert report["packages"]["numpy"] == metadata.version("numpy")
     mended = [finding["what"] for finding in report["findings"] if finding["breaks"]]
     assert any(what.startswith("onnxruntime is installed and cannot be imported: ") for what in mended)
@@ -122,6 +124,21 @@ def test_a_damaged_exported_folder_is_to_be_mended(tmp_path):
 
 def test_a_fact_that_cannot_be_had_is_a_line():
     assert facts.told(lambda: 1 / 0) == "not known (ZeroDivisionError: division by zero)"
+
+
+def test_the_library_of_engine_native_is_loaded_or_says_why_not(native, monkeypatch, tmp_path):
+    """Built, damaged, not built yet, and nothing that could build it."""
+    assert probes.native() == f"usable, for {network.level().name}, {native}"
+    damaged = tmp_path / "damaged.so"
+    damaged.write_text("no library")
+    with monkeypatch.context() as patch:
+        patch.setattr(network, "prebuilt", lambda _: damaged)
+        assert probes.native().startswith(f"not available: {damaged} does not load (")
+    monkeypatch.setattr(network, "prebuilt", lambda _: tmp_path / "none.so")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert probes.native() == f"not built yet; it is when it is first needed, by {build.compiler()}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probes.native().startswith("not available: there is no C++ compiler")
 
 
 @pytest.mark.slow
