@@ -14,10 +14,13 @@ from .processes import Caller, Child, ProcessEndedError
 class CallProcess:
     """A process that calls functions, one after the other.
 
-    They are of modules that can be imported by their names; arguments and results are pickled, which is safe between
-    two processes of this package, over a pipe that no other has. `environment` has variables to set in addition; a
-    call may take `patience` seconds, None: any. Raises UserError: no process can be started.
+    They are of modules that can be imported by their names. `environment` has variables to set in addition; a call may
+    take `patience` seconds, None: any. Raises UserError: no process can be started.
     """
+
+    # Functions, configs, arrays and UserErrors go to and fro, which JSON has no words for: they are pickled. Both ends
+    # of the pipe are processes of this package and this user, and nobody else has it; nothing that comes from a file or
+    # a network is unpickled. A library that a harmful model took over could do by itself what a pickle can.
 
     def __init__(self, environment: Dict[str, str] | None = None, patience: float | None = None) -> None:
         self._patience = patience

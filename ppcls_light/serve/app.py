@@ -169,9 +169,9 @@ class _Predict:
         except RequestRefusedError as refusal:
             status, content = refusal.status, {"error": str(refusal)}
             await body.discard()
-        except Exception:
+        except Exception:  # of any kind, to be counted and raised again; _Envelope logs it
             self._metrics.requests.labels("error").inc()
-            raise  # to _Envelope, which logs it
+            raise
         total = time.perf_counter() - start
         self._metrics.requests.labels(OUTCOMES[status]).inc()
         self._metrics.seconds.labels("total").observe(total)
@@ -276,7 +276,9 @@ class _Envelope:
 
         try:
             await self._app(scope, receive, send_more)
-        except Exception:
+        except (
+            Exception
+        ):  # a fault of ours or of a library, of any kind: the client gets an answer, the log the cause
             logger.exception("request %s", identity)
             if status is None:
                 content = {"error": "internal error; the server's log has the cause", "request_id": identity}
