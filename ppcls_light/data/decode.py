@@ -93,9 +93,9 @@ def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink:
     width, height = size or (0, 0)
     if cv2 is not None and size is not None and _is_for_cv2(data, backend):
         with _ROOM.hold(_CV2_MEMORY * width * height):
-            image = _decode_cv2(data, shrink)
+            image = _decode_cv2(data, to_rgb, shrink)
             if image is not None:
-                return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb else image
+                return image
     with _ROOM.hold(_PIL_MEMORY * width * height):
         picture = decoder_process.decode(data) if elsewhere else decode_here(data, shrink)
     return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
@@ -207,14 +207,20 @@ def _is_for_cv2(data: bytes, backend: str) -> bool:
     return is_whole_png(data)
 
 
-def _decode_cv2(data: bytes, shrink: int) -> np.ndarray | None:
-    """Return BGR uint8 (H, W, 3), or None where OpenCV cannot decode `data`."""
-    flag = getattr(cv2, "IMREAD_COLOR" if shrink == 1 else f"IMREAD_REDUCED_COLOR_{shrink}")
+def _decode_cv2(data: bytes, to_rgb: bool, shrink: int) -> np.ndarray | None:
+    """Return uint8 (H, W, 3), RGB or BGR, or None where OpenCV cannot decode `data`."""
+    flags = getattr(cv2, "IMREAD_COLOR" if shrink == 1 else f"IMREAD_REDUCED_COLOR_{shrink}")
+    decodes_rgb = to_rgb and hasattr(cv2, "IMREAD_COLOR_RGB")  # since 4.11: a pass over the pixels less
+    if decodes_rgb:
+        flags ^= cv2.IMREAD_COLOR | cv2.IMREAD_COLOR_RGB
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flag | cv2.IMREAD_ANYDEPTH)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags | cv2.IMREAD_ANYDEPTH)
     except cv2.error:
         return None
-    return image if image is None or image.dtype == np.uint8 else to_8_bits(image)
+    if image is None:
+        return None
+    image = image if image.dtype == np.uint8 else to_8_bits(image)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if to_rgb and not decodes_rgb else image
 
 
 def decode_here(data: bytes, shrink: int = 1) -> np.ndarray:

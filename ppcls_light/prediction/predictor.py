@@ -373,9 +373,9 @@ class Predictor:
         items = [take(image) for image in images]
         return answer_batch(items, _names(items), self._prepare, self.answer)
 
-    def remake(self, cpu_threads: int, streams: int = 1) -> Callable[[], Predictor]:
-        """Return a function that can be pickled and makes a predictor like this one, with these `EngineOptions`."""
-        options = asdict(replace(self.engine_options, cpu_threads=cpu_threads, streams=streams))
+    def remake(self, cpu_threads: int) -> Callable[[], Predictor]:
+        """Return a function that can be pickled and makes a predictor like this one, with so many threads."""
+        options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
         return functools.partial(Predictor, self.bundle, make_engine=self._make_engine, **options)
 
 

@@ -33,9 +33,8 @@ def properties(options: EngineOptions) -> dict[str, str | int | bool]:
     """
     return {
         "PERFORMANCE_HINT": "LATENCY",
-        **({"NUM_STREAMS": options.streams} if options.streams > 1 else {}),
         "ENABLE_CPU_PINNING": False,
-        "INFERENCE_NUM_THREADS": options.streams * (options.cpu_threads or physical_cores()),
+        "INFERENCE_NUM_THREADS": options.cpu_threads or physical_cores(),
         "INFERENCE_PRECISION_HINT": "bf16" if options.precision == "bf16" else "f32",
     }
 

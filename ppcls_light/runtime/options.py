@@ -19,7 +19,6 @@ class EngineOptions:
             "auto": the fastest of them on this machine.
         device: "cpu" or "gpu"; `gpu_id` picks one of several, `gpu_mem` MiB are reserved on it at once.
         cpu_threads: threads of CPU operators; None: the physical cores.
-        streams: batches that OpenVINO runs at once, each on `cpu_threads` of its own.
         onednn: oneDNN (formerly MKL-DNN) in Paddle on the CPU. Off is 3 to 8 times slower on most networks;
             "auto" tries both.
         precision: "fp32"; "fp16" on a GPU; "bf16" on a CPU that has instructions for it; "int8"; "auto": the
@@ -39,7 +38,6 @@ class EngineOptions:
     gpu_id: int = 0
     gpu_mem: int = 8000
     cpu_threads: Optional[int] = None
-    streams: int = 1
     onednn: bool = True
     precision: Precision = "fp32"
     use_tensorrt: bool = False
