@@ -38,7 +38,7 @@ test-oldest: $(VENV_OLDEST)/.ready
 test-paddlex: $(VENVX)/.ready
 	$(VENVX)/bin/python -m pytest -m paddlex tests/export
 
-# The C++ kernels under the address and undefined-behaviour sanitizers; `make test` does so, too.
+# The C++ kernels under the address and undefined-behaviour sanitizers, and for 64-bit ARM; `make test` does so, too.
 sanitize: $(VENV)/.ready
 	$(VENV)/bin/python -m pytest tests/ops/test_sanitize.py
 

@@ -92,10 +92,10 @@ void conv(int64_t batch, Pair channels, Pair plane, Pair kernel, Pair stride, Pa
   require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "conv without bias");
 }
 
-// With gamma 1 and beta 0 the squares of the normalised values sum to their number.
+// With gamma 1 the squares of the normalised values sum to their number; beta keeps them off the edge of ReLU.
 void norm_act(int64_t batch, int64_t positions) {
   const Planes at{batch, 3, positions};
-  const Array x = random(batch * 3 * positions), grad_out = random(x.size()), gamma(3, 1.f), beta(3);
+  const Array x = random(batch * 3 * positions), grad_out = random(x.size()), gamma(3, 1.f), beta(3, 0.5f);
   for (int activation = 0; activation <= int(Activation::gelu); ++activation) {
     Array mean(3), running_mean(3), running_variance(3), inverse_std(3);
     Array out(x.size()), grad_x(x.size()), grad_gamma(3), grad_beta(3);
@@ -105,7 +105,7 @@ void norm_act(int64_t batch, int64_t positions) {
                       grad_out.data(), grad_x.data(), grad_gamma.data(), grad_beta.data());
     record({running_mean, running_variance, mean, inverse_std, out, grad_x, grad_gamma, grad_beta});
     require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "norm_act");
-    if (!activation && batch * positions > 1) require(dot(out, out), x.size(), 1e-3 * x.size(), "norm_act");
+    if (!activation && batch * positions > 1) require(dot(out, out), 1.25 * x.size(), 1e-3 * x.size(), "norm_act");
   }
 }
 
@@ -117,7 +117,7 @@ void layer_norm(const Planes& at) {
   layer_norm_forward(at, x.data(), gamma.data(), beta.data(), 1e-6f, out.data());
   layer_norm_backward(at, x.data(), gamma.data(), 1e-6f, grad_out.data(), grad_x.data(), grad_gamma.data(),
                       grad_beta.data());
-  record({out, grad_x, grad_gamma, grad_beta});
+  if (at.channels > 1) record({out, grad_x, grad_gamma, grad_beta});  // else they are errors of rounding
   require(dot(grad_x, Array(x.size(), 1.f)), 0, 1e-3 * x.size(), "layer_norm");
   require(dot(grad_gamma, gamma), dot(grad_out, out), 1e-3 * x.size(), "layer_norm");
 }
@@ -209,8 +209,9 @@ int main(int, char** paths) {
         for (const Pair& channels : {Pair{3, 16}, {40, 29}, {1, 1}}) {
           const Pair paddings[] = {{kernel.height / 2, kernel.width / 2}, {0, 0}, {kernel.height - 1, kernel.width - 1}};
           const Pair padding = paddings[++turn % 3];
+          const bool large = plane.width * channels.height * kernel.height * kernel.width > 2000;
           if (plane.height + 2 * padding.height >= kernel.height && plane.width + 2 * padding.width >= kernel.width)
-            conv(1 + turn % 9, channels, plane, kernel, stride, padding, turn % 2, turn % 3);
+            conv(1 + turn % (large ? 2 : 9), channels, plane, kernel, stride, padding, turn % 2, turn % 3);
         }
   for (const int64_t positions : {1, 6, 16, 49, 272})
     for (const int64_t batch : {1, 34}) norm_act(batch, positions);

@@ -1,23 +1,31 @@
-"""The kernels under the sanitizers of addresses and undefined behaviour, compiled without a warning.
+"""The kernels under the sanitizers of addresses and undefined behaviour, and for ARM; compiled without a warning.
 
-They are built for SSE2, AVX2 and AVX-512 (`levels.LEVELS`), and run as far as this processor has them.
+They are built for SSE2, AVX2 and AVX-512 (`levels.LEVELS`), and run as far as this processor has them. Those for
+64-bit ARM run in an emulator, and without the sanitizers.
 """
 
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 
 from ppcls_light.base.machine import processor_flags
+from ppcls_light.export.fold.micronet_plan import micronet_steps
+from ppcls_light.export.fold.steps import fold
 from ppcls_light.ops import build, levels
 from ppcls_light.ops.plan import AddHeld, Hold, Linear, Softmax, encode
 from tests.ops.test_network import CHANNELS, CLASSES, Draw, changed_integers, reference
+from tests.runtime.test_engines import random_network
 
 SANITIZERS = ("-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
+DRIVER = Path(__file__).with_name("sanitize.cc")
+NETWORK_DRIVER = Path(__file__).with_name("sanitize_network.cc")
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +71,32 @@ def sanitized(compiler, tmp_path_factory):
     return make
 
 
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """A function: path of the program for 64-bit ARM of a driver and of `sources`, which `run` takes."""
+    compiler, emulator = shutil.which("aarch64-linux-gnu-g++"), shutil.which("qemu-aarch64")
+    if not compiler or not emulator:
+        pytest.skip("needs aarch64-linux-gnu-g++ and qemu-aarch64 (Debian: g++-aarch64-linux-gnu, qemu-user)")
+    folder = tmp_path_factory.mktemp("emulated")
+
+    def make(driver, sources, *flags):
+        # -O3 takes a fifth longer; from -O2 on products and sums are fused.
+        command = [compiler, *flags, "-O2", *WARNINGS, "-I", build.SOURCES / "kernels"]
+        paths = [driver, *(build.SOURCES / name for name in sources)]
+        objects = [folder / f"{driver.stem}-{path.stem}.o" for path in paths]
+        with ThreadPoolExecutor(2) as pool:
+            compilations = ([*command, "-c", path, "-o", made] for path, made in zip(paths, objects))
+            list(pool.map(partial(subprocess.run, check=True), compilations))
+        program = folder / driver.stem
+        subprocess.run([*command, "-static", *objects, "-o", program], check=True, capture_output=True)
+        script = folder / f"{driver.stem}.sh"
+        script.write_text(f'#!/bin/sh\nexec "{emulator}" "{program}" "$@"\n')
+        script.chmod(0o755)
+        return script
+
+    return make
+
+
 def run(program, *arguments, **environment):
     # The search for leaks needs ptrace, which is often forbidden.
     return subprocess.run(
@@ -87,20 +121,46 @@ def micronets():
         yield draw.network(step, draw.pointwise(24, CHANNELS)), 2, 33, 40
 
 
-@pytest.mark.slow
-def test_the_kernels_keep_to_their_arrays_and_compute_the_same_for_every_processor(sanitized, tmp_path):
-    programs = sanitized(Path(__file__).with_name("sanitize.cc"), build.KERNELS, *build.FLAGS)
+@pytest.fixture(scope="module")
+def kernels(sanitized):
+    """{name of a level: the program that calls every kernel}."""
+    return sanitized(DRIVER, build.KERNELS, *build.FLAGS)
 
-    def results(name, threads):
-        done = run(programs[name], tmp_path / name, OMP_NUM_THREADS=str(threads))
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A function: what a program that calls every kernel computes with a number of threads."""
+    path = tmp_path_factory.mktemp("results") / "results"
+
+    def of(program, threads):
+        done = run(program, path, OMP_NUM_THREADS=str(threads))
         assert done.stdout == "all kernels ran\n", done.stderr
-        return np.fromfile(tmp_path / name, "float32")
+        return np.fromfile(path, "float32")
 
-    first, *others = programs
-    expected = results(first, 1)
-    np.testing.assert_array_equal(results(first, 3), expected)
+    return of
+
+
+@pytest.fixture(scope="module")
+def expected(kernels, results):
+    """The results for the first level, which are not of an optimised build."""
+    return results(next(iter(kernels.values())), 1)
+
+
+@pytest.mark.slow
+def test_the_kernels_keep_to_their_arrays_and_compute_the_same_for_every_processor(
+    kernels, results, expected
+):
+    first, *others = kernels
+    np.testing.assert_array_equal(results(kernels[first], 3), expected)
     for name in others:
-        np.testing.assert_allclose(results(name, 1), expected, rtol=0, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(results(kernels[name], 1), expected, rtol=0, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.aarch64
+def test_the_kernels_compute_the_same_on_arm(emulated, results, expected):
+    found = results(emulated(DRIVER, build.KERNELS, *build.FLAGS), 2)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def write_run(path, plan, images, expected):
@@ -112,8 +172,7 @@ def write_run(path, plan, images, expected):
 
 @pytest.mark.slow
 def test_plans_keep_to_their_arrays_whoever_made_them(sanitized, tmp_path):
-    driver = Path(__file__).with_name("sanitize_network.cc")
-    programs = sanitized(driver, levels.SOURCES, *levels.FLAGS).values()
+    programs = sanitized(NETWORK_DRIVER, levels.SOURCES, *levels.FLAGS).values()
     for number, (steps, batch, height, width) in enumerate(micronets()):
         images = np.random.RandomState(number).standard_normal((batch, 3, height, width)).astype("float32")
         write_run(
@@ -134,3 +193,15 @@ def test_plans_keep_to_their_arrays_whoever_made_them(sanitized, tmp_path):
         done = run(program, *tmp_path.glob("*.hand"))
         assert done.returncode == 0, done.stderr
         assert int(done.stdout.split()[-3]) < len(by_hand) / 2
+
+
+@pytest.mark.slow
+@pytest.mark.aarch64
+def test_a_micronet_computes_the_same_on_arm(emulated, tmp_path):
+    network = random_network("MicroNet_M0")
+    images = np.random.RandomState(0).standard_normal((2, 3, 96, 96)).astype("float32")
+    with paddle.no_grad():
+        expected = network(paddle.to_tensor(images)).numpy()
+    write_run(tmp_path / "run", encode(micronet_steps(fold(network))), images, expected)
+    done = run(emulated(NETWORK_DRIVER, levels.SOURCES, *levels.FLAGS), tmp_path / "run")
+    assert done.stdout == "1 plans ran\n", done.stdout + done.stderr
