@@ -21,8 +21,8 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
 class Registry:
     """Entries of one `kind` (a noun for messages, "transform" or "model") by case-insensitive names.
 
-    The import of `modules` fills the registry. They are imported at the first look-up, so that asking for one kind does
-    not import the rest of the package.
+    The import of `modules` fills the registry. They are imported at a look-up, in turn until one has the name, so that
+    asking for one kind does not import the rest of the package, nor asking for a transform all augmentations.
     """
 
     def __init__(self, kind: str, modules: Sequence[str] = ()) -> None:
@@ -47,15 +47,18 @@ class Registry:
 
     def canonical(self, name: object) -> str:
         """Return the registered spelling of `name`. Raises ConfigError naming the nearest entries."""
-        self._load()
-        try:
-            return self._aliases[str(name).lower()]
-        except KeyError:
+        key = str(name).lower()
+        for module in self._modules:
+            if key in self._aliases:
+                break
+            importlib.import_module(module)
+        if key not in self._aliases:
             known = self.names()
             hint = (
                 nearest(name, known) or f"; known: {', '.join(known[:8])}{', ...' if len(known) > 8 else ''}"
             )
-            raise ConfigError(f"unknown {self.kind} {str(name)!r}{hint}") from None
+            raise ConfigError(f"unknown {self.kind} {str(name)!r}{hint}")
+        return self._aliases[key]
 
     def get(self, name: object) -> Any:
         """Return the entry called `name` in any case. Raises ConfigError naming the nearest entries."""
@@ -63,13 +66,9 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return the registered names in order of registration, without aliases."""
-        self._load()
-        return list(self._entries)
-
-    def _load(self) -> None:
         for module in self._modules:
             importlib.import_module(module)
-        self._modules = ()
+        return list(self._entries)
 
 
 MODELS = Registry("model", ["ppcls_light.models"])
@@ -79,13 +78,13 @@ TRANSFORMS = Registry(
         f"ppcls_light.data.{module}"
         for module in (
             "transforms.core",
+            "transforms.crops",
             "augment.timm",
             "augment.rand",
             "augment.augmix",
             "transforms.color",
             "transforms.erase",
             "transforms.geometry",
-            "transforms.crops",
             "transforms.paddle_vision",
         )
     ],

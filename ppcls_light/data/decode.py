@@ -173,6 +173,8 @@ def _format_of(data: bytes) -> Format:
 
 def _has_reader(name: str) -> bool:
     if name not in Image.OPEN:
+        Image.preinit()  # the usual formats: all others take five times as long
+    if name not in Image.OPEN:
         Image.init()
     if name == "HEIF" and name not in Image.OPEN:
         try:

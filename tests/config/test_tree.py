@@ -5,6 +5,7 @@ import math
 import pytest
 import yaml
 
+from ppcls_light.config import tree as tree_module
 from ppcls_light.config.tree import apply_override, dump_yaml, merge, parse_literal, parse_yaml, read_tree
 from ppcls_light.errors import ConfigError
 
@@ -139,6 +140,28 @@ def test_faults_of_a_file_name_the_line(text, line, words):
     message = fault(parse_yaml, text, "a.yaml")
     assert message.startswith(f"a.yaml:{line}: " if line else "a.yaml:")
     assert words in message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x [1, '2', ~, {b: yes}]\nc: *x\nd: {<<: {e: 1e-3}, f: >-\n  two\n  lines\n}",
+        "url: http://a/b?c#d\nlist: [a:b, http://c]\n'quoted: key': \"\\u00e9\\n\"\nempty:\n",
+        "a:\tb",
+        "a: [1, 2\nb: 3",
+        "a: !!python/object:os.system x",
+    ],
+)
+def test_libyaml_and_pyyaml_read_the_same(monkeypatch, text):
+    def read():
+        try:
+            return parse_yaml(text, "f.yaml")
+        except ConfigError as error:
+            return str(error)
+
+    found = read()
+    monkeypatch.setattr(tree_module, "_FastLoader", tree_module._Loader)
+    assert found == read()
 
 
 def test_text_that_exhausts_the_parser_is_one_line_too():
