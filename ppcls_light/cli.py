@@ -73,6 +73,8 @@ def exported(folder: str) -> str:
     or its config is wrong.
     """
     if not is_run(folder):
+        if os.path.isdir(folder):
+            return folder
         from .run.scenarios import model_path
 
         return model_path(folder)

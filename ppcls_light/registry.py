@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 from typing import Any, Callable, Iterable, Sequence, TypeVar
 
@@ -13,6 +12,8 @@ Entry = TypeVar("Entry", bound=Callable[..., Any])
 
 def nearest(name: object, candidates: Iterable[str]) -> str:
     """Return `"; did you mean 'X'?"` for the candidate closest to `name`, or "" when none is close."""
+    import difflib  # a millisecond, for errors alone
+
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     matches = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=0.6)
     return f"; did you mean '{by_lower[matches[0]]}'?" if matches else ""

@@ -1,17 +1,14 @@
-"""Child processes (`Child`, `Caller`, `Pool`) and graceful shutdown on SIGINT and SIGTERM (`StopSignals`).
+"""Child processes that answer messages: `Child`, a module of this package in a process, and its `Caller` there.
 
-`Child` keeps a module of this package that answers messages, `Pool` shares out calls; `call.CallProcess` is made of a
-`Child`. None of them takes modules from the working folder for the interpreter's own, is ended by a Ctrl-C that its
-caller answers, or outlives its caller, however that ends.
+`call.CallProcess` is made of a `Child`; `pool.Pool` shares out calls. None of them takes modules from the working
+folder for the interpreter's own, is ended by a Ctrl-C that its caller answers, or outlives its caller, however that
+ends.
 """
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import inspect
 import json
-import multiprocessing
 import os
 import queue
 import runpy
@@ -19,13 +16,12 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import IO, Any, Callable, Dict
+from typing import IO, Any, Dict
 
-_STOPS = (signal.SIGINT, signal.SIGTERM)
+from .signals import STOPS, interrupts_held
+
 # Without the working folder, in which Python looks first and where there may be modules of others (`-P` of Python
 # 3.11), and with the folder of this package: a checkout works without being installed.
 _START = (
@@ -37,53 +33,9 @@ _ROOT = str(Path(__file__).resolve().parents[2])
 _ENDING_SECONDS = 5  # between the last output of a process and its end
 
 
-class StopSignals:
-    """Turns the first SIGINT or SIGTERM into `signal`, so that what is at hand is finished and saved.
-
-    A second SIGINT interrupts at once. A second SIGTERM does not: `paddle.distributed.launch` sends one every
-    0.2 seconds while its processes save.
-    """
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-
-    def __enter__(self) -> StopSignals:
-        self._previous = {}
-        if threading.current_thread() is threading.main_thread():
-            for number in _STOPS:
-                self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)  # None: not set in Python
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.signal = number
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back until the block ends; the processes that are started in it inherit that for good.
-
-    Ctrl-C reaches the whole process group. The parent alone answers it, and a child that is still importing
-    must not die of it with a traceback.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def run_main() -> None:
     """Run the module of a `Child`, in its process."""
-    for number in _STOPS:  # sent to a whole group; the caller has work to finish
+    for number in STOPS:  # sent to a whole group; the caller has work to finish
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_listen, args=(os.fdopen(os.dup(0), "rb"),), daemon=True).start()
     runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
@@ -118,7 +70,7 @@ class Child:
     def __init__(
         self, module: str, environment: Dict[str, str] | None = None, stderr: int | IO[bytes] | None = None
     ) -> None:
-        with _interrupts_held():
+        with interrupts_held():
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _START, _ROOT, module],
                 stdin=subprocess.PIPE,  # ends with this process
@@ -238,85 +190,3 @@ def output_of(command: Sequence[str], seconds: float = 10) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return None if done.returncode else done.stdout.rstrip("\n")
-
-
-class Pool(ProcessPoolExecutor):
-    """Processes that call functions; each calls `initialize(*arguments)` before the first.
-
-    A script with `if __name__ == "__main__":` is run again in each, so that they have its classes; one without would
-    begin everything anew there, and is not.
-    """
-
-    def __init__(self, workers: int, initialize: Callable[..., None], *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._script = contextlib.nullcontext if _may_run_again(sys.modules["__main__"]) else _no_script
-        with _safe_path():  # it starts the process that tracks semaphores
-            super().__init__(workers, context, _begin_worker, (initialize, arguments))
-
-    def submit(self, *call: Any, **named: Any) -> Future:
-        with _interrupts_held(), _safe_path(), self._script():  # it may start a process
-            return super().submit(*call, **named)
-
-
-def _may_run_again(main: ModuleType) -> bool:
-    """Return whether the script that was started tests `__name__`, or has no source to tell."""
-    try:
-        body = ast.parse(inspect.getsource(main)).body
-    except (OSError, TypeError, ValueError, SyntaxError):
-        return os.path.exists(getattr(main, "__file__", ""))  # not where it came by a pipe
-    tests = [node.test for node in body if isinstance(node, ast.If)]
-    return any(
-        isinstance(part, ast.Name) and part.id == "__name__" for test in tests for part in ast.walk(test)
-    )
-
-
-_script_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _no_script() -> Iterator[None]:
-    """Let `multiprocessing` find no script that it would run in the processes it starts."""
-    with _script_lock:
-        main = vars(sys.modules["__main__"])
-        kept: Dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
-        main["__spec__"] = None
-        try:
-            yield
-        finally:
-            main.update(kept)
-
-
-_path_lock = threading.Lock()
-
-
-@contextlib.contextmanager
-def _safe_path() -> Iterator[None]:
-    """Keep the working folder out of the path of the Python that `multiprocessing` starts, from 3.11 on.
-
-    The path of this process replaces it there, but not before much of the standard library is imported.
-    """
-    if getattr(sys.flags, "safe_path", True):
-        yield
-        return
-    with _path_lock:
-        os.environ["PYTHONSAFEPATH"] = "1"
-        try:
-            yield
-        finally:
-            del os.environ["PYTHONSAFEPATH"]
-
-
-def _begin_worker(initialize: Callable[..., None], arguments: tuple) -> None:
-    # Where signals cannot be held back (Windows), this is the earliest that a worker can ignore Ctrl-C.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.pop("PYTHONSAFEPATH", None)  # of `_safe_path`, not for what a worker starts
-    initialize(*arguments)
-
-
-def _end_with_parent() -> None:
-    # A killed parent cannot tell its workers to stop: they would wait for work for ever.
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)

@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 from ..base.files import short_names
 from ..base.timing import Observation, Spread
 from ..bundle.folder import Bundle, read_bundle
-from ..config.deploy import EngineName
+from ..config.values import EngineName
 from ..errors import ConfigError
 from ..runtime.engines import missing_library
 from ..runtime.options import EngineOptions

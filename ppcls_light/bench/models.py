@@ -15,7 +15,7 @@ from typing import Any
 from ..base.files import require_writable
 from ..base.tables import markdown_table, write_csv
 from ..bundle.folder import Bundle
-from ..config.deploy import EngineName
+from ..config.values import EngineName
 from ..errors import ConfigError, DeviceError, ExportError
 from ..runtime.auto import engine_versions
 from ..runtime.options import EngineOptions

@@ -45,11 +45,10 @@ from ..base.files import StrPath, checksum, write_text
 from ..base.hints import command
 from ..config import postprocess
 from ..config.bind import bind
-from ..config.dataloader import TransformOps
-from ..config.deploy import UnknownScore
 from ..config.postprocess import PostProcess, Topk
 from ..config.tree import Node, dump_yaml, read_tree
 from ..config.types import Op, PositiveFloat, PositiveInt, Probability, Unnamed, plain
+from ..config.values import TransformOps, UnknownScore
 from ..data.classes import ClassNames
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError, ExportError, WeightsError

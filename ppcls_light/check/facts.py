@@ -17,7 +17,7 @@ from typing import Callable, Iterable, Iterator, Union
 import numpy as np
 from PIL import Image
 
-from ..base.processes import Pool
+from ..base.pool import Pool
 from ..data.decode import decode_image, open_image, read_bytes
 from ..data.formats import format_of
 from ..data.guards.jpeg import jpeg_size
@@ -97,7 +97,7 @@ def _tasks(sources: Iterator[Source], workers: int) -> Iterator[tuple[np.ndarray
 
 def _no_threads() -> None:
     """Let OpenCV use one thread in this process, which has as many siblings as there are processors."""
-    from ..data.decode import use_one_thread
+    from ..data.opencv import use_one_thread
 
     use_one_thread()
 

@@ -26,7 +26,7 @@ def _at_least(smallest: float, kind: type = int) -> Callable[[str], float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from ..config.deploy import EngineName, Precision
+    from ..config.values import EngineName, Precision
     from ..runtime.options import Device
 
     parser.formatter_class = _Formatter

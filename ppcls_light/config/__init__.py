@@ -10,14 +10,14 @@ from ..base.lazy import attach
 if TYPE_CHECKING:
     from .load import ConfigLike as ConfigLike
     from .load import checked as checked
-    from .load import dump_config as dump_config
-    from .load import load_as as load_as
     from .load import load_config as load_config
     from .load import load_run as load_run
     from .load import overridden as overridden
     from .moved import relocate_config as relocate_config
     from .moved import relocate_run as relocate_run
     from .schema import Config as Config
+    from .sections import dump_config as dump_config
+    from .sections import load_as as load_as
 else:
     __getattr__, __dir__, __all__ = attach(
         __name__,
@@ -25,13 +25,12 @@ else:
             "load": [
                 "ConfigLike",
                 "checked",
-                "dump_config",
-                "load_as",
                 "load_config",
                 "load_run",
                 "overridden",
             ],
             "moved": ["relocate_config", "relocate_run"],
             "schema": ["Config"],
+            "sections": ["dump_config", "load_as"],
         },
     )

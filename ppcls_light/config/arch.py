@@ -5,8 +5,8 @@ from typing import Annotated, Any, Dict, List, Literal, Optional, Union
 
 from ..errors import ConfigError
 from ..registry import MODELS
-from .dataloader import TransformOps
 from .types import NonNegativeInt, PositiveInt, Spelled, Unnamed, WithParams
+from .values import TransformOps
 
 
 @dataclass

@@ -109,6 +109,8 @@ def signature(target: Any) -> tuple[dict[str, Any], dict[str, Any], Any]:
     if isinstance(target, functools.partial):
         target, given = target.func, target.keywords
     init = target.__init__ if inspect.isclass(target) else target
+    if init is object.__init__:
+        return {}, {}, None
     hints = typing.get_type_hints(init, include_extras=True)
     parameters, open_ended = {}, None
     for name, parameter in inspect.signature(init).parameters.items():

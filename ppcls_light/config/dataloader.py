@@ -4,11 +4,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Dict, Iterable, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
-from ..registry import BATCH_TRANSFORMS, TRANSFORMS, nearest
-from .types import FromRegistry, NonNegativeInt, Op, PositiveInt, Probability, Range, Unnamed
-
-TransformOps = List[Annotated[Op, FromRegistry(TRANSFORMS)]]
-BatchTransformOps = List[Annotated[Op, FromRegistry(BATCH_TRANSFORMS)]]
+from ..registry import TRANSFORMS, nearest
+from .types import NonNegativeInt, PositiveInt, Probability, Range, Unnamed
+from .values import BatchTransformOps, TransformOps
 
 
 @dataclass

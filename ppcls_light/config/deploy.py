@@ -1,18 +1,14 @@
 """Schema of the deploy YAML of predict_cls.py; its keys override settings of the exported folder."""
 
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Dict, List, Literal, Optional, Union
+from typing import Annotated, Any, Dict, List, Optional, Union
 
 from ..base.hints import command
 from ..errors import ConfigError
 from . import postprocess as kinds
-from .dataloader import TransformOps
 from .postprocess import PostProcess
 from .types import Given, NonNegativeFloat, NonNegativeInt, PositiveInt, Probability, Sections
-
-EngineName = Literal["paddle", "onnxruntime", "openvino", "native", "auto"]
-Precision = Literal["fp32", "fp16", "bf16", "int8", "auto"]
-UnknownScore = Literal["energy", "distance"]  # by which an image is of no class
+from .values import EngineName, Precision, TransformOps
 
 MOVED_KEYS = ("labels", "image_root", "max_drop")
 

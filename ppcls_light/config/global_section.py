@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Dict, List, Literal, Optional, Tuple, Union
 
 from ..errors import ConfigError
-from .deploy import UnknownScore
 from .types import NonNegativeInt, PositiveFloat, PositiveInt, Range, Spelled
+from .values import UnknownScore
 
 
 @dataclass

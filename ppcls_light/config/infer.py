@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Optional
 
 from . import postprocess as kinds
-from .dataloader import TransformOps
 from .types import PositiveInt, Unnamed
+from .values import TransformOps
 
 
 @dataclass

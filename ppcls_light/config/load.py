@@ -1,21 +1,19 @@
-"""`load_config`: YAML files and `-o` overrides into a validated config; `dump_config`: back to YAML."""
+"""`load_config`: YAML files and `-o` overrides into the validated config of a training."""
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping, TypeVar, Union
+from typing import Iterable, Union
 
 from ..base.files import StrPath
 from ..errors import ConfigError, warn_once
 from ..registry import MODELS
 from . import schema
-from .bind import bind, signature
-from .elsewhere import refuse_other_tasks
-from .moved import relocated, settled
-from .tree import Node, apply_override, dump_yaml, from_plain, message, read_tree
-from .types import Sections, plain
+from .bind import signature
+from .moved import settled
+from .sections import Plain, bound, tree_of
+from .tree import Node, message
+from .types import plain
 
-S = TypeVar("S", bound=Sections)
-Plain = Mapping[str, Any]  # sections as YAML has them: dicts, lists and scalars
 ConfigLike = Union[schema.Config, Plain]
 
 
@@ -27,32 +25,21 @@ def load_config(source: StrPath | Plain, overrides: Iterable[str] = ()) -> schem
 
     Raises ConfigError: one line with file:line, the dotted path, what was expected and an example.
     """
-    return load_as(schema.Config, source, overrides)
+    return bound(schema.Config, tree_of(source), overrides, _settle)
 
 
 def load_run(path: StrPath, overrides: Iterable[str] = ()) -> schema.Config:
     """Like `load_config`, for the YAML file in the folder of a run, also if it was moved or copied; see `settled`."""
-    return _loaded(schema.Config, settled(path), overrides)
+    return bound(schema.Config, settled(path), overrides, _settle)
 
 
-def load_as(cls: type[S], source: StrPath | Plain, overrides: Iterable[str] = ()) -> S:
-    """Like `load_config`, for any dataclass `cls` of sections."""
-    return _loaded(cls, from_plain(source) if isinstance(source, Mapping) else read_tree(source), overrides)
-
-
-def _loaded(cls: type[S], tree: Node, overrides: Iterable[str]) -> S:
-    for override in overrides:
-        apply_override(tree, override)
-    refuse_other_tasks(tree)
-    if cls is schema.Config:
-        _move_class_num(tree)
-        _move_ml_decoder(tree)
-        _leave_out_fold(tree)
-        _choose_length(tree)
-        _choose_weights(tree)
-    config = bind(cls, tree)
-    config.tree = tree
-    return config
+def _settle(tree: Node) -> None:
+    """Change older spellings, and leave out what other keys take the place of."""
+    _move_class_num(tree)
+    _move_ml_decoder(tree)
+    _leave_out_fold(tree)
+    _choose_length(tree)
+    _choose_weights(tree)
 
 
 def checked(config: ConfigLike) -> schema.Config:
@@ -74,14 +61,6 @@ def overridden(config: ConfigLike, overrides: Iterable[str]) -> schema.Config:
     if not overrides:
         return checked(config)
     return load_config(plain(config) if isinstance(config, schema.Config) else config, overrides)
-
-
-def dump_config(config: Sections, moved: Mapping[str, str] | None = None) -> str:
-    """Return the fully resolved config as YAML; loading it again gives the same config.
-
-    `moved`: {absolute path: path it has now} of files that have been moved since the config was read.
-    """
-    return dump_yaml(relocated(plain(config), moved or {}))
 
 
 def _move_class_num(tree: Node) -> None:

@@ -8,7 +8,6 @@ booleans, and `None` is null.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import glob
 import os
 import re
@@ -279,6 +278,7 @@ def _alike(path: str) -> str:
 
     Case, "_" and "-" do not count: PaddleClas' `micronet_m3.yaml` is `MicroNet_M3.yaml` here.
     """
+    import difflib  # see `registry.nearest`
 
     def plain(name: str) -> str:
         return re.sub("[-_]", "", os.path.splitext(os.path.basename(name))[0].lower())

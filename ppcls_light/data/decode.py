@@ -31,7 +31,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
+from types import ModuleType
 from typing import Iterator
 
 import numpy as np
@@ -41,17 +41,9 @@ from ..base.files import StrPath, read_plain
 from ..errors import ConfigError, DataError
 from .bit_depth import declared_bits, low_bytes, to_8_bits, warn_of_black
 from .formats import Format, NoFormatError, format_of
-from .guards import decoder_process
 from .guards.header import check_header, header_size, is_run_length, is_whole_png
-from .guards.limits import MAX_BYTES, MAX_PIXELS, Room, TooManyPixelsError, check_pixels
-
-# OpenCV's own bound is 6 times as high; it reads this one as it loads.
-os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PIXELS))
-
-try:
-    import cv2 as cv2  # modules that resize or flip take it from here
-except ImportError:
-    cv2 = None
+from .guards.limits import MAX_BYTES, Room, TooManyPixelsError, check_pixels
+from .opencv import opencv
 
 # Formats whose headers bound the work; all others are decoded in a process that can be ended.
 _BOUNDED = frozenset(("JPEG", "PNG", "WEBP", "BMP", "DIB"))
@@ -60,18 +52,12 @@ _CV2_MEMORY, _PIL_MEMORY = 10, 20
 _ROOM = Room(1 << 30)
 
 
-def use_one_thread() -> None:
-    """Have OpenCV do each image in the thread that calls it: where images are shared out, its own threads only wait."""
-    if cv2 is not None:
-        cv2.setNumThreads(0)
-
-
 def check_backend(name: str) -> str:
     """Return the backend called `name` ("cv2" or "pil", any case). Raises ConfigError if it cannot be used."""
     backend = str(name).lower()
     if backend not in ("cv2", "pil"):
         raise ConfigError(f"backend '{name}' is unknown; use cv2 or pil")
-    if backend == "cv2" and cv2 is None:
+    if backend == "cv2" and opencv() is None:
         raise ConfigError(
             "backend cv2 needs OpenCV: pip install opencv-python-headless (or write backend: pil)"
         )
@@ -89,20 +75,27 @@ def decode_image(data: bytes, to_rgb: bool = True, backend: str = "cv2", shrink:
     form = _format_of(data)
     size, elsewhere = check_header(form.name, data), _runs_elsewhere(form, data)
     if elsewhere:
-        size = decoder_process.size_of(data)
+        size = _process().size_of(data)
     width, height = size or (0, 0)
-    if cv2 is not None and size is not None and _is_for_cv2(data, backend):
+    if size is not None and _is_for_cv2(data, backend) and opencv() is not None:
         with _ROOM.hold(_CV2_MEMORY * width * height):
             image = _decode_cv2(data, to_rgb, shrink)
             if image is not None:
                 return image
     with _ROOM.hold(_PIL_MEMORY * width * height):
-        picture = decoder_process.decode(data) if elsewhere else decode_here(data, shrink)
+        picture = _process().decode(data) if elsewhere else decode_here(data, shrink)
     return picture if to_rgb else np.ascontiguousarray(picture[:, :, ::-1])
 
 
 def _runs_elsewhere(form: Format, data: bytes) -> bool:
     return form.name not in _BOUNDED or is_run_length(form.name, data)
+
+
+def _process() -> ModuleType:
+    # Imported for the first such file: what starts processes takes as long to import as Pillow.
+    from .guards import decoder_process
+
+    return decoder_process
 
 
 def image_size(data: bytes) -> tuple[int, int]:
@@ -116,7 +109,7 @@ def image_size(data: bytes) -> tuple[int, int]:
     form = _format_of(data)
     size = header_size(form.name, data)
     if _runs_elsewhere(form, data):
-        return decoder_process.size_of(data)
+        return _process().size_of(data)
     if size is None:
         with open_image(data) as file:
             size = file.size
@@ -211,6 +204,7 @@ def _is_for_cv2(data: bytes, backend: str) -> bool:
 
 def _decode_cv2(data: bytes, to_rgb: bool, shrink: int) -> np.ndarray | None:
     """Return uint8 (H, W, 3), RGB or BGR, or None where OpenCV cannot decode `data`."""
+    cv2 = opencv()
     flags = getattr(cv2, "IMREAD_COLOR" if shrink == 1 else f"IMREAD_REDUCED_COLOR_{shrink}")
     decodes_rgb = to_rgb and hasattr(cv2, "IMREAD_COLOR_RGB")  # since 4.11: a pass over the pixels less
     if decodes_rgb:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Sequence, Tuple, Union
+from typing import Any, Mapping, Sequence, Tuple, Union
 
 import numpy as np
 from PIL import Image
@@ -10,8 +10,9 @@ from PIL import Image
 from ..config.types import ByteValue, PositiveInt
 from ..errors import ConfigError, DataError
 from ..registry import nearest
-from .decode import check_backend, cv2
+from .decode import check_backend
 from .guards.limits import MAX_PIXELS
+from .opencv import opencv
 
 Picture = Union[np.ndarray, Image.Image]
 WidthHeight = Tuple[int, int]
@@ -28,12 +29,12 @@ _PIL_FILTERS = {
     "hamming": Image.Resampling.HAMMING,
     "lanczos": Image.Resampling.LANCZOS,
 }
-_CV2_FILTERS = cv2 and {
-    "nearest": cv2.INTER_NEAREST,
-    "bilinear": cv2.INTER_LINEAR,
-    "bicubic": cv2.INTER_CUBIC,
-    "area": cv2.INTER_AREA,
-    "lanczos": cv2.INTER_LANCZOS4,
+_CV2_FILTERS = {
+    "nearest": "INTER_NEAREST",
+    "bilinear": "INTER_LINEAR",
+    "bicubic": "INTER_CUBIC",
+    "area": "INTER_AREA",
+    "lanczos": "INTER_LANCZOS4",
 }
 
 
@@ -97,7 +98,9 @@ class Resizer:
 
     def __init__(self, interpolation: str | None, backend: str) -> None:
         self._backend = check_backend(backend)
-        filters = _CV2_FILTERS if self._backend == "cv2" else _PIL_FILTERS
+        filters: Mapping[str, Any] = _PIL_FILTERS
+        if self._backend == "cv2":
+            filters = {name: getattr(opencv(), flag) for name, flag in _CV2_FILTERS.items()}
         name = "bilinear" if interpolation is None else str(interpolation).lower()
         if name != "random" and name not in filters:
             hint = nearest(name, filters) or f"; use {', '.join(filters)} or random"
@@ -109,5 +112,5 @@ class Resizer:
         one = len(self._filters) == 1
         resample = self._filters[0 if one else rng.integers(len(self._filters))]
         if self._backend == "cv2":
-            return as_given(image, cv2.resize(np.asarray(image), size, interpolation=resample))
+            return as_given(image, opencv().resize(np.asarray(image), size, interpolation=resample))
         return as_given(image, to_pil(image).resize(size, resample))

@@ -21,11 +21,12 @@ from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Sequ
 
 import numpy as np
 
-from ..base.processes import Pool
+from ..base.pool import Pool
 from ..errors import DataError
-from . import decode, shared
+from . import shared
 from .dataset import ImageDataset
 from .mix import BatchTransforms
+from .opencv import use_one_thread
 from .sampler import BatchSampler, MultiScaleSampler, Plan
 
 logger = logging.getLogger(__name__)
@@ -287,7 +288,7 @@ _worker_memories: list[shared.SharedMemory]
 def _start_worker(reader: _Reader, memories: list[shared.SharedMemory]) -> None:
     global _worker_reader, _worker_memories
     _worker_reader, _worker_memories = reader, memories
-    decode.use_one_thread()
+    use_one_thread()
 
 
 def _read_in_worker(number: int, plan: Plan, epoch: int, place: int | None) -> tuple[Batch, tuple]:

@@ -10,7 +10,6 @@ import functools
 import mmap
 import os
 import weakref
-from multiprocessing import context, reduction
 from typing import Any
 
 import numpy as np
@@ -49,6 +48,8 @@ class SharedMemory:
         return np.frombuffer(self._map, dtype, count).reshape(shape)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing import reduction  # 4 ms, which a list of images without workers need not take
+
         return _attach, (reduction.DupFd(self._fd),)
 
 
@@ -66,6 +67,8 @@ class SharedArray:
         self.array, self._memory = array, memory
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from multiprocessing import context
+
         if not available() or context.get_spawning_popen() is None:
             return SharedArray, (self.array,)
         if self._memory is None:

@@ -14,7 +14,7 @@ import paddle
 import paddle.distributed as dist
 from paddle import nn
 
-from ..base import processes
+from ..base.signals import StopSignals
 from ..errors import ConfigError, DeviceError, UserError
 
 _ACCELERATORS = ("gpu", "xpu", "npu", "mlu", "ascend", "intel_gpu", "mps")
@@ -186,7 +186,7 @@ def synchronise_batch_norms(model: nn.Layer, runtime: Runtime) -> nn.Layer:
     return paddle.nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
 
-class CollectiveStopSignals(processes.StopSignals):
+class CollectiveStopSignals(StopSignals):
     """Signals to all processes of a run that end it once the step is finished and saved."""
 
     def reached(self, runtime: Runtime) -> bool:

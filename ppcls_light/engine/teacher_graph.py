@@ -15,7 +15,7 @@ from ..base.files import checksum
 from ..bundle.folder import Bundle, read_bundle, split_decode
 from ..bundle.onnx import onnx_file
 from ..config.types import Op
-from ..data import decode
+from ..data.opencv import opencv
 from ..data.transforms.compose import build_transforms
 from ..errors import ConfigError
 from ..runtime.engines import create_engine
@@ -117,7 +117,7 @@ def described_answers(graph: TeacherGraph, outputs: Sequence[str]) -> dict[str, 
         "versions": {
             "numpy": np.__version__,
             "onnxruntime": onnxruntime.__version__,
-            "opencv": getattr(decode.cv2, "__version__", None),
+            "opencv": getattr(opencv(), "__version__", None),
         },
     }
 

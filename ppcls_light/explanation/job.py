@@ -10,7 +10,7 @@ import os
 from ..base.figures import check_matplotlib
 from ..base.files import require_writable, results, write_text
 from ..base.fonts import Fonts
-from ..config.deploy import EngineName
+from ..config.values import EngineName
 from ..data.decode import read_bytes
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from ..data.image_list import ImageList
 from ..errors import ConfigError, DataError, ExportError
 from .verify import served_probs

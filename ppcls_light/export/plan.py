@@ -13,7 +13,8 @@ from ..bundle.folder import PARAMS_FILE, PLAN_FILE
 from ..models import families
 from ..ops.build import BuildError
 from ..ops.network import library
-from ..ops.plan import PlanError, Sigmoid, Softmax, Step, encode
+from ..ops.plan import Sigmoid, Softmax, Step, encode
+from ..ops.plan_header import PlanError
 from ..registry import PLANS
 from .fold import micronet_plan  # noqa: F401 - importing it registers its plan
 

@@ -11,7 +11,7 @@ from paddle import nn
 
 from ..base.machine import supports
 from ..bundle.folder import INT8_FILES, Ops, read_bundle
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from ..errors import DeviceError, ExportError
 from ..runtime.engines import ENGINES, missing_library
 from .accuracy import AccuracyGate, Score

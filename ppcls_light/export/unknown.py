@@ -15,7 +15,7 @@ import numpy as np
 
 from ..base.probabilities import reliability
 from ..bundle.folder import UNKNOWN_FILE
-from ..config.deploy import UnknownScore
+from ..config.values import UnknownScore
 from ..errors import DataError
 from ..prediction.neighbours import Index
 from ..prediction.unknown import NEIGHBOUR, at_temperature, is_known, score

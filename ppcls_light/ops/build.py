@@ -18,10 +18,8 @@ import os
 import platform
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Callable, Sequence
@@ -144,8 +142,6 @@ def cached(name: str, key_of: Callable[[str], str], build: Callable[[str, Path, 
                 if found is None:
                     found = folder / f"{stem}_{_checksum(built)}.so"
                     os.replace(built, found)
-    except subprocess.TimeoutExpired:
-        raise BuildError(f"{command} has not ended after {_PATIENCE} seconds") from None
     except (OSError, RuntimeError) as problem:
         # RuntimeError: Path.home() without a home
         raise BuildError(f"{problem}; set XDG_CACHE_HOME to a folder that can be written") from None
@@ -221,10 +217,13 @@ def _key(compiler: str) -> str:
 
 
 def key(compiler: str, *parts: bytes) -> str:
-    """Return a name for what `compiler` makes of `parts`."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, timeout=_PATIENCE).stdout
+    """Return a name for what `compiler` makes of `parts`; another file of the compiler is another compiler."""
+    path = os.path.realpath(
+        compiler
+    )  # its file tells it apart in no time, while it takes 5 ms to say its version
+    about = os.stat(path)
     digest = hashlib.sha256()
-    for part in (version, *parts):
+    for part in (f"{path} {about.st_size} {about.st_mtime_ns}".encode(), *parts):
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()[:16]
 
@@ -279,6 +278,8 @@ def compile_and_link(compilations: Sequence[list[str]], link: list[str], log: Pa
 
     Raises BuildError: one of them fails; `log` then has its output.
     """
+    from concurrent.futures import ThreadPoolExecutor  # like subprocess, not for who finds the library built
+
     with ThreadPoolExecutor(2) as pool:
         outputs = list(pool.map(_run, compilations))
     failed = next(filter(None, outputs), None) or _run(link)
@@ -294,12 +295,17 @@ def compile_and_link(compilations: Sequence[list[str]], link: list[str], log: Pa
 
 def _run(command: list[str]) -> str | None:
     """Run `command`; return None, or the command and its output when it failed."""
-    done = subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        timeout=_PATIENCE,
-    )
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            timeout=_PATIENCE,
+        )
+    except subprocess.TimeoutExpired:
+        raise BuildError(f"{command[0]} has not ended after {_PATIENCE} seconds") from None
     return f"{' '.join(command)}\n{done.stdout}" if done.returncode else None

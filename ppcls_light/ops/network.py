@@ -14,7 +14,7 @@ import numpy as np
 from ..base.machine import usable_flags
 from . import build
 from .levels import HEADERS, LEVELS, SOURCES, Level, commands, prebuilt
-from .plan import PlanError
+from .plan_header import PlanError
 
 _LONGEST_REASON = 256
 

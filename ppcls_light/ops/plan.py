@@ -7,11 +7,12 @@ takes of the weights; then those integers. The classes below describe them.
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from typing import Any, Sequence, Tuple
 
 import numpy as np
+
+from .plan_header import PlanError, header
 
 # Outputs that a 1x1 convolution computes at once, kRows in micronet.cc, which has a function for each number
 # up to this.
@@ -21,16 +22,7 @@ _MOST_STRIDE = 16
 # Outputs that a linear layer computes at once, kSpan in network.cc.
 _SPAN = 64
 
-_VERSION = 1
-# Magic, version, classes, floats, integers, and the SHA-256 of the export's parameters.
-_HEADER = struct.Struct("<8sIIQQ32s")
-_MAGIC = b"PPCLPLAN"
-
 Encoded = Tuple[Sequence[int], Sequence[np.ndarray]]  # the integers and the floats of a step
-
-
-class PlanError(Exception):
-    """Steps that do not fit together, or bytes that are no plan; the message is the reason."""
 
 
 def _require(condition: bool, reason: str) -> None:
@@ -248,14 +240,11 @@ def encode(steps: Sequence[Step], parameters: str = "00" * 32) -> bytes:
         plan += [step.kind, len(integers), sum(map(len, floats)), *integers]
         weights += floats
     floats32 = np.concatenate(weights).astype("<f4")
-    header = _HEADER.pack(_MAGIC, _VERSION, class_num, len(floats32), len(plan), bytes.fromhex(parameters))
-    return header + floats32.tobytes() + np.array(plan, "<i4").tobytes()
-
-
-def parameters_of(plan: bytes) -> str:
-    """Return the SHA-256 of the parameters that a plan was made with. Raises PlanError: it has no header."""
-    _require(len(plan) >= _HEADER.size, "it is shorter than a plan's header")
-    return _HEADER.unpack_from(plan)[-1].hex()
+    return (
+        header(class_num, len(floats32), len(plan), parameters)
+        + floats32.tobytes()
+        + np.array(plan, "<i4").tobytes()
+    )
 
 
 def _check(steps: Sequence[Step]) -> int:

@@ -10,9 +10,10 @@ from typing import cast
 from ..base.resources import labels_path
 from ..bundle.folder import Bundle, read_bundle
 from ..config import load_as
-from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, EngineName, Precision, moved
-from ..config.load import Plain
+from ..config.deploy import MOVED_KEYS, DeployConfig, DeployGlobalConfig, moved
 from ..config.postprocess import TAGS, PostProcess, bare, label_map
+from ..config.sections import Plain
+from ..config.values import EngineName, Precision
 from ..data.classes import ClassNames, as_class_names, paddleclas_names, read_class_names
 from ..errors import ConfigError
 from .predictor import Predictor

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TextIO, cast
 
 from ..base.machine import physical_cores
-from ..base.processes import StopSignals
+from ..base.signals import StopSignals
 from ..config.deploy import DeployConfig, DeployGlobalConfig
 from ..config.postprocess import ThreshOutput, Topk
-from ..data.decode import use_one_thread
+from ..data.opencv import use_one_thread
 from ..data.scan import LeftOut, iter_images
 from ..errors import ConfigError, DataError
 from .copies import Copies

@@ -14,15 +14,13 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 import numpy as np
 
 from ..base.machine import physical_cores
-from ..base.processes import Pool
-from ..data.decode import use_one_thread
+from ..data.opencv import use_one_thread
 from ..errors import DeviceError
 from ..runtime.engines import ENGINES
 from ..runtime.options import EngineOptions
@@ -137,7 +135,7 @@ class Workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except BrokenProcessPool:
+        except BrokenExecutor:
             raise DeviceError(
                 "a process that classifies images died: out of memory, or the script that was started has no "
                 "`if __name__ == '__main__':`; use fewer workers (0: this process alone)"
@@ -148,6 +146,8 @@ class Processes(Workers):
     """Workers in processes of their own, each with its copy of the network."""
 
     def __init__(self, predictor: BatchPredictor, number: int):
+        from ..base.pool import Pool  # one image needs none, and multiprocessing takes 4 ms to import
+
         make = predictor.remake(_share_of_cores(predictor, number))
         super().__init__(number, Pool(number, _start_worker, make), _predict)
 

@@ -8,15 +8,14 @@ import functools
 import logging
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import asdict, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..base.files import StrPath
 from ..base.hints import command
-from ..base.html import details, table
 from ..base.probabilities import probabilities
-from ..bundle.folder import Bundle, read_bundle, split_decode
+from ..bundle.folder import Bundle, Unknown, read_bundle, split_decode
 from ..config.postprocess import OF_TAGS, PostProcess, ScoreOutput, Topk
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
@@ -29,7 +28,9 @@ from .items import Item, Items, take
 from .pipeline import read_ahead, shared_out
 from .postprocess import PostProcessor
 from .results import Row, answer_batch, no_numbers
-from .unknown import Doubt
+
+if TYPE_CHECKING:
+    from .unknown import Doubt
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +112,7 @@ class Predictor:
             multilabel=multilabel,
             class_names=self._rows.class_names,
         )
-        self._doubt = Doubt(bundle, bundle.unknown) if bundle.unknown is not None else None
+        self._doubt = None if bundle.unknown is None else _doubt(bundle, bundle.unknown)
         decode, ops = split_decode(ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
         engine = engine_options.pop("engine", None)
@@ -133,6 +134,8 @@ class Predictor:
 
     def _repr_html_(self) -> str:
         """Return what the predictor is, with all class names, as a table for a notebook."""
+        from ..base.html import details, table
+
         limits = np.atleast_1d(getattr(self.postprocess, "limit", []))
         threshold = f", threshold {', '.join(f'{limit:.4g}' for limit in limits)}" if limits.size else ""
         answers = ("answers", self.postprocess.name + threshold)
@@ -377,6 +380,12 @@ class Predictor:
         """Return a function that can be pickled and makes a predictor like this one, with so many threads."""
         options = asdict(replace(self.engine_options, cpu_threads=cpu_threads))
         return functools.partial(Predictor, self.bundle, make_engine=self._make_engine, **options)
+
+
+def _doubt(bundle: Bundle, unknown: Unknown) -> Doubt:
+    from .unknown import Doubt  # with the search among embeddings, which most folders need not
+
+    return Doubt(bundle, unknown)
 
 
 def _names(items: Iterable[Item]) -> list[str | None]:

@@ -7,7 +7,7 @@ from typing import Any, Callable
 import numpy as np
 
 from ..bundle.folder import read_bundle
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from .pipeline import read_ahead
 from .predictor import Predictor
 

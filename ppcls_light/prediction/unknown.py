@@ -14,7 +14,7 @@ import numpy as np
 
 from ..base.probabilities import softmax
 from ..bundle.folder import CONFIG_FILE, UNKNOWN_FILE, Bundle, Further, Unknown
-from ..config.deploy import UnknownScore
+from ..config.values import UnknownScore
 from ..errors import ConfigError, WeightsError
 from ..runtime.options import EngineOptions
 from .neighbours import Index

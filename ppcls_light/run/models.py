@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..config import Config
-    from ..config.load import Plain
+    from ..config.sections import Plain
     from .explaining import Explanations
     from .run import Run
 

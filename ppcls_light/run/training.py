@@ -8,7 +8,7 @@ from typing import Any, Iterable
 
 from ..base.files import StrPath
 from ..config import Config, load_config, overridden
-from ..config.load import Plain
+from ..config.sections import Plain
 from ..errors import ConfigError, UserError
 from .run import Run
 from .session import run_training, stoppable

@@ -25,7 +25,7 @@ from ..base.hints import command
 from ..base.machine import physical_cores, processor_name, supports, usable_flags
 from ..bundle.folder import Bundle
 from ..bundle.onnx import checksum
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from ..errors import DeviceError, UserError
 from . import native_engine
 from .engines import ENGINES

@@ -10,7 +10,7 @@ from typing import Dict, List, NamedTuple, Protocol, Tuple
 import numpy as np
 
 from ..bundle.folder import Bundle
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from ..errors import ConfigError, DeviceError, WeightsError
 from .int8 import int8_bundle
 from .options import EngineOptions

@@ -7,7 +7,7 @@ from typing import List, get_args
 from ..base.hints import command
 from ..base.machine import require
 from ..bundle.folder import CONFIG_FILE, INT8_FILES, INT8_STEM, Bundle
-from ..config.deploy import EngineName
+from ..config.values import EngineName
 from ..errors import DeviceError, WeightsError
 
 

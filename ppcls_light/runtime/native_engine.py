@@ -15,11 +15,11 @@ from ..base.files import checksum
 from ..base.hints import command
 from ..base.machine import physical_cores
 from ..bundle.folder import PARAMS_FILE, PLAN_FILE, Bundle
-from ..config.deploy import Precision
+from ..config.values import Precision
 from ..errors import DeviceError, WeightsError
 from ..ops.build import BuildError
 from ..ops.network import Network, library
-from ..ops.plan import PlanError, parameters_of
+from ..ops.plan_header import PlanError, parameters_of
 from .engines import check_options, input_error, load_error
 from .options import EngineOptions
 
@@ -81,14 +81,14 @@ class NativeEngine:
 
 
 def _require_same_export(bundle: Bundle, plan: bytes) -> None:
-    """Refuse the plan of other parameters than those beside it or those that inference.yml lists."""
-    of_plan = parameters_of(plan)
-    for parameters in (bundle.files.get(PARAMS_FILE, ""), checksum(bundle.params_file, WeightsError)):
-        if parameters not in ("", of_plan):
-            raise WeightsError(
-                f"{bundle.plan_file} is not of the export beside it: it was made with other parameters; copy the whole "
-                "folder again, or export the model anew"
-            )
+    """Refuse the plan of other parameters than those that inference.yml lists, or else those beside it."""
+    # It lists the plan, too, then, and to read the parameters themselves would take as long as the network itself.
+    parameters = bundle.files.get(PARAMS_FILE) or checksum(bundle.params_file, WeightsError)
+    if parameters not in ("", parameters_of(plan)):
+        raise WeightsError(
+            f"{bundle.plan_file} is not of the export beside it: it was made with other parameters; copy the whole "
+            "folder again, or export the model anew"
+        )
 
 
 def by_default(bundle: Bundle, options: EngineOptions) -> EngineOptions:

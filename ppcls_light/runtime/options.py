@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Optional, get_args
 
-from ..config.deploy import EngineName, Precision
+from ..config.values import EngineName, Precision
 from ..errors import ConfigError
 
 Device = Literal["cpu", "gpu"]

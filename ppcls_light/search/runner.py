@@ -9,7 +9,8 @@ import os
 from typing import Callable, Iterator, NamedTuple, Sequence
 
 from ..base.call import CallProcess
-from ..base.processes import ProcessEndedError, StopSignals
+from ..base.processes import ProcessEndedError
+from ..base.signals import StopSignals
 from ..config import dump_config, load_config
 from ..engine.log import LOGGER
 from ..errors import UserError

@@ -20,10 +20,11 @@ import numpy as np
 
 from ..base.processes import Caller, Child, ProcessEndedError
 from ..config.postprocess import Topk
-from ..data.decode import image_size, use_one_thread
+from ..data.decode import image_size
 from ..data.formats import NoFormatError
 from ..data.formats import names as format_names
 from ..data.guards.limits import TooManyPixelsError
+from ..data.opencv import use_one_thread
 from ..errors import DataError, UserError
 from ..prediction import Predictor
 from ..prediction.postprocess import PostProcessor

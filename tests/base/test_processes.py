@@ -90,7 +90,8 @@ def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
             """
             import os, time
             from ppcls_light.base.call import call_in_process
-            from ppcls_light.base.processes import Child, Pool
+            from ppcls_light.base.processes import Child
+            from ppcls_light.base.pool import Pool
 
             def nothing():
                 pass
@@ -128,7 +129,7 @@ def test_children_and_workers_end_with_their_caller(module, number, tmp_path):
 
 POOL = """
     from ppcls_light.base.call import call_in_process
-    from ppcls_light.base.processes import Pool
+    from ppcls_light.base.pool import Pool
 
     def start():
         import json
@@ -172,7 +173,7 @@ def test_modules_of_the_working_folder_are_not_run(module, tmp_path, pool):
 
 
 SCRIPT = """
-    from ppcls_light.base.processes import Pool
+    from ppcls_light.base.pool import Pool
 
     print("begins", flush=True)
 

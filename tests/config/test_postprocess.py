@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from ppcls_light.config import load_config
-from ppcls_light.config.load import dump_config
 from ppcls_light.config.postprocess import MultiLabelThreshOutput, ThreshOutput, Topk
+from ppcls_light.config.sections import dump_config
 from ppcls_light.errors import ConfigError
 
 

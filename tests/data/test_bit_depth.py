@@ -73,7 +73,7 @@ def test_low_bits_are_scaled_and_others_are_the_high_byte(container, channels, b
 def test_colours_of_png_without_opencv(monkeypatch):
     array = values(10, 3)
     data = WRITERS["png"](array)
-    monkeypatch.setattr(decode, "cv2", None)
+    monkeypatch.setattr(decode, "opencv", lambda: None)
     assert np.array_equal(decode_image(data, backend="pil"), array >> 2)
 
 

@@ -353,7 +353,7 @@ import sys
 from ppcls_light.data import read_image_list, find_images
 assert not {"cv2", "PIL", "paddle"} & set(sys.modules)
 from ppcls_light.data import *
-assert "cv2" in sys.modules and "paddle" not in sys.modules
+assert "PIL" in sys.modules and not {"cv2", "paddle"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
 

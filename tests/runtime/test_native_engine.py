@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import paddle
 import pytest
+from PIL import Image
 
 from ppcls_light.base.files import checksum
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.folder import write_inference_yml
 from ppcls_light.config.postprocess import MultiLabelThreshOutput, Topk
+from ppcls_light.config.tree import dump_yaml, read_tree
 from ppcls_light.errors import ConfigError, DeviceError, ExportError, WeightsError
 from ppcls_light.export import export_model, verify
 from ppcls_light.export.fold.steps import fold
@@ -30,6 +32,7 @@ from tests.runtime.test_engines import random_network
 
 pytestmark = pytest.mark.usefixtures("native")
 
+ROOT = Path(__file__).resolve().parents[2]
 SIZE = 64
 OPS = [("ResizeImage", {"size": SIZE}), ("NormalizeImage", {"order": ""})]
 NATIVE = EngineOptions("native", cpu_threads=1)
@@ -239,17 +242,42 @@ def test_an_export_of_which_the_plan_differs_is_refused(monkeypatch, tmp_path):
     assert verify.verify(str(tmp_path), None, [], [3, 1, 1], ["image"])["max_abs_diff"] == 0
 
 
-def test_nothing_of_other_engines_is_loaded(folder, tmp_path):
-    code = """
-import sys
-for name in ("paddle", "onnxruntime", "openvino"):
-    sys.modules[name] = None
-import numpy as np
-from ppcls_light import load
-print(load(sys.argv[1]).predict(np.zeros((40, 40, 3), "uint8"))[0]["class_ids"])
-print([name for name in sys.modules if name.split(".")[0] in ("scipy", "pandas", "PIL", "yaml.constructor")])
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True)
+# Modules of which the import takes longer than the first row, or much of its memory.
+HEAVY = {
+    *("cv2", "multiprocessing", "paddle", "onnxruntime", "openvino"),
+    *(
+        f"ppcls_light.{name}"
+        for name in (
+            *("base.html", "config.dataloader", "config.schema", "data.augment.operations"),
+            *("data.guards.decoder_process", "ops.plan", "prediction.unknown", "run.run", "run.scenarios"),
+        )
+    ),
+}
+TOOL = str(ROOT / "deploy/python/predict_cls.py")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "import ppcls_light; print(ppcls_light.load(folder).predict([photo]))",
+        "import runpy; sys.argv[:] = [tool, folder, photo]; runpy.run_path(tool, run_name='__main__')",
+    ],
+    ids=["library", "predict_cls.py"],
+)
+def test_the_first_row_of_a_photo_imports_nothing_heavy(copied, entry):
+    path = copied / "inference.yml"
+    content = read_tree(path).plain()
+    content["PreProcess"]["transform_ops"][0]["ResizeImage"]["backend"] = "pil"
+    content["ppcls_light"]["decode"] = [{"DecodeImage": {"backend": "pil"}}]
+    path.write_text(dump_yaml(content))
+    photo = copied / "photo.jpg"
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (50, 70, 3), np.uint8)).save(photo)
+    code = (
+        f"import atexit, sys; heavy, folder, photo, tool = {(HEAVY, str(copied), str(photo), TOOL)!r}; "
+        f"atexit.register(lambda: print(sorted(heavy & set(sys.modules)))); {entry}"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    row = Predictor(folder, engine="paddle").predict(np.zeros((40, 40, 3), "uint8"))[0]
-    assert done.stdout.splitlines()[0] == str(row["class_ids"])
+    row, imported = done.stdout.splitlines()
+    assert str(Predictor(copied, engine="paddle").predict([photo])[0]["class_ids"]) in row
+    assert imported == "[]"

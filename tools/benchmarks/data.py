@@ -37,7 +37,7 @@ from ppcls_light.base.processes import Pool
 from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
 from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, ImageList, build_transforms, find_images
-from ppcls_light.data.decode import cv2
+from ppcls_light.data.opencv import opencv
 from ppcls_light.data.transforms.compose import DecodeAndCrop
 from ppcls_light.errors import UserError
 
@@ -68,7 +68,7 @@ def parse_arguments():
 
 def make_photo(seed):
     """Return the bytes of a JPEG photo of SIZE: coarse and fine noise, as much of each as in a photo."""
-    rng, (width, height) = np.random.default_rng(seed), SIZE
+    cv2, rng, (width, height) = opencv(), np.random.default_rng(seed), SIZE
     image = np.full((height, width, 3), 120, np.float32)
     for columns, strength in ((4, 60), (16, 35), (64, 18), (250, 10)):
         noise = rng.standard_normal((height * columns // width, columns, 3)).astype(np.float32)
@@ -247,13 +247,13 @@ def row(name, rates):
 
 def versions():
     """Return the machine and the libraries as one line."""
-    opencv = f", OpenCV {cv2.__version__}" if cv2 is not None else ""
-    return f"{harness.machine()}, numpy {np.__version__}{opencv}, Pillow {PIL.__version__}"
+    version = f", OpenCV {opencv().__version__}" if opencv() is not None else ""
+    return f"{harness.machine()}, numpy {np.__version__}{version}, Pillow {PIL.__version__}"
 
 
 def main():
     arguments = parse_arguments()
-    if cv2 is None and not (arguments.folder or arguments.config):
+    if opencv() is None and not (arguments.folder or arguments.config):
         raise UserError(
             "making photos needs OpenCV: pip install opencv-python-headless, or name a folder of photos"
         )

@@ -26,7 +26,8 @@ from ppcls_light.data import find_images
 # isort: split
 import numpy as np
 
-from ppcls_light.data.decode import image_size, read_bytes, use_one_thread
+from ppcls_light.data.decode import image_size, read_bytes
+from ppcls_light.data.opencv import use_one_thread
 from ppcls_light.errors import UserError
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.pipeline import in_batches

@@ -11,8 +11,9 @@ from PIL import Image, ImageEnhance
 
 from ...config.types import NonNegativeFloat, NonNegativeInt, Probability, Range
 from ...registry import TRANSFORMS
-from ..decode import check_backend, cv2
+from ..decode import check_backend
 from ..image import Picture, as_given, check_ranges, to_pil
+from ..opencv import opencv
 
 Jitter = Union[NonNegativeFloat, Tuple[NonNegativeFloat, NonNegativeFloat]]
 HueShift = Annotated[float, Range(-0.5, 0.5)]
@@ -132,7 +133,7 @@ class RandomInterpolationAugment:
     def __call__(self, image: Picture, rng: Generator) -> Picture:
         if rng.random() >= self.prob:
             return image
-        array, share = np.asarray(image), rng.uniform(0.2, 1)
+        cv2, array, share = opencv(), np.asarray(image), rng.uniform(0.2, 1)
         size = array.shape[1], array.shape[0]
         small = tuple(max(1, int(share * side)) for side in size)
         first, second = (getattr(cv2, _FILTERS[index]) for index in rng.integers(len(_FILTERS), size=2))
@@ -167,7 +168,7 @@ class BlurImage:
     def labelled(self, image: Picture, rng: Generator) -> tuple[Picture, int]:
         if rng.random() >= self.ratio:
             return image, 0
-        array = np.asarray(image)
+        cv2, array = opencv(), np.asarray(image)
         if rng.random() < 0.5:
             size = tuple(_odd(self.gaussian_max_ksize, rng) for _ in range(2))
             return as_given(image, cv2.GaussianBlur(array, size, 0)), 1
@@ -176,6 +177,7 @@ class BlurImage:
     def motion_kernel(self, rng: Generator) -> np.ndarray:
         """Draw a kernel (K, K) with sum 1: a line through its centre."""
         size, angle = _odd(self.motion_max_ksize, rng), rng.uniform(-1, 1) * self.motion_max_angle
+        cv2 = opencv()
         turn = cv2.getRotationMatrix2D(((size - 1) / 2,) * 2, angle, 1)
         kernel = cv2.warpAffine(np.eye(size), turn, (size, size))
         return kernel / kernel.sum()

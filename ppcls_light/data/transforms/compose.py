@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Mapping
 
 import numpy as np
-from numpy.random import Generator
 
 from ...config.bind import bind_plain
 from ...errors import ConfigError
@@ -14,6 +13,9 @@ from ..guards.jpeg import jpeg_size
 from ..image import Picture, WidthHeight, size_of
 from .core import DecodeImage, NormalizeImage, ToCHWImage
 from .crops import Box, RandCropImage
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 SHRINKS = (8, 4, 2)
 NORMALISING = ("NormalizeImage", "Normalize", "ToTensor")  # ops after which values are no longer 0 to 255

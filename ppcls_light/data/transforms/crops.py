@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Optional, Sequence, Tuple
 
 import numpy as np
-from numpy.random import Generator
 from PIL import Image
 
 from ...config.types import ByteValue, NonNegativeInt, PositiveFloat, PositiveInt, Probability
 from ...errors import DataError
 from ...registry import TRANSFORMS
 from ..image import Picture, Resizer, Size, WidthHeight, as_given, check_ranges, pair, size_of
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Box = Tuple[int, int, int, int]  # left, top, width, height
 Ratio = Tuple[PositiveFloat, PositiveFloat]

@@ -8,7 +8,8 @@ import numpy as np
 from paddle import nn
 
 from ...models.micronet import MicroNet, SwishLinear
-from ...ops.plan import AddHeld, Factorized, Hold, Linear, PlanError, Pointwise, Pool, ShiftMax, Step
+from ...ops.plan import AddHeld, Factorized, Hold, Linear, Pointwise, Pool, ShiftMax, Step
+from ...ops.plan_header import PlanError
 from ...registry import PLANS
 from .micronet import ConvShiftMax, FoldedBlock, RotatedShiftMax
 from .micronet import ShiftMax as FoldedShiftMax

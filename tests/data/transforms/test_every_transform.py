@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ppcls_light.config.bind import bind
-from ppcls_light.config.dataloader import TransformOps
 from ppcls_light.config.tree import read_tree
+from ppcls_light.config.values import TransformOps
 from ppcls_light.data import build_transforms
 from ppcls_light.errors import ConfigError
 from ppcls_light.registry import TRANSFORMS
