@@ -94,9 +94,11 @@ EXTRAS["dev"] = [
 ]
 
 
-COMPILER = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
-# The engine `native` is compiled for the wheel on Linux on x86-64; elsewhere, and without a compiler, on first use.
-COMPILES = sys.platform == "linux" and platform.machine() == "x86_64" and COMPILER is not None
+TOOLCHAIN = runpy.run_path(str(ROOT / "ppcls_light/ops/toolchain.py"))["toolchain"]()
+COMPILER = next(filter(None, map(shutil.which, TOOLCHAIN.compilers)), None) if TOOLCHAIN else None
+# The engine `native` is compiled for the wheel on Linux on these; elsewhere, and without a compiler, on first use.
+MACHINES = ("x86_64", "aarch64")
+COMPILES = sys.platform == "linux" and platform.machine() in MACHINES and COMPILER is not None
 
 
 class BuildWithConfigs(build_py):
@@ -126,7 +128,9 @@ def build_native(folder, scratch):
     for level in levels["LEVELS"]:
         objects = scratch / level.name
         objects.mkdir(parents=True, exist_ok=True)
-        compile_all, link = levels["commands"](COMPILER, level, objects, folder / f"{level.name}.so")
+        compile_all, link = levels["commands"](
+            TOOLCHAIN, COMPILER, level, objects, folder / f"{level.name}.so"
+        )
         compilations += compile_all
         links.append(link)
     with ThreadPoolExecutor() as pool:
@@ -143,7 +147,7 @@ class BinaryWheel(bdist_wheel):
         name, version = platform.libc_ver()
         # A library needs no later version of glibc than the one that it was linked with.
         manylinux = f"manylinux_{version.replace('.', '_')}" if name == "glibc" else "linux"
-        return "py3", "none", f"{manylinux}_x86_64"
+        return "py3", "none", f"{manylinux}_{platform.machine()}"
 
 
 class BinaryDistribution(Distribution):

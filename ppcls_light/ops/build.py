@@ -24,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Callable, Sequence
 
+from .toolchain import Toolchain, toolchain
+
 SOURCES = Path(__file__).parent
 BINDING = "binding.cc"
 KERNELS = tuple(
@@ -60,8 +62,7 @@ HEADERS = (
     ),
 )
 
-COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fopenmp")
+FLAGS = ("-std=c++17", "-O3", "-fPIC")
 # Another processor's instructions than this one's, for a measurement or a test: a value of GCC's -march.
 MARCH = "PPCLS_LIGHT_MARCH"
 MARCHES = ("native", "x86-64", "x86-64-v3", "x86-64-v4")  # the latter three have SSE2, AVX2 and AVX-512
@@ -140,7 +141,7 @@ def cached(name: str, key_of: Callable[[str], str], build: Callable[[str, Path, 
                 built = build(command, Path(scratch), folder / f"{stem}.log")
                 found = _built(folder, stem)  # by another process meanwhile
                 if found is None:
-                    found = folder / f"{stem}_{_checksum(built)}.so"
+                    found = folder / f"{stem}_{_checksum(built)}{built.suffix}"
                     os.replace(built, found)
     except (OSError, RuntimeError) as problem:
         # RuntimeError: Path.home() without a home
@@ -150,19 +151,33 @@ def cached(name: str, key_of: Callable[[str], str], build: Callable[[str, Path, 
 
 def compiler() -> str:
     """Return the path of the C++ compiler. Raises BuildError: there is none."""
-    found = next(filter(None, map(shutil.which, COMPILERS)), None)
+    compilers = system().compilers
+    found = next(filter(None, map(shutil.which, compilers)), None)
     if found is None:
-        raise BuildError(f"there is no C++ compiler ({', '.join(COMPILERS)}) on PATH")
+        raise BuildError(f"there is no C++ compiler ({', '.join(compilers)}) on PATH")
+    return found
+
+
+def system() -> Toolchain:
+    """Return the toolchain of this system. Raises BuildError: nothing is compiled here."""
+    found = toolchain()
+    if found is None:
+        raise BuildError(
+            f"nothing is compiled on {platform.system()}, whose own compiler has no vector types"
+        )
     return found
 
 
 def kernel_flags() -> tuple[str, ...]:
     """Return the flags of the kernels; not for the binding: the layout of Paddle's own types may depend on them.
 
-    Raises BuildError: the variable `MARCH` has none of `MARCHES`.
+    Raises BuildError: the variable `MARCH` has none of `MARCHES`, or this is no x86-64.
     """
+    own = system().processor
     march = os.environ.get(MARCH) or MARCHES[0]
-    if march not in MARCHES:
+    if march == MARCHES[0]:
+        return own
+    if march not in MARCHES or own != ("-march=native",):
         raise BuildError(f"{MARCH}={march} is none of {', '.join(MARCHES)}; unset it")
     return (f"-march={march}",)
 
@@ -193,7 +208,7 @@ def _trusted(about: os.stat_result) -> bool:
 def _built(folder: Path, stem: str) -> Path | None:
     """Return the library called `stem` that is as it was built, or None; others of its name are removed."""
     found = None
-    for path in sorted(folder.glob(f"{stem}*.so")):
+    for path in sorted(folder.glob(f"{stem}*{system().suffix}")):
         about = path.lstat()
         safe = stat.S_ISREG(about.st_mode) and _trusted(about) and not about.st_mode & _OTHERS_WRITE
         if safe and path.stem == f"{stem}_{_checksum(path)}":
@@ -211,7 +226,7 @@ def _checksum(path: Path) -> str:
 def _key(compiler: str) -> str:
     paddle = _paddle()
     about = [(paddle / "version/__init__.py").read_bytes(), str(paddle).encode(), _processor().encode()]
-    about.append(repr((FLAGS, kernel_flags())).encode())
+    about.append(repr((FLAGS, kernel_flags(), system())).encode())
     sources = (Path(__file__).name, BINDING, *KERNELS, *HEADERS)
     return key(compiler, *about, *((SOURCES / name).read_bytes() for name in sources))
 
@@ -247,7 +262,7 @@ def _processor() -> str:
 
 def _build(compiler: str, scratch: Path, log: Path) -> Path:
     """Return the path of a library built in the folder `scratch`; `log` gets the output of a failed build."""
-    paddle = _paddle()
+    paddle, own = _paddle(), system()
     include, libs, base = paddle / "include", paddle / "libs", paddle / "base/libpaddle.so"
     # As headers of the system, of which the compiler warns not.
     headers = [
@@ -259,15 +274,24 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
     ]
     flags = {BINDING: headers, **dict.fromkeys(KERNELS, kernel_flags())}
     compilations = [
-        [compiler, *FLAGS, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
+        [
+            compiler,
+            *FLAGS,
+            *own.openmp,
+            *more,
+            "-c",
+            str(SOURCES / name),
+            "-o",
+            str(scratch / f"{Path(name).name}.o"),
+        ]
         for name, more in flags.items()
     ]
     # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the
     # same cores.
-    openmp = libs / "libiomp5.so"
-    built = scratch / "ops.so"
-    link = [compiler, "-shared", *(command[-1] for command in compilations)]
-    link += [str(base), str(openmp) if openmp.exists() else "-fopenmp"]
+    openmp = libs / f"libiomp5{own.suffix}"
+    built = scratch / f"ops{own.suffix}"
+    link = [compiler, *own.link, *(command[-1] for command in compilations)]
+    link += [str(base), *([str(openmp)] if openmp.exists() else own.openmp_library)]
     link += [*(f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)), "-o", str(built)]
     compile_and_link(compilations, link, log)
     return built

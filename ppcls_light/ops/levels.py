@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import platform
-import sys
 from pathlib import Path
-from typing import FrozenSet, List, NamedTuple, Tuple
+from typing import TYPE_CHECKING, FrozenSet, List, NamedTuple, Tuple
+
+if TYPE_CHECKING:
+    from .toolchain import Toolchain
 
 FOLDER = Path(__file__).parent / "native"
 SOURCES = tuple(f"native/{name}.cc" for name in ("api", "micronet", "network", "threads"))
@@ -15,8 +17,6 @@ HEADERS = (
     "kernels/tile.h",
 )
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-pthread", "-fvisibility=hidden", "-ffunction-sections")
-# Everything but the C library is in it: a slim container has no libstdc++.
-_LINK_FLAGS = ("-shared", "-pthread", "-static-libstdc++", "-static-libgcc", "-s", "-Wl,--gc-sections")
 
 
 class Level(NamedTuple):
@@ -38,11 +38,13 @@ LEVELS = (_AVX512, _AVX2, BASELINE) if platform.machine() in ("x86_64", "AMD64")
 
 
 def prebuilt(level: Level) -> Path:
-    """Return the path of the library that a wheel has for `level`."""
+    """Return the path of the library that a wheel, of Linux, has for `level`."""
     return FOLDER / f"{level.name}.so"
 
 
-def commands(compiler: str, level: Level, scratch: Path, target: Path) -> Tuple[List[List[str]], List[str]]:
+def commands(
+    system: Toolchain, compiler: str, level: Level, scratch: Path, target: Path
+) -> Tuple[List[List[str]], List[str]]:
     """Return the commands that compile the sources into `scratch`, and the one that links them as `target`."""
     root = Path(__file__).parent
     objects = [str(scratch / f"{Path(name).stem}.o") for name in SOURCES]
@@ -50,6 +52,5 @@ def commands(compiler: str, level: Level, scratch: Path, target: Path) -> Tuple[
         [compiler, *FLAGS, *level.flags, "-c", str(root / name), "-o", made]
         for name, made in zip(SOURCES, objects)
     ]
-    exports = f"-Wl,--version-script={FOLDER / 'exports.map'}"
-    flags = [*_LINK_FLAGS, exports] if sys.platform == "linux" else ["-shared", "-pthread"]
-    return compilations, [compiler, *flags, *objects, "-o", str(target)]
+    exports = [f"{system.exports}{FOLDER / 'exports.map'}"] if system.exports else []
+    return compilations, [compiler, *system.link_alone, *exports, *objects, "-o", str(target)]

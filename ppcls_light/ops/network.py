@@ -87,14 +87,17 @@ def _name(of: Level) -> str:
 
 
 def _key(compiler: str) -> str:
-    sources = ((build.SOURCES / name).read_bytes() for name in (*SOURCES, *HEADERS, "levels.py"))
+    sources = (
+        (build.SOURCES / name).read_bytes() for name in (*SOURCES, *HEADERS, "levels.py", "toolchain.py")
+    )
     return build.key(compiler, platform.machine().encode(), *sources)
 
 
 def _builder(chosen: Level) -> Callable[[str, Path, Path], Path]:
     def made(compiler: str, scratch: Path, log: Path) -> Path:
-        target = scratch / "native.so"
-        build.compile_and_link(*commands(compiler, chosen, scratch, target), log)
+        system = build.system()
+        target = scratch / f"native{system.suffix}"
+        build.compile_and_link(*commands(system, compiler, chosen, scratch, target), log)
         return target
 
     return made

@@ -18,6 +18,7 @@ from ppcls_light.base.machine import processor_flags
 from ppcls_light.export.fold.micronet_plan import micronet_steps
 from ppcls_light.export.fold.steps import fold
 from ppcls_light.ops import build, levels
+from ppcls_light.ops.build import BuildError
 from ppcls_light.ops.plan import AddHeld, Hold, Linear, Softmax, encode
 from tests.ops.test_network import CHANNELS, CLASSES, Draw, changed_integers, reference
 from tests.runtime.test_engines import random_network
@@ -30,10 +31,10 @@ NETWORK_DRIVER = Path(__file__).with_name("sanitize_network.cc")
 
 @pytest.fixture(scope="module")
 def compiler():
-    found = next(filter(None, map(shutil.which, build.COMPILERS)), None)
-    if found is None:
-        pytest.skip("there is no C++ compiler")
-    return found
+    try:
+        return build.compiler()
+    except BuildError as problem:
+        pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def micronets():
 @pytest.fixture(scope="module")
 def kernels(sanitized):
     """{name of a level: the program that calls every kernel}."""
-    return sanitized(DRIVER, build.KERNELS, *build.FLAGS)
+    return sanitized(DRIVER, build.KERNELS, *build.FLAGS, "-fopenmp")
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_the_kernels_keep_to_their_arrays_and_compute_the_same_for_every_process
 @pytest.mark.slow
 @pytest.mark.aarch64
 def test_the_kernels_compute_the_same_on_arm(emulated, results, expected):
-    found = results(emulated(DRIVER, build.KERNELS, *build.FLAGS), 2)
+    found = results(emulated(DRIVER, build.KERNELS, *build.FLAGS, "-fopenmp"), 2)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
