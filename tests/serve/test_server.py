@@ -1,4 +1,5 @@
 import base64
+import contextlib
 import io
 import os
 import re
@@ -19,6 +20,8 @@ import yaml
 from PIL import Image
 
 from ppcls_light import Predictor
+from ppcls_light.errors import ConfigError
+from ppcls_light.serve.server import listen
 
 pytest.importorskip("fastapi", reason="the server needs the extra `serving`")
 httpx = pytest.importorskip("httpx", reason="a real HTTP client")
@@ -410,6 +413,18 @@ def test_a_package_that_is_missing_is_named(launch, model, package, tmp_path):
         rf"error: serving needs the package (python-)?{package}: pip install .*serving.*\n", log
     )
     assert out == ""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_bodies_do_not_wait_until_headers_are_acknowledged(host):
+    with contextlib.ExitStack() as open_sockets:
+        try:
+            listening = open_sockets.enter_context(listen(host, 0))
+        except ConfigError:
+            pytest.skip(f"this machine has no {host}")
+        open_sockets.enter_context(socket.create_connection(listening.getsockname()[:2]))
+        connection = open_sockets.enter_context(listening.accept()[0])
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def load_test(*arguments):
