@@ -15,36 +15,49 @@ from ppcls_light.export.static import save_static
 FAMILIES = ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small", "EdgeNeXt_XX_Small_BN_HS"]
 
 
+@pytest.fixture
+def in_float64():
+    """New networks and their arithmetic are of 64 bits, which no operator of ours takes."""
+    before = paddle.get_default_dtype()
+    yield lambda: paddle.set_default_dtype("float64")
+    paddle.set_default_dtype(before)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_step_equals_paddles(own_operators, name):
-    """Loss, running statistics and gradients, dropout aside, which draws from the same seed."""
+def test_a_step_is_that_of_float64(own_operators, in_float64, name):
+    """Loss, running statistics and gradients; dropout draws the same from the same seed."""
     paddle.seed(0)
-    model = create_model(name, class_num=5)
     x, labels = paddle.randn([3, 3, 64, 64]), paddle.to_tensor([0, 3, 1])
+    model = create_model(name, class_num=5)
     state = {key: value.numpy() for key, value in model.state_dict().items()}
-    steps = []
-    for chosen in (own_operators.enable, own_operators.disable):
-        chosen()
-        model.set_state_dict(state)
-        model.train()
-        paddle.seed(1)
-        loss = paddle.nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        gradients = {key: p.grad.numpy() for key, p in model.named_parameters() if p.grad is not None}
-        running = {key: value.numpy() for key, value in model.state_dict().items() if "._" in key}
-        steps.append((float(loss), gradients, running))
-        model.clear_gradients()
-    (ours, gradients, running), (theirs, expected, expected_running) = steps
-    assert ours == pytest.approx(theirs, rel=1e-4)
+    ours, gradients, running = a_step(model, x, labels)
+    in_float64()
+    model = create_model(name, class_num=5)
+    model.set_state_dict({key: value.astype("float64") for key, value in state.items()})
+    exact, expected, expected_running = a_step(model, x.astype("float64"), labels)
+    assert ours == pytest.approx(exact, rel=1e-5)
     assert list(gradients) == list(expected)
+    # Of two sums that are equal but for rounding, MicroNet's activation takes either, which some gradients show. What a
+    # wrong kernel changes, most layers show: the median of theirs is the sharper bound.
+    tolerance = 5e-2 if name.startswith("MicroNet") else 1e-4
     largest = max(np.abs(value).max() for value in expected.values())
-    # Of two sums that are equal but for rounding, MicroNet's activation takes either.
-    tolerance = 2e-2 if name.startswith("MicroNet") else 1e-3
+    errors = []
     for key, value in expected.items():
-        # The rounding of a layer passes through all the batch norms before it.
         assert np.abs(gradients[key] - value).max() <= tolerance * largest, key
+        errors.append(np.linalg.norm(gradients[key] - value) / np.linalg.norm(value))
+    assert np.median(errors) <= 1e-4
     for key, value in expected_running.items():
-        np.testing.assert_allclose(running[key], value, rtol=1e-3, atol=1e-4, err_msg=key)
+        np.testing.assert_allclose(running[key], value, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def a_step(model, x, labels):
+    """Return loss, gradients and running statistics of a training step."""
+    model.train()
+    paddle.seed(1)
+    loss = paddle.nn.functional.cross_entropy(model(x), labels)
+    loss.backward()
+    gradients = {key: p.grad.numpy() for key, p in model.named_parameters() if p.grad is not None}
+    return float(loss), gradients, {k: v.numpy() for k, v in model.state_dict().items() if "._" in k}
 
 
 def test_the_network_that_was_trained_exports_as_paddles_operators(
