@@ -13,7 +13,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from ppcls_light.base import call
 from ppcls_light.base.machine import supports
+from ppcls_light.base.processes import Child
+from tests.forked import ForkedChild
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,6 +31,20 @@ def pytest_collection_finish():
     """Let the collector pass over the modules and tests: they stay, and to look through them takes half of a start."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _children_are_forked():
+    """See forked.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(call, "Child", ForkedChild)
+        yield
+
+
+@pytest.fixture
+def fresh_children(monkeypatch):
+    """The processes of `base.call` are started as in use, from nothing."""
+    monkeypatch.setattr(call, "Child", Child)
 
 
 @pytest.fixture(scope="session")

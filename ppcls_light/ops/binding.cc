@@ -1,4 +1,4 @@
-// The kernels as operators of Paddle. Only this file, with arguments.h, reads Paddle's headers, which take most of the build.
+// The kernels as operators of Paddle, of which only this file and arguments.h read headers: they take most of the build.
 
 #include <algorithm>
 

@@ -12,6 +12,8 @@ from ppcls_light.base.call import call_in_process
 from ppcls_light.base.files import read_utf8, require_writable
 from ppcls_light.errors import DataError, ExportError, UserError
 
+pytestmark = pytest.mark.usefixtures("fresh_children")
+
 
 def test_the_result_and_the_environment_are_those_of_another_process():
     assert call_in_process(os.getpid, task="the call fails") != os.getpid()

@@ -142,6 +142,7 @@ def test_the_library_of_engine_native_is_loaded_or_says_why_not(native, monkeypa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("fresh_children")
 def test_the_engines_of_this_environment_are_usable():
     report = examine()
     assert report.sections["engines"]["paddle"].startswith("usable, ")
