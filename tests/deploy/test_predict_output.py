@@ -1,5 +1,6 @@
 """predict_cls.py with rows kept in a file: ended in every way, and gone on with."""
 
+import fcntl
 import json
 import os
 import signal
@@ -15,12 +16,14 @@ from ppcls_light.prediction.postprocess import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "python" / "predict_cls.py"
-IMAGES = 1200  # their rows fill a pipe that nobody reads, so that a run stands still half-way
+IMAGES = 300  # their rows fill a pipe that nobody reads, so that a run stands still half-way
+F_SETPIPE_SZ = 1031  # of Linux's <fcntl.h>; Python's `fcntl` has it from 3.10
+PIPE_BYTES = 4096
 
 
 @pytest.fixture
 def many(images, tmp_path):
-    """A folder with 1200 images, which are three, and one that is none."""
+    """A folder with `IMAGES` images, which are three, and one that is none."""
     folder = tmp_path / "many"
     folder.mkdir()
     sources = [images / "a.jpg", images / "b.JPG", images / "sub" / "c.bmp"]
@@ -49,6 +52,7 @@ def start(model, many, tmp_path):
         started.append(
             subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         )
+        fcntl.fcntl(started[-1].stdout, F_SETPIPE_SZ, PIPE_BYTES)
         return started[-1]
 
     yield start
