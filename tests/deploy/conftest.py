@@ -6,6 +6,7 @@ import paddle
 import pytest
 from paddle import nn
 
+from ppcls_light.data.transforms.core import IMAGENET_MEAN, IMAGENET_STD
 from ppcls_light.export import export_model
 
 
@@ -21,7 +22,7 @@ def model(tmp_path_factory):
     ops = [
         ("ResizeImage", {"resize_short": 40}),
         ("CropImage", {"size": 32}),
-        ("NormalizeImage", {"order": ""}),
+        ("NormalizeImage", {"scale": 1 / 255, "mean": IMAGENET_MEAN, "std": IMAGENET_STD, "order": ""}),
     ]
     export_model(network, folder, (3, 32, 32), ops, ["blobs", "rings", "dots and dashes"], topk=2)
     return folder
