@@ -168,7 +168,8 @@ class _Classifier:
         bundle, run = self._predictor.bundle, self._predictor.run
         try:
             blank: np.ndarray = np.zeros(self._predictor.image_shape, "float32")
-            return [run(np.stack([blank] * count)).shape[1] for count in counts].pop()
+            # Twice: for batches that come again OpenVINO makes a network, which must not take a client's time.
+            return [run(np.stack([blank] * count)).shape[1] for count in [*counts] * 2].pop()
         except UserError:
             if bundle.image_shape is not None:
                 raise

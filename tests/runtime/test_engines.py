@@ -310,6 +310,19 @@ def test_openvino_leaves_the_choice_of_cores_to_the_system(converted):
     assert engine._compiled[1].get_property("INFERENCE_NUM_THREADS") == 1
 
 
+def test_openvino_fills_up_the_first_smaller_batch(converted):
+    needs("openvino")
+    bundle = read_bundle(converted)
+    alone, engine = (
+        create_engine(bundle, EngineOptions(engine="openvino", batch_size=batch)) for batch in (1, 4)
+    )
+    images = np.random.default_rng(0).normal(size=(5, *bundle.image_shape)).astype("float32")
+    expected = np.concatenate([alone.run(image[None]) for image in images])
+    for count, networks in (3, {4}), (4, {4}), (2, {4, None}), (5, {4, None}):
+        np.testing.assert_allclose(engine.run(images[:count]), expected[:count], atol=1e-5)
+        assert set(engine._compiled) == networks
+
+
 def test_a_signal_after_two_networks_came_and_went_is_only_a_signal(converted, root):
     pytest.importorskip("openvino", reason="the extra openvino is not installed")
     code = f"""
