@@ -1,5 +1,13 @@
-"""Classification with an exported folder: `Predictor`; without training code, Paddle imported on use."""
+"""Classification with an exported folder: `Predictor`; without training code, Paddle imported on use.
 
-from .predictor import Predictor
+The name is loaded on first use: the server, whose workers classify, reads rows without it.
+"""
 
-__all__ = ["Predictor"]
+from typing import TYPE_CHECKING
+
+from ..base.lazy import attach
+
+if TYPE_CHECKING:
+    from .predictor import Predictor as Predictor
+else:
+    __getattr__, __dir__, __all__ = attach(__name__, {"predictor": ["Predictor"]})

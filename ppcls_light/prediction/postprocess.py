@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Optional, Tuple
+from typing import Any
 
 import numpy as np
 
@@ -21,17 +21,10 @@ from ..config.postprocess import (
 from ..data.classes import ClassNames, as_class_names
 from ..errors import ConfigError
 from . import attributes
+from .columns import CLASSES, Columns
 from .results import Row, least, no_numbers
 
 SAME_SCORE = 0.05  # engines, threads and precisions differ by less
-CLASSES = ("class_ids", "scores", "label_names")  # keys of a row of classes or tags
-
-
-class Columns(NamedTuple):
-    """Keys of a row beside file_name, each a list of `places` entries at most; None: of any number, or a text."""
-
-    keys: Tuple[str, ...]
-    places: Optional[int]
 
 
 class PostProcessor:

@@ -23,7 +23,7 @@ from typing import Dict, List, Optional, Tuple, Union
 
 from ..base.files import atomic_path, hold, require_writable, set_aside, write_text
 from ..errors import ConfigError, DataError, ExportError, UserError
-from .postprocess import CLASSES, Columns
+from .columns import CLASSES, Columns
 from .results import Row
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ from ..bundle.onnx import checksum
 from ..config.postprocess import Topk
 from ..data.scan import iter_images
 from ..errors import ConfigError, DataError, ExportError
+from .columns import CLASSES, Columns
 from .job import Progress
 from .neighbours import Index, votes
 from .pipeline import in_batches
-from .postprocess import CLASSES, Columns, PostProcessor
+from .postprocess import PostProcessor
 from .predictor import Predictor
 from .results import Row, format_row
 from .rows import Csv, Jsonl, check_output

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable, Sequence
 
 from ..base.processes import ProcessEndedError
-from ..prediction.postprocess import CLASSES
+from ..prediction.columns import CLASSES
 from .metrics import Metrics
-from .worker import ModelOptions, Worker
+from .remote import ModelOptions, Worker
 
 logger = logging.getLogger(__name__)
 

@@ -63,7 +63,7 @@ def serve(arguments: argparse.Namespace) -> None:
         ) from None
     from .batcher import Batcher
     from .lifecycle import Lifecycle
-    from .worker import ModelOptions, choose_engine
+    from .remote import ModelOptions
 
     class Server(uvicorn.Server):
         @contextlib.contextmanager
@@ -89,6 +89,8 @@ def serve(arguments: argparse.Namespace) -> None:
         },
     )
     if arguments.choose_engine:
+        from .worker import choose_engine
+
         print(f"chosen: {choose_engine(model)}")
         return
     max_connections = capacity(arguments.max_connections)

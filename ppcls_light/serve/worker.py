@@ -2,23 +2,22 @@
 
 Paddle holds Python's lock while it computes, so in the server's own process one batch would keep every other
 client waiting, the probes of /health too. An image that crashes a decoder costs this process, which is started
-anew, and not the server. Across the pipe go JSON and the bytes of images, nothing that is executed.
+anew, and not the server, whose end `remote` is. Across the pipe go JSON and the bytes of images, nothing that is
+executed.
 """
 
 from __future__ import annotations
 
 import functools
 import logging
-import threading
 import time
 import warnings
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
 from typing import Any, Sequence
 
 import numpy as np
 
-from ..base.processes import Caller, Child, ProcessEndedError
+from ..base.processes import Caller
 from ..config.postprocess import Topk
 from ..data.decode import image_size
 from ..data.formats import NoFormatError
@@ -29,74 +28,12 @@ from ..errors import DataError, UserError
 from ..prediction import Predictor
 from ..prediction.postprocess import PostProcessor
 from ..prediction.results import answer_batch
+from .remote import ModelOptions
 
 logger = logging.getLogger(__name__)
 
-# A batch that takes longer than this never ends; its process is ended.
-STUCK_SECONDS = 60
 # Resizing the short side enlarges a strip in proportion: 1 x 40000 pixels at short side 256 are 10 gigabytes.
 MAX_RATIO = 50
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Options of a worker; `engine` are further arguments of `Predictor` (engine, device, cpu_threads, ...).
-
-    `decode_threads` decode and resize; `max_pixels` bounds an image's width times height.
-    """
-
-    folder: str
-    decode_threads: int = 2
-    max_batch: int = 8
-    max_pixels: int = 50_000_000
-    engine: dict[str, Any] = field(default_factory=dict)
-
-
-class Worker:
-    """The server's end of one worker process. One call at a time, from any thread; each blocks."""
-
-    def __init__(self, options: ModelOptions) -> None:
-        self._options = options
-        self._process: Child | None = None
-        self._stopped = False
-        self._lock = threading.Lock()
-
-    def start(self) -> dict[str, Any]:
-        """Start the process, wait until the network is warm, and return its {"model", "classes", "engine", ...}.
-
-        Raises:
-            UserError: the model folder or an option is wrong.
-            ProcessEndedError: anything else went wrong.
-        """
-        with self._lock:
-            if self._stopped:
-                raise ProcessEndedError("the server ends")
-            process = self._process = Child(__name__)
-        process.send(asdict(self._options))
-        answer, _ = process.receive()
-        if "error" in answer:
-            self.stop()
-            raise UserError(answer["error"])
-        return answer
-
-    def classify(self, images: Sequence[bytes], topk: int | None) -> dict[str, Any]:
-        """Return {"rows": one per file, "decode": s, "inference": s}; a row is an answer or {"error", "status"}.
-
-        An answer is the so many best classes or tags, with None of the model's own kind.
-
-        Raises ProcessEndedError: the process is gone; `start` makes a new one.
-        """
-        assert self._process is not None
-        self._process.send(topk, *images)
-        answer, _ = self._process.receive(STUCK_SECONDS)
-        return answer
-
-    def stop(self, for_good: bool = False) -> None:
-        """End the process; with `for_good`, `start` makes no other."""
-        with self._lock:
-            self._stopped = for_good
-            if self._process is not None:
-                self._process.close()
 
 
 def main() -> None:

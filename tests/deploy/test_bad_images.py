@@ -16,7 +16,7 @@ from ppcls_light.errors import DataError
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.ray_job import Classifier
 from ppcls_light.prediction.rows import Parts
-from ppcls_light.serve.worker import ModelOptions, Worker
+from ppcls_light.serve.remote import ModelOptions, Worker
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="special files of POSIX")
 PIXELS = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)

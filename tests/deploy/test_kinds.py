@@ -15,7 +15,8 @@ from ppcls_light.export import export_model
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.deploy import predictor_from_config, read_deploy_config
 from ppcls_light.prediction.job import classify_files
-from ppcls_light.serve.worker import ModelOptions, _Classifier
+from ppcls_light.serve.remote import ModelOptions
+from ppcls_light.serve.worker import _Classifier
 
 COLOURS = {"red": (230, 30, 30), "yellow": (220, 210, 20), "grey": (90, 90, 90), "night": (10, 10, 20)}
 NAMES = ["reddish", "greenish", "bluish"]

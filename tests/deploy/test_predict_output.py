@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ppcls_light.prediction import Predictor
-from ppcls_light.prediction.postprocess import CLASSES, Columns
+from ppcls_light.prediction.columns import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "python" / "predict_cls.py"

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from ppcls_light.errors import ConfigError, DataError, UserError
-from ppcls_light.prediction.postprocess import CLASSES, Columns
+from ppcls_light.prediction.columns import CLASSES, Columns
 from ppcls_light.prediction.rows import Parts, RowFile
 
 NAMES = ["a.jpg", 'with "quotes", commas.jpg', "two\nlines.jpg", "照片.jpg", "bytes\udcff.jpg", "z.jpg"]
@@ -228,7 +228,7 @@ def test_a_full_disk_is_one_line_and_the_rest_can_follow(tmp_path):
 MANY = """
 import itertools, resource, sys
 from ppcls_light.prediction import Predictor
-from ppcls_light.prediction.postprocess import CLASSES, Columns
+from ppcls_light.prediction.columns import CLASSES, Columns
 from ppcls_light.prediction.rows import RowFile
 
 def names(count):
