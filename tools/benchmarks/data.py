@@ -33,7 +33,7 @@ from ppcls_light.bench import harness
 import numpy as np
 import PIL
 
-from ppcls_light.base.processes import Pool
+from ppcls_light.base.pool import Pool
 from ppcls_light.base.timing import Spread, time_calls
 from ppcls_light.config import load_config
 from ppcls_light.data import BatchLoader, BatchSampler, ImageDataset, ImageList, build_transforms, find_images
