@@ -233,9 +233,8 @@ def _key(compiler: str) -> str:
 
 def key(compiler: str, *parts: bytes) -> str:
     """Return a name for what `compiler` makes of `parts`; another file of the compiler is another compiler."""
-    path = os.path.realpath(
-        compiler
-    )  # its file tells it apart in no time, while it takes 5 ms to say its version
+    # To ask it for its version would take 5 ms of each start.
+    path = os.path.realpath(compiler)
     about = os.stat(path)
     digest = hashlib.sha256()
     for part in (f"{path} {about.st_size} {about.st_mtime_ns}".encode(), *parts):

@@ -198,3 +198,13 @@ def test_training_that_wants_paddles_says_so(fresh, config_file, caplog, setting
     said = [record.message for record in caplog.records if "CPU operators" in record.message]
     assert said == [f"CPU operators: Paddle's ({setting.replace('=', ': ')})"]
     assert not fresh.exists()
+
+
+def test_a_library_is_built_again_for_another_file_of_the_compiler_alone(tmp_path):
+    compiler, link = tmp_path / "compiler", tmp_path / "c++"
+    compiler.write_text("1")
+    link.symlink_to(compiler)
+    first = build.key(str(link), b"source")
+    assert build.key(str(compiler), b"source") == first != build.key(str(compiler), b"other")
+    compiler.write_text("12")
+    assert build.key(str(link), b"source") != first

@@ -415,6 +415,13 @@ def test_a_package_that_is_missing_is_named(launch, model, package, tmp_path):
     assert out == ""
 
 
+def test_the_process_that_answers_clients_has_nothing_of_its_workers_in_memory(root):
+    own = {f"ppcls_light.{name}" for name in ("config.tree", "data.decode", "prediction.predictor")}
+    code = f"import sys, ppcls_light.serve.app; print(sorted({own} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_bodies_do_not_wait_until_headers_are_acknowledged(host):
     with contextlib.ExitStack() as open_sockets:
