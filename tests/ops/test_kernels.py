@@ -147,7 +147,14 @@ def test_channels_last_and_an_empty_batch_are_paddles(groups):
     x = random([2, 4, 5, 4], 0)
     last = Conv2D(4, 4, 3, padding=1, groups=groups, data_format="NHWC")
     np.testing.assert_array_equal(last(x).numpy(), nn.Conv2D.forward(last, x).numpy())
-    assert Conv2D(4, 4, 3, padding=1, groups=groups)(x[:0]).shape == [0, 4, 5, 4]
+    layer = Conv2D(4, 4, 3, padding=1, groups=groups)
+    try:
+        expected = nn.Conv2D.forward(layer, x[:0]).shape
+    except ValueError:  # Paddle 3.0
+        with pytest.raises(ValueError):
+            layer(x[:0])
+    else:
+        assert layer(x[:0]).shape == expected
 
 
 def test_attention_keeps_a_nan_to_its_image(own_operators):
