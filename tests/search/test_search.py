@@ -130,7 +130,7 @@ def test_a_search_goes_on_where_ctrl_c_or_a_kill_ended_it(search_file, root, tmp
     folder = tmp_path / "search"
     space = [{"search_key": "lrs", "replace_config": [LR], "low": 0.01, "high": 0.1, "log": True}]
     path = search_file(search_dict=space, method="random", trials=1)
-    command = [sys.executable, "tools/search.py", "-c", path, "--jobs", "2", "-o", "Global.epochs=24"]
+    command = [sys.executable, "tools/search.py", "-c", path, "--jobs", "2", "-o", "Global.epochs=12"]
     environment = {**os.environ, "PYTHONPATH": str(root)}
 
     saved = folder / "trial_001/latest.pdstates"
@@ -155,7 +155,7 @@ def test_a_search_goes_on_where_ctrl_c_or_a_kill_ended_it(search_file, root, tmp
     assert begun["trial_001"]["state"] == "running"
     code, _ = run_until_saved(signal.SIGKILL)
     assert code == -signal.SIGKILL
-    best = search(path, ["Global.epochs=24"], jobs=2)
+    best = search(path, ["Global.epochs=12"], jobs=2)
     rows = rows_in(folder)
     assert {name: row["trial"] for name, row in rows.items()} == {
         name: row["trial"] for name, row in begun.items()
