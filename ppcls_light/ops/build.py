@@ -272,24 +272,16 @@ def _build(compiler: str, scratch: Path, log: Path) -> Path:
         "-DPADDLE_WITH_CUSTOM_KERNEL",
     ]
     flags = {BINDING: headers, **dict.fromkeys(KERNELS, kernel_flags())}
+    command = [compiler, *FLAGS, *own.openmp]
     compilations = [
-        [
-            compiler,
-            *FLAGS,
-            *own.openmp,
-            *more,
-            "-c",
-            str(SOURCES / name),
-            "-o",
-            str(scratch / f"{Path(name).name}.o"),
-        ]
+        [*command, *more, "-c", str(SOURCES / name), "-o", str(scratch / f"{Path(name).name}.o")]
         for name, more in flags.items()
     ]
     # The OpenMP that Paddle's BLAS runs on: with another one the threads of both would wait for work on the
     # same cores.
     openmp = libs / f"libiomp5{own.suffix}"
     built = scratch / f"ops{own.suffix}"
-    link = [compiler, *own.link, *(command[-1] for command in compilations)]
+    link = [compiler, *own.link, *(one[-1] for one in compilations)]
     link += [str(base), *([str(openmp)] if openmp.exists() else own.openmp_library)]
     link += [*(f"-Wl,-rpath,{folder}" for folder in (base.parent, libs)), "-o", str(built)]
     compile_and_link(compilations, link, log)

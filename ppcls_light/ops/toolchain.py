@@ -17,9 +17,7 @@ class Toolchain(NamedTuple):
     openmp: Tuple[str, ...]  # flags of a compilation whose loops are shared by threads
     openmp_library: Tuple[str, ...]  # links what runs them, where Paddle brings none
     link: Tuple[str, ...]  # flags of a library that Paddle loads
-    link_alone: Tuple[
-        str, ...
-    ]  # flags of one that needs the C library alone: a slim container has no libstdc++
+    link_alone: Tuple[str, ...]  # flags of one with libstdc++ in it, which a slim container lacks
     exports: str  # stands before the file that names the functions of such a library; "": all are visible
     suffix: str
 

@@ -47,6 +47,18 @@ void require(double value, double expected, double tolerance, const char* what) 
   std::exit(1);
 }
 
+// The gradient is the slope of `function` along it.
+template <typename Function>
+void require_slope(Function function, const Array& x, const Array& grad_x, const char* what) {
+  const double size = std::sqrt(dot(grad_x, grad_x)), step = 1e-4;
+  Array ahead = x, behind = x;
+  for (size_t i = 0; i < x.size(); ++i) {
+    ahead[i] += step * grad_x[i] / size;
+    behind[i] -= step * grad_x[i] / size;
+  }
+  require((function(ahead) - function(behind)) / (2 * step), size, 0.05 * size, what);
+}
+
 // A bilinear function and its gradients are adjoint: <grad, f(x, w)> = <grad_x, x> = <grad_w, w>.
 void require_adjoint(const Array& out, const Array& grad_out, const Array& x, const Array& grad_x, const Array& weight,
                      const Array& grad_weight, const char* what) {
@@ -160,7 +172,6 @@ void attention(const Attention& at) {
   require(along, 0, 1e-3 * size, "attention");
 }
 
-// The gradients are those of a step along them.
 void shift_max(int64_t batch, int64_t positions, int64_t fusions) {
   const int64_t channels = 6, hidden = 4, gate_count = 2 * fusions * channels;
   const int64_t shift[] = {4, 5, 3, 1, 2, 0};
@@ -181,13 +192,144 @@ void shift_max(int64_t batch, int64_t positions, int64_t fusions) {
                      grad_x.data(), {grad_squeeze.data(), grad_squeeze_bias.data(), grad_excite.data(),
                      grad_excite_bias.data()});
   record({means, units, gates, out, grad_x, grad_squeeze, grad_squeeze_bias, grad_excite, grad_excite_bias});
-  const double size = std::sqrt(dot(grad_x, grad_x)), step = 1e-4;
-  Array ahead = x, behind = x;
-  for (size_t i = 0; i < x.size(); ++i) {
-    ahead[i] += step * grad_x[i] / size;
-    behind[i] -= step * grad_x[i] / size;
+  require_slope(run, x, grad_x, "shift_max");
+}
+
+void add(const Array& term, Array* sum) {
+  for (size_t i = 0; i < term.size(); ++i) (*sum)[i] += term[i];
+}
+
+Array random_weight(int64_t outputs, int64_t inputs) {
+  Array weight = random(outputs * inputs);
+  for (float& value : weight) value /= std::sqrt(float(inputs));
+  return weight;
+}
+
+// A batch norm with its activation, and what it keeps for the gradient.
+struct NormAct {
+  Planes at;
+  Activation activation;
+  Array gamma = random(at.channels), beta = random(at.channels), mean = Array(at.channels), inverse_std = mean;
+  Array running_mean = mean, running_variance = mean, grad_gamma = mean, grad_beta = mean;
+
+  void forward(const Array& x, Array* out) {
+    norm_act_forward(at, activation, x.data(), gamma.data(), beta.data(), 1e-5f, 0.9f, running_mean.data(),
+                     running_variance.data(), mean.data(), inverse_std.data(), out->data());
   }
-  require((run(ahead) - run(behind)) / (2 * step), size, 0.05 * size, "shift_max");
+  void backward(const Array& x, const Array& grad_out, Array* grad_x) {
+    norm_act_backward(at, activation, x.data(), gamma.data(), beta.data(), mean.data(), inverse_std.data(),
+                      grad_out.data(), grad_x->data(), grad_gamma.data(), grad_beta.data());
+  }
+};
+
+constexpr Pair kMap{9, 7};
+constexpr int64_t kPositions = 63, kImages = 2;
+
+Conv same_conv(int64_t inputs, int64_t outputs, int64_t kernel, int64_t carried) {
+  return {kImages, inputs, outputs, kMap, kMap, {kernel, kernel}, {1, 1}, {kernel / 2, kernel / 2}, false, carried};
+}
+
+// A block of FasterNet in training: partial convolution, two 1x1 convolutions, shortcut.
+void fasternet_block() {
+  const int64_t channels = 20, part = 5, hidden = 40;
+  const Conv partial = same_conv(part, part, 3, channels - part), wide = same_conv(channels, hidden, 1, 0),
+             narrow = same_conv(hidden, channels, 1, 0);
+  const Array x = random(kImages * channels * kPositions), grad_out = random(x.size());
+  const Array weights[] = {random_weight(part, 9 * part), random_weight(hidden, channels), random_weight(channels, hidden)};
+  NormAct norm{{kImages, hidden, kPositions}, Activation::relu};
+  Array mixed(x.size()), expanded(kImages * hidden * kPositions), active = expanded, out(x.size());
+  const auto run = [&](const Array& at) {
+    conv_forward(partial, at.data(), weights[0].data(), nullptr, mixed.data());
+    conv_forward(wide, mixed.data(), weights[1].data(), nullptr, expanded.data());
+    norm.forward(expanded, &active);
+    conv_forward(narrow, active.data(), weights[2].data(), nullptr, out.data());
+    add(at, &out);
+    return dot(out, grad_out);
+  };
+  run(x);
+  Array grad_active = active, grad_expanded = active, grad_mixed = x, grad_x = x;
+  Array grads[] = {weights[0], weights[1], weights[2]};
+  conv_backward(narrow, active.data(), weights[2].data(), grad_out.data(), grad_active.data(), grads[2].data(), nullptr);
+  norm.backward(expanded, grad_active, &grad_expanded);
+  conv_backward(wide, mixed.data(), weights[1].data(), grad_expanded.data(), grad_mixed.data(), grads[1].data(), nullptr);
+  conv_backward(partial, x.data(), weights[0].data(), grad_mixed.data(), grad_x.data(), grads[0].data(), nullptr);
+  add(grad_out, &grad_x);
+  record({out, grad_x, grads[0], grads[1], grads[2], norm.grad_gamma, norm.grad_beta});
+  require_slope(run, x, grad_x, "fasternet_block");
+}
+
+// One of PP-LCNet: depthwise and 1x1 convolution, each with batch norm and Hardswish.
+void lcnet_block() {
+  const int64_t channels = 20, outputs = 24;
+  const Depthwise depthwise{kImages, channels, 1, kMap, kMap, {3, 3}, {1, 1}, {1, 1}};
+  const Conv pointwise = same_conv(channels, outputs, 1, 0);
+  const Array x = random(kImages * channels * kPositions), grad_out = random(kImages * outputs * kPositions);
+  const Array taps = random_weight(channels, 9), weight = random_weight(outputs, channels), none(channels);
+  NormAct first{{kImages, channels, kPositions}, Activation::hardswish};
+  NormAct second{{kImages, outputs, kPositions}, Activation::hardswish};
+  Array filtered(x.size()), active = filtered, mixed(grad_out.size()), out = mixed;
+  const auto run = [&](const Array& at) {
+    depthwise_forward(depthwise, at.data(), taps.data(), none.data(), filtered.data());
+    first.forward(filtered, &active);
+    conv_forward(pointwise, active.data(), weight.data(), nullptr, mixed.data());
+    second.forward(mixed, &out);
+    return dot(out, grad_out);
+  };
+  run(x);
+  Array grad_mixed = mixed, grad_active = x, grad_filtered = x, grad_x = x, grad_weight = weight, grad_taps = taps;
+  Array grad_none = none;
+  second.backward(mixed, grad_out, &grad_mixed);
+  conv_backward(pointwise, active.data(), weight.data(), grad_mixed.data(), grad_active.data(), grad_weight.data(), nullptr);
+  first.backward(filtered, grad_active, &grad_filtered);
+  depthwise_backward(depthwise, x.data(), taps.data(), grad_filtered.data(), grad_x.data(), grad_taps.data(), grad_none.data());
+  record({out, grad_x, grad_taps, grad_weight, first.grad_gamma, second.grad_beta});
+  require_slope(run, x, grad_x, "lcnet_block");
+}
+
+// One of EdgeNeXt: attention between channels, then the inverted bottleneck, each behind a layer norm, with a shortcut.
+void edgenext_block() {
+  const int64_t channels = 24, hidden = 96, size = kImages * channels * kPositions;
+  const Planes maps{kImages, channels, kPositions};
+  const Conv to_qkv = same_conv(channels, 3 * channels, 1, 0), projection = same_conv(channels, channels, 1, 0);
+  const Attention heads{kImages, 4, channels / 4, kPositions};
+  const Bottleneck bottleneck{maps, hidden};
+  const Array x = random(size), grad_out = random(size), temperature(4, 1.5f), gamma = random(channels), beta = random(channels);
+  const Array qkv_weight = random_weight(3 * channels, channels), out_weight = random_weight(channels, channels);
+  const Array weight1 = random_weight(channels, hidden), weight2 = random_weight(hidden, channels), bias1 = random(hidden);
+  Array normed(size), qkv(3 * size), attended(size), projected(size), middle(size), again(size), out(size);
+  const auto run = [&](const Array& at) {
+    layer_norm_forward(maps, at.data(), gamma.data(), beta.data(), 1e-6f, normed.data());
+    conv_forward(to_qkv, normed.data(), qkv_weight.data(), nullptr, qkv.data());
+    attention_forward(heads, qkv.data(), temperature.data(), attended.data());
+    conv_forward(projection, attended.data(), out_weight.data(), nullptr, projected.data());
+    layer_scale_forward(maps, projected.data(), gamma.data(), nullptr, at.data(), middle.data());
+    layer_norm_forward(maps, middle.data(), gamma.data(), beta.data(), 1e-6f, again.data());
+    bottleneck_forward(bottleneck, Activation::gelu, again.data(), weight1.data(), bias1.data(), weight2.data(),
+                       beta.data(), gamma.data(), nullptr, middle.data(), out.data());
+    return dot(out, grad_out);
+  };
+  run(x);
+  Array grad_again(size), grad_middle(size), grad_projected(size), grad_attended(size), grad_qkv(3 * size);
+  Array grad_normed(size), grad_x(size), grad1 = weight1, grad2 = weight2, grad_bias1 = bias1, grad_bias2 = beta;
+  Array grad_gamma = gamma, grad_beta = beta, grad_out_weight = out_weight, grad_qkv_weight = qkv_weight;
+  Array grad_temperature = temperature;
+  bottleneck_backward(bottleneck, Activation::gelu, again.data(), weight1.data(), bias1.data(), weight2.data(),
+                      beta.data(), gamma.data(), nullptr, grad_out.data(), grad_again.data(), grad1.data(),
+                      grad_bias1.data(), grad2.data(), grad_bias2.data(), grad_gamma.data());
+  layer_norm_backward(maps, middle.data(), gamma.data(), 1e-6f, grad_again.data(), grad_middle.data(),
+                      grad_gamma.data(), grad_beta.data());
+  add(grad_out, &grad_middle);
+  layer_scale_backward(maps, projected.data(), gamma.data(), nullptr, grad_middle.data(), grad_projected.data(),
+                       grad_gamma.data());
+  conv_backward(projection, attended.data(), out_weight.data(), grad_projected.data(), grad_attended.data(),
+                grad_out_weight.data(), nullptr);
+  attention_backward(heads, qkv.data(), temperature.data(), grad_attended.data(), grad_qkv.data(), grad_temperature.data());
+  conv_backward(to_qkv, normed.data(), qkv_weight.data(), grad_qkv.data(), grad_normed.data(), grad_qkv_weight.data(), nullptr);
+  layer_norm_backward(maps, x.data(), gamma.data(), 1e-6f, grad_normed.data(), grad_x.data(), grad_gamma.data(),
+                      grad_beta.data());
+  add(grad_middle, &grad_x);
+  record({out, grad_x, grad1, grad2, grad_bias1, grad_out_weight, grad_qkv_weight, grad_temperature});
+  require_slope(run, x, grad_x, "edgenext_block");
 }
 
 }  // namespace
@@ -224,6 +366,9 @@ int main(int, char** paths) {
     }
   for (const int64_t positions : {1, 5, 16, 49})
     for (const int64_t fusions : {1, 2}) shift_max(1 + ++turn % 3, positions, fusions);
+  fasternet_block();
+  lcnet_block();
+  edgenext_block();
   std::ofstream(paths[1], std::ios::binary)
       .write(reinterpret_cast<const char*>(results.data()), results.size() * sizeof(float));
   std::puts("all kernels ran");
