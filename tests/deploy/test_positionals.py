@@ -72,6 +72,7 @@ def test_a_server_serves_one_folder(run, arguments):
 
 
 def test_a_server_takes_its_folder_without_an_option(run):
+    pytest.importorskip("uvicorn", reason="needs the extra serving")
     code, _, err = run("serve", "nowhere", "--workers", "1", "--port", "0")
     assert code == 2
     assert err.splitlines()[-1].startswith("error: nowhere: no such folder")

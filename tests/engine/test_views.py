@@ -10,7 +10,6 @@ from ppcls_light.engine.distributed import Runtime
 from ppcls_light.engine.teachers import Teachers
 from ppcls_light.engine.trainer import Trainer
 from ppcls_light.errors import ConfigError
-from ppcls_light.runtime.onnxruntime_engine import OnnxEngine
 from ppcls_light.weights import read_weights
 
 VIEWS = "DataLoader.Train.dataset.views=2"
@@ -40,6 +39,8 @@ def batches(config, *options):
 @pytest.fixture
 def passes(monkeypatch):
     """Images and outputs of each forward pass of ONNX Runtime in this process."""
+    from ppcls_light.runtime.onnxruntime_engine import OnnxEngine
+
     found, run = [], OnnxEngine.run_outputs
 
     def counted(self, images, outputs):
