@@ -295,7 +295,7 @@ class Trainer:
                 average_gradients(self.model, self.runtime)
             if self.precision.step(self.optimizer) and self.ema is not None:
                 self.ema.update(self.model, self.optimizer, at.step - self.precision.skipped)
-            self.optimizer.clear_grad()
+            self.optimizer.clear_grad(set_to_zero=False)
         self.position = at.next()
         own = outputs[self.model.infer_model_name] if isinstance(outputs, dict) else outputs
         return logits_of(own).detach(), labels, losses
@@ -381,7 +381,7 @@ class Trainer:
     def _go_to(self, at: Position) -> None:
         """Set the position to `at`, and clear the gradients of a step whose last batch was never read."""
         if at.step != self.position.step:  # the batch that would have ended the last step was one of those
-            self.optimizer.clear_grad()
+            self.optimizer.clear_grad(set_to_zero=False)
         self.position = at
 
     @property

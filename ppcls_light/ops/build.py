@@ -57,7 +57,7 @@ HEADERS = (
         f"kernels/{name}.h"
         for name in (
             *("activations", "columns", "conv", "kernels", "norm_act"),
-            *("product", "simd", "tile", "transpose"),
+            *("product", "rounding", "simd", "tile", "transpose"),
         )
     ),
 )

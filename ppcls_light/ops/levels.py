@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parent / "native"
 SOURCES = tuple(f"native/{name}.cc" for name in ("api", "micronet", "network", "threads"))
 HEADERS = (
     *(f"native/{name}" for name in ("exports.map", "micronet.h", "network.h", "step.h", "threads.h")),
+    "kernels/rounding.h",
     "kernels/simd.h",
     "kernels/tile.h",
 )

@@ -25,11 +25,11 @@ def note_gradients(trainer):
     """Return a dict that has, after each step, the gradients that the update was made from."""
     gradients, clear = {}, trainer.optimizer.clear_grad
 
-    def note_and_clear():
+    def note_and_clear(set_to_zero):
         for name, parameter in trainer.model.named_parameters():
             if parameter.grad is not None:
                 gradients[name] = parameter.grad.numpy().copy()
-        clear()
+        clear(set_to_zero)
 
     trainer.optimizer.clear_grad = note_and_clear
     return gradients

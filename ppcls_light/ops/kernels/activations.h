@@ -1,4 +1,4 @@
-// Activations with their slopes, by vectors.
+// Activations with their slopes, by vectors. The gradient of what `kCostly` says is computed once and kept.
 #pragma once
 
 #include <initializer_list>
@@ -19,21 +19,25 @@ inline Vec exponential(Vec value) {
 }
 
 struct Identity {
+  static constexpr bool kCostly = false;
   static Vec value(Vec x) { return x; }
   static Vec slope(Vec) { return Vec{} + 1.f; }
 };
 
 struct Relu {
+  static constexpr bool kCostly = false;
   static Vec value(Vec x) { return x > 0.f ? x : Vec{}; }
   static Vec slope(Vec x) { return x > 0.f ? Vec{} + 1.f : Vec{}; }
 };
 
 struct Relu6 {
+  static constexpr bool kCostly = false;
   static Vec value(Vec x) { return clamp(x, 0.f, 6.f); }
   static Vec slope(Vec x) { return x > 0.f && x < 6.f ? Vec{} + 1.f : Vec{}; }
 };
 
 struct Hardswish {
+  static constexpr bool kCostly = false;
   static Vec value(Vec x) { return hardswish(x); }
   static Vec slope(Vec x) {
     const Vec inside = (x + x + 3.f) * (1.f / 6);
@@ -43,6 +47,7 @@ struct Hardswish {
 
 // x Phi(x), with the error function of Abramowitz and Stegun, 7.1.26: absolute error 1.5e-7.
 struct Gelu {
+  static constexpr bool kCostly = true;
   static Vec size(Vec x) { return (Vec)((Mask)x & 0x7fffffff); }
   static Vec density(Vec x) { return exponential(x * x * -0.5f); }
   // Phi(-|x|)

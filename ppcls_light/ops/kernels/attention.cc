@@ -10,18 +10,18 @@
 #include "activations.h"
 #include "kernels.h"
 #include "product.h"
+#include "rounding.h"
 #include "simd.h"
 
 namespace {
 
 constexpr float kLeastLength = 1e-12f;  // of a row, as in Paddle's `normalize`
 
-int64_t whole_vectors(int64_t count) { return (count + kLanes - 1) / kLanes; }
 
 // A matrix whose rows are whole vectors; what is past a row's end is zero.
 struct Matrix {
   Matrix(int64_t rows, int64_t columns)
-      : rows(rows), columns(columns), vectors(whole_vectors(columns)), step(vectors * kLanes), data(rows * step) {}
+      : rows(rows), columns(columns), vectors(divide_up(columns, kLanes)), step(vectors * kLanes), data(rows * step) {}
   float* row(int64_t r) { return data.data() + r * step; }
   const float* row(int64_t r) const { return data.data() + r * step; }
 

@@ -12,12 +12,12 @@
 #include "columns.h"
 #include "kernels.h"
 #include "product.h"
+#include "rounding.h"
 #include "simd.h"
 #include "transpose.h"
 
 namespace {
 
-int64_t whole_vectors(int64_t count) { return (count + kLanes - 1) / kLanes; }
 
 // Call body(row, place) for each vector of a tile of `rows`.
 template <typename Body>
@@ -71,7 +71,7 @@ void forward(const Bottleneck& at, const float* x, const float* weight1, const f
 // itself is not computed anew.
 struct Sums {
   Sums(const Bottleneck& at)
-      : step(whole_vectors(at.maps.channels) * kLanes), first(at.hidden * step), second(at.hidden * step),
+      : step(round_up(at.maps.channels, kLanes)), first(at.hidden * step), second(at.hidden * step),
         bias1(at.hidden), grad(at.maps.channels) {}
   int64_t step;  // of the rows, one for each hidden channel
   std::vector<float> first, second;  // of the gradient at the hidden values times x; of them times keep grad_out

@@ -8,13 +8,14 @@
 #include <cstdint>
 
 #include "kernels.h"
+#include "rounding.h"
 #include "simd.h"
 
 constexpr int64_t kVectors = 4;  // of a row of a tile
 constexpr int64_t kColumns = kVectors * kLanes;
 constexpr int64_t kParts = 8;  // of all tiles, whose sums are added one by one
 
-inline int64_t tile_count(const Planes& at) { return (at.batch * at.positions + kColumns - 1) / kColumns; }
+inline int64_t tile_count(const Planes& at) { return divide_up(at.batch * at.positions, kColumns); }
 
 // Call visit(n, offset, place, count) for each image n that has columns of the tile: `count` of them begin at `offset`
 // in channel 0 of the maps and at `place` in the tile.

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "conv.h"
 
 namespace {
-
-int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // The gradient of the input. The places of the input that have the same rest by the stride, (y, x) + k stride, are seen
 // by the same taps of the kernel: their gradient is a convolution of stride 1 of the gradient of the output.
@@ -17,9 +17,7 @@ void input_gradient(const Conv& conv, const float* weight, const float* grad_out
   const std::unique_ptr<float[]> packed(new float[conv.inputs * conv.outputs * area]);
   for (int64_t y = 0; y < std::min(stride.height, conv.input.height); ++y)
     for (int64_t x = 0; x < std::min(stride.width, conv.input.width); ++x) {
-      Columns columns{conv.batch, conv.outputs, conv.output_image(), conv.output.height * conv.output.width, conv.output,
-                      {ceil_divide(conv.input.height - y, stride.height), ceil_divide(conv.input.width - x, stride.width)},
-                      {1, 1}, {}};
+      std::vector<Pair> taps;
       // Outputs are now what is summed over.
       Weights weights{weight, conv.input_major ? area * conv.outputs : area, conv.input_major ? 1 : conv.inputs * area,
                       {}};
@@ -27,12 +25,13 @@ void input_gradient(const Conv& conv, const float* weight, const float* grad_out
         for (int64_t u = 0; u < kernel.width; ++u) {
           const int64_t below = y + conv.padding.height - v, right = x + conv.padding.width - u;
           if (below % stride.height || right % stride.width) continue;
-          columns.taps.push_back({below / stride.height, right / stride.width});
+          taps.push_back({below / stride.height, right / stride.width});
           weights.taps.push_back((v * kernel.width + u) * (conv.input_major ? conv.outputs : 1));
         }
       pack_weights(weights, conv.inputs, conv.outputs, packed.get());
-      const bool plain = area == 1 && stride.height * stride.width == 1 && conv.padding.height + conv.padding.width == 0;
-      if (plain) columns = columns_of_gradient(conv);
+      const Pair grid{divide_up(conv.input.height - y, stride.height), divide_up(conv.input.width - x, stride.width)};
+      const Columns columns(conv.batch, conv.outputs, conv.output_image(), conv.output.height * conv.output.width,
+                            conv.output, grid, {1, 1}, std::move(taps));
       const Places places{conv.input_image(), conv.input.height * conv.input.width, conv.input, {y, x}, stride};
       convolve(columns, grad_out, conv.inputs, packed.get(), nullptr, places, grad_x);
     }

@@ -58,8 +58,7 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, const float* left, i
               const float* right, int64_t right_step, float* out, int64_t out_step) {
   const Floats packed(new float[rows * depth]);
   pack_weights({left, row_step, depth_step, {0}}, rows, depth, packed.get());
-  Columns values = columns_of_planes(1, depth, columns, 0);
-  values.channel = right_step;
+  const Columns values(1, depth, 0, right_step, {1, columns}, {1, columns}, {1, 1}, {{0, 0}});
   convolve(values, right, rows, packed.get(), nullptr, {0, out_step, {1, columns}, {0, 0}, {1, 1}}, out);
 }
 

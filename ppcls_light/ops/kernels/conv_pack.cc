@@ -1,67 +1,57 @@
-// Columns of positions, packed for the products.
+// Columns of positions, and weights, packed for the products.
 
 #include <algorithm>
+#include <utility>
 
 #include "conv.h"
 
 namespace {
 
-// `length` neighbours of a row of an image, with zeros before and after them.
-struct Copy {
-  int64_t from, to, before, length, after;
-};
-
-void run_copy(const Copy& run, const float* from, int64_t step, float* to) {
-  from += run.from;
-  to += run.to;
-  for (int64_t i = 0; i < run.before; ++i) to[i] = 0.f;
-  to += run.before;
-  if (step == 1)
-    copy(from, run.length, to);
-  else
-    strided(step, run.length, [=](int64_t i, int64_t k) { to[k] = from[i]; });
-  for (int64_t i = 0; i < run.after; ++i) to[run.length + i] = 0.f;
-}
-
 int64_t floor_divide(int64_t a, int64_t b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
-// Adds the copies of `length` positions of row y of image n from x on, which go to `to`, for each tap.
-void add_copies(const Columns& columns, int64_t n, int64_t y, int64_t x, int64_t length, int64_t to, int64_t width,
-                std::vector<Copy>* copies) {
-  for (const Pair& tap : columns.taps) {
-    const int64_t row = y * columns.step.height + tap.height, column = x * columns.step.width + tap.width;
-    int64_t before = length, after = 0, inside = 0;
-    if (row >= 0 && row < columns.plane.height) {
-      // The first i with column + i step >= 0, and the first with column + i step >= width.
-      before = std::clamp<int64_t>(-floor_divide(column, columns.step.width), 0, length);
-      const int64_t end = -floor_divide(column - columns.plane.width, columns.step.width);
-      inside = std::clamp<int64_t>(end, before, length) - before;
-      after = length - before - inside;
-    }
-    const int64_t from = n * columns.image + row * columns.plane.width + column + before * columns.step.width;
-    copies->push_back({from, to, before, inside, after});
-    to += width;
-  }
+// Rows (or columns) of an image with its padding, where images lie one after the other and share the padding between
+// them. Taps see from `lowest` before a position to `highest` after it.
+int64_t padded(int64_t plane, int64_t grid, int64_t lowest, int64_t highest) {
+  return std::max({plane, grid + highest, plane - lowest});
 }
 
 }  // namespace
 
-Columns columns_of_planes(int64_t batch, int64_t channels, int64_t positions, int64_t image) {
-  return {batch, channels, image, positions, {1, positions}, {1, positions}, {1, 1}, {{0, 0}}};
+Columns::Columns(int64_t batch, int64_t channels, int64_t image, int64_t channel, Pair plane, Pair grid, Pair step,
+                 std::vector<Pair> taps)
+    : batch(batch), channels(channels), image(image), channel(channel), plane(plane), grid(grid), step(step),
+      taps(std::move(taps)), numbered(grid), shifted(false) {
+  if (step.height * step.width != 1) return;
+  Pair lowest{0, 0}, highest{0, 0};
+  for (const Pair& tap : this->taps) {
+    lowest = {std::min(lowest.height, tap.height), std::min(lowest.width, tap.width)};
+    highest = {std::max(highest.height, tap.height), std::max(highest.width, tap.width)};
+  }
+  const Pair all{padded(plane.height, grid.height, lowest.height, highest.height),
+                 padded(plane.width, grid.width, lowest.width, highest.width)};
+  // The products of padding are not worth it where it is most of a tiny map.
+  if (all.height * all.width > 2 * grid.height * grid.width) return;
+  numbered = all;
+  shifted = true;
+  for (const Pair& tap : this->taps) {
+    before = std::max(before, -shift(tap));
+    after = std::max(after, shift(tap));
+  }
 }
 
 Columns columns_of_input(const Conv& conv) {
-  const Pair input = conv.input, kernel = conv.kernel, stride = conv.stride, padding = conv.padding;
-  if (kernel.height * kernel.width * stride.height * stride.width == 1 && padding.height + padding.width == 0)
-    return columns_of_planes(conv.batch, conv.inputs, input.height * input.width, conv.input_image());
-  Columns columns{conv.batch, conv.inputs, conv.input_image(), input.height * input.width, input, conv.output, stride, {}};
-  for (int64_t y = 0; y < kernel.height; ++y)
-    for (int64_t x = 0; x < kernel.width; ++x) columns.taps.push_back({y - padding.height, x - padding.width});
-  return columns;
+  std::vector<Pair> taps;
+  for (int64_t y = 0; y < conv.kernel.height; ++y)
+    for (int64_t x = 0; x < conv.kernel.width; ++x) taps.push_back({y - conv.padding.height, x - conv.padding.width});
+  return {conv.batch, conv.inputs, conv.input_image(), conv.input.height * conv.input.width,
+          conv.input, conv.output, conv.stride,        std::move(taps)};
 }
 
-Columns columns_of_gradient(const Conv& conv) {
-  return columns_of_planes(conv.batch, conv.outputs, conv.output.height * conv.output.width, conv.output_image());
+Columns columns_of_gradient(const Conv& conv, const Columns& inputs) {
+  Columns columns(conv.batch, conv.outputs, conv.output_image(), conv.output.height * conv.output.width, conv.output,
+                  conv.output, {1, 1}, {{0, 0}});
+  columns.numbered = inputs.numbered;
+  return columns;
 }
 
 void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed) {
@@ -78,22 +68,78 @@ void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, flo
   }
 }
 
-void pack(const Columns& columns, const float* images, int64_t first, int64_t count, int64_t width, float* panel) {
-  const int64_t depth = columns.depth(), line = columns.grid.width, lines = columns.grid.height;
-  std::vector<Copy> copies;
-  for (int64_t done = 0; done < count;) {
-    const int64_t position = first + done, strip = done / width, place = done % width, x = position % line;
-    const int64_t length = std::min({line - x, count - done, width - place});
-    add_copies(columns, position / line / lines, position / line % lines, x, length, strip * depth * width + place,
-               width, &copies);
-    done += length;
-  }
-  // Channels in the outer loop: neighbours in memory are read one after the other.
-  const int64_t rows = int64_t(columns.taps.size()) * width;
+// An odd number of vectors in a row keeps the values of a column in different sets of the cache. A vector may be
+// written past the last row.
+Panel::Panel(const Columns& columns, int64_t positions)
+    : columns_(columns),
+      step_((divide_up(columns.before + positions + columns.after, kLanes) | 1) * kLanes),
+      vectors_(new Vec[columns.stored() * (step_ / kLanes) + 1]) {
   for (int64_t c = 0; c < columns.channels; ++c)
-    for (const Copy& run : copies) run_copy(run, images + c * columns.channel, columns.step.width, panel + c * rows);
-  const int64_t rest = count % width;
-  if (rest)
-    for (int64_t row = 0; row < depth; ++row)
-      std::fill_n(panel + (count / width * depth + row) * width + rest, width - rest, 0.f);
+    for (size_t t = 0; t < columns.taps.size(); ++t)
+      rows_.push_back(columns.shifted ? c * step_ + columns.before + columns.shift(columns.taps[t])
+                                      : int64_t(rows_.size()) * step_);
+}
+
+void Panel::add_run(const Run& run) {
+  if (runs_.empty()) return runs_.push_back(run);
+  Run& last = runs_.back();
+  if (run.length == 0)
+    last.zeros += run.zeros;
+  else if (last.zeros == 0 && columns_.step.width == 1 && last.from + last.length == run.from)
+    last = {last.from, last.length + run.length, run.zeros};
+  else
+    runs_.push_back(run);
+}
+
+// What `tap` sees from positions [begin, end), some of which may lie before the first image or after the last.
+void Panel::add_runs(Pair tap, int64_t begin, int64_t end) {
+  const Pair plane = columns_.plane, step = columns_.step, numbered = columns_.numbered;
+  for (int64_t at = begin; at < end;) {
+    const int64_t line = floor_divide(at, numbered.width), x = at - line * numbered.width;
+    const int64_t n = floor_divide(line, numbered.height), y = line - n * numbered.height;
+    const int64_t length = std::min(numbered.width - x, end - at);
+    const int64_t row = y * step.height + tap.height, column = x * step.width + tap.width;
+    at += length;
+    if (n < 0 || n >= columns_.batch || row < 0 || row >= plane.height) {
+      add_run({0, 0, length});
+      continue;
+    }
+    // The first i with column + i step.width >= 0, and the first with column + i step.width >= plane.width.
+    const int64_t first = std::clamp<int64_t>(-floor_divide(column, step.width), 0, length);
+    const int64_t last = std::clamp<int64_t>(-floor_divide(column - plane.width, step.width), first, length);
+    if (first) add_run({0, 0, first});
+    add_run({n * columns_.image + row * plane.width + column + first * step.width, last - first, length - last});
+  }
+}
+
+void Panel::fill(const float* images, int64_t first, int64_t count) {
+  const Columns& columns = columns_;
+  runs_.clear();
+  if (columns.shifted) {
+    add_runs({0, 0}, first - columns.before, first + count + columns.after);
+    add_run({0, 0, step_ - columns.before - count - columns.after});
+  } else {
+    for (const Pair& tap : columns.taps) {
+      add_runs(tap, first, first + count);
+      add_run({0, 0, step_ - count});
+    }
+  }
+  const float* end = images + (columns.batch - 1) * columns.image + (columns.channels - 1) * columns.channel +
+                     columns.plane.height * columns.plane.width;
+  float* to = reinterpret_cast<float*>(vectors_.get());
+  // Channels in the outer loop: neighbours in memory are read one after the other.
+  for (int64_t c = 0; c < columns.channels; ++c)
+    for (const Run& run : runs_) {
+      const float* from = images + c * columns.channel + run.from;
+      // Whole vectors, whose surplus is overwritten by what follows in the panel.
+      if (columns.step.width != 1)
+        strided(columns.step.width, run.length, [=](int64_t i, int64_t k) { to[k] = from[i]; });
+      else if (run.length + kLanes <= end - from)
+        for (int64_t i = 0; i < run.length; i += kLanes) store(to + i, load(from + i));
+      else
+        copy(from, run.length, to);
+      to += run.length;
+      for (int64_t i = 0; i < run.zeros; i += kLanes) store(to + i, Vec{});
+      to += run.zeros;
+    }
 }

@@ -14,13 +14,14 @@ namespace {
 constexpr int64_t kPanelFloats = 1 << 15;
 constexpr int64_t kTasks = 16;  // at least, where the shape has as many
 
-// totals[r][i]: `rows` outputs of a strip, its first `columns` vectors.
+// totals[r][i]: `rows` outputs of a strip, its first `columns` vectors. Row k of its columns is strip[places[k]].
 template <int rows, int columns>
-void product(int64_t depth, const float* weights, const float* strip, const float* bias, float* totals, int64_t step) {
+void product(int64_t depth, const float* weights, const float* strip, const int64_t* places, const float* bias,
+             float* totals, int64_t step) {
   product_tile<rows, columns>(
       depth, [=](int r, int) { return broadcast(bias ? bias[r] : 0.f); },
       [=](int64_t k, int r) { return weights[k * rows + r]; },
-      [=](int64_t k, int v) { return load(strip + k * kStrip + v * kLanes); },
+      [=](int64_t k, int v) { return load(strip + places[k] + v * kLanes); },
       [=](int r, int v, Vec total) { store(totals + r * step + v * kLanes, total); });
 }
 
@@ -38,34 +39,38 @@ struct Run {
   int64_t begin, length, to;
 };
 
-// Runs of `count` positions from `first`. Planes that are written whole are runs of their own, not their rows.
+// Runs of `count` positions from `first`, without the padding that has numbers, too.
 void find_runs(const Columns& columns, const Places& places, int64_t first, int64_t count, std::vector<Run>* runs) {
-  const Pair plane = places.plane;
-  const bool whole = places.step.height * places.step.width == 1 && columns.grid.height == plane.height &&
-                     columns.grid.width == plane.width;
-  const Pair grid = whole ? Pair{1, plane.height * plane.width} : columns.grid;
+  const Pair numbered = columns.numbered;
   runs->clear();
   for (int64_t done = 0; done < count;) {
-    const int64_t position = first + done, line = position / grid.width, x = position % grid.width;
-    const int64_t length = std::min(grid.width - x, count - done);
-    const int64_t row = places.begin.height + line % grid.height * places.step.height;
-    runs->push_back({done, length, line / grid.height * places.image + row * plane.width + places.begin.width +
-                                       x * places.step.width});
-    done += length;
+    const int64_t line = (first + done) / numbered.width, x = (first + done) % numbered.width;
+    const int64_t n = line / numbered.height, y = line % numbered.height;
+    const int64_t begin = done, length = std::min(columns.grid.width - x, count - done);
+    done += std::min(numbered.width - x, count - done);
+    if (y >= columns.grid.height || length <= 0) continue;
+    const int64_t to = n * places.image + (places.begin.height + y * places.step.height) * places.plane.width +
+                       places.begin.width + x * places.step.width;
+    if (!runs->empty() && places.step.width == 1 && runs->back().begin + runs->back().length == begin &&
+        runs->back().to + runs->back().length == to)
+      runs->back().length += length;
+    else
+      runs->push_back({begin, length, to});
   }
 }
 
-// A block of outputs at `count` positions of a strip.
+// A block of outputs at a strip, of which runs are written.
 void convolve_strip(int64_t rows, int64_t depth, const float* weights, const float* bias, const float* strip,
-                    int64_t count, const std::vector<Run>& runs, int64_t channel, int64_t step, float* out) {
-  const int64_t columns = (count + kLanes - 1) / kLanes;
+                    const int64_t* places, const std::vector<Run>& runs, int64_t channel, int64_t step, float* out) {
+  if (runs.empty()) return;
+  const int64_t columns = divide_up(runs.back().begin + runs.back().length, kLanes);
   const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
-  if (runs.size() == 1 && step == 1 && count == columns * kLanes) {
-    product(depth, weights, strip, bias, out + runs[0].to, channel);
+  if (runs.size() == 1 && step == 1 && runs[0].length == columns * kLanes) {
+    product(depth, weights, strip, places, bias, out + runs[0].to, channel);
     return;
   }
   alignas(kVecBytes) float totals[kTileRows * kStrip];
-  product(depth, weights, strip, bias, totals, kStrip);
+  product(depth, weights, strip, places, bias, totals, kStrip);
   for (int64_t r = 0; r < rows; ++r)
     for (const Run& run : runs) {
       float* to = out + run.to + r * channel;
@@ -82,29 +87,28 @@ void convolve_strip(int64_t rows, int64_t depth, const float* weights, const flo
 void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
               const Places& places, float* out) {
   const int64_t depth = columns.depth(), positions = columns.positions();
-  const int64_t strips = (positions + kStrip - 1) / kStrip, blocks = output_blocks(outputs);
-  const int64_t fitting = std::max<int64_t>(1, kPanelFloats / std::max<int64_t>(1, depth * kStrip));
-  const int64_t each = std::min(fitting, std::max<int64_t>(1, strips / kTasks));
-  const int64_t panels = (strips + each - 1) / each;
+  const int64_t strips = divide_up(positions, kStrip), blocks = output_blocks(outputs);
+  const int64_t length = kPanelFloats / std::max<int64_t>(1, columns.stored()) - columns.before - columns.after;
+  const int64_t each = std::min(std::max<int64_t>(1, length / kStrip), std::max<int64_t>(1, strips / kTasks));
+  const int64_t panels = divide_up(strips, each);
   const int64_t shares = std::min(blocks, std::max<int64_t>(1, kTasks / std::max<int64_t>(1, panels)));  // of the outputs
 #pragma omp parallel
   {
-    const std::unique_ptr<Vec[]> panel(new Vec[each * depth * kTileColumns]);
+    Panel panel(columns, each * kStrip);
     std::vector<std::vector<Run>> runs(each);  // of each strip
 #pragma omp for schedule(monotonic : dynamic)
     for (int64_t task = 0; task < panels * shares; ++task) {
       const int64_t first = task / shares * each * kStrip, share = task % shares;
       const int64_t count = std::min(each * kStrip, positions - first);
-      float* packed_columns = reinterpret_cast<float*>(panel.get());
-      pack(columns, images, first, count, kStrip, packed_columns);
+      panel.fill(images, first, count);
       for (int64_t done = 0; done < count; done += kStrip)
         find_runs(columns, places, first + done, std::min(kStrip, count - done), &runs[done / kStrip]);
       // Strips in the inner loop: the rows of few outputs, each in a page of its own, are written at a time.
       for (int64_t block = share * blocks / shares; block < (share + 1) * blocks / shares; ++block) {
         const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
         for (int64_t done = 0; done < count; done += kStrip)
-          convolve_strip(rows, depth, packed + begin * depth, bias ? bias + begin : nullptr, packed_columns + done * depth,
-                         std::min(kStrip, count - done), runs[done / kStrip], places.channel, places.step.width,
+          convolve_strip(rows, depth, packed + begin * depth, bias ? bias + begin : nullptr, panel.data() + done,
+                         panel.rows(), runs[done / kStrip], places.channel, places.step.width,
                          out + begin * places.channel);
       }
     }

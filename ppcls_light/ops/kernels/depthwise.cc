@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "rounding.h"
 #include "simd.h"
 #include "transpose.h"
 
@@ -21,7 +22,6 @@ constexpr int64_t kBlocksPerTask = 8, kLeastTasks = 16;
 
 using Buffer = std::vector<Vec>;
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Vectors of planes, `blocks`; block b begins with plane b kLanes, the channel of a plane is its number modulo the
 // channels. So each `period`-th block has the same channels: a task takes some of those.

@@ -10,6 +10,7 @@
 
 #include "activations.h"
 #include "norm_act.h"
+#include "rounding.h"
 #include "simd.h"
 
 namespace {
@@ -22,14 +23,14 @@ struct Row {
       : batch(at.batch), positions(at.positions), step(at.channels * positions), first(task * channels_of(at)),
         channels(std::min(channels_of(at), at.channels - first)), length(channels * positions) {}
   static int64_t channels_of(const Planes& at) { return std::max<int64_t>(1, kRow / at.positions); }
-  static int64_t tasks(const Planes& at) { return (at.channels + channels_of(at) - 1) / channels_of(at); }
+  static int64_t tasks(const Planes& at) { return divide_up(at.channels, channels_of(at)); }
 
   int64_t batch, positions, step, first, channels, length;
 };
 
 // A value for each element of a row, in whole vectors.
 struct Values {
-  explicit Values(const Row& row) : row(row), vectors((row.length + kLanes - 1) / kLanes) {}
+  explicit Values(const Row& row) : row(row), vectors(divide_up(row.length, kLanes)) {}
   void set(int64_t channel, float value) {
     for (int64_t f = channel * row.positions; f < (channel + 1) * row.positions; ++f)
       vectors[f / kLanes][f % kLanes] = value;
@@ -123,6 +124,7 @@ void backward(const Planes& at, const float* x, const float* gamma, const float*
         row,
         [&](int64_t place, int64_t v, auto count, Vec& grads, Vec& products) {
           const Vec value = load_first(x + place, count), grad = grad_of(place, v, count, value);
+          if (Act::kCostly) store_first(grad_x + place, grad, count);
           grads += grad;
           products += grad * (value - middle.vectors[v]);
         },
@@ -135,7 +137,8 @@ void backward(const Planes& at, const float* x, const float* gamma, const float*
           lean.set(c, gradient.lean);
         });
     for_each_vector(row, 0, at.batch, [&](int64_t place, int64_t v, auto count) {
-      const Vec value = load_first(x + place, count), grad = grad_of(place, v, count, value);
+      const Vec value = load_first(x + place, count);
+      const Vec grad = Act::kCostly ? load_first(grad_x + place, count) : grad_of(place, v, count, value);
       const Vec along = (value - middle.vectors[v]) * lean.vectors[v];
       store_first(grad_x + place, scale.vectors[v] * (grad - centre.vectors[v] - along), count);
     });

@@ -141,7 +141,7 @@ Pointwise::Pointwise(Fields& fields, int64_t channels)
 
 template <int rows>
 void Pointwise::tile(const Work& at, const Tile& tile) const {
-  const int64_t length = round_up(at.in.positions()), step = at.in.step();
+  const int64_t length = round_up(at.in.positions(), kLanes), step = at.in.step();
   float* places[rows];
   for (int r = 0; r < rows; ++r) places[r] = at.out + tile.outputs[r] * at.to.step();
   int64_t p = 0;

@@ -6,10 +6,9 @@
 #include <stdexcept>
 #include <vector>
 
+#include "../kernels/rounding.h"
 #include "../kernels/simd.h"
 #include "threads.h"
-
-inline int64_t round_up(int64_t count) { return (count + kLanes - 1) / kLanes * kLanes; }
 
 // Planes, `step` floats apart. What is between the end of a plane and the next is garbage, which lets vectors be stored
 // across the end of a row.
@@ -19,7 +18,7 @@ struct Map {
 
   int64_t positions() const { return height * width; }
   // A vector that begins in the last position ends before the next plane.
-  int64_t step() const { return packed ? positions() : round_up(positions() + kLanes - 1); }
+  int64_t step() const { return packed ? positions() : round_up(positions() + kLanes - 1, kLanes); }
   int64_t size() const { return channels * step() + kLanes; }
 };
 
