@@ -395,4 +395,5 @@ def _export(
         multilabel=config.multilabel,
         chosen=chosen,
         softmax=config.Arch.infer_add_softmax,
+        preprocess=config.Global.export_preprocess,
     )

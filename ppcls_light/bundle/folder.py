@@ -17,6 +17,9 @@ tools serve the folder, and one section of our own:
       named: false              # label_list has the ids, for PaddleX; left out when it has names
       image_shape: [3, 224, 224]
       decode: [{DecodeImage: {to_rgb: true}}]
+      photos:                   # `Photos`, of a graph that prepares them itself; left out for one of prepared images
+        channels: rgb
+        transform_ops: [...]    # what it does; PreProcess has none then, so that no other tool does it twice
       postprocess: {name: ThreshOutput, threshold: 0.9}  # the kind of answer; left out for Topk
       chosen: {rule: tpr@fpr=0.01, threshold: 0.9, measured: [...]}  # of `Chosen`, where a rule chose the threshold
       precisions:               # top-1 in percent, by engine, of what passed the accuracy gate of the export
@@ -76,6 +79,7 @@ UNKNOWN_FILE = "inference.unknown.npz"  # an index of training embeddings, for t
 Further = Literal["embedding", "logits"]
 
 Ops = Iterable[Tuple[str, Optional[Mapping[str, Any]]]]  # (name, parameters) of transforms
+Channels = Literal["rgb", "bgr"]  # order of the photos of a graph that prepares them itself
 
 
 @dataclass
@@ -97,6 +101,17 @@ class Unknown:
 
 
 @dataclass
+class Photos:
+    """Section `photos`: the graph takes uint8 photos (N, H, W, 3) of any size and has the preprocessing in it.
+
+    `channels` is the order of the colours: those of the decoded file, or reversed.
+    """
+
+    channels: Channels
+    transform_ops: TransformOps
+
+
+@dataclass
 class Bundle:
     """Content of an exported folder, or of a trained network before its export."""
 
@@ -107,6 +122,7 @@ class Bundle:
     # Preprocessing after decoding; None when the folder has no inference.yml.
     transform_ops: Optional[List[Op]] = None
     decode: List[Op] = field(default_factory=list)  # the decoding op, [] for DecodeImage's defaults
+    photos: Optional[Photos] = None  # None: the graph takes images that `transform_ops` have prepared
     postprocess: PostProcess = field(default_factory=Topk)  # the kind of answer, without names
     chosen: Optional[Chosen] = None  # what chose its threshold
     class_names: Optional[ClassNames] = None
@@ -134,6 +150,11 @@ class Bundle:
     def outputs(self) -> List[str]:
         """Names of the graph's outputs, in order."""
         return [self.output, *self.further]
+
+    @property
+    def input(self) -> str:
+        """Name of the graph's input in ONNX."""
+        return "x" if self.photos is None else self.photos.channels
 
     @property
     def is_exported(self) -> bool:
@@ -207,6 +228,7 @@ class _Own:
     named: bool = True
     image_shape: Optional[List[PositiveInt]] = None
     decode: TransformOps = field(default_factory=list)
+    photos: Optional[Photos] = None
     postprocess: Optional[Annotated[PostProcess, Unnamed("Topk")]] = None
     chosen: Optional[Chosen] = None
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
@@ -282,7 +304,8 @@ def _read_yml(path: str, bundle: Bundle) -> None:
     own = content.ppcls_light
     others = tree.value["Global"].value if "Global" in tree.value else None
     name = others.get("model_name") if isinstance(others, dict) else None
-    bundle.transform_ops = content.PreProcess.transform_ops
+    bundle.photos = own.photos
+    bundle.transform_ops = (own.photos or content.PreProcess).transform_ops
     (others_kind,) = content.PostProcess.given or [Topk()]
     labels = postprocess.label_map(others_kind).names
     if own.postprocess is not None and content.PostProcess.given:
@@ -324,10 +347,12 @@ def write_inference_yml(
 
     `transform_ops` are those of a dataset or of `Infer.transforms`: DecodeImage moves to our own section, and
     ToCHWImage is added at the end when missing, as deployment expects. `own` is the `ppcls_light` section, with at
-    least "arch".
+    least "arch"; where it has "photos", {"channels"}, the graph does the ops.
     """
-    decode, ops = split_decode(transform_ops)
-    own = {**own, "decode": [plain_op(op) for op in decode]}
+    decode, rest = split_decode(transform_ops)
+    own, ops = {**own, "decode": [plain_op(op) for op in decode]}, [plain_op(op) for op in rest]
+    if "photos" in own:
+        own["photos"], ops = {**own["photos"], "transform_ops": ops}, []
     if class_names is None and own.get("class_num"):
         # PaddleX cannot do without names: the ids stand in for them.
         class_names, own["named"] = map(str, range(own["class_num"])), False
@@ -336,7 +361,7 @@ def write_inference_yml(
         own["postprocess"] = _for_us(kind)
     content = {
         "Global": {"model_name": paddlex_name(own["arch"], kind)},
-        "PreProcess": {"transform_ops": [plain_op(op) for op in ops]},
+        "PreProcess": {"transform_ops": ops},
         "PostProcess": for_others(kind, labels),
         "ppcls_light": own,
     }

@@ -11,21 +11,26 @@ import functools
 import glob
 import hashlib
 import importlib.util
+import json
 import logging
 import os
 import shutil
 import tempfile
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 
 from ..base.call import call_in_process
-from ..base.files import StrPath, atomic_path, require_writable
+from ..base.files import StrPath, atomic_path, require_writable, write_text
 from ..base.files import checksum as file_checksum
+from ..config.tree import dump_yaml, read_tree
+from ..config.types import plain
 from ..errors import ExportError, UserError
-from .folder import Bundle
+from .folder import CONFIG_FILE, ONNX_FILE, Bundle, read_bundle
+from .paddlex import plain_op
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +110,8 @@ INT8_TO_ONNX = (
 def to_onnx(bundle: Bundle, path: StrPath) -> None:
     """Write the Paddle graph of `bundle` as the ONNX file `path`, atomically; it passes onnx.checker.
 
-    Its input is `x`, float32 (batch, C, H, W) with any batch; its output is `probs` or `logits`, (batch, class_num).
+    Its input is `x`, float32 (batch, C, H, W) with any batch, or of a graph with `Photos` `rgb` or `bgr`, uint8
+    (batch, height, width, 3); its output is `probs` or `logits`, (batch, class_num).
     Behind that come the bundle's further ones by their names, such as `embedding`, (batch, D).
 
     Raises ExportError: paddle2onnx is not installed or cannot convert the graph (int8, say), or `path` cannot be
@@ -117,11 +123,13 @@ def to_onnx(bundle: Bundle, path: StrPath) -> None:
         raise ExportError('ONNX needs paddle2onnx, which is not here; pip install "ppcls_light[onnx]"')
     with atomic_path(path, ExportError) as temporary:
         files = (bundle.graph_file, bundle.params_file, temporary)
-        call_in_process(convert, *files, *bundle.outputs, task="paddle2onnx cannot convert the graph")
+        call_in_process(
+            convert, *files, bundle.input, *bundle.outputs, task="paddle2onnx cannot convert the graph"
+        )
 
 
-def convert(graph: str, params: str, path: str, *outputs: str) -> None:
-    """Do the work of `to_onnx` in this process; `outputs` are the names for the graph's outputs."""
+def convert(graph: str, params: str, path: str, *names: str) -> None:
+    """Do the work of `to_onnx` in this process; `names` are those for the graph's input and outputs."""
     import onnx
 
     try:
@@ -134,12 +142,52 @@ def convert(graph: str, params: str, path: str, *outputs: str) -> None:
     paddle2onnx.export(graph, params, path, opset_version=OPSET, optimize_tool=None)
     model = onnx.load(path)
     values = (model.graph.input[0], *model.graph.output)
-    _rename(model.graph, {value.name: name for value, name in zip(values, ("x", *outputs))})
+    _rename(model.graph, {value.name: name for value, name in zip(values, names)})
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    if names[0] != "x":
+        for place, side in ((1, "height"), (2, "width")):
+            model.graph.input[0].type.tensor_type.shape.dim[place].dim_param = side
     _fold_constants(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def describe(folder: StrPath) -> None:
+    """Put into inference.onnx of an export what inference.yml says of its images and answers, as JSON by key.
+
+    The metadata have class_names (null without), multilabel, output, postprocess, unknown (null without), channels of
+    the photos that the graph takes (null: it takes prepared images) and transform_ops, the preprocessing. The checksum
+    in inference.yml follows. Without an ONNX file of the export nothing is done. Raises ExportError: onnx is missing.
+    """
+    bundle = read_bundle(folder)
+    if bundle.onnx_file is None or ONNX_FILE not in bundle.files:
+        return
+    if importlib.util.find_spec("onnx") is None:
+        raise ExportError(
+            f'the metadata of {ONNX_FILE} need onnx, which is not here; pip install "ppcls_light[onnx]"'
+        )
+    import onnx
+
+    unknown = bundle.unknown and asdict(bundle.unknown)
+    content = {
+        "class_names": bundle.class_names and list(bundle.class_names),
+        "multilabel": bundle.multilabel,
+        "output": bundle.output,
+        "postprocess": {"name": bundle.postprocess.name, **plain(bundle.postprocess)},
+        "unknown": unknown and {key: value for key, value in unknown.items() if key != "measured"},
+        "channels": bundle.photos and bundle.photos.channels,
+        "transform_ops": [plain_op(op) for op in (*bundle.decode, *(bundle.transform_ops or ()))],
+    }
+    model = onnx.load(bundle.onnx_file)
+    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
+    onnx.helper.set_model_props(model, texts)
+    with atomic_path(bundle.onnx_file, ExportError) as temporary:
+        onnx.save(model, temporary)
+    file = os.path.join(folder, CONFIG_FILE)
+    described = read_tree(file).plain()
+    described["ppcls_light"]["files"][ONNX_FILE] = file_checksum(bundle.onnx_file)
+    write_text(file, dump_yaml(described), ExportError)
 
 
 def _rename(graph: Any, names: Dict[str, str]) -> None:

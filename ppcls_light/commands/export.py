@@ -4,6 +4,7 @@
 %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With -o Global.export_preprocess=true for photos as they are decoded: resize, crop and normalisation are in the graph.
 With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
 """
 

@@ -55,6 +55,9 @@ class GlobalConfig(Spelled):
     save_inference_dir: str = "./inference"  # folder of the export
     # `int8`: also int8 graphs, for every engine that keeps its top-1 ([int8](int8.md)).
     export_precision: Literal["fp32", "int8"] = "fp32"
+    # The exported graph takes uint8 photos (N, H, W, 3) and prepares them itself
+    # ([preprocessing in the graph](deploy.md#preprocessing-in-the-graph)).
+    export_preprocess: bool = False
     # At most so many images of DataLoader.Train, or of part of Eval, calibrate int8.
     calibration_images: PositiveInt = 256
     # The exported graph also gives what the classifier takes, as its second output
@@ -93,6 +96,10 @@ class GlobalConfig(Spelled):
         if self.unknown is None and (self.unknown_by_class or self.unknown_coverage != 0.95):
             raise ConfigError(
                 "unknown_coverage and unknown_by_class are about unknown; add unknown: energy, or leave them out"
+            )
+        if self.export_preprocess and self.export_precision == "int8":
+            raise ConfigError(
+                "export_preprocess: the graph of photos is in fp32; export int8 into another Global.save_inference_dir"
             )
         if self.unknown and self.export_precision == "int8":
             raise ConfigError(

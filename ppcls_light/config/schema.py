@@ -105,6 +105,10 @@ class Config(Sections):
             raise ConfigError(
                 "Global.export_precision: a network trained with Slim.quant is exported as int8 by itself; leave it out"
             )
+        if self.Slim.quant and self.Global.export_preprocess:
+            raise ConfigError(
+                "Global.export_preprocess: not with Slim.quant, whose graph is int8; leave it out"
+            )
         if self.Slim.quant and self.Global.to_static:
             raise ConfigError("Global.to_static: not with Slim.quant; use -o Global.to_static=false")
         self._check_freezing()

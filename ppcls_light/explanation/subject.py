@@ -53,7 +53,15 @@ def asked(predictor: Predictor, method: str) -> Subject:
 def of_predictor(
     predictor: Predictor, heat_maps: Callable[[np.ndarray, np.ndarray], np.ndarray], method: str
 ) -> Subject:
-    """Return `predictor` as a Subject with `heat_maps` by a `method`."""
+    """Return `predictor` as a Subject with `heat_maps` by a `method`.
+
+    Raises ConfigError: its graph takes whole photos, not the parts that are shown to it.
+    """
+    if predictor.bundle.photos is not None:
+        raise ConfigError(
+            f"{predictor.bundle.folder}: heat maps need the images that the network sees, and this graph prepares "
+            "photos itself; export without Global.export_preprocess"
+        )
     return Subject(
         *(predictor.preprocess, predictor.seen, predictor.run, heat_maps, method),
         *(predictor.postprocess, predictor.class_names),

@@ -34,7 +34,7 @@ from ..bundle.folder import (
     weights_digest,
     write_inference_yml,
 )
-from ..bundle.onnx import INT8_TO_ONNX, to_onnx
+from ..bundle.onnx import INT8_TO_ONNX, describe, to_onnx
 from ..compress import is_quantized
 from ..config.postprocess import PostProcess, Topk, check_network, default_kind
 from ..data.classes import ClassNames, as_class_names
@@ -45,6 +45,7 @@ from .fold.steps import fold
 from .int8 import save_int8
 from .plan import write_plan
 from .precisions import add_precisions
+from .preprocess import Preprocessing
 from .static import STEM, save_static
 from .unknown import UnknownFit, fit_unknown
 from .verify import verify
@@ -82,6 +83,8 @@ class ExportReport:
         further: {output: largest difference of an image's, a share of its length (L2)} of outputs behind the
             probabilities, such as embedding: at most 1e-3, for int8 at most 0.5 on three images of four.
         precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
+        preprocessing: of a graph of photos: grey_levels, the largest difference of a pixel from the transforms', and
+            max_abs_diff, that of a probability by it: at most 0.02; {} without.
         unknown: what the fit of unknown images does, see `unknown.measured`; {} without one.
     """
 
@@ -99,6 +102,7 @@ class ExportReport:
     instruction_set: str
     onnx_max_abs_diff: Optional[float] = None
     further: Dict[str, float] = field(default_factory=dict)
+    preprocessing: Dict[str, float] = field(default_factory=dict)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     unknown: Dict[str, float] = field(default_factory=dict)
 
@@ -112,6 +116,11 @@ class ExportReport:
             text += f", the best class is the same on {self.same_class} of them"
         if self.onnx_max_abs_diff is not None:
             text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
+        if self.preprocessing:
+            text += (
+                ", pixels of the preprocessing in the graph and of the transforms by {grey_levels:.2f} grey levels and "
+                "the probabilities by {max_abs_diff:.1e}"
+            ).format(**self.preprocessing)
         for name, difference in self.further.items():
             text += f", the {name} by {difference:.1e} of its length"
         return text + ("" if self.source == "given" else "; no real images were given")
@@ -135,6 +144,7 @@ def export_model(
     postprocess: PostProcess | None = None,
     chosen: Chosen | None = None,
     softmax: bool = True,
+    preprocess: bool = False,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -163,28 +173,24 @@ def export_model(
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
         chosen: what chose the threshold of `postprocess`, to be told by inference.yml.
+        preprocess: the graph takes uint8 photos (N, H, W, 3) and applies `transform_ops` itself, see `preprocess`.
         softmax: false leaves out the softmax of one class per image, so that the graph gives logits.
         postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
-        ExportError: the names do not fit the classes, the exported model does not equal `model`, or no engine passes
-            `gate` in int8.
+        ExportError: the names do not fit the classes, the exported model does not equal `model`, no engine passes
+            `gate` in int8, or `transform_ops` have no form in a graph.
     """
     quantized = is_quantized(model)
     if quantized or gate is not None:  # before any work: it is proved in Paddle Inference, in int8
-        require("int8", "an int8 export", "export on a processor that has them, or in fp32")
-    if quantized and onnx:
-        raise ExportError(INT8_TO_ONNX)
-    if quantized and images is None:
-        raise ExportError(
-            "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
-        )
+        _require_int8(quantized and onnx, quantized and images is None, preprocess)
     folder = os.path.realpath(folder)
     reference = copy.deepcopy(model)
     reference.eval()
     transform_ops = list(transform_ops)
     further = ["embedding"] if embedding else []
+    preprocessing = Preprocessing(transform_ops, image_shape) if preprocess else None
     kind = Topk(topk=topk) if topk is not None else postprocess or default_kind(multilabel)
     if unknown is not None and OUTPUT_OF[unknown.score] not in further:
         further.append(OUTPUT_OF[unknown.score])
@@ -197,8 +203,10 @@ def export_model(
         else:
             folded = fold(model, fold_steps, keep_embedding="embedding" in further)
             precision = "fp32"
-            graph_format = save_static(folded, stage, image_shape, softmax, further, multilabel)
-            write_plan(folded, stage, multilabel, softmax)
+            options = (image_shape, softmax, further, multilabel, preprocessing)
+            graph_format = save_static(folded, stage, *options)
+            if preprocessing is None:
+                write_plan(folded, stage, multilabel, softmax)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -210,13 +218,15 @@ def export_model(
             **({"multilabel": True} if multilabel else {}),
             **({"further": further} if further else {}),
             "image_shape": list(image_shape),
+            **({} if preprocessing is None else {"photos": {"channels": preprocessing.channels}}),
             **({} if chosen is None else {"chosen": chosen.outcome()}),
         }
         write_inference_yml(stage, transform_ops, kind, None, own)
         if onnx:
             to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
         parity = verify(
-            stage, reference, transform_ops, image_shape, paths, precision, onnx, further, multilabel
+            *(stage, reference, transform_ops, image_shape, paths),
+            *(precision, onnx, further, multilabel, preprocessing),
         )
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
@@ -233,6 +243,7 @@ def export_model(
             if name != CONFIG_FILE
         }
         write_inference_yml(stage, transform_ops, kind, names, own)
+        describe(stage)
     report = ExportReport(
         *(folder, graph_format, precision, own["class_num"]),
         **own["parity"],
@@ -245,6 +256,18 @@ def export_model(
         'Export succeeded! The inference model exported has been saved in "%s".', os.path.join(folder, STEM)
     )
     return report
+
+
+def _require_int8(onnx: bool, no_images: bool, preprocess: bool) -> None:
+    require("int8", "an int8 export", "export on a processor that has them, or in fp32")
+    if preprocess:
+        raise ExportError("Global.export_preprocess: the graph of photos is in fp32; leave it out, or int8")
+    if onnx:
+        raise ExportError(INT8_TO_ONNX)
+    if no_images:
+        raise ExportError(
+            "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
+        )
 
 
 def weights_checksum(model: nn.Layer) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Sequence, Tuple, Union
+from typing import Optional, Sequence, Tuple, Union
 
 import paddle
 from paddle import nn
@@ -71,20 +71,26 @@ def save_static(
     softmax: bool = True,
     further: Sequence[str] = (),
     multilabel: bool = False,
+    preprocessing: Optional[nn.Layer] = None,
 ) -> str:
     """Save `model`, followed by a softmax or a sigmoid, as `folder`/inference.{json,pdiparams} with a dynamic batch.
 
     Paddle 2.x writes inference.pdmodel (and .pdiparams.info) in place of inference.json; returned is the format, "json"
     or "pdmodel". The image shape (C, H, W) is fixed in the graph; `model` is put into eval mode. `further`,
-    `multilabel` and `softmax` are those of `WithProbabilities`.
+    `multilabel` and `softmax` are those of `WithProbabilities`. With `preprocessing` before it the graph takes
+    photos of any size.
     """
-    network = WithProbabilities(model, further, multilabel, softmax)
+    network: nn.Layer = WithProbabilities(model, further, multilabel, softmax)
+    spec = image_spec(image_shape)
+    if preprocessing is not None:
+        network = nn.Sequential(preprocessing, network)
+        spec = paddle.static.InputSpec([None, None, None, 3], "uint8", "x")
     # The embedding is taken by a hook, which Paddle's translation of the source does not know.
-    if type(model).__module__.startswith("ppcls_light.") or further:
+    if type(model).__module__.startswith("ppcls_light.") or further or preprocessing is not None:
         network = Recorded(network)
     network.eval()
     path = os.path.join(folder, STEM)
-    paddle.jit.save(network, path, input_spec=[image_spec(image_shape)])
+    paddle.jit.save(network, path, input_spec=[spec])
     return "json" if os.path.exists(f"{path}.json") else "pdmodel"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Dict, Iterable, Iterator, Sequence, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 import paddle
@@ -19,15 +19,18 @@ from ..data.decode import read_bytes
 from ..data.transforms.compose import build_transforms
 from ..errors import ExportError
 from ..prediction.served import answers
+from .preprocess import GREY_LEVELS, Preprocessing
 from .static import WithProbabilities
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
-TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75)}
+# Of photos that a graph prepares, single values may round the other way in another engine: photos; and by more of them
+# than in the transforms: pixels.
+TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75), "photos": (1e-4, 1.0), "pixels": (0.02, 1.0)}
 ONNX_TOLERANCE = 1e-4
 # Largest difference of a further output of an image, relative to its length (L2), and the share of the images. In int8
 # it is what the rounding of all layers comes to, and only finds what is broken.
-FURTHER_TOLERANCES = {"fp32": (1e-3, 1.0), "int8": (0.5, 0.75)}
+FURTHER_TOLERANCES = {"fp32": (1e-3, 1.0), "int8": (0.5, 0.75), "photos": (1e-3, 1.0)}
 ENGINE_NAMES = {
     "paddle": "Paddle Inference",
     "onnxruntime": "ONNX Runtime",
@@ -46,6 +49,7 @@ def verify(
     onnx: bool = False,
     further: Sequence[str] = (),
     multilabel: bool = False,
+    preprocessing: Optional[Preprocessing] = None,
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
@@ -57,14 +61,21 @@ def verify(
     mode, images (N, C, H, W) to logits. The `precision` of the graph sets the `TOLERANCES`. The `further` outputs of
     the graph (`bundle.folder.Further`) are compared in the same way, within `FURTHER_TOLERANCES`.
 
+    A graph with `preprocessing` is compared with that and `model`, and its prepared images with those of
+    `transform_ops`: they may differ by `GREY_LEVELS`, and by no more than a probability of 0.02 in what comes of it.
+
     Returned are class_num and the attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only,
-    further with `further` only.
+    further with `further` only, preprocessing with that only.
 
     Raises ExportError: on too many images the probabilities or a further output differ by more than the tolerance, or
     the best class differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
     side fails.
     """
     inputs = prepared(transform_ops, image_shape, images)
+    in_graph: Dict[str, float] = {}
+    if preprocessing is not None:
+        precision = "photos"
+        inputs, in_graph = _compare_pixels(preprocessing, model, list(inputs), images, multilabel)
     expected, others = _dygraph_answers(model, inputs, further, multilabel)
     served = served_probs(folder, images)
     compared = [_compare("the exported model", served["probs"], expected, precision)]
@@ -83,6 +94,8 @@ def verify(
         "processor": processor_name(),
         "instruction_set": instruction_set(),
     }
+    if in_graph:
+        parity["preprocessing"] = in_graph
     if further:
         parity["further"] = {
             name: _compare_further(name, served[name], others[name], precision) for name in further
@@ -96,6 +109,31 @@ def verify(
                     f"{key} of inference.onnx in ONNX Runtime", in_onnx[key], served[key], "fp32"
                 )
     return parity
+
+
+@paddle.no_grad()
+def _compare_pixels(
+    preprocessing: Preprocessing,
+    model: nn.Layer,
+    expected: List[np.ndarray],
+    images: Sequence[StrPath],
+    multilabel: bool,
+) -> Tuple[List[np.ndarray], Dict[str, float]]:
+    """Return what `preprocessing` makes of `images`, and how far that is from `expected`, and the answers to it.
+
+    Raises ExportError: too far.
+    """
+    photos = (preprocessing.decode(read_bytes(path)) for path in images)
+    found = [preprocessing(paddle.to_tensor(photo[None])).numpy()[0] for photo in photos]
+    levels = max(preprocessing.grey_levels(*pair) for pair in zip(found, expected))
+    if not levels <= GREY_LEVELS:  # true for NaN, too
+        raise ExportError(
+            f"Global.export_preprocess: the graph's pixels differ from those of the transforms by {levels:.2f} grey "
+            f"levels (allowed {GREY_LEVELS}); nothing was exported. Leave it out"
+        )
+    probs, right = (_dygraph_answers(model, inputs, (), multilabel)[0] for inputs in (found, expected))
+    difference, _, _ = _compare("the preprocessing in the graph", probs, right, "pixels")
+    return found, {"grey_levels": round(levels, 3), "max_abs_diff": difference}
 
 
 def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str) -> Tuple[float, bool, int]:

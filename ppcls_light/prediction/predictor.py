@@ -19,12 +19,13 @@ from ..bundle.folder import Bundle, Unknown, read_bundle, split_decode
 from ..config.postprocess import OF_TAGS, PostProcess, ScoreOutput, Topk
 from ..config.types import Op
 from ..data.classes import ClassNames, as_class_names
-from ..data.transforms.compose import Compose, build_transforms
+from ..data.transforms.compose import Compose, InGraph, build_transforms
 from ..errors import ConfigError, DataError, listed
 from ..runtime.engines import Engine, create_engine
 from ..runtime.native_engine import by_default
 from ..runtime.options import Device, EngineOptions
 from .items import Item, Items, take
+from .photos import options_of_photos, require_own_transforms
 from .pipeline import read_ahead, shared_out
 from .postprocess import PostProcessor
 from .results import Row, answer_batch, no_numbers
@@ -90,6 +91,7 @@ class Predictor:
                 f"{bundle.folder}: no inference.yml here, which says how images are prepared; export the model "
                 f"again with {command('export')}, or give PreProcess.transform_ops in the deploy YAML"
             )
+        require_own_transforms(bundle, ops)
         names = bundle.class_names
         if class_names is not None:
             given = as_class_names(class_names, "class_names")
@@ -115,10 +117,13 @@ class Predictor:
         self._doubt = None if bundle.unknown is None else _doubt(bundle, bundle.unknown)
         decode, ops = split_decode(ops)
         self._transforms = build_transforms([*(decode or bundle.decode or [Op("DecodeImage", {})]), *ops])
+        if bundle.photos is not None:
+            self._transforms = InGraph(self._transforms.ops)
         engine = engine_options.pop("engine", None)
         options = EngineOptions(engine or "paddle", device=device, batch_size=batch_size, **engine_options)
         if self._doubt is not None:
             options = self._doubt.in_precision(options)
+        options = options_of_photos(bundle, options)
         if engine is None:
             options = by_default(bundle, options)
         if "auto" in (options.engine, options.precision):
@@ -205,7 +210,9 @@ class Predictor:
         return self.bundle.image_shape or list(self._transforms(np.zeros((512, 512, 3), "uint8")).shape)
 
     def preprocess(self, image: Any, bgr: bool = False) -> np.ndarray:
-        """Return one image, as `predict` takes it, as the network takes it: float32 (C, H, W).
+        """Return one image, as `predict` takes it, as the graph takes it: float32 (C, H, W), or uint8 (H, W, 3).
+
+        The second is of a graph that prepares photos itself, `bundle.folder.Photos`.
 
         Raises DataError: the image cannot be used, or its shape after preprocessing is not the network's.
         """
@@ -236,7 +243,7 @@ class Predictor:
         expected, shape = self.bundle.image_shape, list(ready.shape)
         if ready.dtype == np.uint8:
             shape = [*shape[2:], *shape[:2]]
-        if expected is not None and shape != list(expected):
+        if self.bundle.photos is None and expected is not None and shape != list(expected):
             raise DataError(
                 f"preprocessing gives {shape}, the network takes {list(expected)}; "
                 "check the resize and crop of transform_ops"
@@ -244,12 +251,12 @@ class Predictor:
         return ready
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Return class probabilities (N, class_num) of preprocessed images (N, C, H, W), calibrated if so fitted."""
-        return self._probabilities(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)))
+        """Return class probabilities (N, class_num) of `preprocess`ed images, stacked, calibrated if so fitted."""
+        return self._probabilities(self._engine.run(self._input(images)))
 
     def run_all(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Return {"probs": as of `run`} of preprocessed images, and the graph's further outputs, (N, D), by name."""
-        outputs = self._engine.run_all(np.ascontiguousarray(images, dtype=np.float32))
+        outputs = self._engine.run_all(self._input(images))
         names = ["probs", *self.bundle.further]
         if len(outputs) < len(names):
             raise ConfigError(
@@ -258,6 +265,9 @@ class Predictor:
             )
         found = {name: values.reshape(len(values), -1) for name, values in zip(names, outputs)}
         return {**found, "probs": self._probabilities(outputs[0])}
+
+    def _input(self, images: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(images, np.float32 if self.bundle.photos is None else np.uint8)
 
     def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
         found = probabilities(outputs, self.bundle.multilabel) if self.bundle.output == "logits" else outputs
@@ -273,7 +283,7 @@ class Predictor:
         """
         rows_of, images = rows_of or self._rows, self._transforms.finish(images)
         if isinstance(rows_of.kind, ScoreOutput):  # the graph's numbers, logits too
-            return rows_of(self._engine.run(np.ascontiguousarray(images, dtype=np.float32)), names)
+            return rows_of(self._engine.run(self._input(images)), names)
         if self._doubt is None:
             return rows_of(self.run(images), names)
         answers = self.run_all(images)

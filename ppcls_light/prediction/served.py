@@ -16,16 +16,17 @@ def answers(folder: str, paths: list[str], engine: EngineName, precision: Precis
     """Return the class probabilities of images, by an engine that this process has not used before.
 
     {probs: (N, class_num), float32, of the images one by one; probs_of_8: (8, class_num) of a batch of 8, the first
-    images over and over; onednn: true if Paddle used it} are those of the graph as it is; the graph's further outputs,
-    such as embedding (N, D), are there in the same two forms. The engine native, which has the first output alone,
-    gives probs.
+    images over and over, of photos those of the first one's size; onednn: true if Paddle used it} are those of the
+    graph as it is; the graph's further outputs, such as embedding (N, D), are there in the same two forms. The engine
+    native, which has the first output alone, gives probs.
     """
     bundle = read_bundle(folder)
     bundle.precisions = {engine: {precision: 0.0}}  # the export lists them once they are compared
     predictor = Predictor(bundle, engine=engine, precision=precision)
     if engine == "native":
         return _one_by_one(predictor, paths, lambda images: {"probs": predictor.run(images)})
-    first = np.stack([predictor.preprocess(path) for path in paths[:8]])
+    images = [predictor.preprocess(path) for path in paths[:8]]
+    first = np.stack([image for image in images if image.shape == images[0].shape])
     batch_of_8 = predictor.run_all(np.resize(first, (8, *first.shape[1:])))
     return {
         **_one_by_one(predictor, paths, predictor.run_all),

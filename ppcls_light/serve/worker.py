@@ -26,6 +26,7 @@ from ..data.guards.limits import TooManyPixelsError
 from ..data.opencv import use_one_thread
 from ..errors import DataError, UserError
 from ..prediction import Predictor
+from ..prediction.photos import input_shape
 from ..prediction.postprocess import PostProcessor
 from ..prediction.results import answer_batch
 from .remote import ModelOptions
@@ -104,7 +105,7 @@ class _Classifier:
         """Run batches of these numbers of blank images; return the number of classes."""
         bundle, run = self._predictor.bundle, self._predictor.run
         try:
-            blank: np.ndarray = np.zeros(self._predictor.image_shape, "float32")
+            blank = np.zeros(input_shape(bundle, self._predictor.image_shape))
             # Twice: for batches that come again OpenVINO makes a network, which must not take a client's time.
             return [run(np.stack([blank] * count)).shape[1] for count in [*counts] * 2].pop()
         except UserError:

@@ -69,7 +69,7 @@ def test_onnx_runtime_equals_paddle_inference(name, randomise, tmp_path):
     save_static(model, tmp_path, (3, SIZE, SIZE))
     write_inference_yml(tmp_path, OPS, Topk(topk=5), None, {"arch": name})
     bundle, path = read_bundle(tmp_path), tmp_path / "inference.onnx"
-    convert(bundle.graph_file, bundle.params_file, os.fspath(path), "probs")
+    convert(bundle.graph_file, bundle.params_file, os.fspath(path), "x", "probs")
     onnx.checker.check_model(path)
     predictor = Predictor(tmp_path, cpu_threads=1)
     batches = batch_of(1), batch_of(8)

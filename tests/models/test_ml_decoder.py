@@ -89,7 +89,7 @@ def test_onnx_runtime_answers_as_the_network(network, tmp_path):
     save_static(network, tmp_path, (3, 64, 64), multilabel=True)
     write_inference_yml(tmp_path, [], MultiLabelThreshOutput(), None, {"arch": network.model_name})
     bundle = read_bundle(tmp_path)
-    convert(bundle.graph_file, bundle.params_file, str(tmp_path / "own.onnx"), "probs")
+    convert(bundle.graph_file, bundle.params_file, str(tmp_path / "own.onnx"), "x", "probs")
     session = onnxruntime.InferenceSession(tmp_path / "own.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 3):
         images = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype("float32")

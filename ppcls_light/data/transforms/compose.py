@@ -121,6 +121,21 @@ class Compose:
         return self.closing.batch(images) if self.closing and images.dtype == np.uint8 else images
 
 
+class InGraph(Compose):
+    """Transforms that a network's graph applies itself: here a photo is decoded alone.
+
+    `prepare` and calling return uint8 (H, W, 3) in the order of DecodeImage, the first of `ops`.
+    """
+
+    def prepare(
+        self, image: Any, rng: Generator | None = None, size: WidthHeight | None = None
+    ) -> np.ndarray:
+        return np.ascontiguousarray(self.ops[0](image))
+
+    def finish(self, images: np.ndarray) -> np.ndarray:
+        return images
+
+
 def _make_chw(ops: list[Any]) -> bool:
     return any(getattr(op, "makes_chw", False) for op in ops)
 
