@@ -16,7 +16,7 @@ from paddle.nn.initializer import Constant
 
 from ..config.types import NonNegativeFloat, PositiveFloat, PositiveInt, Probability
 from ..errors import ConfigError
-from ..ops.training import norm_act
+from ..ops.training import has_hooks, norm_act
 from ..registry import FOLDS
 from ..weights.convert import AUTHORS, PADDLECLAS, WeightNames, head_options, renaming
 from ..weights.io import State
@@ -55,10 +55,16 @@ class MLPBlock(nn.Layer):
 
     def forward(self, x: Tensor) -> Tensor:
         expand, norm, act, reduce = self.mlp
-        branch = reduce(norm_act(norm, act, expand(self.spatial_mixing(x))))
+        hidden = norm_act(norm, act, expand(self.spatial_mixing(x)))
+        if self.layer_scale is None and self._drops_nothing() and type(reduce) is Conv2D and not has_hooks(reduce):
+            return reduce.forward(hidden, shortcut=x)
+        branch = reduce(hidden)
         if self.layer_scale is not None:
             branch = branch * self.layer_scale.reshape([1, -1, 1, 1])
         return x + self.drop_path(branch)
+
+    def _drops_nothing(self) -> bool:
+        return not (self.training and self.drop_path.rate) and not has_hooks(self.drop_path)
 
 
 class Stage(nn.Sequential):

@@ -50,18 +50,21 @@ def initialise_normal(model: nn.Layer, std: float = 0.02) -> None:
 class Conv2D(nn.Conv2D):
     """nn.Conv2D that uses the project's operators for CPU (`ops.training`) where one serves.
 
-    These are convolution without groups and depthwise convolution, neither of them dilated.
+    These are convolution without groups and depthwise convolution, neither of them dilated. A `shortcut` of the
+    output's shape is added to it.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
         padding = (self._padding,) * 2 if isinstance(self._padding, int) else self._padding
         ordinary = isinstance(padding, tuple) and self._padding_mode == "zeros" and self._dilation == [1, 1]
-        if ordinary and self._data_format == "NCHW" and cpu_ops.serves(x) and self._fits(x, padding):
-            if self._groups == 1:
-                return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding)
-            if self._groups == self._in_channels:
-                return cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
-        return nn.Conv2D.forward(self, x)
+        served = ordinary and self._data_format == "NCHW" and cpu_ops.serves(x) and self._fits(x, padding)
+        if served and self._groups == 1 and (shortcut is None or shortcut.dtype == x.dtype):
+            return cpu_ops.conv(x, self.weight, self.bias, self._stride, padding, shortcut)
+        if served and self._groups == self._in_channels:
+            out = cpu_ops.depthwise_conv(x, self.weight, self.bias, self._stride, padding)
+        else:
+            out = nn.Conv2D.forward(self, x)
+        return out if shortcut is None else shortcut + out
 
     def _fits(self, x: Tensor, padding: Sequence[int]) -> bool:
         """Return whether `x` is an input that Paddle would take as well: it has the messages for another."""

@@ -12,6 +12,18 @@ namespace {
 
 Tensor empty(const Shape& shape) { return paddle::empty(shape, paddle::DataType::FLOAT32, paddle::CPUPlace()); }
 
+// Paddle may add to a gradient in its place: one that equals another is a copy.
+Tensor copy(const Tensor& from) {
+  constexpr int64_t kPiece = 1 << 14;
+  Tensor to = empty(from.shape());
+  const float* values = from.data<float>();
+  float* copies = to.data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t begin = 0; begin < from.numel(); begin += kPiece)
+    std::copy_n(values + begin, std::min(kPiece, from.numel() - begin), copies + begin);
+  return to;
+}
+
 Pair output_of(const Shape& x, const Pair& kernel, const std::vector<int>& stride, const std::vector<int>& padding) {
   expect("axes of x", x.size(), 4);
   const int64_t height = x[2] + 2 * padding[0] - kernel.height, width = x[3] + 2 * padding[1] - kernel.width;
@@ -68,21 +80,24 @@ Conv conv(const Shape& x, const Shape& weight, const std::vector<int>& stride, c
 }
 
 std::vector<Shape> conv_shape(const Shape& x, const Shape& weight, const paddle::optional<Shape>&,
-                              const std::vector<int>& stride, const std::vector<int>& padding, bool) {
+                              const paddle::optional<Shape>&, const std::vector<int>& stride, const std::vector<int>& padding, bool) {
   const Conv shape = conv(x, weight, stride, padding);
   return {{shape.batch, shape.outputs + shape.carried, shape.output.height, shape.output.width}};
 }
 
 Tensors conv_forward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
-                        const std::vector<int>& stride, const std::vector<int>& padding, bool) {
+                        const paddle::optional<Tensor>& shortcut, const std::vector<int>& stride,
+                        const std::vector<int>& padding, bool) {
   const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
   Tensor out = empty({shape.batch, shape.outputs + shape.carried, shape.output.height, shape.output.width});
-  conv_forward(shape, x.data<float>(), weight.data<float>(), values("bias", bias, shape.outputs), out.data<float>());
+  if (shortcut) expect("channels that pass a convolution with a shortcut", shape.carried, 0);
+  conv_forward(shape, x.data<float>(), weight.data<float>(), values("bias", bias, shape.outputs),
+               values("shortcut", shortcut, out.numel()), out.data<float>());
   return {out};
 }
 
 Tensors conv_backward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
-                         const Tensor& grad_out, const std::vector<int>& stride, const std::vector<int>& padding,
+                         const paddle::optional<Tensor>& shortcut, const Tensor& grad_out, const std::vector<int>& stride, const std::vector<int>& padding,
                          bool wants_grad_x) {
   const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
   // Paddle wants a tensor for a gradient that it drops.
@@ -92,7 +107,7 @@ Tensors conv_backward_op(const Tensor& x, const Tensor& weight, const paddle::op
                 values("gradient", grad_out, shape.batch * shape.output_image()),
                 wants_grad_x ? grad_x.data<float>() : nullptr, grad_weight.data<float>(),
                 bias ? grad_bias.data<float>() : nullptr);
-  return {grad_x, grad_weight, grad_bias};
+  return {grad_x, grad_weight, grad_bias, shortcut ? copy(grad_out) : Tensor()};
 }
 
 // The running statistics are changed in place, behind the back of the graph of gradients: an output of that name would
@@ -144,12 +159,6 @@ Tensors layer_norm_grad(const Tensor& x, const Tensor& gamma, const Tensor& grad
 }
 
 std::vector<Shape> layer_norm_shape(const Shape& x, const Shape&, const Shape&, float) { return {x}; }
-
-Tensor copy(const Tensor& from) {
-  Tensor to = empty(from.shape());
-  std::copy_n(from.data<float>(), from.numel(), to.data<float>());
-  return to;
-}
 
 Tensors layer_scale(const Tensor& branch, const Tensor& gamma, const paddle::optional<Tensor>& keep,
                     const Tensor& shortcut) {
@@ -307,14 +316,15 @@ PD_BUILD_GRAD_OP(ppcls_depthwise_conv)
     .SetKernelFn(PD_KERNEL(depthwise_conv_grad));
 
 PD_BUILD_OP(ppcls_conv)
-    .Inputs({"X", "Weight", paddle::Optional("Bias")})
+    .Inputs({"X", "Weight", paddle::Optional("Bias"), paddle::Optional("Shortcut")})
     .Outputs({"Out"})
     .Attrs({"stride: std::vector<int>", "padding: std::vector<int>", "wants_grad_x: bool"})
     .SetKernelFn(PD_KERNEL(conv_forward_op))
     .SetInferShapeFn(PD_INFER_SHAPE(conv_shape));
 PD_BUILD_GRAD_OP(ppcls_conv)
-    .Inputs({"X", "Weight", paddle::Optional("Bias"), paddle::Grad("Out")})
-    .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad(paddle::Optional("Bias"))})
+    .Inputs({"X", "Weight", paddle::Optional("Bias"), paddle::Optional("Shortcut"), paddle::Grad("Out")})
+    .Outputs({paddle::Grad("X"), paddle::Grad("Weight"), paddle::Grad(paddle::Optional("Bias")),
+              paddle::Grad(paddle::Optional("Shortcut"))})
     .Attrs({"stride: std::vector<int>", "padding: std::vector<int>", "wants_grad_x: bool"})
     .SetKernelFn(PD_KERNEL(conv_backward_op));
 

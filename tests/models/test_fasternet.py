@@ -82,3 +82,15 @@ def test_an_unknown_mixing_is_one_clear_line():
         mixing_layer("dw", 8)
     with pytest.raises(ConfigError, match=r"spatial_mixing: expected one of .*did you mean 'dwconv'"):
         create_model("FasterNet_T0", spatial_mixing="dw_conv")
+
+
+def test_a_block_adds_its_shortcut_within_its_last_convolution_unless_that_is_watched(own_operators):
+    paddle.seed(0)
+    block = create_model("FasterNet_T0", class_num=3, depths=(1, 1, 1, 1)).stages[0].blocks[0]
+    x = paddle.randn([2, 40, 9, 9])
+    together, seen = block(x), []
+    hook = block.mlp[3].register_forward_post_hook(lambda layer, inputs, output: seen.append(output))
+    apart = block(x)
+    hook.remove()
+    np.testing.assert_allclose(apart.numpy(), (x + seen[0]).numpy())
+    np.testing.assert_allclose(together.numpy(), apart.numpy(), rtol=1e-5, atol=1e-6)

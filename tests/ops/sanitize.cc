@@ -96,10 +96,11 @@ void conv(int64_t batch, Pair channels, Pair plane, Pair kernel, Pair stride, Pa
     std::fill_n(grad_out.begin() + n * conv.output_image() + outputs * output.height * output.width,
                 carried * output.height * output.width, 0.f);
   Array out(grad_out.size()), grad_x(x.size()), grad_weight(weight.size()), grad_bias(outputs);
-  conv_forward(conv, x.data(), weight.data(), bias.data(), out.data());
+  conv_forward(conv, x.data(), weight.data(), bias.data(), nullptr, out.data());
   conv_backward(conv, x.data(), weight.data(), grad_out.data(), grad_x.data(), grad_weight.data(), grad_bias.data());
   require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "conv");
-  conv_forward(conv, x.data(), weight.data(), nullptr, out.data());
+  const Array shortcut(out.size());
+  conv_forward(conv, x.data(), weight.data(), nullptr, shortcut.data(), out.data());
   conv_backward(conv, x.data(), weight.data(), grad_out.data(), nullptr, grad_weight.data(), nullptr);
   require_adjoint(out, grad_out, x, grad_x, weight, grad_weight, "conv without bias");
 }
@@ -239,11 +240,10 @@ void fasternet_block() {
   NormAct norm{{kImages, hidden, kPositions}, Activation::relu};
   Array mixed(x.size()), expanded(kImages * hidden * kPositions), active = expanded, out(x.size());
   const auto run = [&](const Array& at) {
-    conv_forward(partial, at.data(), weights[0].data(), nullptr, mixed.data());
-    conv_forward(wide, mixed.data(), weights[1].data(), nullptr, expanded.data());
+    conv_forward(partial, at.data(), weights[0].data(), nullptr, nullptr, mixed.data());
+    conv_forward(wide, mixed.data(), weights[1].data(), nullptr, nullptr, expanded.data());
     norm.forward(expanded, &active);
-    conv_forward(narrow, active.data(), weights[2].data(), nullptr, out.data());
-    add(at, &out);
+    conv_forward(narrow, active.data(), weights[2].data(), nullptr, at.data(), out.data());
     return dot(out, grad_out);
   };
   run(x);
@@ -271,7 +271,7 @@ void lcnet_block() {
   const auto run = [&](const Array& at) {
     depthwise_forward(depthwise, at.data(), taps.data(), none.data(), filtered.data());
     first.forward(filtered, &active);
-    conv_forward(pointwise, active.data(), weight.data(), nullptr, mixed.data());
+    conv_forward(pointwise, active.data(), weight.data(), nullptr, nullptr, mixed.data());
     second.forward(mixed, &out);
     return dot(out, grad_out);
   };
@@ -299,9 +299,9 @@ void edgenext_block() {
   Array normed(size), qkv(3 * size), attended(size), projected(size), middle(size), again(size), out(size);
   const auto run = [&](const Array& at) {
     layer_norm_forward(maps, at.data(), gamma.data(), beta.data(), 1e-6f, normed.data());
-    conv_forward(to_qkv, normed.data(), qkv_weight.data(), nullptr, qkv.data());
+    conv_forward(to_qkv, normed.data(), qkv_weight.data(), nullptr, nullptr, qkv.data());
     attention_forward(heads, qkv.data(), temperature.data(), attended.data());
-    conv_forward(projection, attended.data(), out_weight.data(), nullptr, projected.data());
+    conv_forward(projection, attended.data(), out_weight.data(), nullptr, nullptr, projected.data());
     layer_scale_forward(maps, projected.data(), gamma.data(), nullptr, at.data(), middle.data());
     layer_norm_forward(maps, middle.data(), gamma.data(), beta.data(), 1e-6f, again.data());
     bottleneck_forward(bottleneck, Activation::gelu, again.data(), weight1.data(), bias1.data(), weight2.data(),

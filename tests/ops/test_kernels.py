@@ -109,6 +109,30 @@ def test_conv_equals_a_float64_sum(own_operators, kernel, stride):
         assert_close(results(ours, *tensors), results(theirs, *exact))
 
 
+@pytest.mark.parametrize(
+    ("plane", "kernel", "stride"),
+    [((1, 1), 1, 1), ((2, 2), 3, 1), ((7, 7), 1, 1), ((4, 4), 1, 1), ((13, 20), 3, 1), ((13, 20), 3, 2)],
+)
+def test_conv_adds_a_shortcut(own_operators, plane, kernel, stride):
+    x, weight, bias = random([3, 5, *plane], 0), random([21, 5, kernel, kernel], 1), random([21], 2)
+    options = stride, kernel // 2
+    shortcut = random(F.conv2d(x, weight, None, *options).shape, 3)
+
+    def theirs(x, weight, bias, shortcut):
+        return F.conv2d(x, weight, bias, *options) + shortcut
+
+    def ours(x, weight, bias, shortcut):
+        return own_operators.conv(x, weight, bias, (stride,) * 2, (kernel // 2,) * 2, shortcut)
+
+    tensors = x, weight, bias, shortcut
+    exact = [tensor.astype("float64") for tensor in tensors]
+    assert_close(results(ours, *tensors), results(theirs, *exact))
+    without_bias = own_operators.conv(x, weight, None, (stride,) * 2, (kernel // 2,) * 2, shortcut)
+    assert_close([without_bias.numpy()], [(F.conv2d(x, weight, None, *options) + shortcut).numpy()])
+    with pytest.raises(Exception, match="shortcut"):
+        own_operators.conv(x, weight, None, (stride,) * 2, (kernel // 2,) * 2, shortcut[:2])
+
+
 def test_conv_takes_the_weight_of_a_linear_layer(own_operators):
     tensors = random([5, 7, 3, 6], 0), random([7, 19], 1), random([19], 2)
 
@@ -174,7 +198,7 @@ def test_conv_refuses_channels_that_it_can_not_carry(own_operators):
         Conv2D(3, 2, 3)(random([1, 4, 9, 9], 0))
 
 
-CONV = ([2, 6, 5, 5], [4, 6, 3, 3], [4], (1, 1), (1, 1), True)
+CONV = ([2, 6, 5, 5], [4, 6, 3, 3], [4], [2, 4, 5, 5], (1, 1), (1, 1), True)
 DEPTHWISE = ([2, 6, 5, 5], [6, 1, 3, 3], [6], (1, 1), (1, 1))
 NORM_ACT = ([2, 6, 5, 5], [6], [6], [6], [6], 1e-5, 0.9, 1)
 LAYER_NORM = ([2, 6, 5, 5], [6], [6], 1e-6)
@@ -196,6 +220,7 @@ SHIFT_MAX = ([2, 6, 5, 5], "shift", [12], [6, 2], [2], [2, 12], [12], 2.0)
         ("conv", CONV, 1, [4, 6, 3], "axes of the weight: 3, where 4"),
         ("conv", CONV, 1, [4, 7, 3, 3], "channels pass"),
         ("conv", CONV, 2, [3], "bias: 3, where 4"),
+        ("conv", CONV, 3, [2, 4, 5, 4], "shortcut: 160, where 200"),
         ("norm_act", NORM_ACT, 1, [5], "gamma: 5, where 6"),
         ("norm_act", NORM_ACT, 2, [5], "beta: 5, where 6"),
         ("norm_act", NORM_ACT, 3, [5], "running mean: 5, where 6"),

@@ -33,7 +33,7 @@ void input_gradient(const Conv& conv, const float* weight, const float* grad_out
       const Columns columns(conv.batch, conv.outputs, conv.output_image(), conv.output.height * conv.output.width,
                             conv.output, grid, {1, 1}, std::move(taps));
       const Places places{conv.input_image(), conv.input.height * conv.input.width, conv.input, {y, x}, stride};
-      convolve(columns, grad_out, conv.inputs, packed.get(), nullptr, places, grad_x);
+      convolve(columns, grad_out, conv.inputs, packed.get(), nullptr, nullptr, places, grad_x);
     }
 }
 
@@ -48,16 +48,17 @@ void carry(const Conv& conv, const float* from, int64_t from_image, int64_t befo
 
 }  // namespace
 
-void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out) {
+void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, const float* shortcut,
+                  float* out) {
   if (conv.carried) carry(conv, x, conv.input_image(), conv.inputs, out, conv.output_image(), conv.outputs);
-  if (is_linear(conv)) return linear_forward(conv, x, weight, bias, out);
+  if (is_linear(conv)) return linear_forward(conv, x, weight, bias, shortcut, out);
   const Columns columns = columns_of_input(conv);
   const int64_t depth = columns.depth();
   const std::unique_ptr<float[]> packed(new float[conv.outputs * depth]);
   // A channel for each row of a column: their weights are one after the other.
   const Weights weights{weight, conv.input_major ? 1 : depth, conv.input_major ? conv.outputs : 1, {0}};
   pack_weights(weights, conv.outputs, depth, packed.get());
-  convolve(columns, x, conv.outputs, packed.get(), bias,
+  convolve(columns, x, conv.outputs, packed.get(), bias, shortcut,
            {conv.output_image(), conv.output.height * conv.output.width, conv.output, {0, 0}, {1, 1}}, out);
 }
 

@@ -94,13 +94,15 @@ struct Weights {
 // Weights in the order in which `convolve` reads them.
 void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed);
 
-// out[n][o] at its places = bias[o] + the sum over rows of weight(o, row) times the columns. `bias` may be null.
+// out[n][o] at its places = bias[o] + shortcut[n][o] there + the sum over rows of weight(o, row) times the columns.
+// `bias` and `shortcut` may be null.
 void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
-              const Places& places, float* out);
+              const float* shortcut, const Places& places, float* out);
 
 // Whether a convolution is computed as a linear layer of whole images, and its passes then.
 bool is_linear(const Conv& conv);
-void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out);
+void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, const float* shortcut,
+                    float* out);
 void linear_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
                      float* grad_weight, float* grad_bias);
 

@@ -59,7 +59,7 @@ void multiply(int64_t rows, int64_t columns, int64_t depth, const float* left, i
   const Floats packed(new float[rows * depth]);
   pack_weights({left, row_step, depth_step, {0}}, rows, depth, packed.get());
   const Columns values(1, depth, 0, right_step, {1, columns}, {1, columns}, {1, 1}, {{0, 0}});
-  convolve(values, right, rows, packed.get(), nullptr, {0, out_step, {1, columns}, {0, 0}, {1, 1}}, out);
+  convolve(values, right, rows, packed.get(), nullptr, nullptr, {0, out_step, {1, columns}, {0, 0}, {1, 1}}, out);
 }
 
 // The matrix of a layer, (outputs, depth) or, if `input_major`, (depth, outputs).
@@ -94,17 +94,18 @@ bool is_linear(const Conv& conv) {
   return area(conv.input) <= area(conv.kernel) && area(conv.output) <= 4;
 }
 
-void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out) {
+void linear_forward(const Conv& conv, const float* x, const float* weight, const float* bias, const float* shortcut,
+                    float* out) {
   Matrix matrix(conv, weight);
   multiply(conv.batch, matrix.outputs, matrix.depth, x, conv.input_image(), 1, matrix.get(true), matrix.outputs, out,
            conv.output_image());
-  if (!bias) return;
+  if (!bias && !shortcut) return;
 #pragma omp parallel for schedule(static)
-  for (int64_t n = 0; n < conv.batch; ++n) {
-    float* to = out + n * conv.output_image();
-    for (int64_t o = 0; o < conv.outputs; ++o)
-      for (int64_t place = 0; place < area(conv.output); ++place) *to++ += bias[o];
-  }
+  for (int64_t n = 0; n < conv.batch; ++n)
+    for (int64_t i = 0; i < matrix.outputs; ++i) {
+      const int64_t at = n * conv.output_image() + i;
+      out[at] += (bias ? bias[i / area(conv.output)] : 0.f) + (shortcut ? shortcut[at] : 0.f);
+    }
 }
 
 void linear_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,

@@ -1,6 +1,7 @@
 // Columns of positions, and weights, packed for the products.
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "conv.h"
@@ -55,16 +56,23 @@ Columns columns_of_gradient(const Conv& conv, const Columns& inputs) {
 }
 
 void pack_weights(const Weights& weights, int64_t outputs, int64_t channels, float* packed) {
-  const int64_t taps = int64_t(weights.taps.size());
+  const int64_t taps = int64_t(weights.taps.size()), step = weights.output_step;
 #pragma omp parallel for schedule(static)
   for (int64_t block = 0; block < output_blocks(outputs); ++block) {
-    const int64_t begin = output_begin(outputs, block), rows = output_begin(outputs, block + 1) - begin;
-    float* to = packed + begin * channels * taps;
-    for (int64_t c = 0; c < channels; ++c)
-      for (int64_t t = 0; t < taps; ++t) {
-        const float* from = weights.data + begin * weights.output_step + c * weights.channel_step + weights.taps[t];
-        for (int64_t r = 0; r < rows; ++r) *to++ = from[r * weights.output_step];
-      }
+    const int64_t begin = output_begin(outputs, block), count = output_begin(outputs, block + 1) - begin;
+    // A constant number of rows, that of most blocks, makes a fast loop.
+    const auto pack = [&](auto rows) {
+      float* to = packed + begin * channels * taps;
+      for (int64_t c = 0; c < channels; ++c)
+        for (int64_t t = 0; t < taps; ++t, to += rows) {
+          const float* from = weights.data + begin * step + c * weights.channel_step + weights.taps[t];
+          strided(step, rows, [=](int64_t i, int64_t k) { to[k] = from[i]; });
+        }
+    };
+    if (count == kTileRows)
+      pack(std::integral_constant<int64_t, kTileRows>());
+    else
+      pack(count);
   }
 }
 

@@ -15,14 +15,18 @@ constexpr int64_t kPanelFloats = 1 << 15;
 constexpr int64_t kTasks = 16;  // at least, where the shape has as many
 
 // totals[r][i]: `rows` outputs of a strip, its first `columns` vectors. Row k of its columns is strip[places[k]].
+// `shortcut`, with the rows of `totals`, is added to the sums, not summed on: that is more exact.
 template <int rows, int columns>
 void product(int64_t depth, const float* weights, const float* strip, const int64_t* places, const float* bias,
-             float* totals, int64_t step) {
+             const float* shortcut, float* totals, int64_t step) {
   product_tile<rows, columns>(
       depth, [=](int r, int) { return broadcast(bias ? bias[r] : 0.f); },
       [=](int64_t k, int r) { return weights[k * rows + r]; },
       [=](int64_t k, int v) { return load(strip + places[k] + v * kLanes); },
-      [=](int r, int v, Vec total) { store(totals + r * step + v * kLanes, total); });
+      [=](int r, int v, Vec total) {
+        const int64_t at = r * step + v * kLanes;
+        store(totals + at, shortcut ? total + load(shortcut + at) : total);
+      });
 }
 
 using Product = decltype(&product<1, 1>);
@@ -61,31 +65,34 @@ void find_runs(const Columns& columns, const Places& places, int64_t first, int6
 
 // A block of outputs at a strip, of which runs are written.
 void convolve_strip(int64_t rows, int64_t depth, const float* weights, const float* bias, const float* strip,
-                    const int64_t* places, const std::vector<Run>& runs, int64_t channel, int64_t step, float* out) {
+                    const int64_t* places, const std::vector<Run>& runs, int64_t channel, int64_t step,
+                    const float* shortcut, float* out) {
   if (runs.empty()) return;
   const int64_t columns = divide_up(runs.back().begin + runs.back().length, kLanes);
   const Product product = kProducts[(rows - 1) * kTileColumns + columns - 1];
   if (runs.size() == 1 && step == 1 && runs[0].length == columns * kLanes) {
-    product(depth, weights, strip, places, bias, out + runs[0].to, channel);
+    product(depth, weights, strip, places, bias, shortcut ? shortcut + runs[0].to : nullptr, out + runs[0].to, channel);
     return;
   }
   alignas(kVecBytes) float totals[kTileRows * kStrip];
-  product(depth, weights, strip, places, bias, totals, kStrip);
+  product(depth, weights, strip, places, bias, nullptr, totals, kStrip);
   for (int64_t r = 0; r < rows; ++r)
     for (const Run& run : runs) {
-      float* to = out + run.to + r * channel;
       const float* from = totals + r * kStrip + run.begin;
-      if (step == 1)
-        copy(from, run.length, to);
+      const int64_t at = run.to + r * channel;
+      if (shortcut)
+        strided(step, run.length, [=](int64_t i, int64_t k) { out[at + i] = from[k] + shortcut[at + i]; });
+      else if (step == 1)
+        copy(from, run.length, out + at);
       else
-        strided(step, run.length, [=](int64_t i, int64_t k) { to[i] = from[k]; });
+        strided(step, run.length, [=](int64_t i, int64_t k) { out[at + i] = from[k]; });
     }
 }
 
 }  // namespace
 
 void convolve(const Columns& columns, const float* images, int64_t outputs, const float* packed, const float* bias,
-              const Places& places, float* out) {
+              const float* shortcut, const Places& places, float* out) {
   const int64_t depth = columns.depth(), positions = columns.positions();
   const int64_t strips = divide_up(positions, kStrip), blocks = output_blocks(outputs);
   const int64_t length = kPanelFloats / std::max<int64_t>(1, columns.stored()) - columns.before - columns.after;
@@ -109,7 +116,7 @@ void convolve(const Columns& columns, const float* images, int64_t outputs, cons
         for (int64_t done = 0; done < count; done += kStrip)
           convolve_strip(rows, depth, packed + begin * depth, bias ? bias + begin : nullptr, panel.data() + done,
                          panel.rows(), runs[done / kStrip], places.channel, places.step.width,
-                         out + begin * places.channel);
+                         shortcut ? shortcut + begin * places.channel : nullptr, out + begin * places.channel);
       }
     }
   }

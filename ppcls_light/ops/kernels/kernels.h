@@ -34,8 +34,10 @@ struct Conv {
   int64_t output_image() const { return (outputs + carried) * output.height * output.width; }
 };
 
-// `bias` and `grad_bias` may be null, and so may `grad_x`, which is not computed then.
-void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, float* out);
+// `bias` and `grad_bias` may be null, and so may `grad_x`, which is not computed then, and `shortcut`, which is added to
+// the output; the gradient of it is grad_out.
+void conv_forward(const Conv& conv, const float* x, const float* weight, const float* bias, const float* shortcut,
+                  float* out);
 void conv_backward(const Conv& conv, const float* x, const float* weight, const float* grad_out, float* grad_x,
                    float* grad_weight, float* grad_bias);
 
