@@ -56,15 +56,18 @@ class MLPBlock(nn.Layer):
     def forward(self, x: Tensor) -> Tensor:
         expand, norm, act, reduce = self.mlp
         hidden = norm_act(norm, act, expand(self.spatial_mixing(x)))
-        if self.layer_scale is None and self._drops_nothing() and type(reduce) is Conv2D and not has_hooks(reduce):
+        if self._ends_in(reduce):
             return reduce.forward(hidden, shortcut=x)
         branch = reduce(hidden)
         if self.layer_scale is not None:
             branch = branch * self.layer_scale.reshape([1, -1, 1, 1])
         return x + self.drop_path(branch)
 
-    def _drops_nothing(self) -> bool:
-        return not (self.training and self.drop_path.rate) and not has_hooks(self.drop_path)
+    def _ends_in(self, layer: nn.Layer) -> bool:
+        """Return whether only the shortcut is added to the output of `layer`, and nobody watches it."""
+        drops = self.training and self.drop_path.rate > 0
+        watched = has_hooks(layer) or has_hooks(self.drop_path)
+        return self.layer_scale is None and not drops and type(layer) is Conv2D and not watched
 
 
 class Stage(nn.Sequential):
