@@ -80,7 +80,8 @@ Conv conv(const Shape& x, const Shape& weight, const std::vector<int>& stride, c
 }
 
 std::vector<Shape> conv_shape(const Shape& x, const Shape& weight, const paddle::optional<Shape>&,
-                              const paddle::optional<Shape>&, const std::vector<int>& stride, const std::vector<int>& padding, bool) {
+                              const paddle::optional<Shape>&, const std::vector<int>& stride,
+                              const std::vector<int>& padding, bool) {
   const Conv shape = conv(x, weight, stride, padding);
   return {{shape.batch, shape.outputs + shape.carried, shape.output.height, shape.output.width}};
 }
@@ -97,8 +98,8 @@ Tensors conv_forward_op(const Tensor& x, const Tensor& weight, const paddle::opt
 }
 
 Tensors conv_backward_op(const Tensor& x, const Tensor& weight, const paddle::optional<Tensor>& bias,
-                         const paddle::optional<Tensor>& shortcut, const Tensor& grad_out, const std::vector<int>& stride, const std::vector<int>& padding,
-                         bool wants_grad_x) {
+                         const paddle::optional<Tensor>& shortcut, const Tensor& grad_out,
+                         const std::vector<int>& stride, const std::vector<int>& padding, bool wants_grad_x) {
   const Conv shape = conv(x.shape(), weight.shape(), stride, padding);
   // Paddle wants a tensor for a gradient that it drops.
   Tensor grad_x = empty(wants_grad_x ? x.shape() : Shape{1}), grad_weight = empty(weight.shape());
