@@ -43,7 +43,7 @@ class ForkedChild(processes.Child):
 
 
 class _Process:
-    """What `Child` asks of a `subprocess.Popen`."""
+    """The part of `subprocess.Popen` that `Child` uses."""
 
     def __init__(self, module, files):
         files = [_Inherited(file) for file in files]

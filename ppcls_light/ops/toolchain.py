@@ -10,7 +10,7 @@ from typing import NamedTuple, Optional, Tuple
 
 
 class Toolchain(NamedTuple):
-    """What makes a shared library of C++ on one system, for one processor."""
+    """Compilers and flags that make a shared library of C++ on one system, for one processor."""
 
     compilers: Tuple[str, ...]  # in the order of preference
     processor: Tuple[str, ...]  # flags for all instructions of the processor that compiles

@@ -276,9 +276,7 @@ class _Envelope:
 
         try:
             await self._app(scope, receive, send_more)
-        except (
-            Exception
-        ):  # a fault of ours or of a library, of any kind: the client gets an answer, the log the cause
+        except Exception:  # of any kind, ours or a library's: the client gets an answer, the log the cause
             logger.exception("request %s", identity)
             if status is None:
                 content = {"error": "internal error; the server's log has the cause", "request_id": identity}
