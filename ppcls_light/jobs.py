@@ -9,7 +9,7 @@ import itertools
 import os
 import shlex
 import tempfile
-from typing import Any
+from typing import Any, Collection
 
 from paddle import nn
 
@@ -20,6 +20,7 @@ from .base.probabilities import probabilities
 from .bundle.chosen import Chosen
 from .config import Config, ConfigLike, checked, dump_config
 from .config.arch import ArchConfig
+from .config.formats import ExportFormat
 from .config.postprocess import ThreshOutput, Topk, bare
 from .engine import distributed as runtimes
 from .engine.answering import answering, threshold_in_use
@@ -193,15 +194,16 @@ def explain(
 
 def export(
     config: ConfigLike,
-    graph_format: str | None = None,
+    formats: Collection[ExportFormat] | None = None,
     max_drop: float | None = None,
     operators: bool = False,
 ) -> ExportReport | None:
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
-    With `graph_format` "onnx" inference.onnx is written beside the Paddle graph and proved, too. With
-    `Global.export_precision` int8 there are int8 graphs, too, of every engine that loses by it at most `max_drop`
-    percentage points of top-1. `operators` logs the operators of the graph, as trained and as exported.
+    The files of `formats` are written beside the Paddle graph and proved, too. With `Global.export_precision` int8
+    there are int8 graphs, too, of every engine that loses by it at most `max_drop` percentage points of top-1; where
+    `formats` has other runtimes, of these, which must not lose more. fp16 is for such runtimes. `operators` logs the
+    operators of the graph, as trained and as exported.
     """
     config = checked(config)
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
@@ -210,6 +212,13 @@ def export(
         return None
     if max_drop is not None and config.Global.export_precision != "int8":
         raise ConfigError("--max-drop limits the loss of int8; add -o Global.export_precision=int8")
+    others = [name for name in dict.fromkeys(formats or ()) if name not in ("paddle", "onnx")]
+    half = config.Global.export_precision == "fp16"
+    if half and not others:
+        raise ConfigError(
+            f"{config.place('Global.export_precision')}: fp16 is for files of other runtimes; add --format openvino, "
+            "say, or leave it out"
+        )
     if operators and config.Slim.quant:
         raise ConfigError(
             "--operators counts those of an fp32 graph; leave it out for a network of Slim.quant"
@@ -224,7 +233,9 @@ def export(
         images = labelled_images(config, class_names(config, weights))
         gate = AccuracyGate(images, MAX_DROP if max_drop is None else max_drop)
     report = _export(
-        model, config, config.Global.save_inference_dir, weights, graph_format == "onnx", gate, chosen
+        *(model, config, config.Global.save_inference_dir, weights, "onnx" in (formats or ()), gate, chosen),
+        formats=others,
+        half=half,
     )
     if operators:
         table = compare_ops(model, report.folder, config.Global.image_shape)
@@ -380,6 +391,7 @@ def _export(
     onnx: bool = False,
     gate: AccuracyGate | None = None,
     chosen: Chosen | None = None,
+    **others: Any,
 ) -> ExportReport:
     names, ops, images = class_names(config, weights), inference_transforms(config), sample_images(config)
     return export_model(
@@ -396,4 +408,5 @@ def _export(
         chosen=chosen,
         softmax=config.Arch.infer_add_softmax,
         preprocess=config.Global.export_preprocess,
+        **others,
     )

@@ -1,6 +1,7 @@
 """Export for Paddle Inference: python tools/export_model.py -c CONFIG -o Global.pretrained_model=FILE
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With --format openvino also for that runtime, proved in it; -o Global.export_precision=fp16 adds half precision.
 With -o Global.export_preprocess=true for photos as they are decoded: resize, crop and normalisation are in the graph.
 With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
 """

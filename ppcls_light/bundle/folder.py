@@ -66,6 +66,7 @@ GRAPH_FILES = {"json": "inference.json", "pdmodel": "inference.pdmodel"}
 WEIGHTS_FORMAT = "pdparams"
 ONNX_FILE = "inference.onnx"
 PLAN_FILE = "inference.plan"  # for the engine native
+METADATA_FILE = "inference.metadata.json"  # what programs need that do not read inference.yml
 INT8_STEM = "inference.int8"
 # Files of the int8 graph that an engine runs, the graph first.
 INT8_FILES = {

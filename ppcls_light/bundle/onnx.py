@@ -11,26 +11,21 @@ import functools
 import glob
 import hashlib
 import importlib.util
-import json
 import logging
 import os
 import shutil
 import tempfile
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Dict, List
 
 import numpy as np
 
 from ..base.call import call_in_process
-from ..base.files import StrPath, atomic_path, require_writable, write_text
+from ..base.files import StrPath, atomic_path, require_writable
 from ..base.files import checksum as file_checksum
-from ..config.tree import dump_yaml, read_tree
-from ..config.types import plain
 from ..errors import ExportError, UserError
-from .folder import CONFIG_FILE, ONNX_FILE, Bundle, read_bundle
-from .paddlex import plain_op
+from .folder import Bundle
 
 logger = logging.getLogger(__name__)
 
@@ -151,43 +146,6 @@ def convert(graph: str, params: str, path: str, *names: str) -> None:
     _fold_constants(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
-
-
-def describe(folder: StrPath) -> None:
-    """Put into inference.onnx of an export what inference.yml says of its images and answers, as JSON by key.
-
-    The metadata have class_names (null without), multilabel, output, postprocess, unknown (null without), channels of
-    the photos that the graph takes (null: it takes prepared images) and transform_ops, the preprocessing. The checksum
-    in inference.yml follows. Without an ONNX file of the export nothing is done. Raises ExportError: onnx is missing.
-    """
-    bundle = read_bundle(folder)
-    if bundle.onnx_file is None or ONNX_FILE not in bundle.files:
-        return
-    if importlib.util.find_spec("onnx") is None:
-        raise ExportError(
-            f'the metadata of {ONNX_FILE} need onnx, which is not here; pip install "ppcls_light[onnx]"'
-        )
-    import onnx
-
-    unknown = bundle.unknown and asdict(bundle.unknown)
-    content = {
-        "class_names": bundle.class_names and list(bundle.class_names),
-        "multilabel": bundle.multilabel,
-        "output": bundle.output,
-        "postprocess": {"name": bundle.postprocess.name, **plain(bundle.postprocess)},
-        "unknown": unknown and {key: value for key, value in unknown.items() if key != "measured"},
-        "channels": bundle.photos and bundle.photos.channels,
-        "transform_ops": [plain_op(op) for op in (*bundle.decode, *(bundle.transform_ops or ()))],
-    }
-    model = onnx.load(bundle.onnx_file)
-    texts = {key: json.dumps(value, ensure_ascii=False) for key, value in content.items()}
-    onnx.helper.set_model_props(model, texts)
-    with atomic_path(bundle.onnx_file, ExportError) as temporary:
-        onnx.save(model, temporary)
-    file = os.path.join(folder, CONFIG_FILE)
-    described = read_tree(file).plain()
-    described["ppcls_light"]["files"][ONNX_FILE] = file_checksum(bundle.onnx_file)
-    write_text(file, dump_yaml(described), ExportError)
 
 
 def _rename(graph: Any, names: Dict[str, str]) -> None:

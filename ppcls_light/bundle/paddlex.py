@@ -9,6 +9,7 @@ import numpy as np
 from ..config import postprocess
 from ..config.postprocess import PostProcess
 from ..config.types import Op
+from ..data.transforms.core import IMAGENET_MEAN, IMAGENET_STD
 
 # Ends of the names by which PaddleX knows networks of tags; by their names it chooses what reads the folder.
 _TAGS_IN_PADDLEX = {
@@ -35,7 +36,7 @@ def paddlex_name(arch: str, kind: Optional[PostProcess] = None) -> str:
 
 
 def plain_op(op: Op) -> Dict[str, Optional[Dict[str, Any]]]:
-    """Return `op` as other tools want to read it: no None, lists for tuples."""
+    """Return `op` as other tools want to read it: no None, lists for tuples, the values of a NormalizeImage."""
     plain = {
         key: list(value) if isinstance(value, tuple) else value
         for key, value in op.params.items()
@@ -49,4 +50,6 @@ def plain_op(op: Op) -> Dict[str, Optional[Dict[str, Any]]]:
         # PaddleX insists on these two; PaddleClas calls the same thing "hwc"
         plain["order"] = "" if plain.get("order") == "hwc" else plain.get("order", "chw")
         plain["channel_num"] = plain.get("channel_num", 3)
+        # programs that read the folder in other languages need not know the defaults
+        plain = {"scale": 1 / 255, "mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD), **plain}
     return {op.name: plain or None}

@@ -4,13 +4,16 @@
 %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With --format openvino also for that runtime, proved in it; -o Global.export_precision=fp16 adds half precision.
 With -o Global.export_preprocess=true for photos as they are decoded: resize, crop and normalisation are in the graph.
 With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
 """
 
 import argparse
+from typing import get_args
 
 from .. import cli
+from ..config.formats import ExportFormat
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "--format",
-        choices=["paddle", "onnx"],
-        help="paddle (default): Paddle's graph alone; onnx: inference.onnx beside it",
+        action="append",
+        choices=get_args(ExportFormat),
+        help="beside Paddle's graph: onnx, or a format of another runtime; several with one --format each",
     )
     add(
         "--max-drop",

@@ -53,8 +53,9 @@ class GlobalConfig(Spelled):
     start_eval_epoch: NonNegativeInt = 0  # first epoch with an evaluation
     image_shape: Tuple[PositiveInt, PositiveInt, PositiveInt] = (3, 224, 224)  # input of the export
     save_inference_dir: str = "./inference"  # folder of the export
-    # `int8`: also int8 graphs, for every engine that keeps its top-1 ([int8](int8.md)).
-    export_precision: Literal["fp32", "int8"] = "fp32"
+    # `int8`: also int8 graphs, for every engine that keeps its top-1 ([int8](int8.md)), or with `--format` for that
+    # format; `fp16`: also a file in half precision of the `--format` ([formats](formats.md)).
+    export_precision: Literal["fp32", "fp16", "int8"] = "fp32"
     # The exported graph takes uint8 photos (N, H, W, 3) and prepares them itself
     # ([preprocessing in the graph](deploy.md#preprocessing-in-the-graph)).
     export_preprocess: bool = False

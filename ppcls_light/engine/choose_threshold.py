@@ -20,7 +20,7 @@ from ..base.operating_points import (
 from ..base.probabilities import probabilities
 from ..bundle.chosen import Chosen, file_of, measured, write_chosen
 from ..bundle.folder import CONFIG_FILE, put_threshold, read_bundle
-from ..bundle.onnx import describe
+from ..bundle.metadata import describe
 from ..config import Config
 from ..errors import ConfigError, DataError, UserError, WeightsError, listed
 from ..weights.io import weights_file

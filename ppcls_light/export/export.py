@@ -6,12 +6,9 @@ import contextlib
 import copy
 import logging
 import os
-import re
-import shutil
 import tempfile
-import uuid
 from dataclasses import dataclass, field
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Union
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
@@ -19,26 +16,23 @@ import paddle
 from paddle import nn
 
 from .. import __version__
-from ..base.files import StrPath, checksum, remove_orphans, set_aside, temporary_name
+from ..base.files import StrPath, checksum
 from ..base.machine import require
 from ..bundle.chosen import Chosen
 from ..bundle.folder import (
     CONFIG_FILE,
-    GRAPH_FILES,
-    INT8_FILES,
     ONNX_FILE,
-    PLAN_FILE,
-    UNKNOWN_FILE,
     Ops,
     read_bundle,
     weights_digest,
     write_inference_yml,
 )
-from ..bundle.onnx import INT8_TO_ONNX, describe, to_onnx
+from ..bundle.metadata import describe
+from ..bundle.onnx import INT8_TO_ONNX, to_onnx
 from ..compress import is_quantized
 from ..config.postprocess import PostProcess, Topk, check_network, default_kind
 from ..data.classes import ClassNames, as_class_names
-from ..errors import ConfigError, ExportError
+from ..errors import ExportError
 from ..prediction.unknown import OUTPUT_OF
 from .accuracy import AccuracyGate
 from .fold.steps import fold
@@ -46,7 +40,10 @@ from .int8 import save_int8
 from .plan import write_plan
 from .precisions import add_precisions
 from .preprocess import Preprocessing
+from .staging import staged
 from .static import STEM, save_static
+from .targets import TARGETS
+from .targets.convert import convert
 from .unknown import UnknownFit, fit_unknown
 from .verify import verify
 
@@ -55,9 +52,6 @@ logger = logging.getLogger(__name__)
 Names = Union[None, ClassNames, Sequence[str], Mapping[int, str]]
 
 MAX_IMAGES = 16
-
-# The graph in every format, parameters, inference.yml, int8 graphs, and which engine was found fastest.
-_OF_AN_EXPORT = re.compile(r"inference[._].*|engine\.json")
 
 
 @dataclass(frozen=True)
@@ -83,6 +77,8 @@ class ExportReport:
         further: {output: largest difference of an image's, a share of its length (L2)} of outputs behind the
             probabilities, such as embedding: at most 1e-3, for int8 at most 0.5 on three images of four.
         precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
+        formats: {format: {precision: largest difference of a probability in its own runtime}}: in fp32 at most 1e-4, in
+            fp16 0.05; {} without `formats`.
         preprocessing: of a graph of photos: grey_levels, the largest difference of a pixel from the transforms', and
             max_abs_diff, that of a probability by it: at most 0.02; {} without.
         unknown: what the fit of unknown images does, see `unknown.measured`; {} without one.
@@ -102,6 +98,7 @@ class ExportReport:
     instruction_set: str
     onnx_max_abs_diff: Optional[float] = None
     further: Dict[str, float] = field(default_factory=dict)
+    formats: Dict[str, Dict[str, float]] = field(default_factory=dict)
     preprocessing: Dict[str, float] = field(default_factory=dict)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     unknown: Dict[str, float] = field(default_factory=dict)
@@ -116,6 +113,9 @@ class ExportReport:
             text += f", the best class is the same on {self.same_class} of them"
         if self.onnx_max_abs_diff is not None:
             text += f", between inference.onnx in ONNX Runtime and it by {self.onnx_max_abs_diff:.1e}"
+        for name, differences in self.formats.items():
+            of = " and ".join(f"in {kind} by {largest:.1e}" for kind, largest in differences.items())
+            text += f", of {name} in {TARGETS[name].title} {of}"
         if self.preprocessing:
             text += (
                 ", pixels of the preprocessing in the graph and of the transforms by {grey_levels:.2f} grey levels and "
@@ -136,6 +136,8 @@ def export_model(
     topk: int | None = None,
     images: Optional[Iterable[StrPath]] = None,
     onnx: bool = False,
+    formats: Collection[str] = (),
+    half: bool = False,
     gate: Optional[AccuracyGate] = None,
     fold_steps: Optional[Collection[str]] = None,
     embedding: bool = False,
@@ -166,9 +168,12 @@ def export_model(
         topk: number of classes that a result lists; None: what `postprocess` says.
         images: paths of image files to compare on, of which up to 16, evenly spaced, are used; None: generated
             ones, which will not do for int8: its range is that of the images that it was trained on.
-        gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes.
+        gate: for a network trained in float: its int8 graphs are exported, too, one for each engine that passes; with
+            `formats` those of the formats in place of the engines, each of which must pass.
         fold_steps: those that an fp32 export takes, see `fold.steps.fold`; None: all.
         onnx: write inference.onnx beside the Paddle graph, too, and compare the two.
+        formats: of `TARGETS`: their files are written beside the Paddle graph, and compared in their own runtimes.
+        half: each of `formats` has files in fp16, too.
         embedding: give the graph the embeddings as a second output, see `models.embedding`.
         unknown: fit when an image is of no class, and how sure the answers are; its score needs an output of its own.
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
@@ -180,11 +185,10 @@ def export_model(
     Raises:
         DeviceError: the network is quantized or `gate` is given, and the processor has no int8.
         ExportError: the names do not fit the classes, the exported model does not equal `model`, no engine passes
-            `gate` in int8, or `transform_ops` have no form in a graph.
+            `gate` in int8, `transform_ops` have no form in a graph, or one of `formats` cannot be written or proved.
     """
     quantized = is_quantized(model)
-    if quantized or gate is not None:  # before any work: it is proved in Paddle Inference, in int8
-        _require_int8(quantized and onnx, quantized and images is None, preprocess)
+    _check_possible(quantized, onnx, formats, half, gate, images is None, preprocess)
     folder = os.path.realpath(folder)
     reference = copy.deepcopy(model)
     reference.eval()
@@ -194,7 +198,7 @@ def export_model(
     kind = Topk(topk=topk) if topk is not None else postprocess or default_kind(multilabel)
     if unknown is not None and OUTPUT_OF[unknown.score] not in further:
         further.append(OUTPUT_OF[unknown.score])
-    with _staged(folder) as stage, _sample_images(images) as paths:
+    with staged(folder) as stage, _sample_images(images) as paths:
         if quantized:
             precision, graph_format = (
                 "int8",
@@ -222,28 +226,30 @@ def export_model(
             **({} if chosen is None else {"chosen": chosen.outcome()}),
         }
         write_inference_yml(stage, transform_ops, kind, None, own)
-        if onnx:
-            to_onnx(read_bundle(stage), os.path.join(stage, ONNX_FILE))
+        converted = _convert(stage, onnx, formats, half)
         parity = verify(
             *(stage, reference, transform_ops, image_shape, paths),
             *(precision, onnx, further, multilabel, preprocessing),
+            converted=converted,
         )
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
         names = _checked_names(class_names, own["class_num"])
         check_network(kind, own["class_num"], multilabel)
         if gate is not None:
-            own["precisions"] = add_precisions(model, stage, image_shape, transform_ops, gate)
+            own["precisions"] = add_precisions(model, stage, image_shape, transform_ops, gate, formats)
             own["scored_images"] = len(gate.images.scored)
         if unknown is not None:
             own["unknown"] = fit_unknown(stage, unknown, own["weights"])
+        if formats and not onnx:
+            os.remove(os.path.join(stage, ONNX_FILE))
         own["files"] = {
             name: checksum(os.path.join(stage, name))
             for name in sorted(os.listdir(stage))
             if name != CONFIG_FILE
         }
         write_inference_yml(stage, transform_ops, kind, names, own)
-        describe(stage)
+        describe(stage, beside=bool(formats))
     report = ExportReport(
         *(folder, graph_format, precision, own["class_num"]),
         **own["parity"],
@@ -258,16 +264,42 @@ def export_model(
     return report
 
 
-def _require_int8(onnx: bool, no_images: bool, preprocess: bool) -> None:
+def _check_possible(
+    quantized: bool,
+    onnx: bool,
+    formats: Collection[str],
+    half: bool,
+    gate: Optional[AccuracyGate],
+    no_images: bool,
+    preprocess: bool,
+) -> None:
+    """Raise, before any work, ExportError or DeviceError where these wishes cannot be met, or not together."""
+    asked = ["fp32", *(["fp16"] if half else []), *(["int8"] if gate is not None else [])]
+    for name in formats:
+        TARGETS[name].check(asked, preprocess)
+    if not quantized and (gate is None or formats):
+        return
+    # Proved in Paddle Inference, in int8.
     require("int8", "an int8 export", "export on a processor that has them, or in fp32")
     if preprocess:
         raise ExportError("Global.export_preprocess: the graph of photos is in fp32; leave it out, or int8")
-    if onnx:
+    if quantized and (onnx or formats):
         raise ExportError(INT8_TO_ONNX)
-    if no_images:
+    if quantized and no_images:
         raise ExportError(
             "an int8 model is compared on real images, and there are none; give those of DataLoader.Eval.dataset"
         )
+
+
+def _convert(stage: str, onnx: bool, formats: Collection[str], half: bool) -> List[Tuple[str, str]]:
+    """Write inference.onnx where it is needed, and the files of `formats`; return (format, precision) of these."""
+    file = os.path.join(stage, ONNX_FILE)
+    if onnx or formats:
+        to_onnx(read_bundle(stage), file)
+    converted = [(name, precision) for name in formats for precision in ("fp32", *(["fp16"] if half else []))]
+    for name, precision in converted:
+        convert(stage, name, precision, file)
+    return converted
 
 
 def weights_checksum(model: nn.Layer) -> str:
@@ -285,78 +317,6 @@ def _checked_names(class_names: Names, class_num: int) -> Optional[ClassNames]:
             f"0 to {class_num - 1}"
         )
     return names
-
-
-@contextlib.contextmanager
-def _staged(folder: str) -> Iterator[str]:
-    """Yield an empty folder, which becomes `folder` by one rename when the block succeeds.
-
-    Where `folder` is there already (a mount point, the working directory, an earlier export) the empty folder is inside
-    of it, and the files move out of it. When the block fails, all is as it was before.
-    """
-    folder = os.path.abspath(folder)
-    existed = os.path.lexists(folder)
-    place = folder if existed else os.path.dirname(folder)
-    stage = os.path.join(place, temporary_name(uuid.uuid4().hex[:8]))
-    try:
-        os.makedirs(stage)
-        remove_orphans(place)
-    except OSError as error:
-        raise ExportError(
-            f"{folder}: cannot be written: {error.strerror}; choose another Global.save_inference_dir"
-        ) from None
-    try:
-        yield stage
-        if existed:
-            _replace(folder, stage)
-        else:
-            _put(stage, folder)
-    finally:
-        shutil.rmtree(stage, ignore_errors=True)
-
-
-def _replace(folder: str, stage: str) -> None:
-    """Move the files of `stage` into `folder`, and an export of another network there to `previous_N`."""
-    made = os.listdir(stage)
-    others = _another_network(folder, stage)
-    if others:
-        moved = set_aside(folder, others, ExportError)
-        logger.warning(
-            "%s: the export of another network, or in another precision, is in %s now", folder, moved
-        )
-    for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
-        _put(os.path.join(stage, name), os.path.join(folder, name))
-    # every file is of the last export, in whatever format an earlier one was
-    int8 = {name for files in INT8_FILES.values() for name in files}
-    for name in {*GRAPH_FILES.values(), ONNX_FILE, PLAN_FILE, UNKNOWN_FILE, *int8} - set(made):
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(folder, name))
-
-
-def _another_network(folder: str, stage: str) -> List[str]:
-    """Return the files of the export in `folder` unless that in `stage` has its weights and precisions."""
-    names = [
-        entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
-    ]
-    if not names:
-        return []
-    new = read_bundle(stage)
-    try:
-        old = read_bundle(folder)
-    except ConfigError:  # damaged, and still not ours to throw away
-        return sorted(names)
-    proved, kept = (
-        {engine for engine, top1 in bundle.precisions.items() if "int8" in top1} for bundle in (old, new)
-    )
-    same = new.weights == old.weights and new.precision == old.precision and proved <= kept
-    return [] if same else sorted(names)
-
-
-def _put(source: str, target: str) -> None:
-    try:
-        os.replace(source, target)
-    except OSError as error:
-        raise ExportError(f"{target}: cannot be replaced: {error.strerror}; remove it") from None
 
 
 @contextlib.contextmanager

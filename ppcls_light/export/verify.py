@@ -21,16 +21,31 @@ from ..errors import ExportError
 from ..prediction.served import answers
 from .preprocess import GREY_LEVELS, Preprocessing
 from .static import WithProbabilities
+from .targets.convert import served
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
 # Of photos that a graph prepares, single values may round the other way in another engine: photos; and by more of them
 # than in the transforms: pixels.
-TOLERANCES = {"fp32": (1e-5, 1.0), "int8": (0.1, 0.75), "photos": (1e-4, 1.0), "pixels": (0.02, 1.0)}
+# Other runtimes sum in other orders: converted; fp16 rounds weights, and in some runtimes what they compute.
+TOLERANCES = {
+    "fp32": (1e-5, 1.0),
+    "int8": (0.1, 0.75),
+    "photos": (1e-4, 1.0),
+    "pixels": (0.02, 1.0),
+    "converted": (1e-4, 1.0),
+    "fp16": (0.05, 1.0),
+}
 ONNX_TOLERANCE = 1e-4
 # Largest difference of a further output of an image, relative to its length (L2), and the share of the images. In int8
 # it is what the rounding of all layers comes to, and only finds what is broken.
-FURTHER_TOLERANCES = {"fp32": (1e-3, 1.0), "int8": (0.5, 0.75), "photos": (1e-3, 1.0)}
+FURTHER_TOLERANCES = {
+    "fp32": (1e-3, 1.0),
+    "int8": (0.5, 0.75),
+    "photos": (1e-3, 1.0),
+    "converted": (1e-3, 1.0),
+    "fp16": (0.1, 1.0),
+}
 ENGINE_NAMES = {
     "paddle": "Paddle Inference",
     "onnxruntime": "ONNX Runtime",
@@ -50,11 +65,13 @@ def verify(
     further: Sequence[str] = (),
     multilabel: bool = False,
     preprocessing: Optional[Preprocessing] = None,
+    converted: Sequence[Tuple[str, str]] = (),
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
     An inference.plan in the engine native is compared in the same way. With `onnx` inference.onnx in ONNX Runtime is
-    compared with the Paddle graph, at batch 1 and 8.
+    compared with the Paddle graph, at batch 1 and 8. The `converted` files, (format, precision), are compared with
+    `model` in the runtimes of their formats.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
     by what it finds in `folder`, the other by `transform_ops` and `model` as they are here: before any folding, in eval
@@ -65,7 +82,7 @@ def verify(
     `transform_ops`: they may differ by `GREY_LEVELS`, and by no more than a probability of 0.02 in what comes of it.
 
     Returned are class_num and the attributes of `ExportReport` from images on; onnx_max_abs_diff with `onnx` only,
-    further with `further` only, preprocessing with that only.
+    further with `further` only, preprocessing with that only, formats with `converted` only.
 
     Raises ExportError: on too many images the probabilities or a further output differ by more than the tolerance, or
     the best class differs though it does not tie within it; ONNX Runtime differs from Paddle by more than 1e-4; or one
@@ -77,8 +94,8 @@ def verify(
         precision = "photos"
         inputs, in_graph = _compare_pixels(preprocessing, model, list(inputs), images, multilabel)
     expected, others = _dygraph_answers(model, inputs, further, multilabel)
-    served = served_probs(folder, images)
-    compared = [_compare("the exported model", served["probs"], expected, precision)]
+    in_paddle = served_probs(folder, images)
+    compared = [_compare("the exported model", in_paddle["probs"], expected, precision)]
     if os.path.exists(os.path.join(folder, PLAN_FILE)):
         native = served_probs(folder, images, "native")
         what = f"{PLAN_FILE} of the exported model (ppcls_light/ops/native)"
@@ -90,7 +107,7 @@ def verify(
         "same_top1": all(same),
         "same_class": min(same_class),
         "class_num": expected.shape[1],
-        "onednn": bool(served["onednn"]),
+        "onednn": bool(in_paddle["onednn"]),
         "processor": processor_name(),
         "instruction_set": instruction_set(),
     }
@@ -98,16 +115,23 @@ def verify(
         parity["preprocessing"] = in_graph
     if further:
         parity["further"] = {
-            name: _compare_further(name, served[name], others[name], precision) for name in further
+            name: _compare_further(name, in_paddle[name], others[name], precision) for name in further
         }
     if onnx:
         in_onnx = served_probs(folder, images, "onnxruntime")
-        parity["onnx_max_abs_diff"] = _onnx_difference(served, in_onnx)
+        parity["onnx_max_abs_diff"] = _onnx_difference(in_paddle, in_onnx)
         for name in further:
             for key in (name, f"{name}_of_8"):
                 _compare_further(
-                    f"{key} of inference.onnx in ONNX Runtime", in_onnx[key], served[key], "fp32"
+                    f"{key} of inference.onnx in ONNX Runtime", in_onnx[key], in_paddle[key], "fp32"
                 )
+    for name, kind in converted:
+        what, tolerances = f"{name} in {kind}", "converted" if kind == "fp32" else kind
+        found = served(folder, name, kind, images)
+        difference, _, _ = _compare(what, found["probs"], expected, tolerances)
+        for output in further:
+            _compare_further(f"{output} of {what}", found[output], others[output], tolerances)
+        parity.setdefault("formats", {}).setdefault(name, {})[kind] = difference
     return parity
 
 

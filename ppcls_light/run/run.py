@@ -6,13 +6,14 @@ import contextlib
 import io
 import math
 import os
-from typing import TYPE_CHECKING, Any, Dict, Iterable
+from typing import TYPE_CHECKING, Any, Collection, Dict, Iterable
 
 from ..base.files import StrPath
 from ..base.html import paragraph, picture, table
 from ..base.run_folder import RUN_CONFIG, is_run
 from ..bundle.chosen import file_of
 from ..config import Config, load_run
+from ..config.formats import ExportFormat
 from ..engine.history import FILE_NAME, by_epoch, read_history
 from ..errors import ConfigError, DataError, UserError, WeightsError
 from .explaining import Explanations, explanations
@@ -197,7 +198,11 @@ class Run:
         return os.path.join(target, "report.html")
 
     def export(
-        self, folder: StrPath | None = None, onnx: bool = False, overrides: str | Iterable[str] = ()
+        self,
+        folder: StrPath | None = None,
+        onnx: bool = False,
+        overrides: str | Iterable[str] = (),
+        formats: Collection[ExportFormat] = (),
     ) -> Predictor:
         """Export the best weights for inference without training code, prove that it equals them, and load it.
 
@@ -205,6 +210,7 @@ class Run:
             folder: by default `Global.save_inference_dir`.
             onnx: write inference.onnx, too, for ONNX Runtime and OpenVINO.
             overrides: such as "Global.export_precision=int8" or "Global.embedding=true".
+            formats: of other runtimes, such as "openvino", whose files are written beside, too.
         """
         from ..prediction import Predictor
 
@@ -213,7 +219,7 @@ class Run:
         with session():
             from .. import jobs
 
-            jobs.export(config, "onnx" if onnx else None)
+            jobs.export(config, {*formats, "onnx"} if onnx else formats)
         return Predictor(config.Global.save_inference_dir)
 
     def load(self, **options: Any) -> Predictor:

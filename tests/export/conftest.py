@@ -9,7 +9,7 @@ def seeded():
     paddle.seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def randomise():
     """Give every batch norm of a network random statistics and affine parameters, every classifier spread."""
 
