@@ -93,24 +93,24 @@ def parse_arguments():
 
 
 @paddle.no_grad()
-def settle(model, images):
+def settle(model, images, spread=3):
     """Give a network with random weights answers that differ from image to image (N, C, H, W).
 
     Batch norms get the statistics of the images, and the classifier random rows that stand the embeddings apart: logits
-    of mean 0 and standard deviation 3.
+    of mean 0 and standard deviation `spread`.
     """
     norms = [layer for layer in model.sublayers() if isinstance(layer, (nn.BatchNorm1D, nn.BatchNorm2D))]
     head, images = classifier(model), paddle.to_tensor(images)
     for layer in norms:
         layer._momentum = 0.0  # the running statistics become those of the batch
         if layer.weight.shape == head.weight.shape[1:]:  # MicroNet's, behind the classifier
-            layer.weight.set_value(paddle.full_like(layer.weight, 3.0))
+            layer.weight.set_value(paddle.full_like(layer.weight, float(spread)))
     for _ in range(2):
         model.train()
         model(images)
         model.eval()
         embeddings = logits_and_embeddings(model, images)[1].numpy()
-        apart = 3 / np.sqrt(embeddings.var(axis=0).sum())
+        apart = spread / np.sqrt(embeddings.var(axis=0).sum())
         weight = apart * np.random.default_rng(0).normal(size=head.weight.shape).astype("float32")
         head.weight.set_value(weight)
         head.bias.set_value(-embeddings.mean(axis=0) @ weight)
