@@ -6,7 +6,7 @@
 
 Weights are random; batch norms have the statistics of photos, and the classifier stands them apart, so that they get
 different answers. The first 100 photos are compared with Paddle Inference in fp32, others calibrate int8.
-Milliseconds are of one photo on one thread, in turns with ONNX Runtime. The table has a row per format and family: its
+Milliseconds are of one photo on one thread, in turns with ONNX Runtime. The table has a row per format, precision and family: its
 networks that convert, their photos with the same best class, the largest difference of a probability, and
 milliseconds and MB of the family's network of REFERENCES.
 """
@@ -182,8 +182,11 @@ def table(rows):
             else ""
         )
         costs = next(((row.ms, row.MB) for row in made if row.network == reference), ("", ""))
-        lines.append((name, precision, family, f"{len(made)} of {len(tried)}", same, largest, *costs))
-    columns = ("format", "precision", "family", "converts", "same top-1", "largest difference", "ms", "MB")
+        command = f"`--format {name}`" + (
+            "" if precision == "fp32" else f" `Global.export_precision={precision}`"
+        )
+        lines.append((command, family, f"{len(made)} of {len(tried)}", same, largest, *costs))
+    columns = ("command", "family", "converts", "same top-1", "largest difference", "ms", "MB")
     return markdown_table(columns, lines)
 
 
