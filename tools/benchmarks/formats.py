@@ -6,8 +6,8 @@
 
 Weights are random; batch norms have the statistics of photos, and the classifier stands them apart, so that they get
 different answers. The first 100 photos are compared with Paddle Inference in fp32, others calibrate int8.
-Milliseconds are of one photo on one thread, in turns with ONNX Runtime. The table has a row per format, precision and family: its
-networks that convert, their photos with the same best class, the largest difference of a probability, and
+Milliseconds are of one photo on one thread, in turns with ONNX Runtime. The table has a row per format, precision and
+family: its networks that convert, their photos with the same best class, the largest difference of a probability, and
 milliseconds and MB of the family's network of REFERENCES.
 """
 
