@@ -15,6 +15,7 @@ from ppcls_light.data.transforms.compose import build_transforms
 from ppcls_light.errors import ConfigError, ExportError
 from ppcls_light.export import export_model
 from ppcls_light.export.preprocess import Preprocessing
+from ppcls_light.export.resample import FILTERS
 from ppcls_light.models import create_model
 from ppcls_light.models.embedding import logits_and_embeddings
 from ppcls_light.prediction import Predictor
@@ -33,16 +34,19 @@ def photo(height, width, seed=0):
 
 
 def resizes():
-    for name in ("bilinear", "bicubic", "lanczos"):
-        yield name, ("ResizeImage", {"resize_short": 48, "interpolation": name})
-    yield "size", ("ResizeImage", {"size": [50, 44]})
-    yield "rounded-down", ("Resize", {"size": 47})
+    for backend, filters in FILTERS.items():
+        for name in filters:
+            own = {"resize_short": 48, "interpolation": name, "backend": backend}
+            yield f"{backend}-{name}", [("ResizeImage", own)]
+    yield "size", [("ResizeImage", {"size": [50, 44]})]
+    yield "rounded-down", [("Resize", {"size": 47})]
+    yield "rounded-down-by-pillow", [("DecodeImage", {"to_np": False}), ("Resize", {"size": 47})]
 
 
-@pytest.mark.parametrize("resize", [pytest.param(op, id=name) for name, op in resizes()])
-def test_pixels_are_those_of_the_transforms(resize):
-    crop = [("CenterCrop", {"size": 40}), *VALUES] if resize[0] == "Resize" else CROP
-    layer, transforms = Preprocessing([resize, *crop], (3, 40, 40)), build_transforms([resize, *crop])
+@pytest.mark.parametrize("first", [pytest.param(ops, id=name) for name, ops in resizes()])
+def test_pixels_are_those_of_the_transforms(first):
+    crop = [("CenterCrop", {"size": 40}), *VALUES] if first[-1][0] == "Resize" else CROP
+    layer, transforms = Preprocessing([*first, *crop], (3, 40, 40)), build_transforms([*first, *crop])
     for size in SIZES:
         image = photo(*size)
         found = layer(paddle.to_tensor(image[None])).numpy()[0]
@@ -74,7 +78,10 @@ def test_values_and_order_of_the_channels():
 @pytest.mark.parametrize(
     ("ops", "named"),
     [
-        ([("ResizeImage", {"resize_short": 48, "interpolation": "nearest"}), *CROP], "bilinear, bicubic"),
+        (
+            [("ResizeImage", {"resize_short": 48, "interpolation": "nearest"}), *CROP],
+            "bilinear, bicubic, lanczos, or",
+        ),
         (
             [("ResizeImage", {"resize_short": 48, "interpolation": "area"}), *CROP],
             "interpolation area of cv2",
@@ -173,8 +180,7 @@ def test_what_would_change_the_pixels_is_refused(folder):
 
 def test_another_image_is_not_exported(tmp_path, files, monkeypatch):
     """A graph that rounds otherwise than OpenCV is found on the photos, and nothing is left of it."""
-    bilinear = Preprocessing([("ResizeImage", {"resize_short": 40}), *CROP], (3, 40, 40))._filter
-    monkeypatch.setattr("ppcls_light.export.preprocess.FILTERS", {"bicubic": bilinear})
+    monkeypatch.setitem(FILTERS["cv2"], "bicubic", FILTERS["pil"]["bicubic"])
     ops = [
         ("ResizeImage", {"resize_short": 40, "interpolation": "bicubic"}),
         ("CropImage", {"size": 32}),

@@ -30,7 +30,8 @@ from ppcls_light.bundle.folder import read_bundle, write_inference_yml
 from ppcls_light.config.postprocess import Topk
 from ppcls_light.data.decode import read_image
 from ppcls_light.data.transforms.compose import build_transforms
-from ppcls_light.export.preprocess import FILTERS, Preprocessing
+from ppcls_light.export.preprocess import Preprocessing
+from ppcls_light.export.resample import FILTERS
 from ppcls_light.export.static import save_static
 from ppcls_light.runtime.engines import create_engine
 from ppcls_light.runtime.options import EngineOptions
@@ -96,8 +97,9 @@ def main():
     arguments = parse_arguments()
     photos = [read_image(path) for path in find_images(arguments.photos)] if arguments.photos else generated()
     print(" | ".join(COLUMNS))
-    for resize, name in itertools.product(RESIZES, FILTERS):
-        own = {**resize, "interpolation": name}
+    filters = [(backend, name) for backend, names in FILTERS.items() for name in names]
+    for resize, (backend, name) in itertools.product(RESIZES, filters):
+        own = {**resize, "interpolation": name, "backend": backend}
         ops = [("ResizeImage", own), ("CropImage", {"size": SHAPE[1]}), VALUES]
         transforms = build_transforms(ops)
         expected = [transforms(photo) for photo in photos]
@@ -105,7 +107,7 @@ def main():
             bundle = pixels_bundle(ops, folder)
             for engine in arguments.engines:
                 cells = measure(bundle, engine, photos, expected)
-                print(" | ".join((f"{name} {resize}", engine, *cells)), flush=True)
+                print(" | ".join((f"{backend} {name} {resize}", engine, *cells)), flush=True)
 
 
 if __name__ == "__main__":
