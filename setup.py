@@ -170,6 +170,7 @@ setup(
     package_data={
         "ppcls_light": ["labels/*.txt", "py.typed"],
         "ppcls_light.datasets": ["files/*"],
+        "ppcls_light.export.web": ["static/*"],
         "ppcls_light.models": ["costs.csv"],
         "ppcls_light.ops": [
             "*.cc",

@@ -4,6 +4,7 @@
 %(prog)s -c CONFIG -o Global.pretrained_model=output/photos/best_model
 
 With --format onnx also for ONNX Runtime, OpenVINO and others: inference.onnx beside the Paddle graph.
+With --format web also for browsers: a folder web/ with a page that classifies there, for any static host.
 With --format openvino also for that runtime, proved in it; -o Global.export_precision=fp16 adds half precision.
 With -o Global.export_preprocess=true for photos as they are decoded: resize, crop and normalisation are in the graph.
 With -o Global.export_precision=int8 also in int8, for every engine that loses no more than --max-drop by it.
@@ -24,7 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--format",
         action="append",
         choices=get_args(ExportFormat),
-        help="beside Paddle's graph: onnx, or a format of another runtime; several with one --format each",
+        help="beside Paddle's graph: onnx, web, or a format of another runtime; several with one --format each",
+    )
+    add(
+        "--cdn", action="store_true", help="of --format web: the runtime is not beside the page, but on a CDN"
     )
     add(
         "--max-drop",
@@ -44,5 +48,6 @@ def main(arguments: argparse.Namespace) -> None:
         "--format": arguments.format,
         "--max-drop": arguments.max_drop,
         "--operators": arguments.operators,
+        "--cdn": arguments.cdn,
     }
     cli.run_job("export", arguments, options)

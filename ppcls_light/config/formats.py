@@ -2,5 +2,5 @@
 
 from typing import Literal
 
-# All but the first two are of other runtimes, see export/targets.
-ExportFormat = Literal["paddle", "onnx", "openvino"]
+# web is a page, see export/web; those behind it are of other runtimes, see export/targets.
+ExportFormat = Literal["paddle", "onnx", "web", "openvino"]

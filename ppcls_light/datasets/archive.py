@@ -8,9 +8,8 @@ import zipfile
 import zlib
 from typing import Callable, Iterator
 
-from ..base.cache import OFFLINE_VARIABLE, cache_folder, is_offline
-from ..base.download import DownloadError, OtherSumError, download, sole_process
-from ..base.files import checksum
+from ..base import kept
+from ..base.cache import cache_folder
 from ..errors import DataError
 
 _MOST = 50_000_000  # bytes of a photo; more would be there to fill the memory
@@ -27,35 +26,9 @@ def obtain(
 ) -> str:
     """Return the path of an archive, fetched from `url` where it is missing and kept as `file` in `home`.
 
-    `sha256` or `check`, which raises DownloadError, tells the right file from others; a cut download goes on where it
-    ended. Raises DataError: no such file; the message has the address, and the path where the file belongs.
+    `sha256` and `check` are those of `kept.obtain`. Raises DataError: no such file.
     """
-    path = os.path.join(home(), file)
-    with sole_process(path, DataError) as alone:
-        try:
-            if os.path.isfile(path):
-                _require(path, sha256, check)
-                return path
-            if is_offline():
-                raise DownloadError(f"{OFFLINE_VARIABLE} is set")
-            download(url, path, sha256, check, resumes=alone, error=DataError)
-        except OtherSumError as problem:
-            raise DataError(f"{url}: {problem}; the file is another one, or is damaged on its way") from None
-        except DownloadError as problem:
-            raise DataError(
-                f"{url}: {problem}; fetch it ({size_mb} MB) on another machine, and put it at {path}"
-            ) from None
-    return path
-
-
-def _require(path: str, sha256: str, check: Callable[[str], None]) -> None:
-    try:
-        digest = checksum(path, DataError)
-        if not digest.startswith(sha256):
-            raise DownloadError(f"its SHA-256 is {digest}, not {sha256}")
-        check(path)
-    except DownloadError as problem:
-        raise DataError(f"{path} is not the right file ({problem}); delete it to fetch it again") from None
+    return kept.obtain(url, os.path.join(home(), file), size_mb, sha256, check, DataError)
 
 
 def photos(path: str) -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 # Viridis (matplotlib, CC0) at 0, 1/8, ..., 1: brightness rises evenly, in grey and to the colour-blind, too.
-_VIRIDIS = (
+VIRIDIS = (
     *((68, 1, 84), (71, 44, 122), (59, 81, 139), (44, 113, 142)),
     *((33, 144, 141), (39, 173, 129), (92, 200, 99), (170, 220, 50), (253, 231, 37)),
 )
@@ -35,8 +35,8 @@ def positive_share(heat: np.ndarray) -> np.ndarray:
 
 def coloured(heat: np.ndarray) -> np.ndarray:
     """Return a map (H, W) in [0, 1] as an RGB picture, uint8 (H, W, 3): dark violet is 0, yellow is 1."""
-    steps = np.linspace(0, 1, len(_VIRIDIS))
-    channels = [np.interp(heat, steps, values) for values in zip(*_VIRIDIS)]
+    steps = np.linspace(0, 1, len(VIRIDIS))
+    channels = [np.interp(heat, steps, values) for values in zip(*VIRIDIS)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 

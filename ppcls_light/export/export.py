@@ -46,6 +46,8 @@ from .targets import TARGETS
 from .targets.convert import convert
 from .unknown import UnknownFit, fit_unknown
 from .verify import verify
+from .web.export import WebExport
+from .web.page import FOLDER
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +81,8 @@ class ExportReport:
         precisions: {engine: {precision: top-1 in percent}} that passed the accuracy gate, {} without one.
         formats: {format: {precision: largest difference of a probability in its own runtime}}: in fp32 at most 1e-4, in
             fp16 0.05; {} without `formats`.
+        web_max_abs_diff: largest difference of a probability of web/model.onnx, whose weights are in half precision, in
+            ONNX Runtime: at most 0.05; None without `web`.
         preprocessing: of a graph of photos: grey_levels, the largest difference of a pixel from the transforms', and
             max_abs_diff, that of a probability by it: at most 0.02; {} without.
         unknown: what the fit of unknown images does, see `unknown.measured`; {} without one.
@@ -99,6 +103,7 @@ class ExportReport:
     onnx_max_abs_diff: Optional[float] = None
     further: Dict[str, float] = field(default_factory=dict)
     formats: Dict[str, Dict[str, float]] = field(default_factory=dict)
+    web_max_abs_diff: Optional[float] = None
     preprocessing: Dict[str, float] = field(default_factory=dict)
     precisions: Dict[str, Dict[str, float]] = field(default_factory=dict)
     unknown: Dict[str, float] = field(default_factory=dict)
@@ -116,6 +121,8 @@ class ExportReport:
         for name, differences in self.formats.items():
             of = " and ".join(f"in {kind} by {largest:.1e}" for kind, largest in differences.items())
             text += f", of {name} in {TARGETS[name].title} {of}"
+        if self.web_max_abs_diff is not None:
+            text += f", of web/model.onnx in ONNX Runtime by {self.web_max_abs_diff:.1e}"
         if self.preprocessing:
             text += (
                 ", pixels of the preprocessing in the graph and of the transforms by {grey_levels:.2f} grey levels and "
@@ -147,6 +154,8 @@ def export_model(
     chosen: Chosen | None = None,
     softmax: bool = True,
     preprocess: bool = False,
+    web: bool = False,
+    cdn: bool = False,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -179,6 +188,8 @@ def export_model(
         multilabel: the classes are tags, each with a sigmoid of its own in place of the softmax.
         chosen: what chose the threshold of `postprocess`, to be told by inference.yml.
         preprocess: the graph takes uint8 photos (N, H, W, 3) and applies `transform_ops` itself, see `preprocess`.
+        web: write the folder web/, too: a page that classifies in the browser, see `web`.
+        cdn: that page takes its runtime from a CDN.
         softmax: false leaves out the softmax of one class per image, so that the graph gives logits.
         postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
@@ -195,6 +206,7 @@ def export_model(
     transform_ops = list(transform_ops)
     further = ["embedding"] if embedding else []
     preprocessing = Preprocessing(transform_ops, image_shape) if preprocess else None
+    page = WebExport(preprocessing or Preprocessing(transform_ops, image_shape), cdn) if web else None
     kind = Topk(topk=topk) if topk is not None else postprocess or default_kind(multilabel)
     if unknown is not None and OUTPUT_OF[unknown.score] not in further:
         further.append(OUTPUT_OF[unknown.score])
@@ -211,6 +223,8 @@ def export_model(
             graph_format = save_static(folded, stage, *options)
             if preprocessing is None:
                 write_plan(folded, stage, multilabel, softmax)
+            if page is not None:
+                page.write_graph(folded, stage, kind, further, multilabel)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),
@@ -231,6 +245,7 @@ def export_model(
             *(stage, reference, transform_ops, image_shape, paths),
             *(precision, onnx, further, multilabel, preprocessing),
             converted=converted,
+            page=page,
         )
         own["class_num"] = parity.pop("class_num")
         own["parity"] = {"source": "generated" if images is None else "given", **parity}
@@ -246,10 +261,12 @@ def export_model(
         own["files"] = {
             name: checksum(os.path.join(stage, name))
             for name in sorted(os.listdir(stage))
-            if name != CONFIG_FILE
+            if name != CONFIG_FILE and name != FOLDER
         }
         write_inference_yml(stage, transform_ops, kind, names, own)
         describe(stage, beside=bool(formats))
+        if page is not None:
+            page.write_page(stage)
     report = ExportReport(
         *(folder, graph_format, precision, own["class_num"]),
         **own["parity"],

@@ -147,9 +147,9 @@ class Preprocessing(nn.Layer):
         self.channels: Channels = "rgb" if decoder.to_rgb else "bgr"
         last = (*NORMALISING, "ToCHWImage")
         values = next(place for place, op in enumerate(rest) if op.name in last)
-        self._resize = _resize(decoder, rest[:values])
+        self.resize = _resize(decoder, rest[:values])
         self._rounds_even = rest[values - 1].name == "CenterCrop"
-        self._crop = tuple(image_shape[1:])  # which `verify` compares with what the transforms give
+        self.crop = tuple(image_shape[1:])  # which `verify` compares with what the transforms give
         self._order, self._factors, self._offsets = _values(rest[values:])
         self.decode = InGraph([decoder]).prepare
 
@@ -159,7 +159,7 @@ class Preprocessing(nn.Layer):
         return float(np.abs((found - expected)[used] / self._factors[0, used]).max())
 
     def forward(self, photos: Tensor) -> Tensor:
-        image = self._resize.resample(photos, *self._axes(photos))
+        image = self.resize.resample(photos, *self._axes(photos))
         planes = [image[:, channel : channel + 1] for channel in self._order]
         factors, offsets = paddle.to_tensor(self._factors), paddle.to_tensor(self._offsets)
         return paddle.concat(planes, axis=1) * factors + offsets
@@ -167,5 +167,5 @@ class Preprocessing(nn.Layer):
     def _axes(self, photos: Tensor) -> List[Axis]:
         shape = paddle.shape(photos).astype("int64")
         lengths = shape[1:2], shape[2:3]
-        resized = self._resize.sizes(*lengths)
-        return [Axis(*of_axis, self._rounds_even) for of_axis in zip(lengths, resized, self._crop)]
+        resized = self.resize.sizes(*lengths)
+        return [Axis(*of_axis, self._rounds_even) for of_axis in zip(lengths, resized, self.crop)]

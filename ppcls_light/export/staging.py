@@ -23,6 +23,7 @@ from ..bundle.folder import (
 )
 from ..errors import ConfigError, ExportError
 from .targets import TARGETS
+from .web.page import DESCRIPTION, FOLDER, MODEL_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,8 @@ def _replace(folder: str, stage: str) -> None:
         logger.warning(
             "%s: the export of another network, or in another precision, is in %s now", folder, moved
         )
+    if _has_page(folder):  # every file of it is of the last export, too
+        _put(os.path.join(folder, FOLDER), os.path.join(stage, temporary_name(FOLDER)))
     for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
         _put(os.path.join(stage, name), os.path.join(folder, name))
     # every file is of the last export, in whatever format an earlier one was
@@ -83,6 +86,7 @@ def _another_network(folder: str, stage: str) -> List[str]:
     names = [
         entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
     ]
+    names += [FOLDER] if _has_page(folder) else []
     if not names:
         return []
     new = read_bundle(stage)
@@ -95,6 +99,11 @@ def _another_network(folder: str, stage: str) -> List[str]:
     )
     same = new.weights == old.weights and new.precision == old.precision and proved <= kept
     return [] if same else sorted(names)
+
+
+def _has_page(folder: str) -> bool:
+    """Return whether the folder `web` in `folder` is of an export, and not of the user."""
+    return all(os.path.isfile(os.path.join(folder, FOLDER, name)) for name in (MODEL_FILE, DESCRIPTION))
 
 
 def _put(source: str, target: str) -> None:

@@ -81,13 +81,21 @@ def save_static(
     photos of any size.
     """
     network: nn.Layer = WithProbabilities(model, further, multilabel, softmax)
-    spec = image_spec(image_shape)
     if preprocessing is not None:
-        network = nn.Sequential(preprocessing, network)
-        spec = paddle.static.InputSpec([None, None, None, 3], "uint8", "x")
+        return save_network(nn.Sequential(preprocessing, network), folder, photo_spec())
     # The embedding is taken by a hook, which Paddle's translation of the source does not know.
-    if type(model).__module__.startswith("ppcls_light.") or further or preprocessing is not None:
-        network = Recorded(network)
+    records = type(model).__module__.startswith("ppcls_light.") or bool(further)
+    return save_network(network, folder, image_spec(image_shape), records)
+
+
+def save_network(
+    network: nn.Layer, folder: StrPath, spec: paddle.static.InputSpec, records: bool = True
+) -> str:
+    """Save `network` in eval mode as `folder`/inference.{json,pdiparams}; returned is the format, as of `save_static`.
+
+    Its graph is `Recorded` or, without `records`, translated from its source.
+    """
+    network = Recorded(network) if records else network
     network.eval()
     path = os.path.join(folder, STEM)
     paddle.jit.save(network, path, input_spec=[spec])
@@ -97,3 +105,8 @@ def save_static(
 def image_spec(image_shape: Sequence[int]) -> paddle.static.InputSpec:
     """Return the graph's one input, `x`: any number of images of `image_shape` (C, H, W)."""
     return paddle.static.InputSpec([None, *image_shape], "float32", "x")
+
+
+def photo_spec() -> paddle.static.InputSpec:
+    """Return the one input, `x`, of a graph with its preprocessing: photos of one size, any number."""
+    return paddle.static.InputSpec([None, None, None, 3], "uint8", "x")

@@ -22,6 +22,7 @@ from ..prediction.served import answers
 from .preprocess import GREY_LEVELS, Preprocessing
 from .static import WithProbabilities
 from .targets.convert import served
+from .web.export import WebExport
 
 # Largest difference of a probability, and the share of the images that has to keep to it. The int8 kernels round
 # sums where the training's fake quantization did not, which can tip an image that is nearly two classes.
@@ -66,12 +67,13 @@ def verify(
     multilabel: bool = False,
     preprocessing: Optional[Preprocessing] = None,
     converted: Sequence[Tuple[str, str]] = (),
+    page: Optional[WebExport] = None,
 ) -> Dict[str, Any]:
     """Compare `folder`, opened by Paddle Inference in a new process, with `model` on the same image files.
 
     An inference.plan in the engine native is compared in the same way. With `onnx` inference.onnx in ONNX Runtime is
     compared with the Paddle graph, at batch 1 and 8. The `converted` files, (format, precision), are compared with
-    `model` in the runtimes of their formats.
+    `model` in the runtimes of their formats, and the graph of a `page` in ONNX Runtime.
 
     Nothing is shared between the two sides but the files: the exported side decodes, preprocesses and runs
     by what it finds in `folder`, the other by `transform_ops` and `model` as they are here: before any folding, in eval
@@ -128,10 +130,12 @@ def verify(
     for name, kind in converted:
         what, tolerances = f"{name} in {kind}", "converted" if kind == "fp32" else kind
         found = served(folder, name, kind, images)
-        difference, _, _ = _compare(what, found["probs"], expected, tolerances)
-        for output in further:
-            _compare_further(f"{output} of {what}", found[output], others[output], tolerances)
+        difference = _compare_all(what, found, expected, others, tolerances)
         parity.setdefault("formats", {}).setdefault(name, {})[kind] = difference
+    if page is not None:
+        found = page.answers(folder, images, multilabel)
+        what = "web/model.onnx in ONNX Runtime"
+        parity["web_max_abs_diff"] = _compare_all(what, found, expected, others, "fp16")
     return parity
 
 
@@ -181,6 +185,20 @@ def _compare(what: str, probs: np.ndarray, expected: np.ndarray, precision: str)
         bool(same.all()),
         int(np.sum(probs.argmax(axis=1) == expected.argmax(axis=1))),
     )
+
+
+def _compare_all(
+    what: str,
+    found: Dict[str, np.ndarray],
+    expected: np.ndarray,
+    others: Dict[str, np.ndarray],
+    precision: str,
+) -> float:
+    """Compare probabilities, and the `others` by name; return the largest difference of a probability."""
+    difference, _, _ = _compare(what, found["probs"], expected, precision)
+    for name, values in others.items():
+        _compare_further(f"{name} of {what}", found[name], values, precision)
+    return difference
 
 
 def _compare_further(what: str, found: np.ndarray, expected: np.ndarray, precision: str) -> float:

@@ -56,7 +56,7 @@ def test_pixels_are_those_of_the_transforms(first):
 def test_sides_are_rounded_as_python_rounds_them():
     """A double times 232 / 112 is below the half that 119 * 232 / 112 is; 256 / 512 is exact, and halves go to even."""
     for short, photos in ((232, [(112, 119), (48, 105), (116, 174)]), (256, [(512, 683), (512, 685)])):
-        resize = Preprocessing([("ResizeImage", {"resize_short": short}), *CROP], (3, 40, 40))._resize
+        resize = Preprocessing([("ResizeImage", {"resize_short": short}), *CROP], (3, 40, 40)).resize
         for sides in photos:
             _, width = resize.sizes(*(paddle.to_tensor([side]) for side in sides))
             assert width.tolist() == [round(sides[1] * (short / min(sides)))]

@@ -1,10 +1,11 @@
 "use strict";
 
+// The page of a model, whoever runs it: server.js asks a server, local.js computes in the browser.
+
 const byId = (id) => document.getElementById(id);
 const STAGES = ["upload", "queue", "decode", "inference", "rest"];
-let limit = Infinity;
 let chosen = null;
-let loaded = { answer: "Topk" }; // what /ready says of the model
+let loaded = { answer: "Topk" }; // what is known of the model
 const OF_TAGS = ["MultiLabelThreshOutput", "PersonAttribute", "VehicleAttribute", "TableAttribute"];
 let latest = 0; // of several images in a row only the last one's answer is shown
 
@@ -35,6 +36,15 @@ function element(tag, className, text) {
 function showTexts(texts) {
   byId("bars").replaceChildren(...texts.map((words) => element("li", "words", words)));
   say(byId("summary"), "sentence", { sentence: texts.join(", ") });
+}
+
+// Show that the model is loaded: its name, classes, engine, and by answer, topk and threshold what it answers.
+function showModel(state) {
+  loaded = state;
+  byId("model").className = "pill ready";
+  const { model, classes, engine, answer } = state;
+  say(byId("model"), OF_TAGS.includes(answer) ? "modelOfTags" : "model", { model, classes: classes ?? "?", engine });
+  say(byId("waiting"), answer === "Topk" ? "waiting" : "waitingOther");
 }
 
 function showRow(row) {
@@ -116,39 +126,33 @@ function showPicture(file) {
   show("caption", true);
 }
 
+// An error that is told by the text `key`, and below it the line `detail`, which is in English.
+class Failure extends Error {
+  constructor(key, values = {}, detail = "") {
+    super(key);
+    Object.assign(this, { values, detail });
+  }
+}
+
+// `answer`, of the script beside this one, gives the row of a file, and milliseconds by stage, or throws a Failure.
 async function classify(file) {
   const mine = ++latest;
   chosen = file;
   showPicture(file);
   show("error", false);
-  if (file.size > limit) {
-    const [size, most] = [file.size, limit].map((bytes) => (bytes / 1e6).toFixed(1));
-    fail("tooLarge", { name: file.name, size, limit: most });
-    return;
-  }
-  const form = new FormData();
-  form.append("file", file);
   document.querySelector("main").setAttribute("aria-busy", "true");
   const start = performance.now();
   try {
-    const token = byId("token").value.trim();
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const query = loaded.answer === "Topk" ? "?topk=5" : ""; // other models answer in their own way
-    const response = await fetch(`/predict${query}`, { method: "POST", body: form, headers });
-    const answer = await response.json();
+    const { row, milliseconds } = await answer(file);
     const trip = performance.now() - start;
     if (mine !== latest) return;
-    show("ask", response.status === 401);
-    if (response.ok) {
-      show("waiting", false);
-      showRow(answer.results[0]);
-      showLatency(answer.milliseconds, trip);
-    } else {
-      const known = `status${response.status}` in TEXTS.en;
-      fail(known ? `status${response.status}` : "failed", {}, response.status === 401 ? "" : answer.error);
-    }
-  } catch {
-    if (mine === latest) fail("noAnswer");
+    show("waiting", false);
+    showRow(row);
+    showLatency(milliseconds, trip);
+  } catch (problem) {
+    if (mine !== latest) return;
+    if (problem instanceof Failure) fail(problem.message, problem.values, problem.detail);
+    else fail("failed", {}, String(problem));
   } finally {
     if (mine === latest) document.querySelector("main").setAttribute("aria-busy", "false");
   }
@@ -159,35 +163,11 @@ function classifyFirst(files) {
   else fail("noFile");
 }
 
-async function watchServer() {
-  const pill = byId("model");
-  try {
-    const response = await fetch("/ready");
-    const state = await response.json();
-    pill.className = state.ready ? "pill ready" : "pill";
-    const { model, classes, engine } = state;
-    const counted = OF_TAGS.includes(state.answer) ? "modelOfTags" : "model";
-    if (state.ready) say(pill, counted, { model, classes: classes ?? "?", engine });
-    else say(pill, state.status);
-    if (state.ready) {
-      limit = state.max_bytes;
-      loaded = state;
-      say(byId("waiting"), state.answer === "Topk" ? "waiting" : "waitingOther");
-    }
-    setTimeout(watchServer, state.ready ? 10000 : 500);
-  } catch {
-    pill.className = "pill gone";
-    say(pill, "gone");
-    setTimeout(watchServer, 2000);
-  }
-}
-
 const drop = byId("drop");
 byId("file").addEventListener("change", (event) => {
   if (event.target.files.length) classify(event.target.files[0]);
   event.target.value = ""; // the same file again is a change, too
 });
-byId("token").addEventListener("change", () => classify(chosen));
 // The whole window takes drops: a file beside the frame would otherwise replace the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
@@ -204,4 +184,3 @@ document.addEventListener("drop", (event) => {
 document.addEventListener("paste", (event) => {
   classifyFirst(event.clipboardData.files);
 });
-watchServer();

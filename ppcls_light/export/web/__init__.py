@@ -1,0 +1,1 @@
+"""The format `web`: a folder with a page that classifies in the browser, by ONNX Runtime Web."""

@@ -1,0 +1,122 @@
+"""ONNX file of the browser's page: photos to answers and class activation maps, with weights in half precision."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from operator import attrgetter
+from typing import Any, Dict, List, Sequence, Tuple
+
+import numpy as np
+from paddle import Tensor, nn
+
+from ...base.call import call_in_process
+from ...base.files import StrPath
+from ...bundle.folder import PARAMS_FILE
+from ...bundle.onnx import convert
+from ...models import families
+from ..preprocess import Preprocessing
+from ..static import STEM, WithProbabilities, photo_spec, save_network
+
+MAP = "cam"  # output (N, class_num, h, w): the logits of each place
+_SMALL = 256  # values of a tensor that stays in float32, where half the bytes are few
+
+
+def last_map(model: nn.Layer) -> str:
+    """Return the name of the layer whose map the classifier of `model` pools, "" where none is known.
+
+    An ML-Decoder pools nothing: it looks at the places of the map together.
+    """
+    found = [family for family in families() if isinstance(model, family.network)]
+    return found[0].last_map(model) if found and not getattr(model, "ml_decoder", None) else ""
+
+
+class WithMaps(nn.Layer):
+    """`answers` of a network and, as the last output, the logits (N, class_num, h, w) of each place of its last map.
+
+    All that follows the layer `last_map` of `network` is applied at each place as if the map had no other: pooling does
+    nothing then, and layers between pooling and classifier become 1x1 convolutions. Where a linear classifier alone
+    follows the pooling, these are the class activation maps (Zhou et al., arXiv 1512.04150) with the bias, whose mean
+    is the logit.
+    """
+
+    def __init__(self, answers: WithProbabilities, last_map: str) -> None:
+        super().__init__()
+        self.answers, self._layer = answers, attrgetter(last_map)(answers.model)
+
+    def forward(self, x: Tensor) -> Tuple[Tensor, ...]:
+        maps: List[Tensor] = []
+        keep = self._layer.register_forward_post_hook(lambda layer, inputs, output: maps.append(output))
+        found = self.answers(x)
+        keep.remove()
+        channels, height, width = maps[0].shape[1:]
+        places = maps[0].transpose([0, 2, 3, 1]).reshape([-1, channels, 1, 1])
+        # The layers before are recorded a second time, and dropped again since nothing needs them.
+        put = self._layer.register_forward_post_hook(lambda layer, inputs, output: places)
+        logits = self.answers.model(x)
+        put.remove()
+        cam = logits.reshape([-1, height, width, logits.shape[-1]]).transpose([0, 3, 1, 2])
+        return (*(found if isinstance(found, tuple) else (found,)), cam)
+
+
+def write_graph(
+    folded: nn.Layer,
+    path: StrPath,
+    preprocessing: Preprocessing,
+    softmax: bool,
+    further: Sequence[str],
+    multilabel: bool,
+) -> List[str]:
+    """Write the network `folded` as the ONNX file `path`, and return the names of its outputs.
+
+    The input is `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order. Raises ExportError: the graph cannot be
+    converted.
+    """
+    name = last_map(folded)
+    answers = WithProbabilities(folded, further, multilabel, softmax)
+    network = WithMaps(answers, name) if name else answers
+    outputs = ["probs" if softmax or multilabel else "logits", *further, *([MAP] if name else [])]
+    with tempfile.TemporaryDirectory() as scratch:
+        suffix = save_network(nn.Sequential(preprocessing, network), scratch, photo_spec())
+        graph, params = os.path.join(scratch, f"{STEM}.{suffix}"), os.path.join(scratch, PARAMS_FILE)
+        names = (preprocessing.channels, *outputs)
+        call_in_process(
+            _convert,
+            *(graph, params, os.fspath(path), *names),
+            task="--format web: paddle2onnx cannot convert the graph",
+        )
+    return outputs
+
+
+def _convert(graph: str, params: str, path: str, *names: str) -> None:
+    """Do the work of `write_graph` in a process of its own."""
+    import onnx
+
+    convert(graph, params, path, *names)
+    model = onnx.load(path)
+    _halve(model.graph)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _halve(graph: Any) -> None:
+    """Store large float32 weights of `graph` in float16, with a Cast behind each, which a runtime does once."""
+    from onnx import helper, numpy_helper
+
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        large = values.dtype == np.float32 and values.ndim > 1 and values.size >= _SMALL
+        if not large or np.abs(values).max() > np.finfo(np.float16).max:
+            continue
+        name = tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=1))
+
+
+def answers(path: str, channels: str, photos: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the outputs of a file of `write_graph` by name, stacked, of photos uint8 (H, W, 3), by ONNX Runtime."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = [session.run(None, {channels: photo[None]}) for photo in photos]
+    return {output.name: np.concatenate(values) for output, values in zip(session.get_outputs(), zip(*found))}

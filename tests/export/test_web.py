@@ -1,0 +1,301 @@
+"""Format `web`: the page in Chromium, from a plain file server, answers as `Predictor` does."""
+
+import base64
+import functools
+import hashlib
+import http.server
+import json
+import re
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+
+import cv2
+import numpy as np
+import paddle
+import pytest
+
+from ppcls_light.config.postprocess import MultiLabelThreshOutput, ThreshOutput, Topk
+from ppcls_light.data.classes import ClassNames
+from ppcls_light.errors import ExportError
+from ppcls_light.export import export_model
+from ppcls_light.export.verify import prepared
+from ppcls_light.export.web import runtime
+from ppcls_light.models import create_model
+from ppcls_light.prediction import Predictor
+from ppcls_light.prediction.neighbours import Index
+from ppcls_light.prediction.postprocess import PostProcessor
+from ppcls_light.prediction.unknown import at_temperature, distance, energy
+from tools.benchmarks.formats import settle
+
+pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
+pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: the extra onnx")
+skimage = pytest.importorskip("skimage", reason="its photos are those of the test")
+playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+OPS = [("ResizeImage", {"resize_short": 72}), ("CropImage", {"size": 64}), ("NormalizeImage", {"order": ""})]
+NAMES = ["a", "b", "犬", "d", "e", "f"]
+FAMILIES = ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small"]
+# Of a probability: weights are in half precision, and decoders of JPEG may differ by a grey level.
+MOST = 0.02
+
+
+@pytest.fixture(scope="module")
+def package():
+    """ONNX Runtime Web, fetched once; tests ask no network for anything else."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PPCLS_LIGHT_OFFLINE")
+        try:
+            return runtime.package()
+        except ExportError as problem:
+            pytest.skip(f"needs ONNX Runtime Web: {problem}")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A hundred crops of the photos that scikit-image brings, as JPEG and PNG."""
+    folder, source = tmp_path_factory.mktemp("root") / "photos", Path(skimage.__file__).parent / "data"
+    folder.mkdir()
+    rng, paths = np.random.default_rng(0), []
+    for name in ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png"):
+        image = cv2.imread(str(source / name))
+        for index in range(20):
+            top, left = (int(rng.integers(0, side - 150)) for side in image.shape[:2])
+            paths.append(folder / f"{name[:-4]}{index}.{'jpg' if index % 2 else 'png'}")
+            crop = image[top : top + 90 + 3 * index, left : left + 150 - 2 * index]
+            assert cv2.imwrite(str(paths[-1]), crop)
+    return paths
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request, photos, package):
+    return exported(request.param, photos)
+
+
+@functools.cache
+def cached_export(name, root, photos):
+    folder = Path(root) / name
+    images = np.stack(list(prepared(OPS, (3, 64, 64), photos[::5])))
+    paddle.seed(0)
+    model = settle(create_model(name, class_num=len(NAMES)), images, spread=1)
+    report = export_model(model, folder, (3, 64, 64), OPS, NAMES, topk=3, images=photos[::10], web=True)
+    assert 0 < report.web_max_abs_diff < MOST
+    return folder
+
+
+def exported(name, photos):
+    return cached_export(name, str(photos[0].parents[1]), tuple(photos))
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """Keep the test's output short."""
+
+
+@pytest.fixture(scope="module")
+def address(photos):
+    """A server of files, which knows nothing of the page."""
+    handler = functools.partial(Quiet, directory=str(photos[0].parents[1]))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as driver:
+        one = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *fake])
+        yield one
+        one.close()
+
+
+@pytest.fixture
+def page(browser, address):
+    """A page of one's own; the test fails when the browser complained, or asked another host."""
+    context = browser.new_context(reduced_motion="reduce", locale="en-US")
+    one, complaints = context.new_page(), []
+    one.on("pageerror", lambda error: complaints.append(str(error)))
+    one.on("console", lambda line: complaints.append(line.text) if line.type == "error" else None)
+    one.on("request", lambda sent: sent.url.startswith((address, "blob:")) or complaints.append(sent.url))
+    yield one
+    context.close()
+    assert complaints == []
+
+
+ROWS = """async (urls) => {
+    const rows = [];
+    for (const url of urls) {
+        const file = new File([await (await fetch(url)).blob()], url);
+        rows.push((await answer(file)).row);
+    }
+    return rows;
+}"""
+
+
+def test_best_classes_are_those_of_predictor_on_a_hundred_photos(folder, page, address, photos):
+    page.goto(f"{address}/{folder.name}/web/")
+    page.wait_for_selector("#model.ready")
+    assert page.locator("#model").text_content() == f"{folder.name} · 6 classes · WebAssembly × 1"
+    found = page.evaluate(ROWS, [f"/photos/{path.name}" for path in photos])
+    expected = Predictor(folder, topk=len(NAMES), engine="onnxruntime").predict(photos)
+    for row, right in zip(found, expected):
+        scores = dict(zip(right["class_ids"], right["scores"]))
+        assert row["scores"] == pytest.approx([scores[place] for place in row["class_ids"]], abs=MOST)
+        assert right["scores"][0] - scores[row["class_ids"][0]] <= 2 * MOST
+        assert row["label_names"] == [NAMES[place] for place in row["class_ids"]]
+    same = [row["class_ids"][0] == right["class_ids"][0] for row, right in zip(found, expected)]
+    assert sum(same) >= 98  # the others tie
+    assert len({row["class_ids"][0] for row in expected}) > 1
+
+
+def shown(page, photo):
+    page.set_input_files("#file", photo)
+    page.wait_for_selector("#caption:visible")
+    page.wait_for_selector("main[aria-busy=false] #bars li")
+
+
+def test_heat_map_camera_broken_file_and_no_network(page, address, photos):
+    folder = exported("PPLCNet_x0_25", photos)
+    page.goto(f"{address}/{folder.name}/web/")
+    page.wait_for_selector("#model.ready")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "file"
+    shown(page, photos[0])
+    assert page.locator("#overlay").is_hidden()
+    page.click("#heat")
+    colours = page.evaluate(
+        "[...new Set(document.querySelector('#overlay').getContext('2d').getImageData(0, 0, 99, 90).data)].length"
+    )
+    assert colours > 50
+    best = page.locator("#bars .label").first.text_content()
+    assert page.locator("#legend-heat").text_content().startswith(f"Yellow: what speaks most for {best}.")
+    page.click("#camera")
+    page.wait_for_selector("#capture:visible")
+    assert page.locator("#overlay").is_hidden()
+    page.click("#capture")
+    page.wait_for_selector("#name:text-is('camera.png')")
+    page.wait_for_selector("main[aria-busy=false] #bars li")
+    assert page.locator("#live").is_hidden()
+    page.set_input_files("#file", {"name": "x.jpg", "mimeType": "image/jpeg", "buffer": b"\xff\xd8\xff"})
+    page.wait_for_selector("#error:visible")
+    assert page.locator("#problem").text_content() == "The browser cannot read x.jpg as an image."
+    page.click("#language")
+    assert page.locator("#problem").text_content() == "浏览器无法将 x.jpg 作为图片读取。"
+    page.set_viewport_size({"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.context.set_offline(True)
+    page.reload()
+    page.wait_for_selector("#model.ready")
+    assert page.evaluate("crossOriginIsolated")  # by the service worker, so that there may be threads
+    shown(page, photos[0])
+    assert page.locator("#bars .label").first.text_content() == best
+
+
+def test_rows_are_those_of_the_package(page, address, photos):
+    page.goto(f"{address}/{exported('PPLCNet_x0_25', photos).name}/web/")
+    page.wait_for_selector("#model.ready")
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(4) / 2, 20).astype(np.float32)
+    two = np.float32([[0.1, 0.9], [0.2, 0.8], [0.11, 0.89]])
+    names = ClassNames(("a", "b", "c", "d"), "names")
+    limits = [0.1, 0.2, 0.3, 0.4]
+    cases = [
+        (Topk(topk=3), probs, {"answer": "Topk", "topk": 3}),
+        (
+            MultiLabelThreshOutput(threshold=limits),
+            probs,
+            {"answer": "MultiLabelThreshOutput", "threshold": limits},
+        ),
+        (
+            ThreshOutput(threshold=0.6, default_label_index=2),
+            *(probs, {"answer": "ThreshOutput", "threshold": 0.6, "otherwise": 2}),
+        ),
+        (ThreshOutput(threshold=0.9), two, {"answer": "ThreshOutput", "threshold": 0.9, "otherwise": 0}),
+    ]
+    for kind, given, model in cases:
+        model["names"] = list(names)[: given.shape[1]]
+        rows = PostProcessor(kind, model["names"])(given, [None] * len(given))
+        script = "([all, model]) => all.map((one) => rowOf(one, model))"
+        found = page.evaluate(script, [given.tolist(), model])
+        assert [(row["class_ids"], row["label_names"]) for row in found] == [
+            (row["class_ids"], row["label_names"]) for row in rows
+        ]
+    logits, embeddings = (rng.normal(0, 3, (20, width)).astype(np.float32) for width in (4, 8))
+    training = rng.normal(0, 1, (30, 8)).astype(np.float32)
+    reference = Index(training, [""] * 30, "", "")
+    page.evaluate("(values) => { self.unitVectors = new Float32Array(values); }", unit(training))
+    script = """([logits, embeddings, probs]) => logits.map((_, i) => [
+        energy(logits[i]), distance(embeddings[i], self.unitVectors, 4),
+        ...calibrated(probs[i], {temperature: 1.7})])"""
+    found = np.array(page.evaluate(script, [logits.tolist(), embeddings.tolist(), probs.tolist()]))
+    expected = [energy(logits), distance(reference, embeddings, 4), *at_temperature(probs, 1.7).T]
+    np.testing.assert_allclose(found, np.stack(expected, axis=1), atol=1e-5)
+    script = "(unknown) => doubt({logits: [1, 2]}, [0.3, 0.7], unknown, null).unknown"
+    limit = float(energy(np.array([[1.0, 2]]))[0])
+    for thresholds, unknown in (([limit + 0.1], False), ([limit - 0.1], True), ([-9, limit + 0.1], False)):
+        assert page.evaluate(script, {"score": "energy", "thresholds": thresholds}) == unknown
+
+
+def unit(vectors):
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).ravel().tolist()
+
+
+def export_tags(folder, **options):
+    """Export a network of no family, which says how red and how green an image is."""
+    linear = paddle.nn.Linear(3, 2)
+    network = paddle.nn.Sequential(paddle.nn.AdaptiveAvgPool2D(1), paddle.nn.Flatten(), linear)
+    ops = [("ResizeImage", {"size": [8, 8]}), ("NormalizeImage", {"order": ""})]
+    kind = MultiLabelThreshOutput(threshold=[0.6, 0.7])
+    names = ["red", "green"]
+    return export_model(network, folder, (3, 8, 8), ops, names, multilabel=True, postprocess=kind, **options)
+
+
+def test_page_with_a_cdn_is_small_and_goes_with_the_next_export(tmp_path):
+    export_tags(tmp_path, web=True, cdn=True)
+    page = tmp_path / "web"
+    content = json.loads((page / "model.json").read_text(encoding="utf-8"))
+    assert content["answer"] == "MultiLabelThreshOutput"
+    assert (content["names"], content["threshold"]) == (["red", "green"], [0.6, 0.7])
+    assert content["resize"] == {"short": 0, "size": [8, 8], "crop": [8, 8]}
+    assert content["runtime"]["binary"] == {
+        "url": f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{runtime.VERSION}/dist/{runtime.BINARY}",
+        "integrity": runtime.DIGESTS[runtime.BINARY],
+    }
+    assert sum(path.stat().st_size for path in page.rglob("*")) < 300_000
+    kept = json.loads(re.match(r"const FILES = (.*);", (page / "worker.js").read_text(encoding="utf-8"))[1])
+    assert {"./", "model.onnx", content["runtime"]["api"]["url"]} <= set(kept)
+    assert "connect-src 'self' blob: https://cdn.jsdelivr.net" in (page / "index.html").read_text("utf-8")
+    export_tags(tmp_path)
+    assert not page.exists()
+    page.mkdir()
+    (page / "notes.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(ExportError, match="web: cannot be replaced"):
+        export_tags(tmp_path, web=True, cdn=True)
+    assert (page / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_digests_for_a_cdn_are_of_the_package(package):
+    with tarfile.open(package) as archive:
+        for name, digest in runtime.DIGESTS.items():
+            content = archive.extractfile(f"package/dist/{name}").read()
+            assert digest == f"sha384-{base64.b64encode(hashlib.sha384(content).digest()).decode()}"
+
+
+def test_runtime_that_cannot_be_had_is_told_with_its_place(tmp_path, monkeypatch):
+    monkeypatch.setenv("PPCLS_LIGHT_HOME", str(tmp_path))
+    monkeypatch.delenv(runtime.REGISTRY_VARIABLE, raising=False)
+    place = re.escape(str(tmp_path / "web" / runtime.FILE))
+    with pytest.raises(
+        ExportError, match=f"^https://registry.npmjs.org/.*OFFLINE is set; .*put it at {place}$"
+    ):
+        export_tags(tmp_path / "export", web=True)
+    assert not (tmp_path / "export").exists()
