@@ -33,6 +33,7 @@ EXTRAS = {
         *["ml_dtypes>=0.3", 'onnx>=1.17,<1.18; python_version < "3.10"'],
     ],
     "openvino": ["openvino>=2024.0"],
+    "ncnn": ["ncnn>=1.0.20240820"],  # its converter, pnnx, is installed without what it asks for: torch
     "int8": ["nncf>=2.14"],
     "heif": ["pillow-heif>=0.15"],
     "serving": [
@@ -80,6 +81,7 @@ EXTRAS["dev"] = [
             "test",
             "onnx",
             "openvino",
+            "ncnn",
             "int8",
             "heif",
             "serving",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class Target:
         load: (folder, precision, threads) returns a function from one image (1, C, H, W), float32, to the outputs of
             the graph in its order.
         layout: of the input in the file; `load` takes NCHW all the same.
+        install: the command for `packages` where the extra alone does not bring them.
         takes_photos: whether a graph with `Global.export_preprocess` converts, images (1, H, W, 3), uint8.
     """
 
@@ -41,6 +42,7 @@ class Target:
     load: Callable[[str, str, int], Run]
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     takes_photos: bool = False
+    install: str = ""
 
     def check(self, precisions: Collection[str], photos: bool) -> None:
         """Raise ExportError: a package is missing, or the format has not these precisions or no photos."""
@@ -48,7 +50,7 @@ class Target:
         if missing:
             raise ExportError(
                 f"--format {self.name} needs {' and '.join(missing)}, which is not here; "
-                f'pip install "ppcls_light[{self.extra}]"'
+                + (self.install or f'pip install "ppcls_light[{self.extra}]"')
             )
         lacking = [precision for precision in precisions if precision not in self.files]
         if lacking:
@@ -61,3 +63,13 @@ class Target:
                 f"--format {self.name}: {self.title} takes prepared images of one size; leave out "
                 "Global.export_preprocess"
             )
+
+
+def fixed_to_one_image(onnx_file: str) -> tuple[Any, list[int]]:
+    """Return the ONNX model of a file for one image, and the shape of its input, [1, C, H, W]."""
+    import onnx
+
+    model = onnx.load(onnx_file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 1
+    return model, [size.dim_value for size in model.graph.input[0].type.tensor_type.shape.dim]
