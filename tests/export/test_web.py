@@ -9,6 +9,7 @@ import re
 import shutil
 import tarfile
 import threading
+from operator import attrgetter
 from pathlib import Path
 
 import cv2
@@ -20,8 +21,10 @@ from ppcls_light.config.postprocess import MultiLabelThreshOutput, ThreshOutput,
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.errors import ExportError
 from ppcls_light.export import export_model
+from ppcls_light.export.preprocess import Preprocessing
 from ppcls_light.export.verify import prepared
 from ppcls_light.export.web import runtime
+from ppcls_light.export.web.graph import answers, last_map, write_graph
 from ppcls_light.models import create_model
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.neighbours import Index
@@ -171,6 +174,7 @@ def test_heat_map_camera_broken_file_and_no_network(page, address, photos):
     shown(page, photos[0])
     assert page.locator("#overlay").is_hidden()
     page.click("#heat")
+    page.wait_for_selector("#overlay:visible")
     colours = page.evaluate(
         "[...new Set(document.querySelector('#overlay').getContext('2d').getImageData(0, 0, 99, 90).data)].length"
     )
@@ -257,6 +261,34 @@ def export_tags(folder, **options):
     kind = MultiLabelThreshOutput(threshold=[0.6, 0.7])
     names = ["red", "green"]
     return export_model(network, folder, (3, 8, 8), ops, names, multilabel=True, postprocess=kind, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("FasterNet_T0", lambda model, place: model.head(model.avgpool_pre_head(place).flatten(1))),
+        ("MicroNet_M0", lambda model, place: model.classifier(model.avgpool[1:](place))),
+    ],
+)
+def test_maps_have_the_logits_of_each_place(name, head, tmp_path):
+    model = create_model(name, class_num=5)
+    model.eval()
+    file, ops = (
+        str(tmp_path / "model.onnx"),
+        [("ResizeImage", {"size": 64}), ("NormalizeImage", {"order": ""})],
+    )
+    preprocessing = Preprocessing([*ops, ("ToCHWImage", {})], (3, 64, 64))
+    write_graph(model, file, preprocessing, True, [], False)
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
+    found = answers(file, "rgb", [photo])
+    outputs = []
+    layer = attrgetter(last_map(model))(model)
+    layer.register_forward_post_hook(lambda layer, inputs, output: outputs.append(output))
+    with paddle.no_grad():
+        model(preprocessing(paddle.to_tensor(photo[None])))
+        expected = head(model, outputs[0][:, :, 1:2, 0:1]).numpy()
+    assert found["cam"].shape == (1, 5, 2, 2)
+    np.testing.assert_allclose(found["cam"][:, :, 1, 0], expected, atol=2e-3 * np.abs(expected).max())
 
 
 def test_page_with_a_cdn_is_small_and_goes_with_the_next_export(tmp_path):

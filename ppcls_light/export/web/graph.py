@@ -19,6 +19,7 @@ from ..preprocess import Preprocessing
 from ..static import STEM, WithProbabilities, photo_spec, save_network
 
 MAP = "cam"  # output (N, class_num, h, w): the logits of each place
+ASKED = "with_cam"  # input, a bool: without it that output is empty and costs nothing
 _SMALL = 256  # values of a tensor that stays in float32, where half the bytes are few
 
 
@@ -69,8 +70,8 @@ def write_graph(
 ) -> List[str]:
     """Write the network `folded` as the ONNX file `path`, and return the names of its outputs.
 
-    The input is `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order. Raises ExportError: the graph cannot be
-    converted.
+    The inputs are `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order, and `ASKED` where the output `MAP` is there.
+    Raises ExportError: the graph cannot be converted.
     """
     name = last_map(folded)
     answers = WithProbabilities(folded, further, multilabel, softmax)
@@ -94,9 +95,46 @@ def _convert(graph: str, params: str, path: str, *names: str) -> None:
 
     convert(graph, params, path, *names)
     model = onnx.load(path)
+    if MAP in names:
+        _on_demand(model.graph)
     _halve(model.graph)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
+
+
+def _on_demand(graph: Any) -> None:
+    """Put the nodes that only `MAP` needs into a branch that is taken where the input `ASKED` is true."""
+    from onnx import TensorProto, helper
+
+    others = {value.name for value in graph.output} - {MAP}
+    needed: List[Any] = []
+    for node in reversed(graph.node):
+        if others & set(node.output):
+            needed.insert(0, node)
+            others.update(node.input)
+    branch = [node for node in graph.node if node not in needed]
+    (output,) = (value for value in graph.output if value.name == MAP)
+    shape = [0, *(side.dim_value for side in output.type.tensor_type.shape.dim[1:])]
+    of_map, of_nothing = (
+        helper.make_tensor_value_info(f"{MAP}.{name}", TensorProto.FLOAT, sides)
+        for name, sides in (("asked", ["batch", *shape[1:]]), ("empty", shape))
+    )
+    for node in branch:
+        node.output[:] = [of_map.name if name == MAP else name for name in node.output]
+    nothing = helper.make_node(
+        "Constant", [], [of_nothing.name], value=helper.make_tensor("", TensorProto.FLOAT, shape, [])
+    )
+    choice = helper.make_node(
+        "If",
+        [ASKED],
+        [MAP],
+        then_branch=helper.make_graph(branch, "asked", [], [of_map]),
+        else_branch=helper.make_graph([nothing], "empty", [], [of_nothing]),
+    )
+    output.type.tensor_type.shape.dim[0].dim_param = "maps"
+    graph.input.append(helper.make_tensor_value_info(ASKED, TensorProto.BOOL, []))
+    del graph.node[:]
+    graph.node.extend([*needed, choice])
 
 
 def _halve(graph: Any) -> None:
@@ -118,5 +156,6 @@ def answers(path: str, channels: str, photos: Sequence[np.ndarray]) -> Dict[str,
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    found = [session.run(None, {channels: photo[None]}) for photo in photos]
+    asked = {ASKED: np.array(True)} if len(session.get_inputs()) > 1 else {}
+    found = [session.run(None, {channels: photo[None], **asked}) for photo in photos]
     return {output.name: np.concatenate(values) for output, values in zip(session.get_outputs(), zip(*found))}

@@ -10,7 +10,7 @@ let model = null;
 let runtime = null;
 let session = null;
 let reference = null; // embeddings of the training, where the distance to them tells unknown images
-let heat = null; // of the picture that is shown: {map, height, width, id}
+let heat = null; // of what is the heat map: {picture, id of the class}
 let camera = null; // the stream of the camera while it is shown
 
 // The content of a file that model.json names; one of another site must have the digest that is written there.
@@ -48,7 +48,7 @@ async function load() {
     const possible = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
     runtime.env.wasm.numThreads = Math.min(Number(options.get("threads")) || possible, possible);
     session = await runtime.InferenceSession.create(graph, { executionProviders: ["wasm"] });
-    await outputsOf(new Uint8ClampedArray(4 * 32 * 32).fill(255), 32, 32); // the first run takes longer
+    await outputsOf(new ImageData(32, 32)); // the first run takes longer
     showModel({ ...model, engine: `WebAssembly × ${runtime.env.wasm.numThreads}` });
   } catch (problem) {
     byId("model").className = "pill gone";
@@ -60,8 +60,8 @@ async function load() {
 
 const loading = load();
 
-// Run the network on a photo of RGBA pixels, and return its outputs by name as {data, dims}.
-async function outputsOf(pixels, width, height) {
+// Run the network on a photo of RGBA pixels, and return its outputs by name as {data, dims}; `cam` is empty unless asked.
+async function outputsOf({ data: pixels, width, height }, asked = false) {
   const photo = new Uint8Array(3 * width * height);
   const [red, green, blue] = model.channels === "bgr" ? [2, 1, 0] : [0, 1, 2];
   for (let from = 0, to = 0; from < pixels.length; from += 4, to += 3) {
@@ -69,7 +69,9 @@ async function outputsOf(pixels, width, height) {
     photo[to + green] = pixels[from + 1];
     photo[to + blue] = pixels[from + 2];
   }
-  return session.run({ [model.channels]: new runtime.Tensor("uint8", photo, [1, height, width, 3]) });
+  const inputs = { [model.channels]: new runtime.Tensor("uint8", photo, [1, height, width, 3]) };
+  if (session.inputNames.length > 1) inputs.with_cam = new runtime.Tensor("bool", [asked], []);
+  return session.run(inputs);
 }
 
 // The RGBA pixels of an image file as they are stored, turned as its orientation says.
@@ -96,25 +98,33 @@ async function answer(file) {
   const start = performance.now();
   const picture = await pixelsOf(file);
   const decoded = performance.now();
-  const outputs = await outputsOf(picture.data, picture.width, picture.height);
+  const outputs = await outputsOf(picture);
   const computed = performance.now();
-  const numbers = Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, name === "cam" ? data : Array.from(data)]));
+  const numbers = Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, Array.from(data)]));
   const probs = calibrated(numbers.probs ?? numbers.logits, model.unknown);
   const row = rowOf(probs, model);
   if (model.unknown) Object.assign(row, doubt(numbers, probs, model.unknown, reference));
-  if (outputs.cam) keepHeat(outputs.cam, row.class_ids?.length ? row.class_ids[best(row.scores)] : best(probs), picture);
+  if (outputs.cam) offerHeat(picture, row.class_ids?.length ? row.class_ids[best(row.scores)] : best(probs));
   const total = performance.now() - start;
   return { row, milliseconds: { total, decode: decoded - start, inference: computed - decoded } };
 }
 
-function keepHeat(cam, id, picture) {
+function offerHeat(picture, id) {
+  heat = { picture, id };
+  show("heat", true);
+  if (byId("heat").getAttribute("aria-pressed") === "true") drawHeat();
+}
+
+// The map of the class `id`, as a grey picture: 0 at the place that speaks least for it, 255 at the one that speaks most.
+async function mapOf({ picture, id }) {
+  const { cam } = await outputsOf(picture, true);
   const [, , height, width] = cam.dims;
   const values = cam.data.slice(id * height * width, (id + 1) * height * width);
   const low = Math.min(...values);
-  const range = Math.max(...values) - low;
-  heat = { height, width, picture, id, shares: Array.from(values, (value) => (range > 0 ? (value - low) / range : 0)) };
-  show("heat", true);
-  if (byId("heat").getAttribute("aria-pressed") === "true") drawHeat();
+  const range = Math.max(...values) - low || 1;
+  const map = new ImageData(width, height);
+  values.forEach((value, place) => map.data.set([(255 * (value - low)) / range, 0, 0, 255], 4 * place));
+  return map;
 }
 
 function hideHeat() {
@@ -140,43 +150,40 @@ function colourOf(share) {
   return from.map((value, channel) => value + (place - index) * (to[channel] - value));
 }
 
-// The map at a size: bilinear, by the browser, of a grey picture.
-function enlarged(width, height) {
-  const small = new OffscreenCanvas(heat.width, heat.height);
-  const grey = new ImageData(heat.width, heat.height);
-  heat.shares.forEach((share, index) => grey.data.set([255 * share, 0, 0, 255], 4 * index));
-  small.getContext("2d").putImageData(grey, 0, 0);
+// A picture at another size, bilinear.
+function enlarged(picture, width, height) {
+  const small = new OffscreenCanvas(picture.width, picture.height);
+  small.getContext("2d").putImageData(picture, 0, 0);
   const large = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   large.imageSmoothingQuality = "high";
   large.drawImage(small, 0, 0, width, height);
-  return large.getImageData(0, 0, width, height).data;
+  return large.getImageData(0, 0, width, height);
 }
 
-function drawHeat() {
-  const { picture, id } = heat;
+async function drawHeat() {
+  const mine = heat;
+  const { picture, id } = mine;
+  const map = await mapOf(mine);
+  if (mine !== heat) return; // another picture is shown
   const scale = Math.min(1, LONGEST / Math.max(picture.width, picture.height));
   const canvas = byId("overlay");
   canvas.width = Math.round(picture.width * scale);
   canvas.height = Math.round(picture.height * scale);
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  const whole = new OffscreenCanvas(picture.width, picture.height);
-  whole.getContext("2d").putImageData(picture, 0, 0);
-  context.drawImage(whole, 0, 0, canvas.width, canvas.height);
-  const mixed = context.getImageData(0, 0, canvas.width, canvas.height);
-  const [left, top, width, height] = seenPart(picture.width, picture.height).map((length) => Math.round(length * scale));
-  const map = enlarged(width, height);
+  const mixed = enlarged(picture, canvas.width, canvas.height);
+  const [left, top, width, height] = seenPart(picture.width, picture.height).map((side) => Math.round(side * scale));
+  const shares = enlarged(map, width, height).data;
   for (let y = 0; y < canvas.height; y += 1) {
     for (let x = 0; x < canvas.width; x += 1) {
       const place = 4 * (y * canvas.width + x);
       const grey = 0.299 * mixed.data[place] + 0.587 * mixed.data[place + 1] + 0.114 * mixed.data[place + 2];
       const seen = x >= left && x < left + width && y >= top && y < top + height;
-      const colour = seen ? colourOf(map[4 * ((y - top) * width + x - left)] / 255) : [128, 128, 128];
+      const colour = seen ? colourOf(shares[4 * ((y - top) * width + x - left)] / 255) : [128, 128, 128];
       for (let channel = 0; channel < 3; channel += 1) {
         mixed.data[place + channel] = (1 - STRENGTH) * grey + STRENGTH * colour[channel];
       }
     }
   }
-  context.putImageData(mixed, 0, 0);
+  canvas.getContext("2d").putImageData(mixed, 0, 0);
   say(byId("legend-heat"), "heatOf", { label: () => model.names?.[id] ?? text("class", { id }) });
   show("overlay", true);
   show("legend-heat", true);
@@ -190,6 +197,7 @@ function stopCamera() {
 }
 
 async function startCamera() {
+  stopCamera();
   try {
     camera = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (problem) {
@@ -201,8 +209,8 @@ async function startCamera() {
   live.srcObject = camera;
   for (const id of ["empty", "picture", "unshown"]) show(id, false);
   byId("drop").classList.add("filled");
-  show("live", true);
-  show("caption", false);
+  byId("name").textContent = "";
+  for (const id of ["live", "caption"]) show(id, true);
   await live.play(); // from here on there is a picture to take
   show("capture", true);
   byId("capture").focus();
