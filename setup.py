@@ -34,6 +34,7 @@ EXTRAS = {
     ],
     "openvino": ["openvino>=2024.0"],
     "ncnn": ["ncnn>=1.0.20240820"],  # its converter, pnnx, is installed without what it asks for: torch
+    "mnn": ["MNN>=3.4"],  # 3.2 differs by more than 1e-4
     "int8": ["nncf>=2.14"],
     "heif": ["pillow-heif>=0.15"],
     "serving": [
@@ -82,6 +83,7 @@ EXTRAS["dev"] = [
             "onnx",
             "openvino",
             "ncnn",
+            "mnn",
             "int8",
             "heif",
             "serving",

@@ -1,5 +1,5 @@
 """Formats of other runtimes that an export is converted to, each a `Target` in a module of its name."""
 
-from . import ncnn, openvino
+from . import mnn, ncnn, openvino
 
-TARGETS = {target.name: target for target in (openvino.TARGET, ncnn.TARGET)}
+TARGETS = {target.name: target for target in (openvino.TARGET, ncnn.TARGET, mnn.TARGET)}
