@@ -333,7 +333,7 @@ def _compare_kinds(path: str, kind: PostProcess, others: PostProcess) -> None:
     if others.name != name or any(getattr(others, key) != value for key, value in written.items()):
         logger.warning(
             "%s: ppcls_light.postprocess (%s) counts here, not PostProcess.%s, which is for other tools and differs",
-            *(path, _for_us(kind), others.name),
+            *(path, for_us(kind), others.name),
         )
 
 
@@ -359,7 +359,7 @@ def write_inference_yml(
         class_names, own["named"] = map(str, range(own["class_num"])), False
     labels = {} if class_names is None else {"label_list": list(class_names)}
     if not isinstance(kind, Topk):
-        own["postprocess"] = _for_us(kind)
+        own["postprocess"] = for_us(kind)
     content = {
         "Global": {"model_name": paddlex_name(own["arch"], kind)},
         "PreProcess": {"transform_ops": ops},
@@ -369,19 +369,8 @@ def write_inference_yml(
     write_text(os.path.join(folder, CONFIG_FILE), dump_yaml(content), ExportError)
 
 
-def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
-    """Let the export in `folder` answer in `kind`, by a threshold that was chosen for its weights; the rest stays."""
-    path = os.path.join(folder, CONFIG_FILE)
-    content = read_tree(path).plain()
-    (section,) = (content.get("PostProcess") or {"": None}).values()
-    labels = {key: section[key] for key in ("label_list",) if key in (section or ())}
-    content["PostProcess"] = for_others(kind, labels)
-    content["ppcls_light"].update(postprocess=_for_us(kind), chosen=chosen.outcome())
-    write_text(path, dump_yaml(content), ExportError)
-
-
-def _for_us(kind: PostProcess) -> Dict[str, Any]:
-    """Return the section of this package, which knows all kinds."""
+def for_us(kind: PostProcess) -> Dict[str, Any]:
+    """Return the section `postprocess` of this package, which knows all kinds."""
     return {key: value for key, value in plain(postprocess.bare(kind)).items() if value is not None}
 
 

@@ -12,11 +12,13 @@ from dataclasses import asdict
 from typing import Any, Dict
 
 from ..base.files import StrPath, atomic_path, checksum, write_text
+from ..config.postprocess import PostProcess
 from ..config.tree import dump_yaml, read_tree
 from ..config.types import plain
 from ..errors import ExportError
-from .folder import CONFIG_FILE, METADATA_FILE, ONNX_FILE, Bundle, read_bundle
-from .paddlex import plain_op
+from .chosen import Chosen
+from .folder import CONFIG_FILE, METADATA_FILE, ONNX_FILE, Bundle, for_us, read_bundle
+from .paddlex import for_others, plain_op
 
 
 def metadata(bundle: Bundle) -> Dict[str, Any]:
@@ -63,11 +65,32 @@ def describe(folder: StrPath, beside: bool = False) -> None:
     write_text(file, dump_yaml(described), ExportError)
 
 
-def _put_into_onnx(file: str, content: Dict[str, Any]) -> None:
+def put_threshold(folder: StrPath, kind: PostProcess, chosen: Chosen) -> None:
+    """Let the export in `folder` answer in `kind`, by a threshold that was chosen for its weights; the rest stays.
+
+    inference.yml says so, and what `describe` writes. Raises ExportError: see there.
+    """
+    if ONNX_FILE in read_bundle(folder).files:
+        _require_onnx()  # before a file says otherwise than the others
+    path = os.path.join(folder, CONFIG_FILE)
+    content = read_tree(path).plain()
+    (section,) = (content.get("PostProcess") or {"": None}).values()
+    labels = {key: section[key] for key in ("label_list",) if key in (section or ())}
+    content["PostProcess"] = for_others(kind, labels)
+    content["ppcls_light"].update(postprocess=for_us(kind), chosen=chosen.outcome())
+    write_text(path, dump_yaml(content), ExportError)
+    describe(folder)
+
+
+def _require_onnx() -> None:
     if importlib.util.find_spec("onnx") is None:
         raise ExportError(
             f'the metadata of {ONNX_FILE} need onnx, which is not here; pip install "ppcls_light[onnx]"'
         )
+
+
+def _put_into_onnx(file: str, content: Dict[str, Any]) -> None:
+    _require_onnx()
     import onnx
 
     model = onnx.load(file)

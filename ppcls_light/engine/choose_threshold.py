@@ -19,8 +19,8 @@ from ..base.operating_points import (
 )
 from ..base.probabilities import probabilities
 from ..bundle.chosen import Chosen, file_of, measured, write_chosen
-from ..bundle.folder import CONFIG_FILE, put_threshold, read_bundle
-from ..bundle.metadata import describe
+from ..bundle.folder import CONFIG_FILE, read_bundle
+from ..bundle.metadata import put_threshold
 from ..config import Config
 from ..errors import ConfigError, DataError, UserError, WeightsError, listed
 from ..weights.io import weights_file
@@ -87,7 +87,6 @@ def _put_into_export(config: Config, chosen: Chosen, digest: str) -> None:
         return
     if bundle.weights == digest:
         put_threshold(folder, config.postprocess, chosen)
-        describe(folder)
         LOGGER.info("threshold in %s, the export of these weights, too", os.path.join(folder, CONFIG_FILE))
     else:
         LOGGER.info("%s is an export of other weights, and keeps its answers", folder)

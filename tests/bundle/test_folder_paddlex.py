@@ -5,7 +5,8 @@ import yaml
 
 from ppcls_light.bundle import read_bundle
 from ppcls_light.bundle.chosen import Chosen
-from ppcls_light.bundle.folder import put_threshold, write_inference_yml
+from ppcls_light.bundle.folder import write_inference_yml
+from ppcls_light.bundle.metadata import put_threshold
 from ppcls_light.config.postprocess import MultiLabelThreshOutput, PersonAttribute, ThreshOutput, Topk
 
 
