@@ -18,7 +18,7 @@ FILES = {
     "int8": ("inference.int8.mnn",),
 }
 # fp16 and int8 are the weights' alone. In int8, scales by half-quadratic quantization (hqq) keep more best classes than
-# those by the largest weight; int8 of what layers exchange, by mnnquant, keeps far fewer, and is slower on x86-64.
+# those by the largest weight; int8 of what layers exchange, by mnnquant, keeps fewer, and is slower on x86-64.
 _OPTIONS = {"fp32": (), "fp16": ("--fp16",), "int8": ("--weightQuantBits", "8", "--hqq")}
 
 
