@@ -36,6 +36,7 @@ EXTRAS = {
     "ncnn": ["ncnn>=1.0.20240820"],  # its converter, pnnx, is installed without what it asks for: torch
     "mnn": ["MNN>=3.4"],  # 3.2 differs by more than 1e-4
     "int8": ["nncf>=2.14"],
+    "litert": ["ai-edge-litert>=2.1", 'ai-edge-quantizer>=0.10; python_version >= "3.10"'],
     "heif": ["pillow-heif>=0.15"],
     "serving": [
         *["fastapi>=0.115.7", "starlette>=0.44", "python-multipart>=0.0.18"],

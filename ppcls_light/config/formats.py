@@ -3,4 +3,4 @@
 from typing import Literal
 
 # web is a page, see export/web; those behind it are of other runtimes, see export/targets.
-ExportFormat = Literal["paddle", "onnx", "web", "openvino", "ncnn", "mnn"]
+ExportFormat = Literal["paddle", "onnx", "web", "openvino", "ncnn", "mnn", "tflite"]

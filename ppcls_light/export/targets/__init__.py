@@ -1,5 +1,5 @@
 """Formats of other runtimes that an export is converted to, each a `Target` in a module of its name."""
 
-from . import mnn, ncnn, openvino
+from . import litert, mnn, ncnn, openvino
 
-TARGETS = {target.name: target for target in (openvino.TARGET, ncnn.TARGET, mnn.TARGET)}
+TARGETS = {target.name: target for target in (openvino.TARGET, ncnn.TARGET, mnn.TARGET, litert.TARGET)}
