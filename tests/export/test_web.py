@@ -3,12 +3,9 @@
 import base64
 import functools
 import hashlib
-import http.server
 import json
 import re
-import shutil
 import tarfile
-import threading
 from operator import attrgetter
 from pathlib import Path
 
@@ -31,13 +28,13 @@ from ppcls_light.prediction.neighbours import Index
 from ppcls_light.prediction.postprocess import PostProcessor
 from ppcls_light.prediction.unknown import at_temperature, distance, energy
 from tools.benchmarks.formats import settle
+from tools.benchmarks.web import ANSWERS, chromium, chromium_path, served
 
 pytest.importorskip("paddle2onnx", reason="needs paddle2onnx: the extra onnx")
 pytest.importorskip("onnxruntime", reason="needs ONNX Runtime: the extra onnx")
 skimage = pytest.importorskip("skimage", reason="its photos are those of the test")
-playwright = pytest.importorskip("playwright.sync_api", reason="drives the browser")
+pytest.importorskip("playwright.sync_api", reason="drives the browser")
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 OPS = [("ResizeImage", {"resize_short": 72}), ("CropImage", {"size": 64}), ("NormalizeImage", {"order": ""})]
 NAMES = ["a", "b", "犬", "d", "e", "f"]
 FAMILIES = ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small"]
@@ -92,31 +89,19 @@ def exported(name, photos):
     return cached_export(name, str(photos[0].parents[1]), tuple(photos))
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        """Keep the test's output short."""
-
-
 @pytest.fixture(scope="module")
 def address(photos):
     """A server of files, which knows nothing of the page."""
-    handler = functools.partial(Quiet, directory=str(photos[0].parents[1]))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    with served(photos[0].parents[1]) as one:
+        yield one
 
 
 @pytest.fixture(scope="module")
 def browser():
-    if CHROMIUM is None:
+    if chromium_path() is None:
         pytest.skip("needs Chromium")
-    fake = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with playwright.sync_playwright() as driver:
-        one = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", *fake])
+    with chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream") as one:
         yield one
-        one.close()
 
 
 @pytest.fixture
@@ -132,21 +117,11 @@ def page(browser, address):
     assert complaints == []
 
 
-ROWS = """async (urls) => {
-    const rows = [];
-    for (const url of urls) {
-        const file = new File([await (await fetch(url)).blob()], url);
-        rows.push((await answer(file)).row);
-    }
-    return rows;
-}"""
-
-
 def test_best_classes_are_those_of_predictor_on_a_hundred_photos(folder, page, address, photos):
     page.goto(f"{address}/{folder.name}/web/")
     page.wait_for_selector("#model.ready")
     assert page.locator("#model").text_content() == f"{folder.name} · 6 classes · WebAssembly × 1"
-    found = page.evaluate(ROWS, [f"/photos/{path.name}" for path in photos])
+    found = page.evaluate(ANSWERS, [f"/photos/{path.name}" for path in photos])
     expected = Predictor(folder, topk=len(NAMES), engine="onnxruntime").predict(photos)
     for row, right in zip(found, expected):
         scores = dict(zip(right["class_ids"], right["scores"]))
