@@ -97,8 +97,11 @@ def settle(model, images, spread=3):
     """Give a network with random weights answers that differ from image to image (N, C, H, W).
 
     Batch norms get the statistics of the images, and the classifier random rows that stand the embeddings apart: logits
-    of mean 0 and standard deviation `spread`.
+    of mean 0 and standard deviation `spread`. EdgeNeXt's layer scales of 1e-6 become 1, lest a wrong branch go unseen.
     """
+    for name, scale in model.named_parameters():
+        if name.endswith(("gamma", "gamma_xca")):
+            scale.set_value(paddle.ones_like(scale))
     norms = [layer for layer in model.sublayers() if isinstance(layer, (nn.BatchNorm1D, nn.BatchNorm2D))]
     head, images = classifier(model), paddle.to_tensor(images)
     for layer in norms:
