@@ -291,6 +291,11 @@ def _check_possible(
     preprocess: bool,
 ) -> None:
     """Raise, before any work, ExportError or DeviceError where these wishes cannot be met, or not together."""
+    if preprocess and not hasattr(paddle.inference.Config, "enable_new_ir"):
+        raise ExportError(
+            f"Global.export_preprocess: Paddle {paddle.__version__} cannot save this graph; install Paddle 3, or leave "
+            "it out"
+        )
     asked = ["fp32", *(["fp16"] if half else []), *(["int8"] if gate is not None else [])]
     for name in formats:
         TARGETS[name].check(asked, preprocess)

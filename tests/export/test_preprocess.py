@@ -34,6 +34,9 @@ from ppcls_light.runtime.engines import create_engine
 from ppcls_light.runtime.options import EngineOptions
 from tools.benchmarks.formats import settle
 
+PADDLE_3 = pytest.mark.skipif(
+    not hasattr(paddle.inference.Config, "enable_new_ir"), reason="Paddle 2 saves no graph of photos"
+)
 VALUES = [("NormalizeImage", {"scale": 1, "mean": [0, 0, 0], "std": [1, 1, 1], "order": ""})]
 CROP = [("CropImage", {"size": 40}), *VALUES]
 # height, width: pixels in a line, smaller than the crop, tall, wide, halved, and others
@@ -134,10 +137,16 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+def _need_paddle_3():
+    if PADDLE_3.args[0]:
+        pytest.skip(PADDLE_3.kwargs["reason"])
+    pytest.importorskip("paddle2onnx")
+
+
 @pytest.fixture(scope="module")
 def pixels(tmp_path_factory):
     """A graph whose answers are the pixels of all filters, and the transforms of each."""
-    pytest.importorskip("paddle2onnx")
+    _need_paddle_3()
     folder, filters = tmp_path_factory.mktemp("pixels"), [ops for name, ops in resizes() if "-" in name][:6]
     layers = nn.LayerList([Preprocessing([*ops, *CROP], (3, 40, 40)) for ops in filters])
     save_static(Pixels(), folder, (3, 40, 40), softmax=False, preprocessing=Together(layers))
@@ -194,7 +203,7 @@ def own_ops(family):
 @pytest.fixture(scope="module", params=["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small"])
 def exported(request, tmp_path_factory, files):
     """The export of a network of each family, and the network's answers to what the transforms make of the photos."""
-    pytest.importorskip("paddle2onnx")
+    _need_paddle_3()
     ops, folder = own_ops(request.param), tmp_path_factory.mktemp(request.param)
     images = np.stack(list(prepared(ops, (3, 64, 64), files)))
     paddle.seed(0)
@@ -275,6 +284,14 @@ def test_what_would_change_the_pixels_is_refused(folder):
         Predictor(folder, transform_ops=[("ResizeImage", {"size": 32}), ("ToCHWImage", {})])
 
 
+def test_paddle_2_is_refused(tmp_path, monkeypatch):
+    """It has no graph of sizes that are computed, and says so in many lines."""
+    monkeypatch.delattr(paddle.inference.Config, "enable_new_ir", raising=False)
+    with pytest.raises(ExportError, match="install Paddle 3"):
+        export_model(nn.Flatten(), tmp_path, (3, 32, 32), own_ops(""), preprocess=True)
+
+
+@PADDLE_3
 def test_another_image_is_not_exported(tmp_path, files, monkeypatch):
     """A graph that rounds otherwise than OpenCV is found on the photos, and nothing is left of it."""
     monkeypatch.setitem(FILTERS["cv2"], "bicubic", FILTERS["pil"]["bicubic"])
