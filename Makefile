@@ -64,7 +64,7 @@ $(VENV)/.quickstart: setup.py requirements.txt
 $(VENV)/.ready: setup.py requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile -e ".[cpu,dev]"
-	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --no-deps pnnx  # which asks for torch, unused here
+	$(VENV)/bin/python -m pip install $(PIP_FLAGS) --no-compile --no-deps "pnnx>=20261020"  # which asks for torch, unused here
 	$(call compile,$(VENV))
 	touch $@
 
