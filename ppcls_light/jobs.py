@@ -198,13 +198,14 @@ def export(
     max_drop: float | None = None,
     operators: bool = False,
     cdn: bool = False,
+    webgpu: bool = False,
 ) -> ExportReport | None:
     """Export trained weights to `Global.save_inference_dir` for Paddle Inference, and prove the result.
 
     The files of `formats` are written beside the Paddle graph and proved, too. With `Global.export_precision` int8
     there are int8 graphs, too, of every engine that loses by it at most `max_drop` percentage points of top-1; where
     `formats` has other runtimes, of these, which must not lose more. fp16 is for such runtimes. `operators` logs the
-    operators of the graph, as trained and as exported; `cdn` is of the format web.
+    operators of the graph, as trained and as exported; `cdn` and `webgpu` are of the format web.
     """
     config = checked(config)
     # On CPU whatever trained it: the comparison allows 1e-5, which a GPU's TF32 convolutions do not keep.
@@ -214,8 +215,9 @@ def export(
     if max_drop is not None and config.Global.export_precision != "int8":
         raise ConfigError("--max-drop limits the loss of int8; add -o Global.export_precision=int8")
     others = [name for name in dict.fromkeys(formats or ()) if name not in ("paddle", "onnx", "web")]
-    if cdn and "web" not in (formats or ()):
-        raise ConfigError("--cdn is of the page of --format web; add that, or leave it out")
+    for option, given in (("--cdn", cdn), ("--webgpu", webgpu)):
+        if given and "web" not in (formats or ()):
+            raise ConfigError(f"{option} is of the page of --format web; add that, or leave it out")
     half = config.Global.export_precision == "fp16"
     if half and not others:
         raise ConfigError(
@@ -241,6 +243,7 @@ def export(
         half=half,
         web="web" in (formats or ()),
         cdn=cdn,
+        webgpu=webgpu,
     )
     if operators:
         table = compare_ops(model, report.folder, config.Global.image_shape)

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cdn", action="store_true", help="of --format web: the runtime is not beside the page, but on a CDN"
     )
     add(
+        "--webgpu",
+        action="store_true",
+        help="of --format web: the page uses the browser's GPU where it is equal and faster; 7 MB more",
+    )
+    add(
         "--max-drop",
         type=float,
         metavar="POINTS",
@@ -49,5 +54,6 @@ def main(arguments: argparse.Namespace) -> None:
         "--max-drop": arguments.max_drop,
         "--operators": arguments.operators,
         "--cdn": arguments.cdn,
+        "--webgpu": arguments.webgpu,
     }
     cli.run_job("export", arguments, options)

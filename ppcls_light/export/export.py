@@ -156,6 +156,7 @@ def export_model(
     preprocess: bool = False,
     web: bool = False,
     cdn: bool = False,
+    webgpu: bool = False,
 ) -> ExportReport:
     """Export a trained network for Paddle Inference into `folder`, and prove that the export equals it.
 
@@ -190,6 +191,7 @@ def export_model(
         preprocess: the graph takes uint8 photos (N, H, W, 3) and applies `transform_ops` itself, see `preprocess`.
         web: write the folder web/, too: a page that classifies in the browser, see `web`.
         cdn: that page takes its runtime from a CDN.
+        webgpu: that page also has the runtime for GPUs, used where the answers are equal and faster.
         softmax: false leaves out the softmax of one class per image, so that the graph gives logits.
         postprocess: the kind of answer, without names; None: `Topk`, of tags `MultiLabelThreshOutput`.
 
@@ -206,7 +208,7 @@ def export_model(
     transform_ops = list(transform_ops)
     further = ["embedding"] if embedding else []
     preprocessing = Preprocessing(transform_ops, image_shape) if preprocess else None
-    page = WebExport(preprocessing or Preprocessing(transform_ops, image_shape), cdn) if web else None
+    page = WebExport(preprocessing or Preprocessing(transform_ops, image_shape), cdn, webgpu) if web else None
     kind = Topk(topk=topk) if topk is not None else postprocess or default_kind(multilabel)
     if unknown is not None and OUTPUT_OF[unknown.score] not in further:
         further.append(OUTPUT_OF[unknown.score])
@@ -224,7 +226,7 @@ def export_model(
             if preprocessing is None:
                 write_plan(folded, stage, multilabel, softmax)
             if page is not None:
-                page.write_graph(folded, stage, kind, further, multilabel)
+                page.write_graphs(folded, stage, kind, further, multilabel)
         own: Dict[str, Any] = {
             "version": __version__,
             "arch": model_name or getattr(model, "model_name", type(model).__name__),

@@ -149,7 +149,8 @@ class Preprocessing(nn.Layer):
         values = next(place for place, op in enumerate(rest) if op.name in last)
         self.resize = _resize(decoder, rest[:values])
         self._rounds_even = rest[values - 1].name == "CenterCrop"
-        self.crop = tuple(image_shape[1:])  # which `verify` compares with what the transforms give
+        self.image_shape = tuple(image_shape)
+        self.crop = self.image_shape[1:]  # which `verify` compares with what the transforms give
         self._order, self._factors, self._offsets = _values(rest[values:])
         self.decode = InGraph([decoder]).prepare
 

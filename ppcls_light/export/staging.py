@@ -23,7 +23,8 @@ from ..bundle.folder import (
 )
 from ..errors import ConfigError, ExportError
 from .targets import TARGETS
-from .web.page import DESCRIPTION, FOLDER, MODEL_FILE
+from .web.graph import MODEL_FILE
+from .web.page import DESCRIPTION, FOLDER
 
 logger = logging.getLogger(__name__)
 

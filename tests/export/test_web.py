@@ -19,7 +19,7 @@ from ppcls_light.export import export_model
 from ppcls_light.export.preprocess import Preprocessing
 from ppcls_light.export.verify import prepared
 from ppcls_light.export.web import runtime
-from ppcls_light.export.web.graph import answers, last_map, write_graph
+from ppcls_light.export.web.graph import answers, last_map, write_graphs
 from ppcls_light.models import create_model
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.neighbours import Index
@@ -36,6 +36,7 @@ pytest.importorskip("playwright.sync_api", reason="drives the browser")
 OPS = [("ResizeImage", {"resize_short": 72}), ("CropImage", {"size": 64}), ("NormalizeImage", {"order": ""})]
 NAMES = ["a", "b", "犬", "d", "e", "f"]
 FAMILIES = ["PPLCNet_x0_25", "FasterNet_T0", "MicroNet_M0", "EdgeNeXt_XX_Small"]
+ON_GPU = "PPLCNet_x0_25"  # its folder has WebGPU's runtime, too
 # Of a probability: weights are in half precision, and decoders of JPEG may differ by a grey level.
 MOST = 0.02
 
@@ -78,7 +79,9 @@ def cached_export(name, root, photos):
     images = np.stack(list(prepared(OPS, (3, 64, 64), photos[::5])))
     paddle.seed(0)
     model = settle(create_model(name, class_num=len(NAMES)), images, spread=1)
-    report = export_model(model, folder, (3, 64, 64), OPS, NAMES, topk=3, images=photos[::10], web=True)
+    report = export_model(
+        model, folder, (3, 64, 64), OPS, NAMES, topk=3, images=photos[::10], web=True, webgpu=name == ON_GPU
+    )
     assert 0 < report.web_max_abs_diff < MOST
     return folder
 
@@ -248,14 +251,11 @@ def export_tags(folder, **options):
 def test_maps_have_the_logits_of_each_place(name, head, tmp_path):
     model = create_model(name, class_num=5)
     model.eval()
-    file, ops = (
-        str(tmp_path / "model.onnx"),
-        [("ResizeImage", {"size": 64}), ("NormalizeImage", {"order": ""})],
-    )
+    ops = [("ResizeImage", {"size": 64}), ("NormalizeImage", {"order": ""})]
     preprocessing = Preprocessing([*ops, ("ToCHWImage", {})], (3, 64, 64))
-    write_graph(model, file, preprocessing, True, [], False)
+    write_graphs(model, tmp_path, preprocessing, True, [], False)
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype("uint8")
-    found = answers(file, "rgb", [photo])
+    found = answers(tmp_path, "rgb", [photo])
     outputs = []
     layer = attrgetter(last_map(model))(model)
     layer.register_forward_post_hook(lambda layer, inputs, output: outputs.append(output))
@@ -267,19 +267,19 @@ def test_maps_have_the_logits_of_each_place(name, head, tmp_path):
 
 
 def test_page_with_a_cdn_is_small_and_goes_with_the_next_export(tmp_path):
-    export_tags(tmp_path, web=True, cdn=True)
+    export_tags(tmp_path, web=True, cdn=True, webgpu=True)
     page = tmp_path / "web"
     content = json.loads((page / "model.json").read_text(encoding="utf-8"))
     assert content["answer"] == "MultiLabelThreshOutput"
     assert (content["names"], content["threshold"]) == (["red", "green"], [0.6, 0.7])
     assert content["resize"] == {"short": 0, "size": [8, 8], "crop": [8, 8]}
-    assert content["runtime"]["binary"] == {
-        "url": f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{runtime.VERSION}/dist/{runtime.BINARY}",
-        "integrity": runtime.DIGESTS[runtime.BINARY],
-    }
+    for key, (name, digest) in (("runtime", runtime.CPU["binary"]), ("webgpu", runtime.WEBGPU["binary"])):
+        url = f"https://cdn.jsdelivr.net/npm/onnxruntime-web@{runtime.VERSION}/dist/{name}"
+        assert content[key]["binary"] == {"url": url, "integrity": digest}
     assert sum(path.stat().st_size for path in page.rglob("*")) < 300_000
     kept = json.loads(re.match(r"const FILES = (.*);", (page / "worker.js").read_text(encoding="utf-8"))[1])
-    assert {"./", "model.onnx", content["runtime"]["api"]["url"]} <= set(kept)
+    remote = {content[key]["api"]["url"] for key in ("runtime", "webgpu")}
+    assert {"./", "preprocess.onnx", "model.onnx", *remote} <= set(kept)
     assert "connect-src 'self' blob: https://cdn.jsdelivr.net" in (page / "index.html").read_text("utf-8")
     export_tags(tmp_path)
     assert not page.exists()
@@ -295,7 +295,9 @@ def test_page_of_tags_takes_its_runtime_from_a_cdn_and_compares_it(package, brow
     folder = photos[0].parents[1] / "tags"
     export_tags(folder, web=True, cdn=True)
     with tarfile.open(package) as archive:
-        contents = {name: archive.extractfile(f"package/dist/{name}").read() for name in runtime.DIGESTS}
+        contents = {
+            name: archive.extractfile(f"package/dist/{name}").read() for name, _ in runtime.CPU.values()
+        }
 
     def give(route):
         name = route.request.url.rpartition("/")[2]
@@ -305,8 +307,9 @@ def test_page_of_tags_takes_its_runtime_from_a_cdn_and_compares_it(package, brow
 
     picture = folder / "green.png"
     assert cv2.imwrite(str(picture), np.full((20, 20, 3), (30, 250, 40), np.uint8))
-    for content, state in ((contents[runtime.LOADER], "ready"), (b"another", "gone")):
-        contents[runtime.LOADER] = content
+    loader, _ = runtime.CPU["loader"]
+    for content, state in ((contents[loader], "ready"), (b"another", "gone")):
+        contents[loader] = content
         context = browser.new_context(reduced_motion="reduce", locale="en-US")
         context.route("https://cdn.jsdelivr.net/**", give)
         page = context.new_page()
@@ -318,6 +321,53 @@ def test_page_of_tags_takes_its_runtime_from_a_cdn_and_compares_it(package, brow
             assert page.locator("#bars li").count() == 1
             assert page.locator("#note").text_content() == "Threshold: 60–70 %"
         context.close()
+
+
+@pytest.fixture
+def page_with_gpu(browser):
+    """A page with an adapter by SwiftShader, a GPU in software."""
+    arguments = (
+        "--no-sandbox",
+        "--disable-gpu",
+        "--enable-unsafe-webgpu",
+        "--use-webgpu-adapter=swiftshader",
+    )
+    one = browser.browser_type.launch(executable_path=chromium_path(), args=arguments)
+    yield one.new_page(locale="en-US")
+    one.close()
+
+
+def test_gpu_answers_as_webassembly_and_is_left_when_lost(page_with_gpu, photos, address):
+    page, folder = page_with_gpu, exported(ON_GPU, photos)
+    page.goto(f"{address}/{folder.name}/web/?engine=webgpu")  # which it is not by its speed
+    page.wait_for_selector("#model.ready")
+    if not page.evaluate("navigator.gpu?.requestAdapter().then(Boolean)"):
+        pytest.skip("Chromium gives no adapter of WebGPU")
+    page.evaluate("proving")
+    label, urls = page.locator("#model"), [f"/photos/{path.name}" for path in photos[::25]]
+    assert label.text_content() == f"{ON_GPU} · 6 classes · WebGPU"
+    on_gpu = page.evaluate(ANSWERS, urls)
+    assert label.text_content().endswith("WebGPU")
+    page.evaluate("""async () => {
+        const { env } = await import(new URL(model.webgpu.api.url, location.href));
+        (await env.webgpu.device).destroy();
+    }""")
+    in_wasm = page.evaluate(ANSWERS, urls)
+    assert label.text_content().endswith("WebAssembly × 1")
+    for found, right in zip(on_gpu, in_wasm):
+        assert found["class_ids"] == right["class_ids"]
+        assert found["scores"] == pytest.approx(right["scores"], abs=1e-2)
+
+
+def test_page_for_gpus_works_without_one(page, photos, address):
+    folder = exported(ON_GPU, photos)
+    page.goto(f"{address}/{folder.name}/web/?engine=webgpu")
+    page.wait_for_selector("#model.ready")
+    page.evaluate("proving")
+    assert page.locator("#model").text_content().endswith("WebAssembly × 1")
+    others = "[[0.505, 0.495], [0.52, 0.48], [0.499, 0.501], [NaN, 0.49]]"
+    found = page.evaluate(f"{others}.map((other) => agree([0.51, 0.49], other))")
+    assert found == [True, False, False, False]
 
 
 def test_runtime_that_cannot_be_had_is_told_with_its_place(tmp_path, monkeypatch):

@@ -19,21 +19,22 @@ from ...data.decode import read_bytes
 from ...errors import ExportError
 from ..preprocess import Preprocessing
 from . import graph, runtime
-from .page import FOLDER, MODEL_FILE, write_page
+from .page import FOLDER, write_page
 
 _PACKAGES = ("paddle2onnx", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
 class WebExport:
-    """The folder `web/` of an export, whose graph has `preprocessing` in it.
+    """The folder `web/` of an export: the graph of `preprocessing`, the graph of the network, and the page.
 
-    With `cdn` the page takes the runtime from a CDN, else from beside itself. Raises ExportError: a package is missing,
-    or the runtime cannot be had.
+    With `cdn` the page takes the runtime from a CDN, else from beside itself; with `webgpu` also the one for
+    GPUs. Raises ExportError: a package is missing, or the runtime cannot be had.
     """
 
     preprocessing: Preprocessing
     cdn: bool = False
+    webgpu: bool = False
 
     def __post_init__(self) -> None:
         missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
@@ -44,27 +45,27 @@ class WebExport:
         if not self.cdn:
             runtime.package()  # before any work
 
-    def write_graph(
+    def write_graphs(
         self, folded: nn.Layer, stage: str, kind: PostProcess, further: Sequence[str], multilabel: bool
     ) -> None:
-        """Write the graph of the network `folded`, which answers in `kind`, into the export in `stage`."""
-        os.makedirs(os.path.join(stage, FOLDER))
+        """Write the graphs of the network `folded`, which answers in `kind`, into the export in `stage`."""
+        os.makedirs(_folder(stage))
         softmax = not isinstance(kind, ScoreOutput)
-        graph.write_graph(folded, _file(stage), self.preprocessing, softmax, further, multilabel)
+        graph.write_graphs(folded, _folder(stage), self.preprocessing, softmax, further, multilabel)
 
     def answers(self, stage: str, images: Sequence[StrPath], multilabel: bool) -> Dict[str, Any]:
         """Return {"probs": (N, class_num)} of image files and the further outputs by name, in ONNX Runtime."""
         photos = [self.preprocessing.decode(read_bytes(path)) for path in images]
         found: Dict[str, np.ndarray] = call_in_process(
-            *(graph.answers, _file(stage), self.preprocessing.channels, photos),
-            task=f"ONNX Runtime cannot run {FOLDER}/{MODEL_FILE}",
+            *(graph.answers, _folder(stage), self.preprocessing.channels, photos),
+            task=f"ONNX Runtime cannot run the graphs of {FOLDER}/",
         )
         return found if "probs" in found else {**found, "probs": probabilities(found["logits"], multilabel)}
 
     def write_page(self, stage: str) -> None:
-        """Write the page beside the graph, for the answers that inference.yml in `stage` describes."""
-        write_page(os.path.join(stage, FOLDER), read_bundle(stage), self.preprocessing, self.cdn)
+        """Write the page beside the graphs, for the answers that inference.yml in `stage` describes."""
+        write_page(_folder(stage), read_bundle(stage), self.preprocessing, self.cdn, self.webgpu)
 
 
-def _file(stage: str) -> str:
-    return os.path.join(stage, FOLDER, MODEL_FILE)
+def _folder(stage: str) -> str:
+    return os.path.join(stage, FOLDER)

@@ -1,9 +1,13 @@
-"""ONNX file of the browser's page: photos to answers and class activation maps, with weights in half precision."""
+"""ONNX files of the browser's page: photos to images, and those to answers and class activation maps.
+
+They are two so that a GPU can have the network alone; its weights are in half precision.
+"""
 
 from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from operator import attrgetter
 from typing import Any, Dict, List, Sequence, Tuple
 
@@ -16,8 +20,10 @@ from ...bundle.folder import PARAMS_FILE
 from ...bundle.onnx import convert
 from ...models import families
 from ..preprocess import Preprocessing
-from ..static import STEM, WithProbabilities, photo_spec, save_network
+from ..static import STEM, WithProbabilities, image_spec, photo_spec, save_network
 
+PREPROCESS_FILE = "preprocess.onnx"
+MODEL_FILE = "model.onnx"
 MAP = "cam"  # output (N, class_num, h, w): the logits of each place
 ASKED = "with_cam"  # input, a bool: without it that output is empty and costs nothing
 _SMALL = 256  # values of a tensor that stays in float32, where half the bytes are few
@@ -60,37 +66,43 @@ class WithMaps(nn.Layer):
         return (*(found if isinstance(found, tuple) else (found,)), cam)
 
 
-def write_graph(
+def write_graphs(
     folded: nn.Layer,
-    path: StrPath,
+    folder: StrPath,
     preprocessing: Preprocessing,
     softmax: bool,
     further: Sequence[str],
     multilabel: bool,
 ) -> List[str]:
-    """Write the network `folded` as the ONNX file `path`, and return the names of its outputs.
+    """Write `preprocessing` and the network `folded` as ONNX files into `folder`; returned are the network's outputs.
 
-    The inputs are `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order, and `ASKED` where the output `MAP` is there.
-    Raises ExportError: the graph cannot be converted.
+    `PREPROCESS_FILE` has the input `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order, and the output `x`, float32
+    (N, C, h, w). `MODEL_FILE` has the input `x`, and `ASKED` where the output `MAP` is there.
+    Raises ExportError: a graph cannot be converted.
     """
     name = last_map(folded)
     answers = WithProbabilities(folded, further, multilabel, softmax)
     network = WithMaps(answers, name) if name else answers
     outputs = ["probs" if softmax or multilabel else "logits", *further, *([MAP] if name else [])]
-    with tempfile.TemporaryDirectory() as scratch:
-        suffix = save_network(nn.Sequential(preprocessing, network), scratch, photo_spec())
-        graph, params = os.path.join(scratch, f"{STEM}.{suffix}"), os.path.join(scratch, PARAMS_FILE)
-        names = (preprocessing.channels, *outputs)
-        call_in_process(
-            _convert,
-            *(graph, params, os.fspath(path), *names),
-            task="--format web: paddle2onnx cannot convert the graph",
-        )
+    parts = (
+        (preprocessing, photo_spec(), PREPROCESS_FILE, (preprocessing.channels, "x")),
+        (network, image_spec(preprocessing.image_shape), MODEL_FILE, ("x", *outputs)),
+    )
+    for layer, spec, file, names in parts:
+        with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "no variable in your model")  # the preprocessing has none
+            suffix = save_network(layer, scratch, spec)
+            graph, params = os.path.join(scratch, f"{STEM}.{suffix}"), os.path.join(scratch, PARAMS_FILE)
+            call_in_process(
+                _convert,
+                *(graph, params, os.path.join(folder, file), *names),
+                task="--format web: paddle2onnx cannot convert the graph",
+            )
     return outputs
 
 
 def _convert(graph: str, params: str, path: str, *names: str) -> None:
-    """Do the work of `write_graph` in a process of its own."""
+    """Do the work of `write_graphs` in a process of its own."""
     import onnx
 
     convert(graph, params, path, *names)
@@ -151,11 +163,15 @@ def _halve(graph: Any) -> None:
         graph.node.insert(0, helper.make_node("Cast", [tensor.name], [name], to=1))
 
 
-def answers(path: str, channels: str, photos: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
-    """Return the outputs of a file of `write_graph` by name, stacked, of photos uint8 (H, W, 3), by ONNX Runtime."""
+def answers(folder: str, channels: str, photos: Sequence[np.ndarray]) -> Dict[str, np.ndarray]:
+    """Return the outputs of `write_graphs` by name, stacked, of photos uint8 (H, W, 3), by ONNX Runtime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    asked = {ASKED: np.array(True)} if len(session.get_inputs()) > 1 else {}
-    found = [session.run(None, {channels: photo[None], **asked}) for photo in photos]
-    return {output.name: np.concatenate(values) for output, values in zip(session.get_outputs(), zip(*found))}
+    prepare, network = (
+        onnxruntime.InferenceSession(os.path.join(folder, file), providers=["CPUExecutionProvider"])
+        for file in (PREPROCESS_FILE, MODEL_FILE)
+    )
+    asked = {ASKED: np.array(True)} if len(network.get_inputs()) > 1 else {}
+    images = [prepare.run(None, {channels: photo[None]})[0] for photo in photos]
+    found = [network.run(None, {"x": image, **asked}) for image in images]
+    return {output.name: np.concatenate(values) for output, values in zip(network.get_outputs(), zip(*found))}

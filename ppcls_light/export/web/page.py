@@ -22,20 +22,19 @@ from ..preprocess import Preprocessing
 from . import runtime
 
 FOLDER = "web"
-MODEL_FILE = "model.onnx"
 DESCRIPTION = "model.json"
 _REFERENCE = "reference.bin"
 _WORKER = "worker.js"
 _TOPK = 5  # bars of one class per image
 _SHARED = ("page.css", "page.js", "texts.js", "icon.svg")  # with the server's page
-_OWN = ("local.css", "local.js", "rows.js")
+_OWN = ("local.css", "rows.js", "engine.js", "local.js")
 # What index.html of the server has, and what stands there without one.
 _WITHOUT_SERVER = {
     '  <link rel="stylesheet" href="/static/page.css">\n': (
         '  <link rel="stylesheet" href="/static/page.css">\n  <link rel="stylesheet" href="/static/local.css">\n'
     ),
     '  <script src="/static/server.js" defer></script>\n': (
-        '  <script src="/static/rows.js" defer></script>\n  <script src="/static/local.js" defer></script>\n'
+        "".join(f'  <script src="/static/{name}" defer></script>\n' for name in _OWN if name.endswith(".js"))
     ),
     '  <footer><a href="/docs" data-text="interface">The HTTP interface</a></footer>\n': "",
     "; /predict works without it": "",
@@ -43,12 +42,13 @@ _WITHOUT_SERVER = {
 }
 
 
-def write_page(folder: str, bundle: Bundle, preprocessing: Preprocessing, cdn: bool) -> None:
-    """Write the page into `folder`, where `MODEL_FILE` is, for a model that answers as `bundle` says.
+def write_page(folder: str, bundle: Bundle, preprocessing: Preprocessing, cdn: bool, webgpu: bool) -> None:
+    """Write the page into `folder`, where the graphs are, for a model that answers as `bundle` says.
 
-    The graph has `preprocessing` in it. With `cdn` the page takes the runtime from there.
+    With `cdn` the page takes the runtime from there, with `webgpu` also the one for GPUs.
     """
-    places = runtime.on_cdn() if cdn else runtime.write_runtime(os.path.join(folder, "ort"))
+    builds = {"runtime": runtime.CPU, **({"webgpu": runtime.WEBGPU} if webgpu else {})}
+    places = runtime.on_cdn(builds) if cdn else runtime.write_runtime(os.path.join(folder, "ort"), builds)
     served, own = resources.files("ppcls_light.serve") / "static", resources.files(__package__) / "static"
     for source, names in ((served, _SHARED), (own, _OWN)):
         for name in names:
@@ -56,7 +56,8 @@ def write_page(folder: str, bundle: Bundle, preprocessing: Preprocessing, cdn: b
     _write(folder, "index.html", _page((served / "index.html").read_text("utf-8"), cdn).encode())
     resize = preprocessing.resize
     content = {
-        **_description(bundle, places),
+        **_description(bundle),
+        **places,
         "channels": preprocessing.channels,
         "resize": {"short": resize.short, "size": resize.size, "crop": list(preprocessing.crop)[::-1]},
     }
@@ -64,7 +65,7 @@ def write_page(folder: str, bundle: Bundle, preprocessing: Preprocessing, cdn: b
         _write(folder, _REFERENCE, _reference(bundle))
         content["reference"] = _REFERENCE
     _write(folder, DESCRIPTION, json.dumps(content, ensure_ascii=False).encode())
-    remote = [place["url"] for place in places.values()] if cdn else []
+    remote = [place["url"] for build in places.values() for place in build.values()] if cdn else []
     _write(folder, _WORKER, _worker(folder, remote) + (own / _WORKER).read_bytes())
 
 
@@ -90,7 +91,7 @@ def _page(html: str, cdn: bool) -> str:
     return html
 
 
-def _description(bundle: Bundle, places: Dict[str, runtime.Place]) -> Dict[str, Any]:
+def _description(bundle: Bundle) -> Dict[str, Any]:
     """Return what the page knows of the model: `metadata`, and its words and limits as the rows have them."""
     kind = bundle.postprocess
     shown = PostProcessor(kind, bundle.class_names).shown
@@ -107,11 +108,6 @@ def _description(bundle: Bundle, places: Dict[str, runtime.Place]) -> Dict[str, 
         "otherwise": kind.default_label_index if isinstance(kind, ThreshOutput) else None,
         "decimals": kind.decimal_places if isinstance(kind, ScoreOutput) else None,
         "palette": VIRIDIS,
-        "runtime": {
-            "api": places[runtime.API],
-            "loader": places[runtime.LOADER],
-            "binary": places[runtime.BINARY],
-        },
     }
 
 

@@ -1,32 +1,17 @@
 "use strict";
 
-// The page without a server: ONNX Runtime Web computes here. model.json, beside this file, describes the model.
+// The page without a server: engine.js computes. model.json, beside this file, describes the model.
 
-const options = new URLSearchParams(location.search);
-const MOST_THREADS = 4; // more gain little with networks of this size
 const STRENGTH = 0.55; // share of the heat map in its mixture with the photo
 const LONGEST = 1024; // side of the mixture in pixels
 let model = null;
-let runtime = null;
-let session = null;
+let ready = false;
 let reference = null; // embeddings of the training, where the distance to them tells unknown images
 let heat = null; // of what is the heat map: {picture, id of the class}
 let camera = null; // the stream of the camera while it is shown
 
-// The content of a file that model.json names; one of another site must have the digest that is written there.
-async function contentOf({ url, integrity }) {
-  const response = await fetch(url, integrity ? { integrity, mode: "cors" } : {});
-  if (!response.ok) throw new Error(`${url}: HTTP ${response.status}`);
-  const content = await response.arrayBuffer();
-  const [first, second] = new Uint8Array(content, 0, 2);
-  if (first !== 0x1f || second !== 0x8b) return content; // some hosts have the browser unpack gzip
-  return new Response(new Blob([content]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
-
-// An address of a script from which it can be imported: of another site its content, which was compared.
-async function importable(file) {
-  if (!file.integrity) return new URL(file.url, location.href).href;
-  return URL.createObjectURL(new Blob([await contentOf(file)], { type: "text/javascript" }));
+function showEngine() {
+  showModel({ ...model, engine: engineName() });
 }
 
 async function load() {
@@ -37,19 +22,10 @@ async function load() {
   try {
     if (location.protocol === "file:") throw new Failure("needsHost");
     model = await (await fetch("model.json")).json();
-    const { api, loader, binary } = model.runtime;
-    const [code, start, wasmBinary, graph] = await Promise.all([
-      importable(api), importable(loader), contentOf(binary), contentOf({ url: "model.onnx" }),
-    ]);
+    await startEngine(model, showEngine);
     if (model.reference) reference = new Float32Array(await contentOf({ url: model.reference }));
-    runtime = await import(code);
-    runtime.env.wasm.wasmPaths = { mjs: start };
-    runtime.env.wasm.wasmBinary = wasmBinary;
-    const possible = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS) : 1;
-    runtime.env.wasm.numThreads = Math.min(Number(options.get("threads")) || possible, possible);
-    session = await runtime.InferenceSession.create(graph, { executionProviders: ["wasm"] });
-    await outputsOf(new ImageData(32, 32)); // the first run takes longer
-    showModel({ ...model, engine: `WebAssembly × ${runtime.env.wasm.numThreads}` });
+    showEngine();
+    ready = true;
   } catch (problem) {
     byId("model").className = "pill gone";
     say(byId("model"), "notLoaded");
@@ -59,20 +35,6 @@ async function load() {
 }
 
 const loading = load();
-
-// Run the network on a photo of RGBA pixels, and return its outputs by name as {data, dims}; `cam` is empty unless asked.
-async function outputsOf({ data: pixels, width, height }, asked = false) {
-  const photo = new Uint8Array(3 * width * height);
-  const [red, green, blue] = model.channels === "bgr" ? [2, 1, 0] : [0, 1, 2];
-  for (let from = 0, to = 0; from < pixels.length; from += 4, to += 3) {
-    photo[to + red] = pixels[from];
-    photo[to + green] = pixels[from + 1];
-    photo[to + blue] = pixels[from + 2];
-  }
-  const inputs = { [model.channels]: new runtime.Tensor("uint8", photo, [1, height, width, 3]) };
-  if (session.inputNames.length > 1) inputs.with_cam = new runtime.Tensor("bool", [asked], []);
-  return session.run(inputs);
-}
 
 // The RGBA pixels of an image file as they are stored, turned as its orientation says.
 async function pixelsOf(file) {
@@ -92,13 +54,13 @@ async function pixelsOf(file) {
 
 async function answer(file) {
   await loading;
-  if (!session) throw new Failure("notLoaded");
+  if (!ready) throw new Failure("notLoaded");
   stopCamera();
   hideHeat();
   const start = performance.now();
   const picture = await pixelsOf(file);
   const decoded = performance.now();
-  const outputs = await outputsOf(picture);
+  const outputs = await outputsOf(picture, model.channels);
   const computed = performance.now();
   const numbers = Object.fromEntries(Object.entries(outputs).map(([name, { data }]) => [name, Array.from(data)]));
   const probs = calibrated(numbers.probs ?? numbers.logits, model.unknown);
@@ -117,7 +79,7 @@ function offerHeat(picture, id) {
 
 // The map of the class `id`, as a grey picture: 0 at the place that speaks least for it, 255 at the one that speaks most.
 async function mapOf({ picture, id }) {
-  const { cam } = await outputsOf(picture, true);
+  const { cam } = await outputsOf(picture, model.channels, true);
   const [, , height, width] = cam.dims;
   const values = cam.data.slice(id * height * width, (id + 1) * height * width);
   const low = Math.min(...values);
