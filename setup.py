@@ -85,6 +85,7 @@ EXTRAS["dev"] = [
             "openvino",
             "ncnn",
             "mnn",
+            "litert",
             "int8",
             "heif",
             "serving",

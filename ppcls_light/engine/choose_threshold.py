@@ -23,6 +23,7 @@ from ..bundle.folder import CONFIG_FILE, read_bundle
 from ..bundle.metadata import put_threshold
 from ..config import Config
 from ..errors import ConfigError, DataError, UserError, WeightsError, listed
+from ..export.web.page import refresh_page
 from ..weights.io import weights_file
 from .answering import answering
 from .distributed import Runtime
@@ -87,6 +88,7 @@ def _put_into_export(config: Config, chosen: Chosen, digest: str) -> None:
         return
     if bundle.weights == digest:
         put_threshold(folder, config.postprocess, chosen)
+        refresh_page(folder)
         LOGGER.info("threshold in %s, the export of these weights, too", os.path.join(folder, CONFIG_FILE))
     else:
         LOGGER.info("%s is an export of other weights, and keeps its answers", folder)

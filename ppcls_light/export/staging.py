@@ -23,8 +23,7 @@ from ..bundle.folder import (
 )
 from ..errors import ConfigError, ExportError
 from .targets import TARGETS
-from .web.graph import MODEL_FILE
-from .web.page import DESCRIPTION, FOLDER
+from .web.page import FOLDER, has_page
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +68,7 @@ def _replace(folder: str, stage: str) -> None:
         logger.warning(
             "%s: the export of another network, or in another precision, is in %s now", folder, moved
         )
-    if _has_page(folder):  # every file of it is of the last export, too
+    if has_page(folder):  # every file of it is of the last export, too
         _put(os.path.join(folder, FOLDER), os.path.join(stage, temporary_name(FOLDER)))
     for name in sorted(made, key=CONFIG_FILE.__eq__):  # last what has the checksums of the others
         _put(os.path.join(stage, name), os.path.join(folder, name))
@@ -87,7 +86,7 @@ def _another_network(folder: str, stage: str) -> List[str]:
     names = [
         entry.name for entry in os.scandir(folder) if entry.is_file() and _OF_AN_EXPORT.fullmatch(entry.name)
     ]
-    names += [FOLDER] if _has_page(folder) else []
+    names += [FOLDER] if has_page(folder) else []
     if not names:
         return []
     new = read_bundle(stage)
@@ -100,11 +99,6 @@ def _another_network(folder: str, stage: str) -> List[str]:
     )
     same = new.weights == old.weights and new.precision == old.precision and proved <= kept
     return [] if same else sorted(names)
-
-
-def _has_page(folder: str) -> bool:
-    """Return whether the folder `web` in `folder` is of an export, and not of the user."""
-    return all(os.path.isfile(os.path.join(folder, FOLDER, name)) for name in (MODEL_FILE, DESCRIPTION))
 
 
 def _put(source: str, target: str) -> None:

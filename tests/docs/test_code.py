@@ -95,4 +95,4 @@ def test_blocks_have_a_language_and_those_that_are_left_out_a_reason():
         f"{page}: {LEFT_OUT.search(block.info)[1]}" for page, block in found if LEFT_OUT.search(block.info)
     ]
     print(*left_out, sep="\n")
-    assert len(left_out) <= 8  # most blocks run
+    assert len(left_out) <= 9  # most blocks run; four are of the runtimes of docs/formats.md

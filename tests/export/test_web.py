@@ -12,6 +12,8 @@ import numpy as np
 import paddle
 import pytest
 
+from ppcls_light.bundle.chosen import Chosen
+from ppcls_light.bundle.metadata import put_threshold
 from ppcls_light.config.postprocess import MultiLabelThreshOutput, ThreshOutput, Topk
 from ppcls_light.data.classes import ClassNames
 from ppcls_light.errors import ExportError
@@ -20,6 +22,7 @@ from ppcls_light.export.preprocess import Preprocessing
 from ppcls_light.export.verify import prepared
 from ppcls_light.export.web import runtime
 from ppcls_light.export.web.graph import answers, last_map, write_graphs
+from ppcls_light.export.web.page import refresh_page
 from ppcls_light.models import create_model
 from ppcls_light.prediction import Predictor
 from ppcls_light.prediction.neighbours import Index
@@ -281,6 +284,14 @@ def test_page_with_a_cdn_is_small_and_goes_with_the_next_export(tmp_path):
     remote = {content[key]["api"]["url"] for key in ("runtime", "webgpu")}
     assert {"./", "preprocess.onnx", "model.onnx", *remote} <= set(kept)
     assert "connect-src 'self' blob: https://cdn.jsdelivr.net" in (page / "index.html").read_text("utf-8")
+    refresh_page(tmp_path)
+    files = {path: path.read_bytes() for path in page.rglob("*.js*")}
+    assert json.loads(files[page / "model.json"]) == content  # nothing has changed
+    put_threshold(tmp_path, MultiLabelThreshOutput(threshold=[0.2, 0.3]), Chosen("f1", [0.2, 0.3], [{}, {}]))
+    refresh_page(tmp_path)
+    changed = {path.name for path, before in files.items() if path.read_bytes() != before}
+    assert changed == {"model.json", "worker.js"}  # the worker's digest tells browsers
+    assert json.loads((page / "model.json").read_text(encoding="utf-8"))["threshold"] == [0.2, 0.3]
     export_tags(tmp_path)
     assert not page.exists()
     page.mkdir()

@@ -10,10 +10,11 @@ from typing import Any, Dict, List
 
 import numpy as np
 
-from ...base.files import checksum
-from ...bundle.folder import UNKNOWN_FILE, Bundle
+from ...base.files import checksum, write_text
+from ...bundle.folder import UNKNOWN_FILE, Bundle, read_bundle
 from ...bundle.metadata import metadata
 from ...config.postprocess import OF_TAGS, PostProcess, ScoreOutput, ThreshOutput, Topk
+from ...errors import ExportError
 from ...explanation.overlay import VIRIDIS
 from ...prediction.attributes import thresholds
 from ...prediction.neighbours import Index
@@ -64,9 +65,31 @@ def write_page(folder: str, bundle: Bundle, preprocessing: Preprocessing, cdn: b
     if bundle.unknown is not None and bundle.unknown.score == "distance":
         _write(folder, _REFERENCE, _reference(bundle))
         content["reference"] = _REFERENCE
-    _write(folder, DESCRIPTION, json.dumps(content, ensure_ascii=False).encode())
-    remote = [place["url"] for build in places.values() for place in build.values()] if cdn else []
-    _write(folder, _WORKER, _worker(folder, remote) + (own / _WORKER).read_bytes())
+    _write_description(folder, content)
+
+
+def refresh_page(folder: str) -> None:
+    """Let the page in the export `folder`, if there is one, answer as inference.yml says by now."""
+    if not has_page(folder):
+        return
+    page = os.path.join(folder, FOLDER)
+    with open(os.path.join(page, DESCRIPTION), encoding="utf-8") as file:
+        old = json.load(file)
+    _write_description(page, {**old, **_description(read_bundle(folder)), "channels": old["channels"]})
+
+
+def has_page(folder: str) -> bool:
+    """Return whether the folder `web` in `folder` is of an export, and not of the user."""
+    return all(os.path.isfile(os.path.join(folder, FOLDER, name)) for name in (MODEL_FILE, DESCRIPTION))
+
+
+def _write_description(folder: str, content: Dict[str, Any]) -> None:
+    """Write `DESCRIPTION` and the service worker, which knows by a digest that something changed."""
+    write_text(os.path.join(folder, DESCRIPTION), json.dumps(content, ensure_ascii=False), ExportError)
+    builds = [content[key] for key in ("runtime", "webgpu") if key in content]
+    remote = [place["url"] for build in builds for place in build.values() if "integrity" in place]
+    own = (resources.files(__package__) / "static" / _WORKER).read_text("utf-8")
+    write_text(os.path.join(folder, _WORKER), _worker(folder, remote) + own, ExportError)
 
 
 def _write(folder: str, name: str, content: bytes) -> None:
@@ -124,14 +147,14 @@ def _reference(bundle: Bundle) -> bytes:
     return (embeddings / np.maximum(lengths, 1e-12)).astype("<f4").tobytes()
 
 
-def _worker(folder: str, remote: List[str]) -> bytes:
+def _worker(folder: str, remote: List[str]) -> str:
     """Return the first lines of the service worker: the files that it keeps, and a digest of their contents."""
     paths = sorted(
         os.path.relpath(os.path.join(place, name), folder).replace(os.sep, "/")
         for place, _, names in os.walk(folder)
         for name in names
-        if name != "LICENSE"
+        if name not in ("LICENSE", _WORKER)
     )
     digest = hashlib.sha256("".join(checksum(os.path.join(folder, path)) for path in paths).encode())
     files = ["./", *(path for path in paths if path != "index.html"), *remote]
-    return f"const FILES = {json.dumps(files)};\nconst DIGEST = {json.dumps(digest.hexdigest()[:16])};\n\n".encode()
+    return f"const FILES = {json.dumps(files)};\nconst DIGEST = {json.dumps(digest.hexdigest()[:16])};\n\n"
