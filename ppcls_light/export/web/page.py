@@ -21,6 +21,7 @@ from ...prediction.neighbours import Index
 from ...prediction.postprocess import PostProcessor
 from ..preprocess import Preprocessing
 from . import runtime
+from .graph import MODEL_FILE
 
 FOLDER = "web"
 DESCRIPTION = "model.json"
