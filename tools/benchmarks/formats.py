@@ -84,7 +84,9 @@ def parse_arguments():
     parser.add_argument("--networks", nargs="+", metavar="NAME", help="default: all")
     parser.add_argument("--formats", nargs="+", choices=sorted(TARGETS), default=list(TARGETS))
     parser.add_argument("--precisions", nargs="+", default=["fp32", "fp16", "int8"])
-    parser.add_argument("--table", metavar="CSV", help="print the table of rows that were measured before")
+    parser.add_argument(
+        "--table", nargs="+", metavar="CSV", help="print the table of rows that were measured before"
+    )
     harness.add_turns(parser, rounds=5, runs=20)
     arguments = parser.parse_args()
     if (arguments.table is None) == (arguments.photos is None):
@@ -196,8 +198,11 @@ def table(rows):
 def main():
     arguments = parse_arguments()
     if arguments.table:
-        with open(arguments.table, newline="", encoding="utf-8") as file:
-            print(table([Row(**row) for row in csv.DictReader(file)]))
+        rows = []
+        for path in arguments.table:
+            with open(path, newline="", encoding="utf-8") as file:
+                rows += [Row(**row) for row in csv.DictReader(file)]
+        print(table(list({row[:3]: row for row in rows}.values())))  # of several files the last one holds
         return
     paths = find_images(arguments.photos)
     if len(paths) < COMPARED + CALIBRATION:
