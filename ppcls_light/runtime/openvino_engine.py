@@ -21,7 +21,7 @@ from .options import EngineOptions
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 import openvino as ov  # noqa: E402
 
-__all__ = ["OpenVinoEngine", "ov"]  # other modules import OpenVINO from here
+__all__ = ["OpenVinoEngine", "core", "ov"]  # other modules import OpenVINO from here
 logger = logging.getLogger(__name__)
 
 
@@ -40,7 +40,7 @@ def properties(options: EngineOptions) -> dict[str, str | int | bool]:
 
 
 @functools.cache
-def _core() -> ov.Core:
+def core() -> ov.Core:
     """Return the one Core of the process.
 
     The first network that a Core compiles sets up a stack for the thread's signals, and a Core that goes sets up the
@@ -84,10 +84,10 @@ class OpenVinoEngine:
 
     def _compile(self, batch: int | None) -> ov.CompiledModel:
         try:
-            model = _core().read_model(self._file)
+            model = core().read_model(self._file)
             if batch is not None:
                 model.reshape([batch, *list(model.inputs[0].partial_shape)[1:]])
-            return _core().compile_model(model, "CPU", properties(self.options))
+            return core().compile_model(model, "CPU", properties(self.options))
         except RuntimeError as error:
             version = ov.__version__.split("-")[0]
             raise load_error(self._file, f"OpenVINO {version}", error) from error

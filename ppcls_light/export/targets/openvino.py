@@ -23,11 +23,11 @@ def convert(onnx_file: str, folder: str, precision: str, images: np.ndarray) -> 
 
 
 def load(folder: str, precision: str, threads: int) -> Run:
-    from ...runtime.openvino_engine import ov, properties
+    from ...runtime.openvino_engine import core, properties
     from ...runtime.options import EngineOptions
 
     options = EngineOptions(engine="openvino", cpu_threads=threads)
-    compiled = ov.Core().compile_model(os.path.join(folder, FILES[precision][0]), "CPU", properties(options))
+    compiled = core().compile_model(os.path.join(folder, FILES[precision][0]), "CPU", properties(options))
     request = compiled.create_infer_request()
 
     def run(image: np.ndarray) -> list[np.ndarray]:
