@@ -201,7 +201,7 @@ def export_model(
             `gate` in int8, `transform_ops` have no form in a graph, or one of `formats` cannot be written or proved.
     """
     quantized = is_quantized(model)
-    _check_possible(quantized, onnx, formats, half, gate, images is None, preprocess)
+    _check_possible(quantized, onnx, formats, half, gate, images is None, preprocess, web)
     folder = os.path.realpath(folder)
     reference = copy.deepcopy(model)
     reference.eval()
@@ -291,12 +291,13 @@ def _check_possible(
     gate: Optional[AccuracyGate],
     no_images: bool,
     preprocess: bool,
+    web: bool,
 ) -> None:
     """Raise, before any work, ExportError or DeviceError where these wishes cannot be met, or not together."""
-    if preprocess and not hasattr(paddle.inference.Config, "enable_new_ir"):
+    if (preprocess or web) and not hasattr(paddle.inference.Config, "enable_new_ir"):
         raise ExportError(
-            f"Global.export_preprocess: Paddle {paddle.__version__} cannot save this graph; install Paddle 3, or leave "
-            "it out"
+            f"{'Global.export_preprocess' if preprocess else '--format web'}: Paddle {paddle.__version__} cannot save "
+            "this graph; install Paddle 3, or leave it out"
         )
     asked = ["fp32", *(["fp16"] if half else []), *(["int8"] if gate is not None else [])]
     for name in formats:
@@ -307,7 +308,7 @@ def _check_possible(
     require("int8", "an int8 export", "export on a processor that has them, or in fp32")
     if preprocess:
         raise ExportError("Global.export_preprocess: the graph of photos is in fp32; leave it out, or int8")
-    if quantized and (onnx or formats):
+    if quantized and (onnx or formats or web):
         raise ExportError(INT8_TO_ONNX)
     if quantized and no_images:
         raise ExportError(

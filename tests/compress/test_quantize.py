@@ -279,10 +279,13 @@ def test_an_int8_export_is_refused_before_any_work(on_processor, tmp_path):
     with pytest.raises(DeviceError, match=r"an int8 export needs .*AVX512-VNNI.*, or in fp32"):
         export_model(model, tmp_path / "int8", (3, 64, 64), OPS, images=[tmp_path / "a.png"])
     on_processor("avx512_vnni")
-    with pytest.raises(
-        ExportError, match=r"paddle2onnx cannot convert an int8 graph; train without Slim\.quant"
-    ):
-        export_model(model, tmp_path / "int8", (3, 64, 64), OPS, images=[tmp_path / "a.png"], onnx=True)
+    for made_of_onnx in ({"onnx": True}, {"web": True, "cdn": True}):
+        with pytest.raises(
+            ExportError, match=r"paddle2onnx cannot convert an int8 graph; train without Slim\.quant"
+        ):
+            export_model(
+                *(model, tmp_path / "int8", (3, 64, 64), OPS), images=[tmp_path / "a.png"], **made_of_onnx
+            )
     assert not (tmp_path / "int8").exists()
 
 

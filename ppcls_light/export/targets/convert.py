@@ -44,6 +44,7 @@ def predictor(folder: StrPath, name: str, precision: str, threads: int = 1) -> P
     def make(bundle: Bundle, options: EngineOptions) -> TargetEngine:
         return TargetEngine(TARGETS[name], bundle, options, precision)
 
+    # `make` takes the place of the engine of that name, which needs to be one that computes in fp32 on a CPU
     return Predictor(folder, make_engine=make, engine="onnxruntime", cpu_threads=threads)
 
 

@@ -73,8 +73,8 @@ def write_graphs(
     softmax: bool,
     further: Sequence[str],
     multilabel: bool,
-) -> List[str]:
-    """Write `preprocessing` and the network `folded` as ONNX files into `folder`; returned are the network's outputs.
+) -> None:
+    """Write `preprocessing` and the network `folded` as ONNX files into `folder`.
 
     `PREPROCESS_FILE` has the input `rgb` or `bgr`, uint8 photos (N, H, W, 3) in that order, and the output `x`, float32
     (N, C, h, w). `MODEL_FILE` has the input `x`, and `ASKED` where the output `MAP` is there.
@@ -98,7 +98,6 @@ def write_graphs(
                 *(graph, params, os.path.join(folder, file), *names),
                 task="--format web: paddle2onnx cannot convert the graph",
             )
-    return outputs
 
 
 def _convert(graph: str, params: str, path: str, *names: str) -> None:
